@@ -1,0 +1,3 @@
+"""SLM Desk: a desktop application for small language models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,113 @@
+"""Where the program keeps its files, on every system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from slmdesk.core.errors import SlmDeskError
+
+APP_NAME = "slmdesk"
+HOME_VARIABLE = "SLMDESK_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The program's folders. Nothing is created until `ensure` is called.
+
+    With `SLMDESK_HOME` set every folder lies below it (tests, portable use); otherwise platformdirs decides.
+    """
+
+    config: Path
+    data: Path
+    cache: Path
+    logs: Path
+    runtime: Path
+    models: Path
+    resources: Path
+
+    @classmethod
+    def resolve(cls, environ: Mapping[str, str] | None = None) -> Paths:
+        """The folders for this user. Raises `SlmDeskError("home_invalid")` when SLMDESK_HOME is not a folder."""
+        env = os.environ if environ is None else environ
+        home = env.get(HOME_VARIABLE, "").strip()
+        if home:
+            root = Path(home).expanduser().absolute()
+            if root.exists() and not root.is_dir():
+                raise SlmDeskError(
+                    "home_invalid",
+                    f"{HOME_VARIABLE} names {root}, which is not a folder.",
+                    f"Set {HOME_VARIABLE} to a folder, or unset it.",
+                )
+            return cls(
+                config=root / "config",
+                data=root / "data",
+                cache=root / "cache",
+                logs=root / "logs",
+                runtime=root / "run",
+                models=root / "models",
+                resources=resources_folder(),
+            )
+        dirs = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
+        return cls(
+            config=dirs.user_config_path,
+            data=dirs.user_data_path,
+            cache=dirs.user_cache_path,
+            logs=dirs.user_log_path,
+            runtime=dirs.user_runtime_path,
+            models=dirs.user_data_path / "models",
+            resources=resources_folder(),
+        )
+
+    @property
+    def database(self) -> Path:
+        return self.data / "slmdesk.sqlite3"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.config / "settings.toml"
+
+    @property
+    def state_file(self) -> Path:
+        """Window geometry and the like: what a person never edits."""
+        return self.config / "state.json"
+
+    @property
+    def service_state(self) -> Path:
+        """Port, process id and token of the running service (mode 0600)."""
+        return self.runtime / "service.json"
+
+    @property
+    def builtin_model(self) -> Path:
+        """The GGUF of Desk Guide, the model that ships with the program."""
+        return self.resources / "desk-guide" / "desk-guide-F16.gguf"
+
+    def ensure(self) -> None:
+        """Make the folders the program writes to. Raises `SlmDeskError("folder_unwritable")`."""
+        for folder in (self.config, self.data, self.cache, self.logs, self.runtime):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SlmDeskError(
+                    "folder_unwritable",
+                    f"The folder {folder} cannot be made: {error.strerror or error}.",
+                    f"Check the permissions and the free space there, or set {HOME_VARIABLE} to another folder.",
+                ) from error
+
+
+def resources_folder() -> Path:
+    """The files that ship with the program: in a frozen program, an installed wheel, or a source tree."""
+    frozen = getattr(sys, "_MEIPASS", None)
+    package = Path(__file__).resolve().parent.parent
+    candidates = [package / "resources", package.parent / "resources"]
+    if frozen:
+        candidates.insert(0, Path(frozen) / "resources")
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    return candidates[-1]

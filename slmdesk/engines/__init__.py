@@ -1,0 +1,1 @@
+"""The engine process: one loaded model, continuous batching."""

@@ -1,0 +1,120 @@
+"""What the service and an engine say to each other.
+
+An engine is a child process that runs one loaded model. It reads one `EngineSpec` as a JSON line on stdin, prints
+JSON lines on stdout (`progress` while loading, then one `ready` or one `error`), and serves HTTP on a loopback port
+behind its own bearer token until its stdin closes.
+
+Answers of all requests travel together: one long-lived `GET /events` carries one JSON line a step of the batch loop,
+with the new text of every running request in it, so that sixteen streams cost one write and one read a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+class Wire:
+    """JSON codec of the dataclasses below: unknown keys are ignored, so either side may be newer."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec(Wire):
+    """How to load one model. Counts are tokens; 0 means "the engine decides"."""
+
+    model_path: str
+    model_id: str
+    context_length: int = 0  # what one conversation may use; 0: the model's own, at most 8192
+    parallel: int = 4  # conversations answered at once
+    cache_cells: int = 0  # cells of the KV cache shared by all conversations; 0: decided from the two above
+    threads: int = 0  # 0: physical cores
+    batch: int = 512  # tokens of prompt evaluated in one step
+    gpu_layers: int = -1  # -1: all that the backend takes
+    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    flash_attention: bool = True
+    token: str = ""  # bearer token that callers must show
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReady(Wire):
+    """The one ready line: where to reach the engine, and what was loaded."""
+
+    port: int
+    pid: int
+    context_length: int
+    parallel: int
+    cache_cells: int
+    vocabulary: int
+    parameters: int
+    architecture: str
+    description: str
+    has_chat_template: bool
+    load_seconds: float
+    memory_bytes: int  # resident memory of the process after the load
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(Wire):
+    """llama.cpp's sampler chain. `temperature` 0 is greedy."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = 64
+    seed: int | None = None
+    grammar: str | None = None  # GBNF
+    json_schema: dict[str, Any] | None = None  # turned into a grammar where grammar is None
+    logit_bias: dict[str, float] = field(default_factory=dict)  # token id (as text) -> added to its logit
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest(Wire):
+    """One answer asked of an engine: exactly one of `messages` (chat template applied) and `prompt` (raw text)."""
+
+    id: str
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    max_tokens: int = 0  # 0: until the model ends or the context is full
+    stop: list[str] = field(default_factory=list)
+    sampling: dict[str, Any] = field(default_factory=dict)  # fields of Sampling
+    template_options: dict[str, Any] = field(default_factory=dict)  # passed to the chat template
+    conversation: str = ""  # prefers the cache slot this conversation used before
+
+
+@dataclass(frozen=True, slots=True)
+class Timings(Wire):
+    """Measured in the engine. Seconds; rates are tokens a second (0.0 where nothing was counted)."""
+
+    queue_s: float = 0.0
+    prompt_s: float = 0.0
+    first_token_s: float = 0.0  # from the request's arrival at the engine
+    generate_s: float = 0.0
+    prompt_tokens_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Wire):
+    """The end of one answer."""
+
+    reason: FinishReason
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, found in the KV cache
+    completion_tokens: int = 0
+    timings: dict[str, float] = field(default_factory=dict)  # fields of Timings
+    error: dict[str, str] | None = None  # SlmDeskError.to_json()

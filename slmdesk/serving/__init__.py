@@ -1,0 +1,1 @@
+"""The service: loaded models, engines, the OpenAI API."""
