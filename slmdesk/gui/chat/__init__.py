@@ -1,0 +1,1 @@
+"""The Chat place: conversations, streamed answers, the composer."""

@@ -1,0 +1,124 @@
+"""Markdown that arrives in pieces, read again only where it can still change.
+
+Block structure is decided line by line: once a unit (a top-level block or list item) has begun on a complete line,
+nothing that follows can change what stood before it. So everything before the last such unit is kept, and only the
+rest is parsed again. Link references may come after their use; `finish` reads everything anew when there are any.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from slmdesk.gui.chat.markdown.blocks import Block, CodeBlock
+from slmdesk.gui.chat.markdown.parse import ListContext, parse, parse_units
+
+_REFERENCE = re.compile(r"^[ >\-*+\d.)]*\[[^\]\n]+\]:", re.MULTILINE)
+_FENCE = re.compile(r"(`{3,})([^`\n]*)\n|(~{3,})([^\n]*)\n")
+_ESCAPE = re.compile(r"[\\&]")
+
+
+class StreamingMarkdown:
+    """Collects text and keeps its blocks.
+
+    After each `update`, `blocks` is what `parse` would give for the text so far, and the first `kept` of them are the
+    same objects as after the update before.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._tail = ""
+        self._env: dict[str, Any] = {}
+        self._stable: list[Block] = []
+        self._continued: ListContext | None = None
+        self._fence: _OpenFence | None = None
+        self.blocks: list[Block] = []
+        self.kept = 0
+
+    @property
+    def source(self) -> str:
+        """The whole text so far."""
+        return "".join(self._parts)
+
+    def append(self, text: str) -> None:
+        """Take more text; nothing is parsed until `update`."""
+        self._parts.append(text)
+        self._tail += text
+
+    def update(self) -> None:
+        """Read what came since the last update."""
+        before = self.blocks
+        if self._fence is not None and not self._fence.closed_by(self._tail):
+            tail: list[Block] = [self._fence.block(self._tail)]
+        else:
+            tail = self._parse_tail()
+        self.blocks = [*self._stable, *tail]
+        self.kept = _common(before, self.blocks)
+
+    def finish(self) -> None:
+        """The text is complete."""
+        self.update()
+        source = self.source
+        if _REFERENCE.search(source):
+            before, self.blocks = self.blocks, parse(source)
+            self.kept = _common(before, self.blocks)
+
+    def _parse_tail(self) -> list[Block]:
+        self._fence = None
+        units = parse_units(self._tail, self._env, self._continued)
+        complete = self._tail.count("\n")
+        keep_from = 0
+        for index, unit in enumerate(units):
+            if unit.settled_line < complete:
+                keep_from = index
+        if keep_from:
+            for unit in units[:keep_from]:
+                self._stable.extend(unit.blocks)
+            self._tail = _from_line(self._tail, units[keep_from].line)
+            self._continued = units[keep_from].list_context
+        rest = units[keep_from:]
+        if len(rest) == 1 and self._continued is None:
+            self._fence = _OpenFence.of(self._tail, rest[0].blocks)
+        return [block for unit in rest for block in unit.blocks]
+
+
+class _OpenFence:
+    """A top-level code block whose end has not come: more text is more code, no parser needed."""
+
+    def __init__(self, mark: str, language: str, start: int) -> None:
+        self._end = re.compile(rf"^ {{0,3}}{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE)
+        self._language = language
+        self._start = start
+
+    @classmethod
+    def of(cls, text: str, blocks: list[Block]) -> _OpenFence | None:
+        opening = _FENCE.match(text)
+        if opening is None or len(blocks) != 1 or not isinstance(blocks[0], CodeBlock):
+            return None
+        mark, info = opening.group(1) or opening.group(3), opening.group(2) or opening.group(4) or ""
+        if _ESCAPE.search(info):
+            return None
+        fence = cls(mark, (info.split() or [""])[0], opening.end())
+        return None if fence.closed_by(text) else fence
+
+    def closed_by(self, text: str) -> bool:
+        return self._end.search(text, self._start) is not None
+
+    def block(self, text: str) -> CodeBlock:
+        return CodeBlock(text[self._start :].removesuffix("\n"), self._language)
+
+
+def _from_line(text: str, line: int) -> str:
+    at = 0
+    for _ in range(line):
+        at = text.index("\n", at) + 1
+    return text[at:]
+
+
+def _common(before: list[Block], after: list[Block]) -> int:
+    count = 0
+    for old, new in zip(before, after, strict=False):
+        if old is not new and old != new:
+            break
+        count += 1
+    return count
