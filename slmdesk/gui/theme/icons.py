@@ -1,0 +1,311 @@
+"""The icons: glyphs of Material Design Icons, taken from the font file that QtAwesome ships.
+
+Only that one file is read, and only outlines are taken from it: no font is registered with the system, and
+an icon is filled as a path at the exact size and pixel ratio it is shown at. QtAwesome's own loader would read
+all its fonts and character maps for the same result.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QIcon,
+    QIconEngine,
+    QPainter,
+    QPainterPath,
+    QPixmap,
+    QRawFont,
+    QTransform,
+)
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from slmdesk.gui.theme.theme import Theme
+
+FONT_FILE = "materialdesignicons6-webfont-6.9.96.ttf"
+CHARMAP_FILE = "materialdesignicons6-webfont-charmap-6.9.96.json"
+
+_EM = 512.0
+"""Units per em of the font; outlines are taken at that size, so they are exact."""
+_ASCENT = 448.0
+
+GLYPHS: dict[str, str] = {
+    # our word: the family's name for it
+    "about": "information-outline",
+    "add": "plus",
+    "archive": "archive-outline",
+    "arrow-down": "arrow-down",
+    "arrow-right": "arrow-right",
+    "arrow-up": "arrow-up",
+    "attention": "alert-outline",
+    "built-in": "package-variant-closed",
+    "busy": "loading",
+    "cancel": "close-circle-outline",
+    "catalog": "compass-outline",
+    "changed": "update",
+    "chat": "message-text-outline",
+    "check": "check",
+    "chevron-down": "chevron-down",
+    "chevron-left": "chevron-left",
+    "chevron-right": "chevron-right",
+    "chevron-up": "chevron-up",
+    "clear": "close-circle",
+    "close": "close",
+    "code": "code-tags",
+    "copy": "content-copy",
+    "damaged": "alert-octagon-outline",
+    "delete": "trash-can-outline",
+    "dot": "circle",
+    "download": "download-outline",
+    "edit": "pencil-outline",
+    "error": "alert-circle-outline",
+    "export": "export-variant",
+    "file": "file-outline",
+    "folder": "folder-outline",
+    "folder-add": "folder-plus-outline",
+    "good": "check-circle-outline",
+    "help": "help-circle-outline",
+    "history": "history",
+    "idea": "lightbulb-outline",
+    "key": "key-outline",
+    "keyboard": "keyboard-outline",
+    "link": "open-in-new",
+    "list": "format-list-bulleted",
+    "lock": "lock-outline",
+    "memory": "memory",
+    "menu": "dots-horizontal",
+    "minus": "minus",
+    "model": "cube-outline",
+    "offline": "cloud-off-outline",
+    "online": "cloud-outline",
+    "partial": "progress-download",
+    "pause": "pause",
+    "play": "play",
+    "quantize": "arrow-collapse-vertical",
+    "refresh": "refresh",
+    "reset": "backup-restore",
+    "search": "magnify",
+    "send": "arrow-up",
+    "server": "server-outline",
+    "settings": "cog-outline",
+    "sort-down": "menu-down",
+    "sort-up": "menu-up",
+    "speed": "speedometer",
+    "stop": "stop",
+    "switch": "swap-horizontal",
+    "tune": "tune-variant",
+    "undo": "undo",
+    "unverified": "shield-outline",
+    "user": "account-outline",
+    "verified": "shield-check-outline",
+    "window": "dock-window",
+}
+
+FILLED: dict[str, str] = {
+    "about": "information",
+    "catalog": "compass",
+    "chat": "message-text",
+    "delete": "trash-can",
+    "download": "download",
+    "folder": "folder",
+    "model": "cube",
+    "server": "server",
+    "settings": "cog",
+    "user": "account",
+}
+"""The filled variant of an icon, shown in its "on" state."""
+
+CODE_POINTS: dict[str, int] = {
+    "account": 0xF0004,
+    "account-outline": 0xF0013,
+    "alert-circle-outline": 0xF05D6,
+    "alert-octagon-outline": 0xF0CE6,
+    "alert-outline": 0xF002A,
+    "archive-outline": 0xF120E,
+    "arrow-collapse-vertical": 0xF084D,
+    "arrow-down": 0xF0045,
+    "arrow-right": 0xF0054,
+    "arrow-up": 0xF005D,
+    "backup-restore": 0xF006F,
+    "check": 0xF012C,
+    "check-circle-outline": 0xF05E1,
+    "chevron-down": 0xF0140,
+    "chevron-left": 0xF0141,
+    "chevron-right": 0xF0142,
+    "chevron-up": 0xF0143,
+    "circle": 0xF0765,
+    "close": 0xF0156,
+    "close-circle": 0xF0159,
+    "close-circle-outline": 0xF015A,
+    "cloud-off-outline": 0xF0164,
+    "cloud-outline": 0xF0163,
+    "code-tags": 0xF0174,
+    "cog": 0xF0493,
+    "cog-outline": 0xF08BB,
+    "compass": 0xF018B,
+    "compass-outline": 0xF018C,
+    "content-copy": 0xF018F,
+    "cube": 0xF01A6,
+    "cube-outline": 0xF01A7,
+    "dock-window": 0xF10AC,
+    "dots-horizontal": 0xF01D8,
+    "download": 0xF01DA,
+    "download-outline": 0xF0B8F,
+    "export-variant": 0xF0B93,
+    "file-outline": 0xF0224,
+    "folder": 0xF024B,
+    "folder-outline": 0xF0256,
+    "folder-plus-outline": 0xF0B9D,
+    "format-list-bulleted": 0xF0279,
+    "help-circle-outline": 0xF0625,
+    "history": 0xF02DA,
+    "information": 0xF02FC,
+    "information-outline": 0xF02FD,
+    "key-outline": 0xF0DD6,
+    "keyboard-outline": 0xF097B,
+    "lightbulb-outline": 0xF0336,
+    "loading": 0xF0772,
+    "lock-outline": 0xF0341,
+    "magnify": 0xF0349,
+    "memory": 0xF035B,
+    "menu-down": 0xF035D,
+    "menu-up": 0xF0360,
+    "message-text": 0xF0369,
+    "message-text-outline": 0xF036A,
+    "minus": 0xF0374,
+    "open-in-new": 0xF03CC,
+    "package-variant-closed": 0xF03D7,
+    "pause": 0xF03E4,
+    "pencil-outline": 0xF0CB6,
+    "play": 0xF040A,
+    "plus": 0xF0415,
+    "progress-download": 0xF0997,
+    "refresh": 0xF0450,
+    "server": 0xF048B,
+    "server-outline": 0xF1C9A,
+    "shield-check-outline": 0xF0CC8,
+    "shield-outline": 0xF0499,
+    "speedometer": 0xF04C5,
+    "stop": 0xF04DB,
+    "swap-horizontal": 0xF04E1,
+    "trash-can": 0xF0A79,
+    "trash-can-outline": 0xF0A7A,
+    "tune-variant": 0xF1542,
+    "undo": 0xF054C,
+    "update": 0xF06B0,
+}
+"""Where the font keeps each glyph; a test holds this against the character map beside the font."""
+
+
+def font_folder() -> Path:
+    """QtAwesome's folder of fonts, found without importing the package.
+
+    Raises `SlmDeskError("icons_missing")` when QtAwesome is not installed.
+    """
+    spec = find_spec("qtawesome")
+    if spec is None or spec.origin is None:
+        raise SlmDeskError("icons_missing", "The icons are missing.", "Install SLM Desk again.")
+    return Path(spec.origin).parent / "fonts"
+
+
+class IconFont:
+    """Outlines of the icon font, read on first use and kept as paths in a unit square."""
+
+    def __init__(self, theme: Theme) -> None:
+        self._theme = theme
+        self._font: QRawFont | None = None
+        self._paths: dict[str, QPainterPath] = {}
+        self._icons: dict[tuple[str, str, str], QIcon] = {}
+
+    def path(self, glyph: str) -> QPainterPath:
+        """The outline of a glyph of the family (its own name), in a square from (0, 0) to (1, 1).
+
+        Raises KeyError for a name that `CODE_POINTS` does not hold.
+        """
+        found = self._paths.get(glyph)
+        if found is None:
+            if self._font is None:
+                no_hinting = QFont.HintingPreference.PreferNoHinting
+                self._font = QRawFont(str(font_folder() / FONT_FILE), _EM, no_hinting)
+            index = self._font.glyphIndexesForString(chr(CODE_POINTS[glyph]))[0]
+            outline = self._font.pathForGlyph(index)
+            found = QTransform().scale(1 / _EM, 1 / _EM).translate(0, _ASCENT).map(outline)
+            self._paths[glyph] = found
+        return found
+
+    def icon(self, name: str, colour: str, checked: str) -> QIcon:
+        """A shared QIcon; see `Theme.icon`."""
+        key = (name, colour, checked)
+        found = self._icons.get(key)
+        if found is None:
+            found = self._icons[key] = QIcon(GlyphEngine(self._theme, name, colour, checked))
+        return found
+
+    def paint(
+        self,
+        painter: QPainter,
+        rect: QRectF,
+        name: str,
+        colour: QColor,
+        *,
+        filled: bool = False,
+        angle: float = 0.0,
+    ) -> None:
+        """Fill the icon `name` into the largest square centred in `rect`; `angle` turns it, in degrees."""
+        glyph = FILLED.get(name, GLYPHS[name]) if filled else GLYPHS[name]
+        side = min(rect.width(), rect.height())
+        centre = rect.center()
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.translate(centre)
+        if angle:
+            painter.rotate(angle)
+        painter.scale(side, side)
+        painter.translate(QPointF(-0.5, -0.5))
+        painter.fillPath(self.path(glyph), colour)
+        painter.restore()
+
+
+class GlyphEngine(QIconEngine):
+    """Paints one icon in the colours the theme has at that moment."""
+
+    def __init__(self, theme: Theme, name: str, colour: str, checked: str) -> None:
+        super().__init__()
+        self._theme = theme
+        self._name = name
+        self._colour = colour
+        self._checked = checked
+
+    def clone(self) -> QIconEngine:
+        return GlyphEngine(self._theme, self._name, self._colour, self._checked)
+
+    def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
+        on = state == QIcon.State.On
+        colour = self._checked if on else self._colour
+        if mode == QIcon.Mode.Disabled:
+            colour = "disabled"
+        self._theme.icons.paint(painter, QRectF(rect), self._name, self._theme.colour(colour), filled=on)
+
+    def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
+        return self.scaledPixmap(size, mode, state, 1.0)
+
+    def scaledPixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State, scale: float) -> QPixmap:
+        # `size` is already in device pixels; Qt sets the ratio on the result.
+        del scale
+        pixmap = QPixmap(size)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        self.paint(painter, QRect(0, 0, size.width(), size.height()), mode, state)
+        painter.end()
+        return pixmap
+
+    def actualSize(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QSize:
+        del mode, state
+        return size

@@ -1,0 +1,235 @@
+"""Qt's palette and the one style sheet, both made from the tokens.
+
+Widgets say what they are through dynamic properties (`role`, `tone`, `kind`, `ground`); the rules below are
+the only place that turns that into looks. A focused control gets a two-pixel edge in place of its one-pixel
+edge, so nothing shifts.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtGui import QColor, QPalette
+
+from slmdesk.gui.theme.tokens import (
+    MEASURE,
+    SPACE,
+    WEIGHT_MEDIUM,
+    WEIGHT_STRONG,
+    Colours,
+    Type,
+)
+
+
+def palette_of(colours: Colours) -> QPalette:
+    """The palette for Fusion and for everything that paints itself from the palette."""
+    role = QPalette.ColorRole
+    palette = QPalette()
+    for group in (QPalette.ColorGroup.Active, QPalette.ColorGroup.Inactive, QPalette.ColorGroup.Disabled):
+        text = colours.disabled if group == QPalette.ColorGroup.Disabled else colours.text
+        for which, value in (
+            (role.Window, colours.window),
+            (role.Base, colours.surface),
+            (role.AlternateBase, colours.window),
+            (role.ToolTipBase, colours.raised),
+            (role.ToolTipText, colours.text),
+            (role.Button, colours.surface),
+            (role.WindowText, text),
+            (role.Text, text),
+            (role.ButtonText, text),
+            (role.PlaceholderText, colours.secondary),
+            (role.BrightText, colours.bad),
+            (role.Highlight, colours.selection),
+            (role.HighlightedText, colours.text),
+            (role.Link, colours.accent_text),
+            (role.LinkVisited, colours.accent_text),
+            (role.Accent, colours.accent),
+            (role.Light, colours.raised),
+            (role.Midlight, colours.line),
+            (role.Mid, colours.line_strong),
+            (role.Dark, colours.line_strong),
+            (role.Shadow, colours.shade),
+        ):
+            palette.setColor(group, which, QColor(value))
+    return palette
+
+
+def style_sheet(colours: Colours, sizes: Type) -> str:
+    """The style sheet of the application (Qt's dialect of CSS)."""
+    parts = (_grounds, _labels, _buttons, _fields, _lists, _scrolling, _floating)
+    return "\n".join(part(colours, sizes) for part in parts)
+
+
+def _grounds(c: Colours, _: Type) -> str:
+    line = f"{MEASURE.line}px solid {c.line}"
+    return f"""
+    *[ground="window"] {{ background: {c.window}; }}
+    *[ground="surface"] {{ background: {c.surface}; }}
+    *[ground="raised"] {{ background: {c.raised}; }}
+    *[edge="top"] {{ border: 0; border-top: {line}; }}
+    *[edge="right"] {{ border: 0; border-right: {line}; }}
+    *[edge="bottom"] {{ border: 0; border-bottom: {line}; }}
+    *[edge="left"] {{ border: 0; border-left: {line}; }}
+    *[kind="card"] {{ background: {c.surface}; border: {line}; border-radius: {MEASURE.corner_card}px; }}
+    *[kind="panel"] {{ border: {MEASURE.line}px solid {c.line_strong}; border-radius: {MEASURE.corner_card}px;
+        background: {c.raised}; }}
+    *[kind="panel"][tone="bad"] {{ background: {c.tint(c.bad)}; border-color: {c.bad}; }}
+    *[kind="panel"][tone="caution"] {{ background: {c.tint(c.caution)}; border-color: {c.caution}; }}
+    *[kind="line"] {{ background: {c.line}; border: 0; }}
+    QSplitter::handle {{ background: {c.line}; }}
+    """
+
+
+def _labels(c: Colours, t: Type) -> str:
+    roles = f"""
+    QLabel {{ background: transparent; border: 0; }}
+    QLabel[role="label"] {{ font-size: {t.label:g}px; }}
+    QLabel[role="small"] {{ font-size: {t.small:g}px; }}
+    QLabel[role="emphasis"] {{ font-size: {t.emphasis:g}px; font-weight: {WEIGHT_STRONG}; }}
+    QLabel[role="strong"] {{ font-weight: {WEIGHT_STRONG}; }}
+    QLabel[role="title"] {{ font-size: {t.title:g}px; font-weight: {WEIGHT_STRONG}; }}
+    """
+    tones = "".join(
+        f'QLabel[tone="{tone}"] {{ color: {colour}; }}\n'
+        for tone, colour in (
+            ("secondary", c.secondary),
+            ("accent", c.accent_text),
+            ("good", c.good),
+            ("caution", c.caution),
+            ("bad", c.bad),
+        )
+    )
+    return roles + tones + f"QLabel:disabled {{ color: {c.disabled}; }}"
+
+
+def _edged(edge: int, colour: str, across: int, down: int) -> str:
+    """A border whose padding gives back what a thicker border takes."""
+    return f"border: {edge}px solid {colour}; padding: {down - edge}px {across - edge}px;"
+
+
+def _buttons(c: Colours, t: Type) -> str:
+    s, m = SPACE, MEASURE
+    return f"""
+    QPushButton {{ {_edged(m.line, c.line_strong, s.medium, s.tiny)} border-radius: {m.corner}px;
+        background: {c.surface}; color: {c.text}; font-weight: {WEIGHT_MEDIUM};
+        min-height: {m.control - 2 * s.tiny}px; }}
+    QPushButton[small="true"] {{ min-height: {m.control_small - 2}px; font-size: {t.small:g}px;
+        {_edged(m.line, c.line_strong, s.small, 1)} }}
+    QPushButton[iconOnly="true"] {{ {_edged(m.line, c.line_strong, s.tiny, s.tiny)}
+        min-width: {m.control - 2 * s.tiny}px; }}
+    QPushButton[iconOnly="true"][small="true"] {{ {_edged(m.line, c.line_strong, 1, 1)}
+        min-width: {m.control_small - 2}px; }}
+    QPushButton:hover {{ background: {c.hover}; }}
+    QPushButton:pressed, QPushButton:checked {{ background: {c.pressed}; }}
+    QPushButton:disabled {{ color: {c.disabled}; border-color: {c.line}; background: transparent; }}
+    QPushButton[kind="primary"] {{ background: {c.accent}; color: {c.on_accent}; border-color: {c.accent};
+        font-weight: {WEIGHT_STRONG}; }}
+    QPushButton[kind="primary"]:hover {{ background: {c.accent_hover}; border-color: {c.accent_hover}; }}
+    QPushButton[kind="primary"]:pressed {{ background: {c.accent_pressed};
+        border-color: {c.accent_pressed}; }}
+    QPushButton[kind="primary"]:disabled {{ background: {c.track}; color: {c.disabled};
+        border-color: {c.track}; }}
+    QPushButton[kind="quiet"] {{ background: transparent; border-color: transparent; }}
+    QPushButton[kind="quiet"]:hover {{ background: {c.hover}; }}
+    QPushButton[kind="quiet"]:pressed, QPushButton[kind="quiet"]:checked {{ background: {c.pressed}; }}
+    QPushButton[kind="danger"] {{ color: {c.bad}; }}
+    QPushButton:focus {{ {_edged(m.focus, c.accent, s.medium, s.tiny)} }}
+    QPushButton[kind="primary"]:focus {{ border-color: {c.text}; }}
+    QPushButton[small="true"]:focus {{ {_edged(m.focus, c.accent, s.small, m.focus)}
+        min-height: {m.control_small - 2 * m.focus}px; }}
+    QPushButton[iconOnly="true"]:focus {{ {_edged(m.focus, c.accent, s.tiny, s.tiny)} }}
+    QPushButton[iconOnly="true"][small="true"]:focus {{ {_edged(m.focus, c.accent, m.focus, m.focus)}
+        min-width: {m.control_small - 2 * m.focus}px; min-height: {m.control_small - 2 * m.focus}px; }}
+    """
+
+
+def _fields(c: Colours, t: Type) -> str:
+    s, m = SPACE, MEASURE
+    names = ("QLineEdit", "QComboBox", "QAbstractSpinBox", "QPlainTextEdit", "QTextEdit")
+
+    def each(suffix: str = "") -> str:
+        return ", ".join(name + suffix for name in names)
+
+    inner = m.control - 2 * s.tiny
+    return f"""
+    {each()} {{ {_edged(m.line, c.control, s.small, s.tiny)} border-radius: {m.corner}px;
+        background: {c.surface}; color: {c.text};
+        selection-background-color: {c.selection}; selection-color: {c.text}; }}
+    QLineEdit, QComboBox, QAbstractSpinBox {{ min-height: {inner}px; }}
+    {each(":focus")} {{ {_edged(m.focus, c.accent, s.small, s.tiny)} }}
+    {each('[invalid="true"]')} {{ border-color: {c.bad}; }}
+    {each(":disabled")} {{ color: {c.secondary}; background: {c.window}; border-color: {c.line_strong}; }}
+    *[kind="bare"], *[kind="bare"]:focus {{ border: 0; background: transparent; padding: 0;
+        border-radius: 0; }}
+    QLineEdit[icon="leading"] {{ padding-left: {s.small + m.icon_small + s.small - m.line}px; }}
+    QLineEdit[icon="leading"]:focus {{ padding-left: {s.small + m.icon_small + s.small - m.focus}px; }}
+    QComboBox {{ padding-right: {s.wide + s.tiny}px; }}
+    QComboBox:hover, QAbstractSpinBox:hover {{ background: {c.hover}; }}
+    QComboBox::drop-down {{ border: 0; width: {s.wide + s.tiny}px; }}
+    QComboBox::down-arrow {{ image: none; }}
+    QComboBox QAbstractItemView {{ border: {m.line}px solid {c.line_strong}; border-radius: {m.corner}px;
+        background: {c.raised}; padding: {s.tiny}px; outline: 0; }}
+    QComboBox QAbstractItemView::item {{ min-height: {m.control - s.tiny}px; padding: 0 {s.small}px;
+        border-radius: {m.corner - 2}px; color: {c.text}; }}
+    QComboBox QAbstractItemView::item:hover, QComboBox QAbstractItemView::item:selected {{
+        background: {c.hover}; color: {c.text}; }}
+    QAbstractSpinBox {{ padding-right: {s.wide}px; }}
+    QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border;
+        width: {s.wide}px; border: 0; background: transparent; }}
+    QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}
+    QAbstractSpinBox::down-button {{ subcontrol-position: bottom right; }}
+    QAbstractSpinBox::up-arrow, QAbstractSpinBox::down-arrow {{ image: none; }}
+    QPlainTextEdit[kind="code"], QTextEdit[kind="code"] {{ background: {c.code_ground};
+        border-color: {c.line}; }}
+    QCheckBox {{ spacing: {s.small}px; color: {c.text}; font-size: {t.body:g}px; }}
+    QCheckBox:disabled {{ color: {c.disabled}; }}
+    """
+
+
+def _lists(c: Colours, t: Type) -> str:
+    s, m = SPACE, MEASURE
+    return f"""
+    QTableView, QListView, QTreeView {{ background: {c.surface}; border: {m.line}px solid {c.line};
+        border-radius: {m.corner}px; outline: 0; gridline-color: {c.line}; selection-color: {c.text};
+        selection-background-color: {c.selected}; }}
+    QListView[kind="bare"], QTreeView[kind="bare"] {{ border: 0; background: transparent; border-radius: 0; }}
+    QTableView:focus, QListView:focus {{ border: {m.line}px solid {c.accent}; }}
+    QListView[kind="bare"]:focus, QTreeView[kind="bare"]:focus {{ border: 0; }}
+    QHeaderView {{ background: {c.surface}; border: 0; }}
+    QHeaderView::section {{ background: {c.surface}; color: {c.secondary}; border: 0;
+        font-size: {t.small:g}px; border-bottom: {m.line}px solid {c.line}; padding: 0 {s.medium}px;
+        font-weight: {WEIGHT_MEDIUM}; }}
+    QHeaderView::section:hover {{ color: {c.text}; }}
+    QTableCornerButton::section {{ background: {c.surface}; border: 0; }}
+    """
+
+
+def _scrolling(c: Colours, _: Type) -> str:
+    m = MEASURE
+    half = (m.scroll - 4) // 2
+    return f"""
+    QScrollArea {{ background: transparent; border: 0; }}
+    QScrollBar:vertical {{ background: transparent; width: {m.scroll}px; margin: 0; border: 0; }}
+    QScrollBar:horizontal {{ background: transparent; height: {m.scroll}px; margin: 0; border: 0; }}
+    QScrollBar::handle {{ background: {c.line_strong}; border-radius: {half}px; margin: 2px; }}
+    QScrollBar::handle:vertical {{ min-height: {SPACE.huge}px; }}
+    QScrollBar::handle:horizontal {{ min-width: {SPACE.huge}px; }}
+    QScrollBar::handle:hover, QScrollBar::handle:pressed {{ background: {c.control}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+    QAbstractScrollArea::corner {{ background: transparent; border: 0; }}
+    """
+
+
+def _floating(c: Colours, t: Type) -> str:
+    s, m = SPACE, MEASURE
+    return f"""
+    QToolTip {{ background: {c.raised}; color: {c.text}; border: {m.line}px solid {c.line_strong};
+        padding: {s.tiny}px {s.small}px; font-size: {t.small:g}px; }}
+    QMenu {{ background: {c.raised}; color: {c.text}; border: {m.line}px solid {c.line_strong};
+        border-radius: {m.corner}px; padding: {s.tiny}px; }}
+    QMenu::item {{ padding: {s.tiny}px {s.wide}px {s.tiny}px {s.small}px; border-radius: {m.corner - 2}px;
+        min-height: {m.control_small - s.tiny}px; }}
+    QMenu::item:selected {{ background: {c.hover}; }}
+    QMenu::item:disabled {{ color: {c.disabled}; }}
+    QMenu::icon {{ padding-left: {s.small}px; }}
+    QMenu::separator {{ height: {m.line}px; background: {c.line}; margin: {s.tiny}px 0; }}
+    """

@@ -1,0 +1,239 @@
+"""The one table of colours, distances and type sizes. No other module holds such a literal.
+
+Lengths are in device-independent pixels. Colours are "#rrggbb".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def mix(base: str, over: str, share: float) -> str:
+    """`over` laid on `base` with opacity `share` (0 to 1), as "#rrggbb"."""
+    return "#" + "".join(
+        f"{round(int(base[i : i + 2], 16) * (1 - share) + int(over[i : i + 2], 16) * share):02x}"
+        for i in (1, 3, 5)
+    )
+
+
+def _channel(value: int) -> float:
+    share = value / 255
+    return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, 0 (black) to 1 (white), as WCAG 2.2 defines it."""
+    red, green, blue = (_channel(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two colours, 1 to 21, as WCAG 2.2 defines it."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """The colours of one scheme. The properties are derived, so that the table stays small."""
+
+    window: str
+    surface: str
+    raised: str
+    line: str
+    line_strong: str
+    control: str
+    """The edge of what can be operated (fields, ticks, switches): 3:1 against every ground."""
+    text: str
+    secondary: str
+    disabled: str
+    accent: str
+    on_accent: str
+    accent_text: str
+    """The accent where it is text (links, names): 4.5:1 against every ground."""
+    good: str
+    caution: str
+    bad: str
+    shade: str
+    """What lies over the window behind the palette; drawn with `shade_opacity`."""
+    shade_opacity: float
+
+    @property
+    def hover(self) -> str:
+        """The ground of something the pointer is over."""
+        return mix(self.surface, self.text, 0.05)
+
+    @property
+    def pressed(self) -> str:
+        return mix(self.surface, self.text, 0.10)
+
+    @property
+    def selected(self) -> str:
+        """The ground of a chosen row, of selected chips and of the current place."""
+        return mix(self.surface, self.accent, 0.12)
+
+    @property
+    def accent_hover(self) -> str:
+        return mix(self.accent, self.text, 0.10)
+
+    @property
+    def accent_pressed(self) -> str:
+        return mix(self.accent, self.text, 0.20)
+
+    @property
+    def selection(self) -> str:
+        """The ground of selected text in a field."""
+        return mix(self.surface, self.accent, 0.28)
+
+    @property
+    def track(self) -> str:
+        """The empty part of bars and meters."""
+        return mix(self.surface, self.text, 0.10)
+
+    @property
+    def code_ground(self) -> str:
+        return mix(self.surface, self.text, 0.04)
+
+    def tint(self, colour: str) -> str:
+        """A quiet ground in the hue of `colour`, for chips, pills and panels."""
+        return mix(self.surface, colour, 0.05)
+
+
+LIGHT = Colours(
+    window="#f6f7f9",
+    surface="#ffffff",
+    raised="#ffffff",
+    line="#e3e6eb",
+    line_strong="#c8cdd6",
+    control="#7f8693",
+    text="#16181d",
+    secondary="#5a6270",
+    disabled="#9aa1ad",
+    accent="#2f6feb",
+    on_accent="#ffffff",
+    accent_text="#1f5bd0",
+    good="#1a7f4b",
+    caution="#9a6700",
+    bad="#c3352b",
+    shade="#16181d",
+    shade_opacity=0.24,
+)
+
+DARK = Colours(
+    window="#14161a",
+    surface="#1b1e24",
+    raised="#23272f",
+    line="#2c313a",
+    line_strong="#3d4450",
+    control="#727b8a",
+    text="#e8eaee",
+    secondary="#a3abb8",
+    disabled="#667080",
+    accent="#6ea0ff",
+    on_accent="#0e1116",
+    accent_text="#8ab2ff",
+    good="#5cc98b",
+    caution="#e3b341",
+    bad="#ff7b72",
+    shade="#000000",
+    shade_opacity=0.45,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Distances, and nothing between them."""
+
+    tiny: int = 4
+    small: int = 8
+    medium: int = 12
+    large: int = 16
+    wide: int = 24
+    huge: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Fixed sizes of the frame and the controls."""
+
+    rail: int = 72
+    rail_narrow: int = 56
+    rail_item: int = 56
+    header: int = 48
+    strip: int = 28
+    control: int = 32
+    control_small: int = 24
+    row: int = 36
+    icon: int = 20
+    icon_small: int = 16
+    icon_large: int = 40
+    line: int = 1
+    focus: int = 2
+    bar: int = 6
+    meter: int = 4
+    scroll: int = 10
+    switch_width: int = 36
+    switch_height: int = 20
+    knob_inset: int = 3
+    corner: int = 6
+    corner_card: int = 10
+    window_width: int = 1180
+    window_height: int = 760
+    minimum_width: int = 720
+    minimum_height: int = 480
+    narrow: int = 900
+    """Below this width the rail shows icons only and detail opens over the list."""
+    wide: int = 1100
+    """From this width on a third column may appear."""
+    reading: int = 760
+    field: int = 280
+    field_small: int = 112
+    palette_width: int = 600
+    palette_rows: int = 9
+    dialog: int = 440
+    toast: int = 520
+    pages: int = 720
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Type sizes at a body of 13; `scaled` gives those for another body size."""
+
+    small: float = 12
+    body: float = 13
+    emphasis: float = 15
+    title: float = 20
+    code: float = 12.5
+    label: float = 11
+
+    def scaled(self, body: int) -> Type:
+        """The same steps around another body size (pixels); the label of the rail keeps its size."""
+        factor = body / self.body
+        return Type(
+            small=round(self.small * factor),
+            body=body,
+            emphasis=round(self.emphasis * factor),
+            title=round(self.title * factor),
+            code=round(self.code * factor * 2) / 2,
+            label=self.label,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Durations in milliseconds. Nothing moves when reduced motion is asked for."""
+
+    fade: int = 140
+    spin: int = 900
+    spin_step: int = 40
+    toast: int = 6000
+    feedback: int = 100
+
+
+SPACE = Space()
+MEASURE = Measure()
+TYPE = Type()
+MOTION = Motion()
+WEIGHT_NORMAL = 400
+WEIGHT_MEDIUM = 500
+WEIGHT_STRONG = 600
