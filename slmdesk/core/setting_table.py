@@ -1,0 +1,325 @@
+"""Every setting of the program, declared once as data.
+
+The settings page, `slmdesk config`, the environment variables, validation and the table of the documentation
+are all made from `SETTINGS`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from slmdesk.core.errors import SlmDeskError
+
+Value = bool | int | float | str
+Form = Literal["", "multiline", "folders"]
+
+_BOOLEANS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+_TYPE_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `key` is `table.name`, as in the TOML file.
+
+    `special` says what the lowest value means where it is no plain number ("automatic"). `form` asks for
+    another field than the type's own. `aliases` are further keys a file, `slmdesk config` or the environment
+    may use. `restart` is true where a new value counts from the next start on.
+    """
+
+    key: str
+    type: type
+    default: Value
+    title: str
+    help: str
+    group: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    special: str = ""
+    form: Form = ""
+    aliases: tuple[str, ...] = ()
+    restart: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides the file."""
+        return variable_of(self.key)
+
+    def limits(self) -> str:
+        """The values allowed, in words: "light, dark or system", "0 to 2", "true or false"."""
+        if self.choices:
+            return _either(self.choices)
+        words = _TYPE_WORDS[self.type]
+        if self.minimum is None and self.maximum is None:
+            return words
+        if self.maximum is None:
+            return f"{words}, {self.minimum:g} or more"
+        if self.minimum is None:
+            return f"{words}, at most {self.maximum:g}"
+        return f"{words} from {self.minimum:g} to {self.maximum:g}"
+
+    def validate(self, value: object) -> Value:
+        """`value` as this setting's type. Raises `SlmDeskError("setting_invalid")` when it is of another type
+        or outside the limits."""
+        checked = self._typed(value)
+        if checked is None or not self._within(checked):
+            raise SlmDeskError(
+                "setting_invalid",
+                f"{value!r} is no value for {self.key}.",
+                f"{self.key} takes {self.limits()}.",
+            )
+        return checked
+
+    def parse(self, text: str) -> Value:
+        """The same from text, as the environment and the command line give it."""
+        word = text.strip()
+        try:
+            if self.type is bool:
+                return self.validate(_BOOLEANS.get(word.lower(), _Unparsed(word)))
+            if self.type is int:
+                return self.validate(int(word))
+            if self.type is float:
+                return self.validate(float(word))
+        except ValueError:
+            return self.validate(_Unparsed(word))
+        return self.validate(text)
+
+    def _typed(self, value: object) -> Value | None:
+        if self.type is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:
+                return None
+            return number if math.isfinite(number) else None
+        if self.type is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is str and isinstance(value, str) and "\0" not in value:
+            return value
+        return None
+
+    def _within(self, value: Value) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str):
+            return True
+        if self.minimum is not None and value < self.minimum:
+            return False
+        return self.maximum is None or value <= self.maximum
+
+
+class _Unparsed:
+    """Text that is no number, shown in the error as it was typed."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return repr(self.text)
+
+
+_APPEARANCE = "Appearance"
+_CHAT = "Chat"
+_ENGINE = "Engine"
+_SERVICE = "Service"
+_NETWORK = "Network"
+_LIBRARY = "Library"
+_LOGS = "Logs"
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "appearance.theme", str, "system", "Theme",
+        "Light or dark colours. “system” follows the desktop, also when it changes.",
+        _APPEARANCE, choices=("system", "light", "dark"),
+    ),
+    Setting(
+        "appearance.text_size", int, 13, "Text size",
+        "The size of ordinary text in the window. Headings and code grow with it.",
+        _APPEARANCE, minimum=12, maximum=20, unit="px",
+    ),
+    Setting(
+        "appearance.reduced_motion", bool, False, "Reduce motion",
+        "Shows changes at once instead of fading or sliding them in.",
+        _APPEARANCE,
+    ),
+    Setting(
+        "chat.model", str, "slmdesk/desk-guide", "Model for new conversations",
+        "The library id of the model a new conversation starts with. Desk Guide ships with the program.",
+        _CHAT,
+    ),
+    Setting(
+        "chat.system_prompt", str, "", "System prompt",
+        "Instructions every new conversation starts with. Empty leaves the model as its publisher made it.",
+        _CHAT, form="multiline",
+    ),
+    Setting(
+        "chat.temperature", float, 0.8, "Temperature",
+        "How freely the model picks words. 0 always takes the likeliest one; above 1 answers become wild.",
+        _CHAT, minimum=0, maximum=2,
+    ),
+    Setting(
+        "chat.top_k", int, 40, "Top K",
+        "Picks only among this many of the likeliest tokens. 0 takes all of them into account.",
+        _CHAT, minimum=0, maximum=1000, special="all",
+    ),
+    Setting(
+        "chat.top_p", float, 0.95, "Top P",
+        "Picks only among the likeliest tokens that together reach this probability. 1 turns it off.",
+        _CHAT, minimum=0, maximum=1,
+    ),
+    Setting(
+        "chat.min_p", float, 0.05, "Min P",
+        "Leaves out tokens that are this much less likely than the likeliest one. 0 turns it off.",
+        _CHAT, minimum=0, maximum=1,
+    ),
+    Setting(
+        "chat.repeat_penalty", float, 1.0, "Repeat penalty",
+        "Makes tokens that were just used less likely. 1 turns it off; small models sometimes gain from 1.1.",
+        _CHAT, minimum=0.5, maximum=2,
+    ),
+    Setting(
+        "chat.max_tokens", int, 0, "Longest answer",
+        "An answer is cut off after this many tokens. 0 lets the model end by itself.",
+        _CHAT, minimum=0, maximum=1_000_000, unit="tokens", special="no limit",
+    ),
+    Setting(
+        "engine.context_length", int, 0, "Context length",
+        "How much of a conversation the model sees at once. More takes more memory. "
+        "0 uses the model's own, 8192 at most.",
+        _ENGINE, minimum=0, maximum=1_048_576, unit="tokens", special="automatic",
+        aliases=("context_length",),
+    ),
+    Setting(
+        "engine.parallel", int, 4, "Answers at once",
+        "How many answers one loaded model writes at the same time; further ones wait in line.",
+        _ENGINE, minimum=1, maximum=64,
+    ),
+    Setting(
+        "engine.threads", int, 0, "Threads",
+        "Processor threads a model computes with. 0 uses one for each physical core.",
+        _ENGINE, minimum=0, maximum=512, special="automatic",
+    ),
+    Setting(
+        "engine.gpu_layers", int, -1, "Layers on the GPU",
+        "How many layers of the model a GPU takes over. -1 gives it all of them, 0 uses the processor alone.",
+        _ENGINE, minimum=-1, maximum=1000, special="all",
+    ),
+    Setting(
+        "engine.cache_type", str, "f16", "Context precision",
+        "How exactly the context is kept in memory. q8_0 halves its size and costs hardly any quality; "
+        "q4_0 quarters it.",
+        _ENGINE, choices=("f16", "q8_0", "q4_0"),
+    ),
+    Setting(
+        "engine.flash_attention", bool, True, "Flash attention",
+        "A faster way to compute attention that also needs less memory.",
+        _ENGINE,
+    ),
+    Setting(
+        "service.host", str, "127.0.0.1", "Address",
+        "The network address the service answers on. 127.0.0.1 is reached from this machine only.",
+        _SERVICE, restart=True,
+    ),
+    Setting(
+        "service.port", int, 0, "Port",
+        "The port other programs use. 0 takes any free port when the window starts the service, "
+        "and 8765 for “slmdesk serve”.",
+        _SERVICE, minimum=0, maximum=65535, special="automatic", restart=True,
+    ),
+    Setting(
+        "service.idle_minutes", int, 5, "End the service after",
+        "A service that the window started ends by itself when nobody used it for this long. "
+        "0 keeps it running.",
+        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never",
+    ),
+    Setting(
+        "service.model_idle_minutes", int, 30, "Unload a model after",
+        "A model that answered nothing for this long gives its memory back. 0 keeps it loaded.",
+        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never",
+    ),
+    Setting(
+        "service.max_loaded", int, 2, "Models loaded at once",
+        "Loading one more unloads the model that was idle for longest.",
+        _SERVICE, minimum=1, maximum=16,
+    ),
+    Setting(
+        "network.offline", bool, False, "Work offline",
+        "Stops every connection to other machines. Chatting with models of the library still works.",
+        _NETWORK,
+    ),
+    Setting(
+        "library.folders", str, "", "Model folders",
+        "Where models lie. New ones go to the first folder. Empty uses the program's own folder.",
+        _LIBRARY, form="folders",
+    ),
+    Setting(
+        "logs.level", str, "info", "Detail of the logs",
+        "How much the log files tell. “debug” helps when something goes wrong and makes them grow faster.",
+        _LOGS, choices=("debug", "info", "warning", "error"), restart=True,
+    ),
+)  # fmt: skip
+
+BY_NAME: dict[str, Setting] = {name: s for s in SETTINGS for name in (s.key, *s.aliases)}
+
+
+def find_setting(name: str) -> Setting:
+    """The setting with this key or alias. Raises `SlmDeskError("setting_unknown")` with the nearest keys."""
+    setting = BY_NAME.get(name)
+    if setting is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, BY_NAME, n=3, cutoff=0.5)
+        hint = f"Did you mean {_either(near)}?" if near else "“slmdesk config” lists all settings."
+        raise SlmDeskError("setting_unknown", f"There is no setting {name!r}.", hint)
+    return setting
+
+
+def groups() -> dict[str, tuple[Setting, ...]]:
+    """The settings under the titles of the settings page, in its order."""
+    titles = dict.fromkeys(setting.group for setting in SETTINGS)
+    return {title: tuple(s for s in SETTINGS if s.group == title) for title in titles}
+
+
+def settings_table_markdown() -> str:
+    """The table of the documentation: one section a group, one row a setting."""
+    lines: list[str] = []
+    for title, settings in groups().items():
+        lines += [f"### {title}", "", "| Setting | Default | Takes | Meaning |", "| --- | --- | --- | --- |"]
+        for setting in settings:
+            default = f"`{_toml_text(setting.default)}`"
+            if setting.special and setting.default == setting.minimum:
+                default += f" ({setting.special})"
+            takes = setting.limits() + (f" ({setting.unit})" if setting.unit else "")
+            meaning = setting.help + (" Counts from the next start on." if setting.restart else "")
+            lines.append(f"| `{setting.key}`<br>`{setting.variable}` | {default} | {takes} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def variable_of(name: str) -> str:
+    return "SLMDESK_" + name.upper().replace(".", "_")
+
+
+def _toml_text(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return (
+        f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+def _either(names: tuple[str, ...] | list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
