@@ -39,7 +39,7 @@ Source = Literal["default", "file", "environment"]
 
 
 class Settings:
-    """The values in force. Safe to use from several threads; callbacks run on the thread that sets a value."""
+    """The values in force. Safe with several threads; callbacks run on the thread that sets a value."""
 
     def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
         self._path = path
