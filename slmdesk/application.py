@@ -1,0 +1,87 @@
+"""The composition root: builds every room once and hands the pieces to a front end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from slmdesk.chat import store as chat_store
+from slmdesk.chat.chats import Chats
+from slmdesk.core import jobs
+from slmdesk.core.database import Database, Migration
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.events import EventBus
+from slmdesk.core.paths import Paths
+from slmdesk.core.secrets import Secrets
+from slmdesk.core.settings import Settings
+from slmdesk.library.library import Library
+from slmdesk.serving.connector import ServiceConnector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Applied in this order and recorded by name: only ever append.
+MIGRATIONS: tuple[Migration, ...] = (*jobs.MIGRATIONS, *chat_store.MIGRATIONS)
+
+
+@dataclass(slots=True)
+class Application:
+    """Everything a front end works with.
+
+    `build` is cheap: it reads the settings file and opens nothing else. The database opens at its first
+    use or in `open`; the service starts at the first question asked of it.
+    """
+
+    paths: Paths
+    settings: Settings
+    events: EventBus
+    database: Database
+    secrets: Secrets
+    library: Library
+    connector: ServiceConnector
+    chats: Chats
+    problems: list[SlmDeskError] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, environ: Mapping[str, str] | None = None) -> Application:
+        """Put the rooms together for this user.
+
+        What is wrong with folders or settings lands in `problems`. Raises only
+        `SlmDeskError("home_invalid")`, because without a home there is nothing to build on.
+        """
+        env = os.environ if environ is None else environ
+        paths = Paths.resolve(env)
+        problems: list[SlmDeskError] = []
+        try:
+            paths.ensure()
+        except SlmDeskError as error:
+            problems.append(error)
+        settings = Settings(paths.settings_file, env)
+        settings.load()
+        problems.extend(settings.problems)
+        events = EventBus()
+        database = Database(paths.database, MIGRATIONS)
+        library = Library(paths, settings)
+        connector = ServiceConnector(paths, settings)
+        chats = Chats(database, connector, library, settings, events)
+        return cls(paths, settings, events, database, Secrets(), library, connector, chats, problems)
+
+    async def open(self) -> SlmDeskError | None:
+        """Open the database now and recover what a crash left behind.
+
+        Returns the problem (also kept in `problems`) instead of raising it: a front end starts without
+        conversations and says so.
+        """
+        try:
+            await self.chats.open()
+        except SlmDeskError as error:
+            self.problems.append(error)
+            return error
+        return None
+
+    async def close(self) -> None:
+        """Stop running answers (what they wrote is kept), let go of the service and close the database."""
+        await self.chats.close()
+        await self.connector.close()
+        self.database.close()

@@ -1,0 +1,260 @@
+"""One answer being written: asks the service, keeps the text safe while it grows, ends it in one state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.chat import store
+from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, turns_to_skip
+from slmdesk.chat.tree import Message, MessageState
+from slmdesk.chat.turns import ModelLoading, PromptStarted, TextArrived, TurnEnded, TurnEvent
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncGenerator
+
+    from slmdesk.core.database import Database
+    from slmdesk.serving.client import ServiceClient
+    from slmdesk.serving.connector import ServiceConnector
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 0.4  # with the write itself, text is at most half a second old when the power goes
+
+# The service itself is gone, as opposed to an engine of it: look for it again.
+_SERVICE_GONE = frozenset({"service_unreachable", "service_lost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: the path up to the message to answer, and how to answer it."""
+
+    model: str
+    system_prompt: str
+    path: list[Message]
+    sampling: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class Answering:
+    """Fills one answer message that is already stored in state `streaming`.
+
+    The work runs in a task of its own, so a slow reader of `events` delays nothing and loses nothing.
+    """
+
+    def __init__(
+        self, database: Database, connector: ServiceConnector, question: Question, answer: Message
+    ) -> None:
+        self.answer = answer
+        self.saved = False  # whether the end has reached the database
+        self._database = database
+        self._connector = connector
+        self._question = question
+        self._text = answer.text
+        self._kept = len(answer.text)
+        self._started = False
+        self._stats: dict[str, Any] = {}
+        self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name=f"answer {answer.id}")
+
+    async def events(self) -> AsyncGenerator[TurnEvent, None]:
+        """What happens from here on; ends behind `TurnEnded`."""
+        while True:
+            event = await self._events.get()
+            yield event
+            if isinstance(event, TurnEnded):
+                return
+
+    async def stop(self) -> None:
+        """End the answer now, keeping its text; waits until that is saved. Harmless when it has ended."""
+        if not self._stopping and not self._task.done():
+            self._stopping = True
+            self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        saver = asyncio.create_task(self._save_regularly())
+        error: SlmDeskError | None = None
+        state: MessageState = "complete"
+        try:
+            await self._answer()
+        except asyncio.CancelledError:
+            state = "stopped"
+        except SlmDeskError as raised:
+            error = raised
+            state = "interrupted" if self._text else "failed"
+        except Exception:
+            # A defect of the program: the text is kept all the same and the front end is told.
+            log.exception("writing answer %d failed", self.answer.id)
+            error = SlmDeskError(
+                "unexpected",
+                "The answer ended because of a defect in SLM Desk.",
+                "The log of the window has it.",
+            )
+            state = "interrupted" if self._text else "failed"
+        # From here on a second cancel must not cut the last write short.
+        self._stopping = True
+        saver.cancel()
+        with suppress(asyncio.CancelledError):
+            await saver
+        ended = await asyncio.shield(self._finish(state, error))
+        self._events.put_nowait(TurnEnded(ended))
+
+    async def _finish(self, state: MessageState, error: SlmDeskError | None) -> Message:
+        details = error.to_json() if error else None
+        answer_id, text, stats = self.answer.id, self._text, self._stats
+        try:
+            ended = await self._database.run(
+                lambda connection: store.finish_message(
+                    connection, answer_id, text, state, stats=stats, error=details
+                )
+            )
+        except SlmDeskError as unsaved:
+            # The person still sees the text, and learns that it is not on disk.
+            known = self.answer
+            return Message(
+                known.id, known.conversation_id, known.parent_id, known.role, text, "interrupted",
+                known.model, known.created_at, time.time(), stats, unsaved.to_json(),
+            )  # fmt: skip
+        self.saved = True
+        return ended
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            if len(self._text) == self._kept:
+                continue
+            text = self._text
+            try:
+                await self._database.run(partial(self._keep, text))
+            except SlmDeskError as error:
+                log.warning("answer %d could not be saved yet: %s", self.answer.id, error)
+
+    def _keep(self, text: str, connection: sqlite3.Connection) -> None:
+        store.save_text(connection, self.answer.id, text)
+        self._kept = len(text)
+
+    async def _answer(self) -> None:
+        for last_try in (False, True):
+            try:
+                client = await self._connector.connect()
+                await self._ask(client)
+                return
+            except SlmDeskError as error:
+                if error.code not in _SERVICE_GONE:
+                    raise
+                self._connector.forget()
+                # Only a question nobody has begun to answer is asked again, and only once.
+                if self._started or last_try:
+                    raise
+
+    async def _ask(self, client: ServiceClient) -> None:
+        skip = await self._skip_beforehand(client)
+        try:
+            await self._stream(client, skip)
+        except SlmDeskError as error:
+            if error.code != "context_exceeded" or self._started:
+                raise
+            # The guess was too low: count, and leave out what does not fit.
+            better = await self._skip_exactly(client, skip)
+            if better <= skip:
+                raise
+            await self._stream(client, better)
+
+    async def _stream(self, client: ServiceClient, skip: int) -> None:
+        from slmdesk.serving.client import (
+            AnswerFinished,
+            AnswerStarted,
+            ChatRequest,
+            LoadProgress,
+            TextDelta,
+        )
+
+        question = self._question
+        request = ChatRequest(
+            model=question.model,
+            messages=self._messages(skip),
+            sampling=question.sampling,
+            max_tokens=question.max_tokens,
+            stop=list(question.stop),
+            conversation=f"chat-{self.answer.conversation_id}",
+        )
+        async with aclosing(client.chat(request)) as events:
+            async for event in events:
+                match event:
+                    case LoadProgress(fraction=fraction):
+                        self._events.put_nowait(ModelLoading(fraction))
+                    case AnswerStarted(prompt_tokens=tokens):
+                        self._started = True
+                        self._stats["trimmed_turns"] = skip
+                        self._events.put_nowait(PromptStarted(tokens, skip))
+                    case TextDelta(text=text):
+                        self._started = True
+                        self._text += text
+                        self._events.put_nowait(TextArrived(self.answer.id, text))
+                    case AnswerFinished():
+                        self._stats |= {
+                            "reason": event.reason,
+                            "usage": event.usage,
+                            "timings": event.timings,
+                            "context_length": event.context_length,
+                        }
+
+    def _messages(self, skip: int) -> list[dict[str, Any]]:
+        messages = build_messages(self._question.system_prompt, self._question.path, skip)
+        if self.answer.text:
+            # An answer being continued stands last, unfinished, and the model goes on behind it.
+            messages.append({"role": "assistant", "content": self.answer.text})
+        return messages
+
+    async def _skip_beforehand(self, client: ServiceClient) -> int:
+        """Turns to leave out before asking; tokens are counted only where it may be near its limit."""
+        before, context_length = self._last_measured()
+        if not context_length:
+            return 0
+        room = prompt_room(context_length, self._question.max_tokens)
+        if not before and estimated_tokens(self._question.path) <= room:
+            return 0
+        return await self._skip_exactly(client, before)
+
+    def _last_measured(self) -> tuple[int, int]:
+        """What the last answer on the path left out, and the context length it had; zeros when not known."""
+        for message in reversed(self._question.path):
+            if message.role == "assistant" and message.stats.get("context_length"):
+                same = message.model == self._question.model
+                before = int(message.stats.get("trimmed_turns", 0)) if same else 0
+                return before, int(message.stats["context_length"]) if same else 0
+        return 0, 0
+
+    async def _skip_exactly(self, client: ServiceClient, first_guess: int) -> int:
+        context_length = await self._context_length(client)
+        if not context_length:
+            return first_guess
+        if context_length != self._last_measured()[1]:
+            first_guess = 0  # the setting changed: more, or less, may fit now
+
+        async def count(skip: int) -> int:
+            return await client.count_tokens(self._question.model, self._messages(skip))
+
+        room = prompt_room(context_length, self._question.max_tokens)
+        return await turns_to_skip(self._question.path, count, room, first_guess)
+
+    async def _context_length(self, client: ServiceClient) -> int:
+        async with aclosing(client.load(self._question.model)) as loading:
+            async for fraction in loading:
+                if fraction < 1.0:
+                    self._events.put_nowait(ModelLoading(fraction))
+        status = await client.status()
+        for loaded in status.loaded:
+            if loaded.id == self._question.model:
+                return loaded.context_length
+        return 0

@@ -1,0 +1,386 @@
+"""What a person can do with conversations: each action of a front end is a method here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slmdesk.chat import export as exporting
+from slmdesk.chat import search as searching
+from slmdesk.chat import store
+from slmdesk.chat.answering import Answering, Question
+from slmdesk.chat.titles import title_of
+from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.processes import process_alive, process_create_time
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncGenerator, Callable
+
+    from slmdesk.chat.tree import Conversation, ConversationSummary, ConversationTree, Message
+    from slmdesk.core.database import Database
+    from slmdesk.core.events import EventBus
+    from slmdesk.core.settings import Settings
+    from slmdesk.library.library import Library
+    from slmdesk.serving.connector import ServiceConnector
+
+T = TypeVar("T")
+
+NEW_CHAT = 0  # the draft of a conversation that does not exist yet
+
+_KEEP_DELETED_S = 30 * 24 * 3600
+_KEEP_EMPTY_S = 24 * 3600
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A turn as it stands in the database, before anything is asked."""
+
+    conversation: Conversation
+    path: list[Message]  # up to the message to answer
+    stored: list[Message]  # new rows, the answer last
+    model: str
+
+    @property
+    def answer(self) -> Message:
+        return self.stored[-1]
+
+
+class Chats:
+    """Conversations of this user. One instance a process; methods are called on one event loop.
+
+    The database is opened by the first method that needs it. Every method may raise the database's errors
+    (`database_locked`, `database_read_only`, `database_newer`, `database_damaged`).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        connector: ServiceConnector,
+        library: Library,
+        settings: Settings,
+        events: EventBus | None = None,
+    ) -> None:
+        self._database = database
+        self._connector = connector
+        self._library = library
+        self._settings = settings
+        self._bus = events
+        self._opened = False
+        self._opening = asyncio.Lock()
+        self._running: dict[int, Answering] = {}  # by conversation
+        self._unsaved: set[int] = set()  # answers whose end could not be written
+        self._owner = _owner_of_this_process()
+
+    async def open(self) -> None:
+        """Open the database, mark answers that a crash cut off, and remove what was deleted long ago."""
+        async with self._opening:
+            if self._opened:
+                return
+            await asyncio.to_thread(self._database.open)
+            await self._database.run(self._recover)
+            self._opened = True
+
+    async def close(self) -> None:
+        """Stop every running answer; what they wrote is kept."""
+        for answering in list(self._running.values()):
+            await answering.stop()
+
+    # Conversations
+
+    async def conversations(self, search: str = "", limit: int = 1000) -> list[ConversationSummary]:
+        """The conversations that hold every word of `search`, the one changed last first."""
+        await self.open()
+        return await self._database.read(lambda c: searching.list_conversations(c, search, limit))
+
+    async def create(self, model: str | None = None, system_prompt: str | None = None) -> Conversation:
+        """A new conversation, with the settings' system prompt unless one is given.
+
+        `model` is a library id or a path. Raises `model_not_found` with close matches.
+        """
+        reference = (await self._library.resolve(model)).id if model else ""
+        prompt = self._settings.get("chat.system_prompt") if system_prompt is None else system_prompt
+        return await self._run(lambda c: store.create_conversation(c, reference, prompt))
+
+    async def load(self, conversation_id: int) -> ConversationTree:
+        """A conversation with all its branches. Raises `conversation_not_found`."""
+
+        await self.open()
+        tree = await self._database.read(lambda c: store.load_tree(c, conversation_id))
+        if any(message.state == "streaming" for message in tree.messages.values()):
+            # Another program may have died since this one started.
+            await self._database.run(lambda c: store.interrupt_dead(c, self._alive))
+            tree = await self._database.read(lambda c: store.load_tree(c, conversation_id))
+        return tree
+
+    async def rename(self, conversation_id: int, title: str) -> None:
+        """Give a conversation another title; an empty one is made from its first message again."""
+
+        def rename(connection: sqlite3.Connection) -> None:
+            title_now = " ".join(title.split())
+            if not title_now:
+                tree = store.load_tree(connection, conversation_id)
+                first = next(iter(tree.path()), None)
+                title_now = title_of(first.text) if first else ""
+            store.update_conversation(connection, conversation_id, title=title_now)
+
+        await self._run(rename)
+        self._changed(conversation_id)
+
+    async def set_model(self, conversation_id: int, model: str) -> None:
+        """Answer with another model from the next message on. Raises `model_not_found`."""
+        reference = (await self._library.resolve(model)).id
+        await self._run(lambda c: store.update_conversation(c, conversation_id, model=reference))
+        self._changed(conversation_id)
+
+    async def set_system_prompt(self, conversation_id: int, text: str) -> None:
+        """Change the instructions of one conversation."""
+        await self._run(lambda c: store.update_conversation(c, conversation_id, system_prompt=text))
+
+    async def delete(self, conversation_id: int) -> None:
+        """Put a conversation away; `restore` brings it back for 30 days. Stops a running answer."""
+        await self.stop(conversation_id)
+        now = time.time()
+        await self._run(lambda c: store.update_conversation(c, conversation_id, deleted_at=now))
+        self._changed(conversation_id)
+
+    async def restore(self, conversation_id: int) -> None:
+        """Undo `delete`. Raises `conversation_not_found` once it is gone for good."""
+        await self._run(lambda c: store.update_conversation(c, conversation_id, deleted_at=None))
+        self._changed(conversation_id)
+
+    async def select(self, message_id: int) -> ConversationTree:
+        """Show the branch a message stands in, down to its newest end."""
+
+        def select(connection: sqlite3.Connection) -> int:
+            conversation_id = store.get_message(connection, message_id).conversation_id
+            leaf = store.load_tree(connection, conversation_id).newest_leaf(message_id)
+            store.update_conversation(connection, conversation_id, active_leaf=leaf)
+            return conversation_id
+
+        return await self.load(await self._run(select))
+
+    async def save_draft(self, conversation_id: int, text: str) -> None:
+        """Keep text that is typed and not sent; `NEW_CHAT` stands for a conversation not begun."""
+        await self._run(lambda c: store.save_draft(c, conversation_id, text))
+
+    async def load_draft(self, conversation_id: int) -> str:
+        """The text typed and not sent, or ""."""
+        await self.open()
+        return await self._database.read(lambda c: store.load_draft(c, conversation_id))
+
+    async def export(self, conversation_id: int, form: exporting.ExportFormat = "markdown") -> str:
+        """The active path as Markdown, or all branches as JSON."""
+        tree = await self.load(conversation_id)
+        return exporting.to_json(tree) if form == "json" else exporting.to_markdown(tree)
+
+    async def import_json(self, text: str) -> Conversation:
+        """Add a conversation that was exported as JSON. Raises `import_invalid` or `import_newer`."""
+
+        def add(connection: sqlite3.Connection) -> Conversation:
+            return store.get_conversation(connection, exporting.from_json(connection, text))
+
+        conversation = await self._run(add)
+        self._changed(conversation.id)
+        return conversation
+
+    # Turns. Each of these is an async generator that ends with `TurnEnded`. Once a message is stored, nothing
+    # raises any more: what goes wrong is in the error of the ended message. Closing it stops the answer.
+
+    def send(
+        self, conversation_id: int, text: str, options: TurnOptions | None = None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Store what was typed, then have it answered. Raises `message_empty` or `conversation_busy`."""
+
+        def prepare(connection: sqlite3.Connection) -> _Prepared:
+            if not text.strip():
+                raise SlmDeskError("message_empty", "There is nothing to send.", "Type a message first.")
+            tree = self._tree_at_rest(connection, conversation_id)
+            asked = store.add_message(
+                connection, conversation_id, tree.conversation.active_leaf, "user", text
+            )
+            if not tree.conversation.title:
+                store.update_conversation(connection, conversation_id, title=title_of(text))
+            store.save_draft(connection, conversation_id, "")
+            return self._answer_row(connection, [*tree.path(), asked], [asked])
+
+        return self._turn(prepare, options)
+
+    def regenerate(
+        self, message_id: int, options: TurnOptions | None = None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Write another answer beside this one (or the first one below a message of the person)."""
+
+        def prepare(connection: sqlite3.Connection) -> _Prepared:
+            message = store.get_message(connection, message_id)
+            tree = self._tree_at_rest(connection, message.conversation_id)
+            asked_id = message.id if message.role == "user" else message.parent_id
+            if asked_id is None:
+                raise SlmDeskError(
+                    "message_not_answerable",
+                    "There is no question before this answer.",
+                    "Send a new message.",
+                )
+            return self._answer_row(connection, tree.path(asked_id), [])
+
+        return self._turn(prepare, options)
+
+    def edit(
+        self, message_id: int, text: str, options: TurnOptions | None = None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Ask something else in place of a message of the person: a new branch beside the old one."""
+
+        def prepare(connection: sqlite3.Connection) -> _Prepared:
+            message = store.get_message(connection, message_id)
+            if message.role != "user":
+                raise SlmDeskError(
+                    "message_not_editable", "Answers cannot be edited.", "Edit the message before it instead."
+                )
+            if not text.strip():
+                raise SlmDeskError("message_empty", "There is nothing to send.", "Type a message first.")
+            tree = self._tree_at_rest(connection, message.conversation_id)
+            asked = store.add_message(connection, message.conversation_id, message.parent_id, "user", text)
+            before = [] if message.parent_id is None else tree.path(message.parent_id)
+            return self._answer_row(connection, [*before, asked], [asked])
+
+        return self._turn(prepare, options)
+
+    def continue_from(
+        self, message_id: int, options: TurnOptions | None = None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Go on with an answer that was stopped, interrupted or cut off; one without text is begun again."""
+
+        def prepare(connection: sqlite3.Connection) -> _Prepared:
+            message = store.get_message(connection, message_id)
+            tree = self._tree_at_rest(connection, message.conversation_id)
+            if message.role != "assistant" or message.parent_id is None or tree.children(message_id):
+                raise SlmDeskError(
+                    "message_not_continuable",
+                    "Only the last answer of a branch can be continued.",
+                    "Send a new message instead.",
+                )
+            answer = store.reopen_message(connection, message_id, self._owner)
+            store.update_conversation(connection, message.conversation_id, active_leaf=message_id)
+            conversation = store.get_conversation(connection, message.conversation_id)
+            return _Prepared(conversation, tree.path(message.parent_id), [answer], self._model(conversation))
+
+        return self._turn(prepare, options)
+
+    async def stop(self, conversation_id: int) -> None:
+        """Stop the answer being written, if any; its iterator still delivers `TurnEnded`."""
+        if answering := self._running.get(conversation_id):
+            await answering.stop()
+
+    async def _turn(
+        self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions | None
+    ) -> AsyncGenerator[TurnEvent, None]:
+        await self.open()
+        storing = asyncio.create_task(self._begin(prepare, options or TurnOptions()))
+        try:
+            prepared, answering = await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            # Stored or not, no half-begun turn is left behind.
+            if not storing.cancelled() and not (await asyncio.wait([storing]))[0].pop().exception():
+                await self._end(storing.result()[1])
+            raise
+        try:
+            for message in prepared.stored:
+                yield MessageStored(message)
+            async with aclosing(answering.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await self._end(answering)
+
+    async def _begin(
+        self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
+    ) -> tuple[_Prepared, Answering]:
+        prepared = await self._database.run(prepare)
+        sampling = {name: self._choice(name, getattr(options, name)) for name in _SAMPLING}
+        if options.seed is not None:
+            sampling["seed"] = options.seed
+        question = Question(
+            prepared.model,
+            prepared.conversation.system_prompt,
+            prepared.path,
+            sampling,
+            self._choice("max_tokens", options.max_tokens),
+            options.stop,
+        )
+        answering = Answering(self._database, self._connector, question, prepared.answer)
+        self._running[prepared.conversation.id] = answering
+        self._changed(prepared.conversation.id)
+        return prepared, answering
+
+    async def _end(self, answering: Answering) -> None:
+        await answering.stop()
+        conversation_id = answering.answer.conversation_id
+        if self._running.get(conversation_id) is answering:
+            del self._running[conversation_id]
+        if not answering.saved:
+            self._unsaved.add(answering.answer.id)
+        self._changed(conversation_id)
+
+    def _answer_row(
+        self, connection: sqlite3.Connection, path: list[Message], stored: list[Message]
+    ) -> _Prepared:
+        conversation_id, asked_id = path[-1].conversation_id, path[-1].id
+        model = self._model(store.get_conversation(connection, conversation_id))
+        answer = store.add_message(
+            connection, conversation_id, asked_id, "assistant", "",
+            state="streaming", model=model, owner=self._owner,
+        )  # fmt: skip
+        # From now on the conversation keeps the model it was begun with, whatever the settings become.
+        store.update_conversation(connection, conversation_id, model=model)
+        conversation = store.get_conversation(connection, conversation_id)
+        return _Prepared(conversation, path, [*stored, answer], model)
+
+    def _tree_at_rest(self, connection: sqlite3.Connection, conversation_id: int) -> ConversationTree:
+        """The tree, with nothing being written into it. Raises `conversation_busy`."""
+        store.interrupt_dead(connection, self._alive)
+        tree = store.load_tree(connection, conversation_id)
+        if any(message.state == "streaming" for message in tree.messages.values()):
+            raise SlmDeskError(
+                "conversation_busy",
+                "An answer is still being written in this conversation.",
+                "Wait for its end, or stop it first.",
+            )
+        return tree
+
+    def _model(self, conversation: Conversation) -> str:
+        return conversation.model or str(self._settings.get("chat.model"))
+
+    def _choice(self, name: str, chosen: Any) -> Any:
+        return self._settings.get(f"chat.{name}") if chosen is None else chosen
+
+    async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        await self.open()
+        return await self._database.run(action)
+
+    def _recover(self, connection: sqlite3.Connection) -> None:
+        store.interrupt_dead(connection, self._alive)
+        now = time.time()
+        store.purge(connection, now - _KEEP_DELETED_S, now - _KEEP_EMPTY_S)
+
+    def _alive(self, message_id: int, owner: str) -> bool:
+        if owner == self._owner:
+            return message_id not in self._unsaved
+        pid, _, created = owner.partition(":")
+        try:
+            return process_alive(int(pid), float(created))
+        except ValueError:
+            return False
+
+    def _changed(self, conversation_id: int) -> None:
+        if self._bus is not None:
+            self._bus.publish(ConversationsChanged(conversation_id))
+
+
+def _owner_of_this_process() -> str:
+    return f"{os.getpid()}:{process_create_time()}"

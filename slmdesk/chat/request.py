@@ -1,0 +1,94 @@
+"""From a path of messages to what a model is asked, and what to leave out when the context is full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from slmdesk.chat.tree import Message
+
+ChatMessages = list[dict[str, Any]]
+
+_ROOM_FOR_ANSWER = 512  # tokens kept free behind the prompt, where the answer has no limit of its own
+_REFILL = 0.6  # after leaving turns out, the prompt fills at most this part of its room
+
+
+def build_messages(system_prompt: str, path: Sequence[Message], skip_turns: int = 0) -> ChatMessages:
+    """The chat as the API wants it, without its `skip_turns` oldest turns.
+
+    Stopped and interrupted answers stay as context; answers without any text are left out. Messages of one
+    role that then follow each other become one, because many chat templates insist on taking turns.
+    """
+    messages: ChatMessages = []
+    if system_prompt.strip():
+        messages.append({"role": "system", "content": system_prompt})
+    for message in (message for turn in turns_of(path)[skip_turns:] for message in turn):
+        if message.role == "assistant" and not message.text:
+            continue
+        if messages and messages[-1]["role"] == message.role:
+            messages[-1]["content"] += f"\n\n{message.text}"
+        else:
+            messages.append({"role": message.role, "content": message.text})
+    return messages
+
+
+def turns_of(path: Sequence[Message]) -> list[list[Message]]:
+    """The path cut before each message of the person."""
+    turns: list[list[Message]] = []
+    for message in path:
+        if message.role == "user" or not turns:
+            turns.append([message])
+        else:
+            turns[-1].append(message)
+    return turns
+
+
+def prompt_room(context_length: int, max_tokens: int) -> int:
+    """How many tokens a prompt may take so that an answer still fits behind it."""
+    answer = max_tokens or _ROOM_FOR_ANSWER
+    return context_length - min(answer, context_length // 4)
+
+
+def estimated_tokens(path: Sequence[Message]) -> int:
+    """A high guess at the prompt's length: from the last measured answer, or from the text alone.
+
+    Three bytes a token is little for English prose and about right for code and most other scripts.
+    """
+    for index in range(len(path) - 1, -1, -1):
+        usage = path[index].stats.get("usage")
+        if path[index].role == "assistant" and isinstance(usage, dict) and usage.get("prompt_tokens"):
+            measured = int(usage["prompt_tokens"]) + int(usage.get("completion_tokens", 0))
+            return measured + _bytes_as_tokens(path[index + 1 :])
+    return _bytes_as_tokens(path)
+
+
+def _bytes_as_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.text.encode()) // 3 + 8 for message in messages)
+
+
+async def turns_to_skip(
+    path: Sequence[Message],
+    count: Callable[[int], Awaitable[int]],
+    room: int,
+    first_guess: int = 0,
+) -> int:
+    """How many of the oldest turns to leave out so that the prompt has at most `room` tokens.
+
+    `count(skip)` gives the prompt's exact tokens without its first `skip` turns. `first_guess` is what the
+    last answer left out: keeping it while it fits keeps the prompt's beginning, and so the engine's cache, as
+    it was. For the same reason more is left out than needed once something must go. The last turn stays.
+    """
+    most = len(turns_of(path)) - 1
+    first_guess = min(first_guess, most)
+    if most <= 0 or await count(first_guess) <= room:
+        return max(0, first_guess)
+    low, high = first_guess + 1, most
+    while low < high:
+        middle = (low + high) // 2
+        if await count(middle) <= room * _REFILL:
+            high = middle
+        else:
+            low = middle + 1
+    return min(low, most)

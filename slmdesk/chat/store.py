@@ -1,0 +1,301 @@
+"""Conversations in SQLite: every function takes a connection that is inside a transaction.
+
+What was typed is committed before anything is done with it. An answer is a row in state `streaming` that names the
+process writing it, so that the next start can tell a crash from an answer still running.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageState, Role
+from slmdesk.core.database import Migration
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TABLES = """
+CREATE TABLE conversations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    title TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '',
+    system_prompt TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    active_leaf INTEGER,
+    deleted_at REAL
+);
+CREATE INDEX conversations_by_date ON conversations (updated_at DESC);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation_id INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    parent_id INTEGER REFERENCES messages (id) ON DELETE CASCADE,
+    role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+    text TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('complete', 'streaming', 'stopped', 'interrupted', 'failed')),
+    model TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL,
+    finished_at REAL,
+    stats TEXT NOT NULL DEFAULT '{}',
+    error TEXT,
+    owner TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX messages_by_conversation ON messages (conversation_id);
+CREATE INDEX messages_by_parent ON messages (parent_id);
+CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming';
+CREATE TABLE drafts (
+    conversation_id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    saved_at REAL NOT NULL
+);
+"""
+
+_CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf"
+_MESSAGE = "id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error"
+
+
+def _create_index(connection: sqlite3.Connection) -> None:
+    # Trigrams find any part of a word in any script. A SQLite without FTS5 searches with LIKE instead.
+    try:
+        connection.execute("CREATE VIRTUAL TABLE message_index USING fts5 (text, tokenize = 'trigram')")
+    except sqlite3.OperationalError:
+        return
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("chat-1-conversations", _TABLES),
+    Migration("chat-2-message-index", _create_index),
+)
+
+
+def index_available(connection: sqlite3.Connection) -> bool:
+    """Whether the full-text index is there and this SQLite can use it."""
+    (present,) = connection.execute(
+        "SELECT sqlite_compileoption_used('ENABLE_FTS5') AND EXISTS"
+        " (SELECT 1 FROM sqlite_master WHERE name = 'message_index')"
+    ).fetchone()
+    return bool(present)
+
+
+def _index(connection: sqlite3.Connection, message_id: int, text: str) -> None:
+    if index_available(connection):
+        connection.execute("DELETE FROM message_index WHERE rowid = ?", (message_id,))
+        connection.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message_id, text))
+
+
+def _conversation(row: sqlite3.Row) -> Conversation:
+    return Conversation(*row)
+
+
+def _message(row: sqlite3.Row) -> Message:
+    values = dict(row)
+    values["stats"] = json.loads(row["stats"])
+    values["error"] = json.loads(row["error"]) if row["error"] else None
+    return Message(**values)
+
+
+def create_conversation(connection: sqlite3.Connection, model: str, system_prompt: str) -> Conversation:
+    """A new, empty conversation."""
+    now = time.time()
+    cursor = connection.execute(
+        "INSERT INTO conversations (model, system_prompt, created_at, updated_at) VALUES (?, ?, ?, ?)",
+        (model, system_prompt, now, now),
+    )
+    assert cursor.lastrowid is not None
+    return Conversation(cursor.lastrowid, "", model, system_prompt, now, now, None)
+
+
+def get_conversation(connection: sqlite3.Connection, conversation_id: int) -> Conversation:
+    """One conversation, deleted or not. Raises `conversation_not_found`."""
+    row = connection.execute(
+        f"SELECT {_CONVERSATION} FROM conversations WHERE id = ?",  # noqa: S608  (our own column list)
+        (conversation_id,),
+    ).fetchone()
+    if row is None:
+        raise SlmDeskError(
+            "conversation_not_found",
+            f"There is no conversation {conversation_id}.",
+            "It may have been deleted in another window; choose another one.",
+        )
+    return _conversation(row)
+
+
+def update_conversation(connection: sqlite3.Connection, conversation_id: int, **changes: Any) -> None:
+    """Set columns of a conversation. Raises `conversation_not_found`."""
+    get_conversation(connection, conversation_id)
+    columns = ", ".join(f"{name} = ?" for name in changes)
+    connection.execute(
+        f"UPDATE conversations SET {columns} WHERE id = ?",  # noqa: S608  (names are keyword arguments)
+        (*changes.values(), conversation_id),
+    )
+
+
+def get_message(connection: sqlite3.Connection, message_id: int) -> Message:
+    """One message. Raises `message_not_found`."""
+    row = connection.execute(
+        f"SELECT {_MESSAGE} FROM messages WHERE id = ?",  # noqa: S608  (our own column list)
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise SlmDeskError(
+            "message_not_found",
+            f"There is no message {message_id}.",
+            "Its conversation may have been deleted in another window; open it again.",
+        )
+    return _message(row)
+
+
+def load_tree(connection: sqlite3.Connection, conversation_id: int) -> ConversationTree:
+    """A conversation with all its messages. Raises `conversation_not_found`."""
+    conversation = get_conversation(connection, conversation_id)
+    rows = connection.execute(
+        f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY id",  # noqa: S608
+        (conversation_id,),
+    )
+    return ConversationTree(conversation, map(_message, rows))
+
+
+def add_message(
+    connection: sqlite3.Connection,
+    conversation_id: int,
+    parent_id: int | None,
+    role: Role,
+    text: str,
+    *,
+    state: MessageState = "complete",
+    model: str = "",
+    owner: str = "",
+) -> Message:
+    """Append a message and make it the end of the active path."""
+    now = time.time()
+    finished = None if state == "streaming" else now
+    cursor = connection.execute(
+        "INSERT INTO messages (conversation_id, parent_id, role, text, state, model, created_at, finished_at,"
+        " owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (conversation_id, parent_id, role, text, state, model, now, finished, owner),
+    )
+    message_id = cursor.lastrowid
+    assert message_id is not None
+    if state != "streaming":
+        _index(connection, message_id, text)
+    connection.execute(
+        "UPDATE conversations SET active_leaf = ?, updated_at = ? WHERE id = ?",
+        (message_id, now, conversation_id),
+    )
+    return Message(message_id, conversation_id, parent_id, role, text, state, model, now, finished)
+
+
+def save_text(connection: sqlite3.Connection, message_id: int, text: str) -> None:
+    """Keep what an answer holds so far."""
+    connection.execute("UPDATE messages SET text = ? WHERE id = ?", (text, message_id))
+
+
+def reopen_message(connection: sqlite3.Connection, message_id: int, owner: str) -> Message:
+    """Put a finished answer back into state `streaming`, to be continued."""
+    connection.execute(
+        "UPDATE messages SET state = 'streaming', owner = ?, finished_at = NULL, error = NULL WHERE id = ?",
+        (owner, message_id),
+    )
+    return get_message(connection, message_id)
+
+
+def finish_message(
+    connection: sqlite3.Connection,
+    message_id: int,
+    text: str,
+    state: MessageState,
+    *,
+    stats: dict[str, Any],
+    error: dict[str, str] | None,
+) -> Message:
+    """Write the end of an answer."""
+    connection.execute(
+        "UPDATE messages SET text = ?, state = ?, stats = ?, error = ?, finished_at = ?, owner = ''"
+        " WHERE id = ?",
+        (text, state, json.dumps(stats), json.dumps(error) if error else None, time.time(), message_id),
+    )
+    _index(connection, message_id, text)
+    return get_message(connection, message_id)
+
+
+def set_imported(
+    connection: sqlite3.Connection,
+    message_id: int,
+    *,
+    created_at: float,
+    finished_at: float | None,
+    stats: dict[str, Any],
+    error: dict[str, str] | None,
+) -> None:
+    """Give a message that came from a file the times and details it had there."""
+    connection.execute(
+        "UPDATE messages SET created_at = ?, finished_at = ?, stats = ?, error = ? WHERE id = ?",
+        (created_at, finished_at, json.dumps(stats), json.dumps(error) if error else None, message_id),
+    )
+
+
+def interrupt_dead(connection: sqlite3.Connection, alive: Callable[[int, str], bool]) -> int:
+    """Mark answers `interrupted` where `alive(message id, owner)` says that nobody writes them any more.
+
+    Returns how many there were.
+    """
+    rows = connection.execute(
+        "SELECT id, text, stats, owner FROM messages WHERE state = 'streaming'"
+    ).fetchall()
+    error = SlmDeskError(
+        "answer_interrupted",
+        "The program ended while this answer was being written.",
+        "Continue the answer, or regenerate it.",
+    ).to_json()
+    dead = [row for row in rows if not alive(row[0], row[3])]
+    for message_id, text, stats, _ in dead:
+        finish_message(connection, message_id, text, "interrupted", stats=json.loads(stats), error=error)
+    return len(dead)
+
+
+def purge(connection: sqlite3.Connection, deleted_before: float, empty_before: float) -> int:
+    """Remove for good what was deleted before one moment, and what stayed empty since before another."""
+    doomed = [
+        row[0]
+        for row in connection.execute(
+            "SELECT id FROM conversations WHERE deleted_at < ? OR (created_at < ?"
+            " AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation_id = conversations.id)"
+            " AND NOT EXISTS (SELECT 1 FROM drafts WHERE conversation_id = conversations.id))",
+            (deleted_before, empty_before),
+        )
+    ]
+    indexed = index_available(connection)
+    for conversation_id in doomed:
+        if indexed:
+            connection.execute(
+                "DELETE FROM message_index WHERE rowid IN"
+                " (SELECT id FROM messages WHERE conversation_id = ?)",
+                (conversation_id,),
+            )
+        connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
+        connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+    return len(doomed)
+
+
+def save_draft(connection: sqlite3.Connection, conversation_id: int, text: str) -> None:
+    """Keep text that is typed but not sent; empty text removes the draft."""
+    if text:
+        connection.execute(
+            "INSERT INTO drafts (conversation_id, text, saved_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (conversation_id) DO UPDATE SET text = excluded.text, saved_at = excluded.saved_at",
+            (conversation_id, text, time.time()),
+        )
+    else:
+        connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
+
+
+def load_draft(connection: sqlite3.Connection, conversation_id: int) -> str:
+    """The text typed but not sent in a conversation, or ""."""
+    row = connection.execute(
+        "SELECT text FROM drafts WHERE conversation_id = ?", (conversation_id,)
+    ).fetchone()
+    return str(row[0]) if row else ""
