@@ -28,6 +28,7 @@ class StreamingMarkdown:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._tail = ""
+        self._held = ""  # a carriage return whose line feed may follow
         self._env: dict[str, Any] = {}
         self._stable: list[Block] = []
         self._continued: ListContext | None = None
@@ -42,6 +43,9 @@ class StreamingMarkdown:
 
     def append(self, text: str) -> None:
         """Take more text; nothing is parsed until `update`."""
+        text = (self._held + text).replace("\r\n", "\n")
+        self._held = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix("\r").replace("\r", "\n")
         self._parts.append(text)
         self._tail += text
 
@@ -57,6 +61,8 @@ class StreamingMarkdown:
 
     def finish(self) -> None:
         """The text is complete."""
+        if self._held:
+            self.append("\n")
         self.update()
         source = self.source
         if _REFERENCE.search(source):
@@ -105,7 +111,11 @@ class _OpenFence:
         return self._end.search(text, self._start) is not None
 
     def block(self, text: str) -> CodeBlock:
-        return CodeBlock(text[self._start :].removesuffix("\n"), self._language)
+        code = text[self._start :]
+        last = code.rfind("\n") + 1
+        if not code[last:].strip(" \t"):
+            code = code[:last]  # markdown-it leaves out blanks that no line break follows
+        return CodeBlock(code.removesuffix("\n"), self._language)
 
 
 def _from_line(text: str, line: int) -> str:
