@@ -1,8 +1,8 @@
 """The icons: glyphs of Material Design Icons, taken from the font file that QtAwesome ships.
 
 Only that one file is read, and only outlines are taken from it: no font is registered with the system, and
-an icon is filled as a path at the exact size and pixel ratio it is shown at. QtAwesome's own loader would read
-all its fonts and character maps for the same result.
+an icon is filled as a path at the exact size and pixel ratio it is shown at. QtAwesome's own loader would
+read all its fonts and character maps for the same result.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from PySide6.QtGui import (
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slmdesk.gui.theme.theme import Theme
 
 FONT_FILE = "materialdesignicons6-webfont-6.9.96.ttf"
@@ -248,6 +250,10 @@ class IconFont:
             found = self._icons[key] = QIcon(GlyphEngine(self._theme, name, colour, checked))
         return found
 
+    def turning(self, name: str, colour: str, angle: Callable[[], float]) -> QIcon:
+        """An icon of its own that is drawn at `angle()` degrees each time it is painted."""
+        return QIcon(GlyphEngine(self._theme, name, colour, colour, angle))
+
     def paint(
         self,
         painter: QPainter,
@@ -276,22 +282,27 @@ class IconFont:
 class GlyphEngine(QIconEngine):
     """Paints one icon in the colours the theme has at that moment."""
 
-    def __init__(self, theme: Theme, name: str, colour: str, checked: str) -> None:
+    def __init__(
+        self, theme: Theme, name: str, colour: str, checked: str, angle: Callable[[], float] | None = None
+    ) -> None:
         super().__init__()
+        self._angle = angle
         self._theme = theme
         self._name = name
         self._colour = colour
         self._checked = checked
 
     def clone(self) -> QIconEngine:
-        return GlyphEngine(self._theme, self._name, self._colour, self._checked)
+        return GlyphEngine(self._theme, self._name, self._colour, self._checked, self._angle)
 
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
         on = state == QIcon.State.On
         colour = self._checked if on else self._colour
         if mode == QIcon.Mode.Disabled:
             colour = "disabled"
-        self._theme.icons.paint(painter, QRectF(rect), self._name, self._theme.colour(colour), filled=on)
+        angle = self._angle() if self._angle else 0.0
+        ink = self._theme.colour(colour)
+        self._theme.icons.paint(painter, QRectF(rect), self._name, ink, filled=on, angle=angle)
 
     def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
         return self.scaledPixmap(size, mode, state, 1.0)

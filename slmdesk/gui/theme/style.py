@@ -59,6 +59,7 @@ def style_sheet(colours: Colours, sizes: Type) -> str:
 
 
 def _grounds(c: Colours, _: Type) -> str:
+    m = MEASURE
     line = f"{MEASURE.line}px solid {c.line}"
     return f"""
     *[ground="window"] {{ background: {c.window}; }}
@@ -73,6 +74,9 @@ def _grounds(c: Colours, _: Type) -> str:
         background: {c.raised}; }}
     *[kind="panel"][tone="bad"] {{ background: {c.tint(c.bad)}; border-color: {c.bad}; }}
     *[kind="panel"][tone="caution"] {{ background: {c.tint(c.caution)}; border-color: {c.caution}; }}
+    *[kind="segments"] {{ background: {c.track}; border: 0; border-radius: {m.corner + 2}px; }}
+    *[kind="toast"] {{ background: {c.raised}; border: {m.line}px solid {c.line_strong};
+        border-radius: {m.corner_card}px; }}
     *[kind="line"] {{ background: {c.line}; border: 0; }}
     QSplitter::handle {{ background: {c.line}; }}
     """
@@ -131,8 +135,24 @@ def _buttons(c: Colours, t: Type) -> str:
     QPushButton[kind="quiet"]:hover {{ background: {c.hover}; }}
     QPushButton[kind="quiet"]:pressed, QPushButton[kind="quiet"]:checked {{ background: {c.pressed}; }}
     QPushButton[kind="danger"] {{ color: {c.bad}; }}
+    QPushButton[kind="segment"] {{ border-color: transparent; background: transparent; color: {c.secondary};
+        min-height: {m.control - 2 * s.tiny - 2 * s.tiny}px; padding: 1px {s.medium - m.line}px; }}
+    QPushButton[kind="segment"]:hover {{ color: {c.text}; }}
+    QPushButton[kind="segment"]:checked {{ background: {c.raised}; color: {c.text};
+        border-color: {c.line_strong}; }}
+    QPushButton[kind="segment"]:disabled {{ color: {c.disabled}; }}
+    QPushButton[kind="chip"] {{ border-radius: {m.chip // 2}px; min-height: {m.chip - 2 * m.line}px;
+        padding: 0 {s.medium - m.line}px; font-size: {t.small:g}px; }}
+    QPushButton[kind="chip"]:checked {{ background: {c.selected}; border-color: {c.accent}; }}
+    QPushButton[kind="link"] {{ border-color: transparent; background: transparent; color: {c.accent_text};
+        {_edged(m.line, "transparent", s.tiny, 1)} min-height: 0; }}
+    QPushButton[kind="link"]:hover {{ background: {c.selected}; }}
     QPushButton:focus {{ {_edged(m.focus, c.accent, s.medium, s.tiny)} }}
     QPushButton[kind="primary"]:focus {{ border-color: {c.text}; }}
+    QPushButton[kind="segment"]:focus {{ padding: 0 {s.medium - m.focus}px; }}
+    QPushButton[kind="chip"]:focus {{ padding: 0 {s.medium - m.focus}px;
+        min-height: {m.chip - 2 * m.focus}px; }}
+    QPushButton[kind="link"]:focus {{ {_edged(m.focus, c.accent, s.tiny, m.focus)} min-height: 0; }}
     QPushButton[small="true"]:focus {{ {_edged(m.focus, c.accent, s.small, m.focus)}
         min-height: {m.control_small - 2 * m.focus}px; }}
     QPushButton[iconOnly="true"]:focus {{ {_edged(m.focus, c.accent, s.tiny, s.tiny)} }}
@@ -159,9 +179,7 @@ def _fields(c: Colours, t: Type) -> str:
     {each(":disabled")} {{ color: {c.secondary}; background: {c.window}; border-color: {c.line_strong}; }}
     *[kind="bare"], *[kind="bare"]:focus {{ border: 0; background: transparent; padding: 0;
         border-radius: 0; }}
-    QLineEdit[icon="leading"] {{ padding-left: {s.small + m.icon_small + s.small - m.line}px; }}
-    QLineEdit[icon="leading"]:focus {{ padding-left: {s.small + m.icon_small + s.small - m.focus}px; }}
-    QComboBox {{ padding-right: {s.wide + s.tiny}px; }}
+    QComboBox {{ padding-right: {s.wide + s.tiny}px; combobox-popup: 0; }}
     QComboBox:hover, QAbstractSpinBox:hover {{ background: {c.hover}; }}
     QComboBox::drop-down {{ border: 0; width: {s.wide + s.tiny}px; }}
     QComboBox::down-arrow {{ image: none; }}

@@ -93,8 +93,11 @@ class Theme(QObject):
         """Whether anything may move: neither the setting nor the system asks for reduced motion."""
         if self._reduced:
             return False
-        # Qt tells the system's wish from 6.11 on.
-        preference = getattr(self._app.styleHints().accessibility(), "motionPreference", None)
+        wishes = getattr(self._app.styleHints(), "accessibility", None)
+        # The object must be held while its method is called: its Python side dies with the expression.
+        hints = wishes() if wishes else None
+        # Qt tells the system's wish from 6.12 on.
+        preference = getattr(hints, "motionPreference", None)
         return preference is None or "Reduced" not in preference().name
 
     def colour(self, name: str) -> QColor:

@@ -163,6 +163,8 @@ class Measure:
     strip: int = 28
     control: int = 32
     control_small: int = 24
+    chip: int = 26
+    badge: int = 22
     row: int = 36
     icon: int = 20
     icon_small: int = 16

@@ -1,0 +1,70 @@
+"""Cards: a ground with a thin edge that groups rows belonging together."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.widgets.base import Icon, Label, Line, Pane
+
+
+class CardRow(QWidget):
+    """Title and a line of help at the left, controls at the right.
+
+    Attributes:
+        title, text: the labels.
+        body: the layout below the text, for controls that need the row's width.
+        trailing: the layout at the right.
+    """
+
+    def __init__(
+        self, theme: Theme, title: str, text: str = "", *, icon: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.theme = theme
+        self.title = Label(theme, title, role="strong", wrap=True)
+        self.text = Label(theme, text, role="small", tone="secondary", wrap=True)
+        self.text.setVisible(bool(text))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium)
+        row.setSpacing(SPACE.medium)
+        if icon:
+            row.addWidget(Icon(theme, icon, colour="secondary"))
+        self.body = QVBoxLayout()
+        self.body.setSpacing(SPACE.tiny)
+        self.body.addWidget(self.title)
+        self.body.addWidget(self.text)
+        row.addLayout(self.body, 1)
+        self.trailing = QHBoxLayout()
+        self.trailing.setSpacing(SPACE.small)
+        row.addLayout(self.trailing)
+
+
+class Card(Pane):
+    """A stack of rows with lines between them."""
+
+    def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
+        super().__init__(theme, kind="card", parent=parent)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(MEASURE.line, MEASURE.line, MEASURE.line, MEASURE.line)
+        self._layout.setSpacing(0)
+        self._rows: list[tuple[QWidget, Line | None]] = []
+
+    def add_row(self, row: QWidget) -> None:
+        """Put `row` below the others."""
+        line = Line(self.theme) if self._rows else None
+        if line:
+            self._layout.addWidget(line)
+        self._layout.addWidget(row)
+        self._rows.append((row, line))
+
+    def show_rows(self, shown: set[QWidget]) -> None:
+        """Show only these rows, with lines only between rows that are shown."""
+        first = True
+        for row, line in self._rows:
+            visible = row in shown
+            row.setVisible(visible)
+            if line:
+                line.setVisible(visible and not first)
+            first = first and not visible
+        self.setVisible(not first)

@@ -1,0 +1,136 @@
+"""Small marks: filter chips, the state of a file, the verdict of a forecast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QIcon, QPainter, QPaintEvent
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
+
+from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
+
+if TYPE_CHECKING:
+    from slmdesk.gui.widgets.base import Tone
+
+State = Literal["verified", "unverified", "damaged", "changed", "partial", "built_in"]
+Verdict = Literal["fits", "tight", "too_big"]
+
+STATES: dict[State, tuple[str, str, Tone, str]] = {
+    "verified": ("Verified", "verified", "good", "The file is the one its publisher made."),
+    "unverified": ("Unverified", "unverified", "secondary", "Nobody has checked this file yet."),
+    "damaged": ("Damaged", "damaged", "bad", "The file is not what it should be."),
+    "changed": ("Changed upstream", "changed", "caution", "Its publisher has another version now."),
+    "partial": ("Partial", "partial", "caution", "Not all of the file is here."),
+    "built_in": ("Built in", "built-in", "accent", "It came with the program."),
+}
+VERDICTS: dict[Verdict, tuple[str, str, Tone]] = {
+    "fits": ("Fits", "good", "good"),
+    "tight": ("Tight", "attention", "caution"),
+    "too_big": ("Too big", "cancel", "bad"),
+}
+
+
+class Badge(QWidget):
+    """An icon and a word on a quiet ground of the same hue."""
+
+    def __init__(
+        self, theme: Theme, text: str, icon: str, tone: Tone, *, tip: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.theme = theme
+        self._text = text
+        self._icon = icon
+        self._tone = tone
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName(text)
+        self.setToolTip(tip)
+        theme.changed.connect(self._refont)
+        self._refont()
+
+    @property
+    def text(self) -> str:
+        return self._text
+
+    def show_as(self, text: str, icon: str, tone: Tone, tip: str = "") -> None:
+        """Another word, icon and hue."""
+        self._text, self._icon, self._tone = text, icon, tone
+        self.setAccessibleName(text)
+        self.setToolTip(tip)
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        text = self.fontMetrics().horizontalAdvance(self._text)
+        width = SPACE.small + MEASURE.icon_small + SPACE.tiny + text + SPACE.small
+        return QSize(width, max(MEASURE.badge, self.fontMetrics().height() + SPACE.tiny))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        theme = self.theme
+        ink = theme.colour("accent_text" if self._tone == "accent" else self._tone)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(theme.tint("accent_text" if self._tone == "accent" else self._tone))
+        round_ = min(self.height() / 2, MEASURE.badge / 2)
+        painter.drawRoundedRect(QRectF(self.rect()), round_, round_)
+        side = MEASURE.icon_small
+        theme.icons.paint(
+            painter, QRectF(SPACE.small, (self.height() - side) / 2, side, side), self._icon, ink
+        )
+        painter.setPen(ink)
+        left = SPACE.small + side + SPACE.tiny
+        painter.drawText(
+            self.rect().adjusted(left, 0, 0, 0),
+            Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft,
+            self._text,
+        )
+
+    def _refont(self) -> None:
+        self.setFont(self.theme.font("small", weight=WEIGHT_MEDIUM, tabular=True))
+        self.updateGeometry()
+
+
+class StateChip(Badge):
+    """The state of a file, in DESIGN's words."""
+
+    def __init__(self, theme: Theme, state: State, *, parent: QWidget | None = None) -> None:
+        text, icon, tone, tip = STATES[state]
+        super().__init__(theme, text, icon, tone, tip=tip, parent=parent)
+
+    def set_state(self, state: State) -> None:
+        self.show_as(*STATES[state])
+
+
+class VerdictPill(Badge):
+    """Whether a model runs here, with the number that says why ("Fits · 5.2 GB")."""
+
+    def __init__(
+        self, theme: Theme, verdict: Verdict, number: str, *, tip: str = "", parent: QWidget | None = None
+    ) -> None:
+        word, icon, tone = VERDICTS[verdict]
+        super().__init__(theme, f"{word} · {number}", icon, tone, tip=tip, parent=parent)
+
+    def set_verdict(self, verdict: Verdict, number: str, tip: str = "") -> None:
+        word, icon, tone = VERDICTS[verdict]
+        self.show_as(f"{word} · {number}", icon, tone, tip)
+
+
+class Chip(QPushButton):
+    """A filter that is on or off; a tick shows that it is on."""
+
+    def __init__(self, theme: Theme, text: str, *, on: bool = False, parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.theme = theme
+        self.setProperty("kind", "chip")
+        self.setCheckable(True)
+        self.setAutoDefault(False)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setIconSize(QSize(MEASURE.icon_small, MEASURE.icon_small))
+        self.toggled.connect(self._mark)
+        self.setChecked(on)
+
+    def _mark(self, on: bool) -> None:
+        self.setIcon(self.theme.icon("check", colour="accent_text") if on else QIcon())

@@ -1,0 +1,46 @@
+"""Context and drop-down menus with round corners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QMenu, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slmdesk.gui.theme import Theme
+
+
+class Menu(QMenu):
+    """A menu to be shown with `popup` (never `exec`, which would stop every other task)."""
+
+    def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.theme = theme
+        self.setWindowFlags(
+            self.windowFlags() | Qt.WindowType.FramelessWindowHint | Qt.WindowType.NoDropShadowWindowHint
+        )
+        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
+
+    def add(
+        self,
+        text: str,
+        run: Callable[[], object],
+        *,
+        icon: str = "",
+        shortcut: str = "",
+        enabled: bool = True,
+    ) -> QAction:
+        """Add an entry that calls `run`."""
+        action = QAction(text, self)
+        if icon:
+            action.setIcon(self.theme.icon(icon))
+        if shortcut:
+            action.setShortcut(QKeySequence(shortcut))
+        action.setEnabled(enabled)
+        action.triggered.connect(lambda _checked: run())
+        self.addAction(action)
+        return action
