@@ -1,4 +1,4 @@
-"""GGUF files with random bytes changed in header or tensor table: an answer or a decoded error, never a dead service."""
+"""GGUF files with random bytes changed in their tables: an answer or a decoded error, never a dead service."""
 
 from __future__ import annotations
 
