@@ -104,23 +104,34 @@ def _labels(c: Colours, t: Type) -> str:
     return roles + tones + f"QLabel:disabled {{ color: {c.disabled}; }}"
 
 
-def _edged(edge: int, colour: str, across: int, down: int) -> str:
-    """A border whose padding gives back what a thicker border takes."""
-    return f"border: {edge}px solid {colour}; padding: {down - edge}px {across - edge}px;"
+def _edged(edge: int, across: int, down: int) -> str:
+    """A border whose padding gives back what a thicker border takes; its colour is set apart."""
+    return f"border-style: solid; border-width: {edge}px; padding: {down - edge}px {across - edge}px;"
 
 
 def _buttons(c: Colours, t: Type) -> str:
     s, m = SPACE, MEASURE
-    return f"""
-    QPushButton {{ {_edged(m.line, c.line_strong, s.medium, s.tiny)} border-radius: {m.corner}px;
-        background: {c.surface}; color: {c.text}; font-weight: {WEIGHT_MEDIUM};
-        min-height: {m.control - 2 * s.tiny}px; }}
-    QPushButton[small="true"] {{ min-height: {m.control_small - 2}px; font-size: {t.small:g}px;
-        {_edged(m.line, c.line_strong, s.small, 1)} }}
-    QPushButton[iconOnly="true"] {{ {_edged(m.line, c.line_strong, s.tiny, s.tiny)}
+
+    def sizes(edge: int, state: str) -> str:
+        """Borders, paddings and heights of every size of button; all states of one size are equally large."""
+        small = m.control_small - 2 * edge
+        return f"""
+    QPushButton{state} {{ {_edged(edge, s.medium, s.tiny)} min-height: {m.control - 2 * s.tiny}px; }}
+    QPushButton[small="true"]{state} {{ {_edged(edge, s.small, edge)} min-height: {small}px; }}
+    QPushButton[iconOnly="true"]{state} {{ {_edged(edge, s.tiny, s.tiny)}
         min-width: {m.control - 2 * s.tiny}px; }}
-    QPushButton[iconOnly="true"][small="true"] {{ {_edged(m.line, c.line_strong, 1, 1)}
-        min-width: {m.control_small - 2}px; }}
+    QPushButton[iconOnly="true"][small="true"]{state} {{ {_edged(edge, edge, edge)} min-width: {small}px;
+        min-height: {small}px; }}
+    QPushButton[kind="segment"]{state} {{ {_edged(edge, s.medium, m.focus)}
+        min-height: {m.control - 2 * s.tiny}px; }}
+    QPushButton[kind="chip"]{state} {{ {_edged(edge, s.medium, edge)} min-height: {m.chip - 2 * edge}px; }}
+    QPushButton[kind="link"]{state} {{ {_edged(edge, s.tiny, m.focus)} min-height: 0; }}
+    """
+
+    kinds = f"""
+    QPushButton {{ border-color: {c.line_strong}; border-radius: {m.corner}px; background: {c.surface};
+        color: {c.text}; font-weight: {WEIGHT_MEDIUM}; }}
+    QPushButton[small="true"], QPushButton[kind="chip"] {{ font-size: {t.small:g}px; }}
     QPushButton:hover {{ background: {c.hover}; }}
     QPushButton:pressed, QPushButton:checked {{ background: {c.pressed}; }}
     QPushButton:disabled {{ color: {c.disabled}; border-color: {c.line}; background: transparent; }}
@@ -135,29 +146,25 @@ def _buttons(c: Colours, t: Type) -> str:
     QPushButton[kind="quiet"]:hover {{ background: {c.hover}; }}
     QPushButton[kind="quiet"]:pressed, QPushButton[kind="quiet"]:checked {{ background: {c.pressed}; }}
     QPushButton[kind="danger"] {{ color: {c.bad}; }}
-    QPushButton[kind="segment"] {{ border-color: transparent; background: transparent; color: {c.secondary};
-        min-height: {m.control - 2 * s.tiny - 2 * s.tiny}px; padding: 1px {s.medium - m.line}px; }}
+    QPushButton[kind="segment"] {{ border-color: transparent; background: transparent;
+        color: {c.secondary}; }}
     QPushButton[kind="segment"]:hover {{ color: {c.text}; }}
     QPushButton[kind="segment"]:checked {{ background: {c.raised}; color: {c.text};
         border-color: {c.line_strong}; }}
     QPushButton[kind="segment"]:disabled {{ color: {c.disabled}; }}
-    QPushButton[kind="chip"] {{ border-radius: {m.chip // 2}px; min-height: {m.chip - 2 * m.line}px;
-        padding: 0 {s.medium - m.line}px; font-size: {t.small:g}px; }}
+    QPushButton[kind="chip"] {{ border-radius: {m.chip // 2}px; }}
     QPushButton[kind="chip"]:checked {{ background: {c.selected}; border-color: {c.accent}; }}
-    QPushButton[kind="link"] {{ border-color: transparent; background: transparent; color: {c.accent_text};
-        {_edged(m.line, "transparent", s.tiny, 1)} min-height: 0; }}
+    QPushButton[kind="link"] {{ border-color: transparent; background: transparent; color: {c.accent_text}; }}
     QPushButton[kind="link"]:hover {{ background: {c.selected}; }}
-    QPushButton:focus {{ {_edged(m.focus, c.accent, s.medium, s.tiny)} }}
+    """
+    kinded = ("quiet", "segment", "chip", "link", "danger")
+    rings = ", ".join(f'QPushButton[kind="{kind}"]:focus' for kind in kinded)
+    return f"""
+    {sizes(m.line, "")}
+    {kinds}
+    {sizes(m.focus, ":focus")}
+    QPushButton:focus, {rings} {{ border-color: {c.accent}; }}
     QPushButton[kind="primary"]:focus {{ border-color: {c.text}; }}
-    QPushButton[kind="segment"]:focus {{ padding: 0 {s.medium - m.focus}px; }}
-    QPushButton[kind="chip"]:focus {{ padding: 0 {s.medium - m.focus}px;
-        min-height: {m.chip - 2 * m.focus}px; }}
-    QPushButton[kind="link"]:focus {{ {_edged(m.focus, c.accent, s.tiny, m.focus)} min-height: 0; }}
-    QPushButton[small="true"]:focus {{ {_edged(m.focus, c.accent, s.small, m.focus)}
-        min-height: {m.control_small - 2 * m.focus}px; }}
-    QPushButton[iconOnly="true"]:focus {{ {_edged(m.focus, c.accent, s.tiny, s.tiny)} }}
-    QPushButton[iconOnly="true"][small="true"]:focus {{ {_edged(m.focus, c.accent, m.focus, m.focus)}
-        min-width: {m.control_small - 2 * m.focus}px; min-height: {m.control_small - 2 * m.focus}px; }}
     """
 
 
@@ -170,11 +177,11 @@ def _fields(c: Colours, t: Type) -> str:
 
     inner = m.control - 2 * s.tiny
     return f"""
-    {each()} {{ {_edged(m.line, c.control, s.small, s.tiny)} border-radius: {m.corner}px;
+    {each()} {{ {_edged(m.line, s.small, s.tiny)} border-color: {c.control}; border-radius: {m.corner}px;
         background: {c.surface}; color: {c.text};
         selection-background-color: {c.selection}; selection-color: {c.text}; }}
-    QLineEdit, QComboBox, QAbstractSpinBox {{ min-height: {inner}px; }}
-    {each(":focus")} {{ {_edged(m.focus, c.accent, s.small, s.tiny)} }}
+    QLineEdit, QComboBox {{ min-height: {inner}px; }}
+    {each(":focus")} {{ {_edged(m.focus, s.small, s.tiny)} border-color: {c.accent}; }}
     {each('[invalid="true"]')} {{ border-color: {c.bad}; }}
     {each(":disabled")} {{ color: {c.secondary}; background: {c.window}; border-color: {c.line_strong}; }}
     *[kind="bare"], *[kind="bare"]:focus {{ border: 0; background: transparent; padding: 0;
@@ -189,7 +196,10 @@ def _fields(c: Colours, t: Type) -> str:
         border-radius: {m.corner - 2}px; color: {c.text}; }}
     QComboBox QAbstractItemView::item:hover, QComboBox QAbstractItemView::item:selected {{
         background: {c.hover}; color: {c.text}; }}
-    QAbstractSpinBox {{ padding-right: {s.wide}px; }}
+    QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ border: 0; padding: 0; background: transparent;
+        min-height: 0; border-radius: 0; }}
+    QAbstractSpinBox {{ padding: 0 {s.wide}px 0 0; min-height: {m.control - 2 * m.line}px; }}
+    QAbstractSpinBox:focus {{ padding: 0 {s.wide}px 0 0; min-height: {m.control - 2 * m.focus}px; }}
     QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border;
         width: {s.wide}px; border: 0; background: transparent; }}
     QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}

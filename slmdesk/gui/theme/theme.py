@@ -108,6 +108,10 @@ class Theme(QObject):
         """The quiet ground in the hue of a colour of the table."""
         return QColor(self.colours.tint(getattr(self.colours, name)))
 
+    def tint_edge(self, name: str) -> QColor:
+        """The edge of such a ground."""
+        return QColor(self.colours.tint_edge(getattr(self.colours, name)))
+
     def font(self, role: Role = "body", *, weight: int = WEIGHT_NORMAL, tabular: bool = False) -> QFont:
         """The system's interface font in one of the sizes; `tabular` gives all digits one width."""
         font = QFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont))

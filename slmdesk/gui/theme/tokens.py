@@ -98,6 +98,10 @@ class Colours:
         """A quiet ground in the hue of `colour`, for chips, pills and panels."""
         return mix(self.surface, colour, 0.05)
 
+    def tint_edge(self, colour: str) -> str:
+        """The edge of such a ground."""
+        return mix(self.surface, colour, 0.30)
+
 
 LIGHT = Colours(
     window="#f6f7f9",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QIcon, QPainter, QPaintEvent
+from PySide6.QtGui import QIcon, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
@@ -69,13 +69,14 @@ class Badge(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
         theme = self.theme
-        ink = theme.colour("accent_text" if self._tone == "accent" else self._tone)
+        tone = "accent_text" if self._tone == "accent" else self._tone
+        ink = theme.colour(tone)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(theme.tint("accent_text" if self._tone == "accent" else self._tone))
+        painter.setPen(QPen(theme.tint_edge(tone), MEASURE.line))
+        painter.setBrush(theme.tint(tone))
         round_ = min(self.height() / 2, MEASURE.badge / 2)
-        painter.drawRoundedRect(QRectF(self.rect()), round_, round_)
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), round_, round_)
         side = MEASURE.icon_small
         theme.icons.paint(
             painter, QRectF(SPACE.small, (self.height() - side) / 2, side, side), self._icon, ink

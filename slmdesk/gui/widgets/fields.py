@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QEvent, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QIcon, QKeyEvent, QPainter, QPaintEvent, QTextOption, QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -189,6 +189,14 @@ class _Steps(_Wheelless):
 
     theme: Theme
 
+    def sizeHint(self) -> QSize:
+        # The style adds its own frame to the style sheet's; the field is to be as high as its neighbours.
+        hint: QSize = super().sizeHint()  # type: ignore[misc]
+        return QSize(hint.width(), max(MEASURE.control, hint.height() - SPACE.small))
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)  # type: ignore[misc]
         widget: QWidget = self  # type: ignore[assignment]
@@ -219,6 +227,7 @@ class NumberField(_Steps, QSpinBox):
         self.theme = theme
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
+        self.lineEdit().setTextMargins(SPACE.small - MEASURE.focus, 0, 0, 0)
         self.setRange(least, most)
         self.setSingleStep(step)
         self.setSuffix(f" {unit}" if unit else "")
@@ -244,6 +253,7 @@ class DecimalField(_Steps, QDoubleSpinBox):
         self.theme = theme
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
+        self.lineEdit().setTextMargins(SPACE.small - MEASURE.focus, 0, 0, 0)
         self.setDecimals(decimals)
         self.setRange(least, most)
         self.setSingleStep(step)

@@ -12,7 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.report import report_text
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label, Pane
-from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.buttons import Button, IconButton, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,8 @@ class ErrorPanel(Pane):
             button.clicked.connect(lambda _checked: run())
             buttons.addWidget(button)
         if details or not expected:
-            copy = Button(self.theme, "Copy report", kind="quiet", icon="copy", small=True)
+            kind: Kind = "quiet" if expected else "secondary"
+            copy = Button(self.theme, "Copy report", kind=kind, icon="copy", small=True)
             copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._report))
             copy.clicked.connect(lambda: copy.setText("Copied"))
             fold = Button(self.theme, "Show details", kind="quiet", icon="chevron-down", small=True)

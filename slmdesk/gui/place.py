@@ -1,0 +1,105 @@
+"""What a place is, and what the window does for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from slmdesk.gui.widgets.base import Ground, Pane
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from PySide6.QtWidgets import QWidget
+
+    from slmdesk.application import Application
+    from slmdesk.core.settings import Settings
+    from slmdesk.core.state import StateFile
+    from slmdesk.gui.actions import Action
+    from slmdesk.gui.theme import Theme
+
+T = TypeVar("T")
+Remedy = tuple[str, Callable[[], object]]
+"""A button that mends something: its text and what it does."""
+
+
+class WindowServices(Protocol):
+    """What a place may ask of the window."""
+
+    @property
+    def theme(self) -> Theme: ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; read them at any time, also before the first paint."""
+        ...
+
+    @property
+    def state(self) -> StateFile:
+        """What the window remembers, e.g. where a splitter stood."""
+        ...
+
+    @property
+    def application(self) -> Application:
+        """Everything else. Only there from the first `activated` on: it is built after the first paint."""
+        ...
+
+    def run(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
+        """Start `work`; an error is shown at the top of the window. Cancelled when the window closes."""
+        ...
+
+    def toast(self, text: str, undo: Callable[[], object] | None = None, undo_text: str = "Undo") -> None:
+        """Tell what was done, with a button that undoes it."""
+        ...
+
+    def show_error(self, error: BaseException, remedy: Remedy | None = None) -> None:
+        """Show a panel at the top of the window: the error's own words, or a report of a defect."""
+        ...
+
+    def go_to(self, place_id: str) -> None:
+        """Make another place the current one."""
+        ...
+
+    def window(self) -> QWidget:
+        """The window, as parent for dialogs."""
+        ...
+
+
+class Place(Pane):
+    """One tab of the window. A subclass builds its widgets in the constructor, which must stay light.
+
+    No event loop runs yet in the constructor, and `services.application` is not there yet; both are from the
+    first `activated` on.
+
+    Attributes:
+        services: the window's side.
+        id, title, icon: for the rail, the header and the palette; `icon` has a filled variant.
+        surface: the ground of the place.
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    icon: ClassVar[str]
+    surface: ClassVar[Ground] = "surface"
+
+    def __init__(self, services: WindowServices) -> None:
+        super().__init__(services.theme, ground=self.surface)
+        self.services = services
+        self.setAccessibleName(self.title)
+
+    def header_widgets(self) -> list[QWidget]:
+        """Made once: what stands at the right of the header while the place is current."""
+        return []
+
+    def commands(self) -> list[Action]:
+        """What the palette offers, also while another place is current."""
+        return []
+
+    def activated(self) -> None:
+        """The place became the current one; the event loop runs."""
+
+    def deactivated(self) -> None:
+        """Another place becomes the current one."""
+
+    async def shut_down(self) -> None:
+        """The window closes: end what the place began."""
