@@ -40,12 +40,13 @@ class Migration:
 
 
 class Database:
-    """The program's database. It opens with its first use, or by `open`; any thread may call it.
+    """The program's database, opened by its first use or by `open`. Any thread may call it.
 
     Every function given to `run` has the connection for itself, inside one transaction: it is committed when
-    the function returns and rolled back when it raises. Rows are `sqlite3.Row`. Errors raised as `SlmDeskError`:
-    `database_locked`, `database_read_only`, `database_newer`, `database_damaged`, `disk_full`,
-    `database_failed`. A wrong statement or a broken constraint is a defect and stays a `sqlite3.Error`.
+    the function returns and rolled back when it raises. Rows are `sqlite3.Row`.
+    Errors raised as `SlmDeskError`: `database_locked`, `database_read_only`, `database_newer`,
+    `database_damaged`, `disk_full`, `database_failed`, `database_closed`. A wrong statement or a broken
+    constraint is a defect and stays a `sqlite3.Error`.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Migration], *, busy_timeout_s: float = 5.0) -> None:
@@ -139,8 +140,8 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = _connect(self.path, self._busy_timeout_s)
             try:
-                # WAL lets the command line read while the window writes. A file system that cannot do it (some
-                # network shares) keeps its own mode, which is slower and as safe.
+                # WAL lets the command line read while the window writes. A file system that cannot do it
+                # (some network shares) keeps its own mode, which is slower and as safe.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 self._upgrade(connection)

@@ -1,0 +1,363 @@
+"""Child processes that never outlive their parent, on any system.
+
+The parent keeps the child's stdin open as a life line: the child ends when it closes (`end_with_stdin`,
+`read_spec_then_watch`). Linux children also ask the kernel to end them with their parent (`die_with_parent`),
+and on Windows the parent holds a job object that ends the child's whole tree when its last handle closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import psutil
+
+    from slmdesk.core.windows_job import WindowsJob
+
+# Zero on systems that do not know them.
+_WINDOWS_FLAGS: int = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(
+    subprocess, "CREATE_NEW_PROCESS_GROUP", 0
+)
+_BREAKAWAY: int = getattr(subprocess, "CREATE_BREAKAWAY_FROM_JOB", 0)
+
+_TAIL_LINES = 200
+_DRAIN_S = 1.0  # for the rest of stderr after the process ended
+_LINE_LIMIT = 4096  # characters kept of one line of stderr
+_STDOUT_LIMIT = 16 * 1024 * 1024  # longest line `stdout.readline` takes
+_SECRET_NAME = re.compile(
+    r"(^|_)(TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|(API|ACCESS|PRIVATE)_?KEYS?)(_|$)",
+    re.IGNORECASE,
+)
+
+
+def self_command(*args: str) -> list[str]:
+    """The command line that runs this program again: the frozen executable, or Python with the package."""
+    if getattr(sys, "frozen", False):
+        return [sys.executable, *args]
+    # -P: a child must not import a json.py that happens to lie in the folder it is started in.
+    return [sys.executable, "-P", "-m", "slmdesk", *args]
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment for a child: without variables that carry secrets, with UTF-8 pipes."""
+    env = {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+    env["PYTHONUTF8"] = "1"
+    env.update(extra or {})
+    return env
+
+
+class _Pipes(asyncio.subprocess.SubprocessStreamProtocol):
+    """Streams for the three pipes, and when the process itself ended.
+
+    asyncio's own `Process.wait` goes on while a grandchild holds a pipe open.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_STDOUT_LIMIT, loop=loop)
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        super().process_exited()
+
+
+class ChildProcess:
+    """A running child with its three pipes. Made by `start_child`; used on the event loop that started it."""
+
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        pipes: _Pipes,
+        on_stderr: Callable[[str], None] | None,
+        job: WindowsJob | None,
+    ) -> None:
+        assert pipes.stdin is not None
+        assert pipes.stdout is not None
+        assert pipes.stderr is not None
+        self.stdin = pipes.stdin
+        self.stdout = pipes.stdout
+        self._transport = transport
+        self._pid = transport.get_pid()
+        self._exited = pipes.exited
+        self._on_stderr = on_stderr
+        self._job = job
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._reader = asyncio.create_task(self._read_stderr(pipes.stderr), name=f"stderr of {self._pid}")
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: ended by that signal (POSIX)."""
+        return self._transport.get_returncode()
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last 200 lines it wrote to stderr."""
+        return list(self._tail)
+
+    async def wait(self) -> int:
+        """Its exit status, once it ended and its stderr was read to the end."""
+        await self._exited.wait()
+        # A grandchild that inherited stderr may keep the pipe open; do not wait for that one.
+        await asyncio.wait({self._reader}, timeout=_DRAIN_S)
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+        code = self.returncode
+        assert code is not None
+        return code
+
+    async def terminate_tree(self, grace_s: float = 3.0) -> int:
+        """End the child and everything it started: stdin closes, SIGTERM, after `grace_s` seconds SIGKILL.
+
+        Returns its exit status. May be called again, and after the child ended by itself: what it left running
+        is ended then.
+        """
+        self.stdin.close()
+        family = await asyncio.to_thread(_descendants, self._pid) if self.returncode is None else []
+        if self.returncode is None:
+            self._ask()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), grace_s)
+        await asyncio.to_thread(_kill, family)
+        self._force()
+        code = await self.wait()
+        self._reader.cancel()
+        self._transport.close()
+        await asyncio.sleep(0)  # lets the pipes close before a loop that ends next does
+        return code
+
+    def _ask(self) -> None:
+        # On Windows there is nothing gentler than the closed stdin.
+        if sys.platform != "win32":
+            self._signal(signal.SIGTERM)
+
+    def _force(self) -> None:
+        if self._job is not None:
+            self._job.terminate()
+        if sys.platform != "win32":
+            self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self._transport.kill()
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to the child's own group, which also holds grandchildren whose parent ended."""
+        if sys.platform != "win32":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, number)
+
+    async def _read_stderr(self, stream: asyncio.StreamReader) -> None:
+        import codecs
+        import io
+
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
+        line = ""
+        while data := await stream.read(65536):
+            *lines, line = (line + decoder.decode(data)).split("\n")
+            for finished in lines:
+                self._take_line(finished)
+            line = line[:_LINE_LIMIT]
+        line += decoder.decode(b"", final=True)
+        if line:
+            self._take_line(line)
+
+    def _take_line(self, line: str) -> None:
+        self._tail.append(line[:_LINE_LIMIT])
+        if self._on_stderr is not None:
+            self._on_stderr(line[:_LINE_LIMIT])
+
+
+async def start_child(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_stderr: Callable[[str], None] | None = None,
+) -> ChildProcess:
+    """Start a child that ends with this process. `env` adds to `child_environment`.
+
+    `on_stderr` hears each line of its stderr on the event loop; it must not raise. On Linux start it from a
+    thread that lives as long as the child may: the kernel ties the child to the thread.
+    Raises `SlmDeskError("child_start_failed")`.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        transport, pipes = await loop.subprocess_exec(
+            lambda: _Pipes(loop),
+            *argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(env),
+            cwd=cwd,
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent to handle
+            creationflags=_WINDOWS_FLAGS,
+        )
+    except (OSError, ValueError) as error:
+        raise _start_failed(argv, error) from error
+    return ChildProcess(transport, pipes, on_stderr, _job_for(transport.get_pid()))
+
+
+def start_detached(argv: Sequence[str], log_path: Path, *, env: Mapping[str, str] | None = None) -> int:
+    """Start a process that outlives this one: own session, no console, output added to `log_path`.
+
+    Returns its process id. Raises `SlmDeskError("child_start_failed")`.
+    """
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("ab") as log:
+            process = _popen_detached(argv, log.fileno(), child_environment(env))
+    except (OSError, ValueError) as error:
+        raise _start_failed(argv, error) from error
+    # Collects its exit status, should it end before this process: no zombie that looks alive.
+    threading.Thread(target=process.wait, name=f"slmdesk-reaper-{process.pid}", daemon=True).start()
+    return process.pid
+
+
+def _popen_detached(argv: Sequence[str], log: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def popen(flags: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            start_new_session=True,
+            creationflags=flags,
+        )
+
+    try:
+        return popen(_WINDOWS_FLAGS | _BREAKAWAY)
+    except PermissionError:
+        if not _BREAKAWAY:
+            raise
+        return popen(_WINDOWS_FLAGS)  # the job this process runs in lets nobody out
+
+
+def process_alive(pid: int, create_time: float | None = None) -> bool:
+    """Whether the process runs (a zombie does not). `create_time` (seconds since 1970, as psutil gives it)
+    tells it from a later process with the same id."""
+    import psutil
+
+    if pid <= 0:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if create_time is not None and abs(process.create_time() - create_time) > 2.0:
+            return False
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def process_create_time(pid: int | None = None) -> float:
+    """When a process began (this one by default), in seconds since 1970; 0.0 when it is not known."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def die_with_parent() -> None:
+    """For children, early: ask the kernel to end this process when the thread that started it ends (Linux).
+
+    Elsewhere the watch on stdin does it.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+
+
+def end_with_stdin(on_end: Callable[[], None], *, descriptor: int = 0) -> threading.Thread:
+    """For children: call `on_end` (on a daemon thread) once the parent closed stdin. Input is dropped."""
+
+    def watch() -> None:
+        # os.read, not sys.stdin: a daemon thread inside a buffered reader aborts the interpreter's shutdown.
+        with suppress(OSError):
+            while os.read(descriptor, 65536):
+                pass
+        on_end()
+
+    thread = threading.Thread(target=watch, name="slmdesk-life-line", daemon=True)
+    thread.start()
+    return thread
+
+
+def read_spec_then_watch(
+    on_end: Callable[[], None], *, descriptor: int = 0, limit: int = 16 * 1024 * 1024
+) -> str:
+    """For children: the first line of stdin (without its end); afterwards `end_with_stdin`.
+
+    Blocks until the line is there. Empty when stdin closed before. Raises `SlmDeskError("spec_too_long")`.
+    """
+    data = bytearray()
+    while b"\n" not in data:
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            break
+        data += chunk
+        if len(data) > limit:
+            raise SlmDeskError("spec_too_long", "The first line of the input is too long.", "")
+    end_with_stdin(on_end, descriptor=descriptor)
+    return bytes(data).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+
+
+def _start_failed(argv: Sequence[str], error: Exception) -> SlmDeskError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return SlmDeskError(
+        "child_start_failed",
+        f"{Path(argv[0]).name if argv else 'The program'} could not be started: {reason}.",
+        "Check that the program is installed and that the machine has memory to spare.",
+    )
+
+
+def _job_for(pid: int) -> WindowsJob | None:
+    if sys.platform == "win32":
+        from slmdesk.core.windows_job import WindowsJob
+
+        return WindowsJob.around(pid)
+    else:  # noqa: RET505 - mypy follows the platform by branches
+        return None
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    """End those still running; psutil compares start times, so a reused process id is left alone."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
