@@ -98,7 +98,9 @@ def _document(text: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise _invalid("it is not a conversation exported by SLM Desk")
     version = document.get("version")
-    if not isinstance(version, int) or version > _VERSION:
+    if not isinstance(version, int):
+        raise _invalid("it does not say its version")
+    if version > _VERSION:
         raise SlmDeskError(
             "import_newer",
             "This conversation was exported by a newer version of SLM Desk.",

@@ -1,7 +1,7 @@
 """Conversations in SQLite: every function takes a connection that is inside a transaction.
 
-What was typed is committed before anything is done with it. An answer is a row in state `streaming` that names the
-process writing it, so that the next start can tell a crash from an answer still running.
+What was typed is committed before anything is done with it. An answer is a row in state `streaming` that names
+the process writing it, so that the next start can tell a crash from an answer still running.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import re
 LONGEST = 48  # characters
 _SHORTEST_SENTENCE = 12  # so that "e.g. this" and "Hi. ..." do not end at the first dot
 _SENTENCE_END = re.compile(r"[.!?…](?=\s)|[。！？]")
-_MARKS = re.compile(r"^[#>*\-\s]+|[*_`]+")
+_MARKS = re.compile(r"^[#>*\-\s]+|[*`]+")
 
 
 def title_of(text: str) -> str:

@@ -1,0 +1,21 @@
+"""The program: `slmdesk`, or `python -m slmdesk`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line of this process; returns the exit code."""
+    if sys.argv[1:2] == ["engine"]:
+        # An engine is started often and by the program itself: straight to it, without the command line.
+        from slmdesk.engines.main import main as engine
+
+        return engine()
+    from slmdesk.cli.main import main as command_line
+
+    return command_line(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

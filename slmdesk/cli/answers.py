@@ -1,0 +1,78 @@
+"""An answer as it is written, on the terminal or as events."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.chat.turns import MessageStored, ModelLoading, PromptStarted, TextArrived, TurnEnded
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from slmdesk.chat.tree import Message
+    from slmdesk.chat.turns import TurnEvent
+    from slmdesk.cli.output import Output
+
+
+async def show_turn(events: AsyncIterator[TurnEvent], out: Output) -> Message:
+    """Print a turn's events as they come; returns the answer as it was saved."""
+    last = ""
+    async for event in events:
+        match event:
+            case MessageStored():
+                out.status("Starting …")
+            case ModelLoading(fraction=fraction):
+                out.status(f"Loading the model … {fraction:.0%}")
+                out.event("loading", fraction=fraction)
+            case PromptStarted(tokens=tokens, trimmed_turns=trimmed):
+                if trimmed:
+                    out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
+                out.status(f"Reading {tokens} tokens …")
+                out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed)
+            case TextArrived(text=text):
+                out.stream(text)
+                out.event("text", text=text)
+                last = text or last
+            case TurnEnded(message=message):
+                out.clear_status()
+                if last and not last.endswith("\n"):
+                    out.text()
+                return message
+    # The iterator's contract; only a defect ends up here.
+    raise SlmDeskError("answer_lost", "The answer ended without being saved.", "Ask again.")
+
+
+def speed_text(stats: dict[str, Any]) -> str:
+    """What an answer cost: "57 tokens, 148 tokens/s"; empty when nothing was measured."""
+    tokens = stats.get("usage", {}).get("completion_tokens", 0)
+    rate = stats.get("timings", {}).get("tokens_per_s", 0.0)
+    if not tokens:
+        return ""
+    return f"{tokens} tokens, {rate:.0f} tokens/s" if rate else f"{tokens} tokens"
+
+
+def _turns(count: int) -> str:
+    return "the oldest turn is" if count == 1 else f"the {count} oldest turns are"
+
+
+@contextmanager
+def on_interrupt(action: Callable[[], Any]) -> Iterator[None]:
+    """While inside, Ctrl-C calls `action` on the event loop instead of ending the program."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def handle(_signal: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(action)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

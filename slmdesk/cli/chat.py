@@ -1,0 +1,134 @@
+"""`slmdesk chat`: talk with a model in the terminal, or ask it one thing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.application import Application
+from slmdesk.chat.turns import TurnOptions
+from slmdesk.cli.answers import show_turn
+from slmdesk.cli.main import UsageError
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.settings import find_setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slmdesk.chat.tree import Conversation
+    from slmdesk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="library id or GGUF file (default: chat.model)"
+    )
+    parser.add_argument(
+        "-p", "--prompt", metavar="PROMPT", help="ask this, print the answer and end; - reads stdin"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
+    parser.add_argument("--temperature", type=_setting("chat.temperature"), metavar="T")
+    parser.add_argument(
+        "--max-tokens", type=_setting("chat.max_tokens"), metavar="N", help="end the answer after N"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
+    parser.add_argument(
+        "--context", type=_setting("engine.context_length"), metavar="N", help="tokens the model sees at once"
+    )
+    parser.add_argument("--conversation", type=int, metavar="ID", help="go on with a kept conversation")
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument("--save", action="store_true", help="keep what -p asks as a conversation")
+    keep.add_argument("--no-save", action="store_true", help="leave nothing behind")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    return asyncio.run(_chat(args, out))
+
+
+async def _chat(args: argparse.Namespace, out: Output) -> int:
+    prompt = _prompt(args, out)
+    if args.conversation is not None and (args.no_save or args.model or args.system):
+        raise UsageError(
+            "--conversation goes on as the conversation is: without MODEL, --system and --no-save."
+        )
+    keep = (prompt is None or args.save or args.conversation is not None) and not args.no_save
+    application = Application.build(keep_chats=keep)
+    try:
+        for problem in application.problems:
+            out.problem(problem)
+            out.event("problem", error=problem.to_json())
+        if args.conversation is not None:
+            conversation = (await application.chats.load(args.conversation)).conversation
+        else:
+            conversation = await application.chats.create(args.model, args.system)
+        options = TurnOptions(
+            temperature=args.temperature,
+            max_tokens=args.max_tokens,
+            seed=args.seed,
+            context_length=args.context,
+        )
+        if prompt is None:
+            from slmdesk.cli.terminal import Terminal
+
+            return await Terminal(application, out, conversation, options, keep=keep).run()
+        return await _ask(application, out, conversation, prompt, options, keep=keep)
+    finally:
+        await application.close()
+
+
+async def _ask(
+    application: Application,
+    out: Output,
+    conversation: Conversation,
+    prompt: str,
+    options: TurnOptions,
+    *,
+    keep: bool,
+) -> int:
+    async with aclosing(application.chats.send(conversation.id, prompt, options)) as events:
+        answer = await show_turn(events, out)
+    if answer.error is not None:
+        raise SlmDeskError.from_json(answer.error)
+    out.done(
+        {
+            "text": answer.text,
+            "model": answer.model,
+            "reason": answer.stats.get("reason"),
+            "usage": answer.stats.get("usage", {}),
+            "timings": answer.stats.get("timings", {}),
+            "trimmed_turns": answer.stats.get("trimmed_turns", 0),
+            "conversation": conversation.id if keep else None,
+        }
+    )
+    return 0
+
+
+def _prompt(args: argparse.Namespace, out: Output) -> str | None:
+    """The one question to ask, or None for a conversation. Raises `UsageError`."""
+    if args.prompt is not None and args.prompt != "-":
+        prompt = str(args.prompt)
+    elif args.prompt == "-" or not sys.stdin.isatty():
+        # errors: a file in another encoding is still worth asking about.
+        prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
+    elif out.as_json:
+        raise UsageError("--json needs -p PROMPT.", "slmdesk chat -p PROMPT --json")
+    else:
+        return None
+    if not prompt.strip():
+        raise UsageError("There is nothing to ask.", "slmdesk chat -p PROMPT")
+    return prompt
+
+
+def _setting(key: str) -> Callable[[str], Any]:
+    """An argument checked as the setting of that name is."""
+
+    def parse(text: str) -> Any:
+        try:
+            return find_setting(key).parse(text)
+        except SlmDeskError as error:
+            raise argparse.ArgumentTypeError(f"{error.message} {error.hint}") from error
+
+    return parse

@@ -1,0 +1,190 @@
+"""The command line: finds the command, imports only its module, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+
+from slmdesk import __version__
+from slmdesk.cli.output import Output
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+
+
+class CommandModule(Protocol):
+    """What a module of a command offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace, out: Output) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: the module that runs it and the line that `--help` shows for it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "chat": Command("slmdesk.cli.chat", "talk with a model in the terminal"),
+    "list": Command("slmdesk.cli.list_models", "the models on this machine"),
+    "show": Command("slmdesk.cli.show", "what is known about one model"),
+    "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
+    "config": Command("slmdesk.cli.config", "show or change settings"),
+    "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),
+    "tour": Command("slmdesk.cli.tour", "drive the window through what it can do, with screenshots"),
+}
+
+
+class UsageError(Exception):
+    """The command line was written wrongly; `usage` is the line that shows how it is written."""
+
+    def __init__(self, message: str, usage: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.format_usage().strip())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0, 1 failed, 2 usage, 130 Ctrl-C."""
+    out = Output(as_json="--json" in argv)
+    _prepare_streams(as_json=out.as_json)
+    try:
+        return guarded(lambda: _dispatch(list(argv), out), out)
+    except BrokenPipeError:
+        # The reader went away (`slmdesk list | head -1`). Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def guarded(action: Callable[[], int], out: Output) -> int:
+    """Run a command; every way it can fail becomes words and an exit code."""
+    try:
+        return action()
+    except UsageError as error:
+        out.failed(SlmDeskError("usage", error.message, error.usage))
+        return EXIT_USAGE
+    except SlmDeskError as error:
+        out.failed(error)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        out.clear_status()
+        out.event("error", error=SlmDeskError("interrupted", "Stopped by Ctrl-C.").to_json())
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place where a defect can become words
+        out.failed(_defect(error))
+        return EXIT_FAILED
+
+
+def _dispatch(argv: list[str], out: Output) -> int:
+    words = [word for word in argv if word != "--json"]
+    if not words:
+        return _no_command(out)
+    if words[0] in {"-h", "--help", "help"}:
+        out.text(help_text())
+        out.done({"commands": {name: command.summary for name, command in COMMANDS.items()}})
+        return 0
+    if words[0] in {"-V", "--version"}:
+        out.text(f"slmdesk {__version__}")
+        out.done({"version": __version__})
+        return 0
+    name = words[0]
+    command = COMMANDS.get(name)
+    if command is None:
+        raise UsageError(_unknown(name), "slmdesk --help lists the commands.")
+    module = cast("CommandModule", import_module(command.module))
+    parser = _Parser(
+        prog=f"slmdesk {name}", description=f"{command.summary.capitalize()}.", allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON event a line, for programs")
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(words[1:]), out)
+
+
+def _no_command(out: Output) -> int:
+    if out.as_json:
+        raise UsageError("--json needs a command.", "slmdesk --help lists the commands.")
+    if not has_display(os.environ, sys.platform):
+        out.note("No display here, so the window cannot open; this is the chat in the terminal.")
+        return _dispatch(["chat"], out)
+    try:
+        window: Any = import_module("slmdesk.gui.app")
+    except ImportError as error:
+        raise SlmDeskError(
+            "window_unavailable",
+            f"The window cannot be loaded: {error}.",
+            "Install the libraries Qt needs (packaging/bootstrap.py does it), or use slmdesk chat.",
+        ) from error
+    return int(window.run([]))
+
+
+def has_display(environ: Mapping[str, str], platform: str) -> bool:
+    """Whether a window can be shown; only Unix desktops may lack one."""
+    if platform in {"win32", "darwin"}:
+        return True
+    return any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def help_text() -> str:
+    """The text of `slmdesk --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [
+        "usage: slmdesk [COMMAND] [OPTIONS]",
+        "",
+        "Small language models on your own machine. Without a command the window opens.",
+        "",
+        *(f"  {name.ljust(width)}  {command.summary}" for name, command in COMMANDS.items()),
+        "",
+        "  --version  show the version",
+        "  --json     with any command: one JSON event a line, for programs",
+        "",
+        "slmdesk COMMAND --help shows the options of a command. MODEL is a library id as `slmdesk list`",
+        "shows it (publisher/name or publisher/name:QUANT), or the path of a GGUF file.",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+
+
+def _defect(error: Exception) -> SlmDeskError:
+    import traceback
+
+    return SlmDeskError(
+        "unexpected",
+        f"SLM Desk failed in a way it should not: {type(error).__name__}: {error}",
+        "Please report this, with the output of slmdesk doctor.",
+        details="".join(traceback.format_exception(error)),
+    )
+
+
+def _prepare_streams(*, as_json: bool) -> None:
+    """A console that cannot show a character shows "?" instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            if as_json and stream is sys.stdout:
+                reconfigure(encoding="utf-8", errors="replace")
+            else:
+                reconfigure(errors="replace")

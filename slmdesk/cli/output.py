@@ -1,0 +1,165 @@
+"""What a command says: sentences and tables for people, or one JSON event a line for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slmdesk.core.errors import SlmDeskError
+
+_DIM, _BOLD, _RED, _GREEN, _YELLOW = "2", "1", "31", "32", "33"
+# Everything a terminal would act upon, except line ends and tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Output:
+    """One command's stdout and stderr. With `as_json` nothing but events goes to stdout.
+
+    `text` and `table` are for people and silent with `as_json`; `event` is for programs and silent without.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self._out = sys.stdout if stdout is None else stdout
+        self._err = sys.stderr if stderr is None else stderr
+        env = os.environ if environ is None else environ
+        plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb" or as_json
+        self.colours = not plain and self._out.isatty()
+        self._error_colours = not plain and self._err.isatty()
+        self.live = self._err.isatty() and not as_json and env.get("TERM") != "dumb"
+        self._status = ""
+
+    # For people
+
+    def text(self, text: str = "", *, end: str = "\n") -> None:
+        """A line on stdout."""
+        if not self.as_json:
+            self.clear_status()
+            self._write(text + end)
+
+    def stream(self, text: str) -> None:
+        """Text of a model, as it comes. A terminal is not given control characters a model made up."""
+        if not self.as_json:
+            self.clear_status()
+            self._write(_CONTROL.sub("", text) if self._out.isatty() else text)
+
+    def note(self, text: str) -> None:
+        """A line on stderr that is not part of the result."""
+        if not self.as_json:
+            self.clear_status()
+            print(self._paint(text, _DIM, self._error_colours), file=self._err, flush=True)
+
+    def status(self, text: str) -> None:
+        """A line on the terminal that the next one replaces; nothing when stderr is not a terminal."""
+        if self.live and text != self._status:
+            self._err.write(f"\r\x1b[K{self._paint(text, _DIM, self._error_colours)}")
+            self._err.flush()
+            self._status = text
+
+    def clear_status(self) -> None:
+        """Take the status line away."""
+        if self._status:
+            self._err.write("\r\x1b[K")
+            self._err.flush()
+            self._status = ""
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+    ) -> None:
+        """Aligned columns; `right` names those that stand to the right (numbers)."""
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for number, row in enumerate((header, *rows)):
+            cells = [
+                cell.rjust(width) if index in right else cell.ljust(width)
+                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            line = "  ".join(cells).rstrip()
+            self.text(self.dim(line) if number == 0 else line)
+
+    def fields(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and values, one pair a line."""
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.text(f"{self.dim(name.ljust(width))}  {value}".rstrip())
+
+    def dim(self, text: str) -> str:
+        return self._paint(text, _DIM, self.colours)
+
+    def bold(self, text: str) -> str:
+        return self._paint(text, _BOLD, self.colours)
+
+    def good(self, text: str) -> str:
+        return self._paint(text, _GREEN, self.colours)
+
+    def bad(self, text: str) -> str:
+        return self._paint(text, _RED, self.colours)
+
+    def wary(self, text: str) -> str:
+        return self._paint(text, _YELLOW, self.colours)
+
+    # For programs
+
+    def event(self, name: str, **fields: Any) -> None:
+        """One JSON line."""
+        if self.as_json:
+            self._write(json.dumps({"event": name, **fields}, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def done(self, result: Mapping[str, Any]) -> None:
+        """The last event of a command that succeeded."""
+        self.event("done", result=dict(result))
+
+    # For both
+
+    def problem(self, error: SlmDeskError) -> None:
+        """Tell an error on stderr without ending the command."""
+        self.clear_status()
+        if not self.as_json:
+            word = self._paint("error:", _RED, self._error_colours)
+            print(f"{word} {error.message}", file=self._err)
+            if error.hint:
+                print(self._paint(error.hint, _DIM, self._error_colours), file=self._err)
+            self._err.flush()
+
+    def failed(self, error: SlmDeskError) -> None:
+        """The error that ends the command."""
+        self.problem(error)
+        self.event("error", error=error.to_json())
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+    @staticmethod
+    def _paint(text: str, colour: str, on: bool) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if on else text
+
+
+def size_text(count: int) -> str:
+    """Bytes as disks are sold: 1 GB is 10^9 bytes."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            value = count / scale
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return f"{count} B"
+
+
+def parameters_text(count: int) -> str:
+    """A number of parameters as models are named: "0.6 B", "4.4 M"; empty when not known."""
+    if count <= 0:
+        return ""
+    scale, unit = (1e9, "B") if count >= 0.5e9 else (1e6, "M")
+    value = count / scale
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"

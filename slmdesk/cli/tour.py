@@ -1,0 +1,32 @@
+"""`slmdesk tour`: drive the real window through what the program can do."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from slmdesk.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", default="tour", help="where screenshots and tour.json go")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    try:
+        tour: Any = import_module("slmdesk.gui.tour")
+    except ImportError as error:
+        raise SlmDeskError(
+            "window_unavailable",
+            f"The window cannot be loaded: {error}.",
+            "Install the libraries Qt needs; packaging/bootstrap.py does it.",
+        ) from error
+    words = ["--out", args.out]
+    if out.as_json:
+        words.append("--json")
+    return int(tour.main(words))
