@@ -30,9 +30,9 @@ Inline: TypeAlias = tuple[Span, ...]
 
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """A paragraph, a heading (`level` 1-6) or a rule (no spans)."""
+    """A paragraph, a heading (`level` 1-6), a rule (no spans), or a line of text that is not Markdown."""
 
-    kind: Literal["paragraph", "heading", "rule"]
+    kind: Literal["paragraph", "heading", "rule", "line"]
     spans: Inline = ()
     level: int = 0
     indent: int = 0  # depth of the list it stands in
@@ -80,3 +80,8 @@ def plain_text(blocks: tuple[Block, ...] | list[Block]) -> str:
         else:
             lines.append(f"{block.marker} {plain(block.spans)}".strip())
     return "\n".join(lines)
+
+
+def verbatim(text: str) -> list[Block]:
+    """Text as it was typed: one block a line, nothing read into it."""
+    return [TextBlock("line", (Span(line),) if line else ()) for line in text.split("\n")]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slmdesk.gui.chat.markdown.blocks import Inline, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from markdown_it.token import Token
 
 _OPENS = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}

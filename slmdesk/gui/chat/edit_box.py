@@ -1,0 +1,70 @@
+"""Changing a message in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QObject, Signal
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from slmdesk.gui.chat.text_input import TextInput
+from slmdesk.gui.theme import SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button
+
+if TYPE_CHECKING:
+    from slmdesk.gui.theme import Theme
+
+
+class EditBox(QWidget):
+    """The old text in a field, with Send and Cancel below.
+
+    Signals:
+        sent(str): the new text should be asked.
+        cancelled: everything stays as it was.
+        changed: the height is another one.
+    """
+
+    sent = Signal(str)
+    cancelled = Signal()
+    changed = Signal()
+
+    def __init__(self, theme: Theme, text: str, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.field = TextInput(theme, parent=self)
+        self.field.setAccessibleName("Your message")
+        self.field.put(text)
+        self.field.submitted.connect(self._send)
+        self.field.escaped.connect(self.cancelled)
+        self.field.installEventFilter(self)
+        send = Button(theme, "Send", kind="primary", small=True)
+        send.clicked.connect(self._send)
+        cancel = Button(theme, "Cancel", kind="quiet", small=True)
+        cancel.clicked.connect(self.cancelled)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(SPACE.small)
+        buttons.addWidget(
+            Label(theme, "The answer so far is kept as another version.", role="small", tone="secondary")
+        )
+        buttons.addStretch(1)
+        buttons.addWidget(cancel)
+        buttons.addWidget(send)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACE.small)
+        layout.addWidget(self.field)
+        layout.addLayout(buttons)
+
+    def begin(self) -> None:
+        """Take the focus."""
+        self.field.setFocus()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            self.changed.emit()
+        return super().eventFilter(watched, event)
+
+    def _send(self) -> None:
+        text = self.field.toPlainText()
+        if text.strip():
+            self.sent.emit(text)

@@ -1,0 +1,59 @@
+"""What the list of messages shows, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slmdesk.gui.chat.names import short_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slmdesk.chat.tree import ConversationTree, Message
+
+
+@dataclass(frozen=True, slots=True)
+class MessageItem:
+    """One message as the list shows it.
+
+    `branch` counts from 0 among the `branches` that stand in its place. `status` says what an answer without text
+    waits for ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now.
+    """
+
+    message: Message
+    name: str
+    branch: int = 0
+    branches: int = 1
+    last: bool = False
+    live: bool = False
+    status: str = ""
+
+    @property
+    def id(self) -> int:
+        return self.message.id
+
+    @property
+    def answer(self) -> bool:
+        return self.message.role == "assistant"
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the model stopped because it may write no more."""
+        return self.message.state == "complete" and self.message.stats.get("reason") == "length"
+
+    def with_text(self, text: str) -> MessageItem:
+        """The same item with the text as it stands now."""
+        return replace(self, message=replace(self.message, text=text))
+
+
+def items_of(tree: ConversationTree, names: Mapping[str, str]) -> list[MessageItem]:
+    """The active path of a conversation."""
+    path = tree.path()
+    items: list[MessageItem] = []
+    for message in path:
+        siblings = tree.siblings(message.id)
+        at = next(number for number, one in enumerate(siblings) if one.id == message.id)
+        name = "You" if message.role == "user" else short_name(message.model, names) or "Answer"
+        items.append(MessageItem(message, name, at, len(siblings), last=message is path[-1]))
+    return items

@@ -1,0 +1,391 @@
+"""One message: who said it, what was said, how it ended, and what can be done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from slmdesk.gui.chat.body.body import COPIED_MS, MessageBody
+from slmdesk.gui.chat.edit_box import EditBox
+from slmdesk.gui.chat.markdown.blocks import verbatim
+from slmdesk.gui.chat.notes import Waiting, note_for
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button, IconButton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PySide6.QtGui import QEnterEvent, QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
+
+    from slmdesk.core.errors import SlmDeskError
+    from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.notes import Offer
+    from slmdesk.gui.chat.typesetter import Typesetter
+
+LONG_LINES = 40
+"""Of a longer message of the person only this many lines are shown at first."""
+LONG_CHARACTERS = 6000
+
+
+class MessageView(QWidget):
+    """Laid out by hand: the list asks `lay(width)` for its height.
+
+    Attributes:
+        item: what is shown.
+        body: the text.
+
+    Signals:
+        changed: the height is another one.
+        asked(str, object): the person wants something done: "regenerate", "continue", "edit", "branch" with what it
+            needs (None, None, the new text, the number of the branch).
+        selecting: a selection begins in this message.
+        link_clicked(str): an address was clicked.
+        step(int): the focus should move to the message before (-1) or after (1).
+    """
+
+    changed = Signal()
+    asked = Signal(str, object)
+    selecting = Signal()
+    link_clicked = Signal(str)
+    step = Signal(int)
+
+    def __init__(
+        self,
+        typesetter: Typesetter,
+        item: MessageItem,
+        mend: Callable[[SlmDeskError], Offer | None],
+        *,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._typesetter = typesetter
+        theme = self.theme = typesetter.theme
+        self.item = item
+        self._mend = mend
+        self._width = 0
+        self._hovered = False
+        self._by_keyboard = False
+        self._whole = False
+        self._actions: QWidget | None = None
+        self._branches: QWidget | None = None
+        self._note: QWidget | None = None
+        self._more: Button | None = None
+        self._editor: EditBox | None = None
+        self._name = Label(theme, item.name, role="strong", parent=self)
+        self.body = MessageBody(theme, typesetter.style, typesetter.highlighter, parent=self)
+        self.body.changed.connect(self._resized)
+        self.body.selecting.connect(self.selecting)
+        self.body.link_clicked.connect(self.link_clicked)
+        self.feed = typesetter.renderer.feed(self.body)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._shown = ""
+        self._show_text()
+        self._show_state()
+
+    # content
+    def update_item(self, item: MessageItem) -> None:
+        """Show the message as it is now. Text that only grew is streamed; other text is shown anew."""
+        self.item = item
+        self._name.setText(item.name)
+        self._show_text()
+        self._show_state()
+        self._resized()
+
+    def append(self, text: str) -> None:
+        """More text of an answer being written."""
+        if not self._shown:
+            self._set_note(None)
+        self._shown += text
+        self.feed.append(text)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all text is shown."""
+        return not self.feed.waiting
+
+    @property
+    def editing(self) -> bool:
+        return self._editor is not None
+
+    @property
+    def note(self) -> QWidget | None:
+        """What stands below the text, if anything."""
+        return self._note
+
+    def _show_text(self) -> None:
+        text = self.item.message.text
+        if not self.item.answer:
+            self._show_verbatim(text)
+            return
+        if not text.startswith(self._shown):
+            self.feed.restart()
+            self._shown = ""
+        if len(text) > len(self._shown):
+            self.feed.append(text[len(self._shown) :])
+            self._shown = text
+        if not self.item.live:
+            self.feed.finish()
+
+    def _show_verbatim(self, text: str) -> None:
+        shown = text
+        if not self._whole:
+            shown = "\n".join(text.split("\n")[:LONG_LINES])[:LONG_CHARACTERS]
+        self.body.show_blocks(verbatim(shown))
+        hidden = text.count("\n") - shown.count("\n")
+        if len(shown) < len(text) and self._more is None:
+            words = f"Show {hidden + 1:,} more lines" if hidden else "Show all of it"
+            self._more = Button(self.theme, words, kind="link", small=True, parent=self)
+            self._more.clicked.connect(self._show_whole)
+            self._more.show()
+
+    def _show_whole(self) -> None:
+        self._whole = True
+        if self._more is not None:
+            self._more.deleteLater()
+            self._more = None
+        self._show_verbatim(self.item.message.text)
+        self._resized()
+
+    def _show_state(self) -> None:
+        self._show_branches()
+        if self.item.live:
+            if self.item.message.text or self._shown:
+                self._set_note(None)
+            elif isinstance(self._note, Waiting):
+                self._note.set_words(self.item.status)
+            else:
+                self._set_note(Waiting(self.theme, self.item.status, parent=self))
+        else:
+            self._set_note(
+                note_for(
+                    self.theme,
+                    self.item,
+                    go_on=lambda: self.asked.emit("continue", None),
+                    again=lambda: self.asked.emit("regenerate", None),
+                    mend=self._mend,
+                )
+            )
+        if self._actions is not None:
+            self._actions.deleteLater()
+            self._actions = None
+        self._show_actions()
+        self.setAccessibleName(
+            f"{self.item.name}: {self.item.message.text}" if not self.item.live else self.item.name
+        )
+
+    def _set_note(self, note: QWidget | None) -> None:
+        if self._note is not None:
+            self._note.hide()
+            self._note.deleteLater()
+        self._note = note
+        if note is not None:
+            note.setParent(self)
+            note.show()
+
+    def restyle(self) -> None:
+        """The typesetter has another style."""
+        self.body.restyle(self._typesetter.style)
+        self._width = 0
+
+    # layout
+    def lay(self, width: int) -> int:
+        """Place everything for `width` pixels; returns the height."""
+        self._width = width
+        y = 0
+        name_height = self._name.sizeHint().height()
+        self._name.setGeometry(0, y, width, name_height)
+        y += name_height + SPACE.tiny
+        if self._editor is not None:
+            height = self._editor.sizeHint().height()
+            self._editor.setGeometry(0, y, width, height)
+            y += height
+        else:
+            height = self.body.lay(width)
+            self.body.setGeometry(0, y, width, height)
+            y += height
+            for extra in (self._more, self._note):
+                if extra is not None:
+                    height = _height(extra, width)
+                    y += SPACE.tiny if self.body.blocks else 0
+                    narrow = extra is self._more
+                    extra.setGeometry(0, y, extra.sizeHint().width() if narrow else width, height)
+                    y += height
+        y += SPACE.tiny
+        self._place_actions(y)
+        return y + MEASURE.control_small
+
+    def _place_actions(self, y: int) -> None:
+        x = 0
+        for group in (self._branches, self._actions):
+            if group is not None:
+                size = group.sizeHint()
+                group.setGeometry(x, y, size.width(), MEASURE.control_small)
+                x += size.width() + SPACE.small
+
+    def _resized(self) -> None:
+        if self._width:
+            self.changed.emit()
+
+    # actions
+    def _show_branches(self) -> None:
+        if self._branches is not None:
+            self._branches.hide()
+            self._branches.deleteLater()
+            self._branches = None
+        at, count = self.item.branch, self.item.branches
+        if count < 2:
+            return
+        self._branches = QWidget(self)
+        back = IconButton(self.theme, "chevron-left", "Earlier version", small=True)
+        on = IconButton(self.theme, "chevron-right", "Later version", small=True)
+        words = Label(self.theme, f"{at + 1}/{count}", role="small", tone="secondary")
+        words.setFont(self.theme.font("small", tabular=True))
+        words.setAccessibleName(f"Version {at + 1} of {count}")
+        back.setEnabled(at > 0 and not self.item.live)
+        on.setEnabled(at < count - 1 and not self.item.live)
+        back.clicked.connect(lambda: self.asked.emit("branch", at - 1))
+        on.clicked.connect(lambda: self.asked.emit("branch", at + 1))
+        _row(self._branches, back, words, on)
+        self._branches.show()
+
+    @property
+    def branch_words(self) -> str:
+        """What the branch switcher says ("2/3"), or ""."""
+        words = self._branches.findChild(Label) if self._branches else None
+        return words.text() if words else ""
+
+    def _show_actions(self) -> None:
+        focused = self.hasFocus() or (self.focusWidget() is not None and self.focusWidget().hasFocus())
+        wanted = (self._hovered or focused) and not self.item.live and not self.editing
+        if wanted and self._actions is None:
+            self._actions = self._make_actions()
+            if self._width:
+                self._place_actions(self.height() - MEASURE.control_small)
+        if self._actions is not None:
+            self._actions.setVisible(wanted)
+
+    def _make_actions(self) -> QWidget:
+        group = QWidget(self)
+        copy = IconButton(self.theme, "copy", "Copy", small=True)
+        copy.clicked.connect(lambda: self._copy(copy))
+        buttons = [copy]
+        if self.item.answer:
+            again = IconButton(self.theme, "refresh", "Regenerate", small=True)
+            again.clicked.connect(lambda: self.asked.emit("regenerate", None))
+            buttons.append(again)
+        else:
+            edit = IconButton(self.theme, "edit", "Edit", small=True)
+            edit.clicked.connect(self.edit)
+            buttons.append(edit)
+        _row(group, *buttons)
+        return group
+
+    def _copy(self, button: IconButton) -> None:
+        self.copy()
+        button.set_icon("check")
+        button.rename("Copied")
+        QTimer.singleShot(COPIED_MS, button, lambda: self._copied_long_ago(button))
+
+    @staticmethod
+    def _copied_long_ago(button: IconButton) -> None:
+        button.set_icon("copy")
+        button.rename("Copy")
+
+    def copy(self) -> None:
+        """Copy the selection, or else the whole message as it was written."""
+        QGuiApplication.clipboard().setText(self.body.selection or self.item.message.text or self._shown)
+
+    def edit(self) -> None:
+        """Let the person change their message in place."""
+        if self.editing or self.item.answer:
+            return
+        self._editor = EditBox(self.theme, self.item.message.text, parent=self)
+        self._editor.sent.connect(self._edited)
+        self._editor.cancelled.connect(self._close_editor)
+        self._editor.changed.connect(self._resized)
+        self.body.hide()
+        self._show_actions()
+        self._editor.show()
+        self._editor.begin()
+        self._resized()
+
+    def _edited(self, text: str) -> None:
+        self._close_editor()
+        self.asked.emit("edit", text)
+
+    def _close_editor(self) -> None:
+        if self._editor is not None:
+            self._editor.hide()
+            self._editor.deleteLater()
+            self._editor = None
+            self.body.show()
+            self.setFocus()
+            self._show_actions()
+            self._resized()
+
+    # pointer, focus, keys
+    def enterEvent(self, event: QEnterEvent) -> None:
+        super().enterEvent(event)
+        self._hovered = True
+        self._show_actions()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        super().leaveEvent(event)
+        self._hovered = False
+        self._show_actions()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self._by_keyboard = event.reason() != Qt.FocusReason.MouseFocusReason
+        self._show_actions()
+        self.update()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        # The focus may go to one of the actions, which must then stay.
+        QTimer.singleShot(0, self, self._show_actions)
+        self.update()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self.setFocus(Qt.FocusReason.MouseFocusReason)
+        super().mousePressEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+        elif event.matches(QKeySequence.StandardKey.SelectAll):
+            self.selecting.emit()
+            self.body.select_all()
+        elif event.key() in {Qt.Key.Key_Up, Qt.Key.Key_Down}:
+            self.step.emit(-1 if event.key() == Qt.Key.Key_Up else 1)
+        else:
+            super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self.hasFocus() and self._by_keyboard:
+            painter = QPainter(self)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(self.theme.colour("accent"), MEASURE.focus))
+            inset = MEASURE.focus / 2
+            frame = QRectF(self.rect()).adjusted(inset, inset, -inset, -inset)
+            painter.drawRoundedRect(frame, MEASURE.corner, MEASURE.corner)
+
+
+def _row(group: QWidget, *widgets: QWidget) -> None:
+    layout = QHBoxLayout(group)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(SPACE.tiny)
+    for widget in widgets:
+        layout.addWidget(widget)
+
+
+def _height(widget: QWidget, width: int) -> int:
+    layout = widget.layout()
+    if layout is not None and layout.hasHeightForWidth():
+        return layout.totalHeightForWidth(width)
+    return widget.sizeHint().height()
