@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
 from slmdesk.gui.chat.message_view import MessageView
@@ -261,9 +261,11 @@ class MessageList(QScrollArea):
     def _pinned(row: _Row) -> bool:
         """Whether a message keeps its widget however far away it is."""
         view = row.view
-        return view is not None and (
-            row.item.live or view.editing or view.isAncestorOf(view.focusWidget() or view)
-        )
+        if view is None:
+            return False
+        focused = QApplication.focusWidget()
+        holds_focus = focused is not None and (focused is view or view.isAncestorOf(focused))
+        return row.item.live or view.editing or holds_focus
 
     def _realised(self, row: _Row) -> MessageView:
         if row.view is not None:
@@ -274,6 +276,7 @@ class MessageList(QScrollArea):
         view.asked.connect(lambda what, value: self.asked.emit(row.item.id, what, value))
         view.link_clicked.connect(self.link_clicked)
         view.selecting.connect(lambda: self._end_selections(row))
+        view.reached.connect(lambda: self._reveal(row))
         view.step.connect(lambda by: self._step(row, by))
         height = view.lay(width)
         if not row.known:
@@ -385,5 +388,5 @@ class MessageList(QScrollArea):
         else:
             super().keyPressEvent(event)
 
-    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: FBT001 - Qt's signature
+    def focusNextPrevChild(self, forward: bool) -> bool:
         return QWidget.focusNextPrevChild(self, forward)

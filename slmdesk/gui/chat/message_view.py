@@ -30,6 +30,13 @@ LONG_LINES = 40
 """Of a longer message of the person only this many lines are shown at first."""
 LONG_CHARACTERS = 6000
 
+_BY_KEY = {
+    Qt.FocusReason.TabFocusReason,
+    Qt.FocusReason.BacktabFocusReason,
+    Qt.FocusReason.ShortcutFocusReason,
+    Qt.FocusReason.OtherFocusReason,
+}
+
 
 class MessageView(QWidget):
     """Laid out by hand: the list asks `lay(width)` for its height.
@@ -44,6 +51,7 @@ class MessageView(QWidget):
             needs (None, None, the new text, the number of the branch).
         selecting: a selection begins in this message.
         link_clicked(str): an address was clicked.
+        reached: the focus came here by a key.
         step(int): the focus should move to the message before (-1) or after (1).
     """
 
@@ -51,6 +59,7 @@ class MessageView(QWidget):
     asked = Signal(str, object)
     selecting = Signal()
     link_clicked = Signal(str)
+    reached = Signal()
     step = Signal(int)
 
     def __init__(
@@ -340,7 +349,9 @@ class MessageView(QWidget):
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
-        self._by_keyboard = event.reason() != Qt.FocusReason.MouseFocusReason
+        self._by_keyboard = event.reason() in _BY_KEY
+        if self._by_keyboard:
+            self.reached.emit()
         self._show_actions()
         self.update()
 

@@ -57,6 +57,17 @@ def test_before_the_end_the_blocks_are_those_of_the_text_so_far(largest: int) ->
         )
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.sampled_from(["| a | b |\n", "| `x` |\n", "|||\n", "row\n", "| a", "|", "\n"]), max_size=60)
+)
+def test_a_table_row_by_row(rows: list[str]) -> None:
+    text = "before\n\n| h | **k** |\n|---|--:|\n" + "| one | two |\n" * 10 + "".join(rows)
+    stream = streamed(text, 1, 9)
+    stream.finish()
+    assert stream.blocks == parse(text)
+
+
 def test_finished_blocks_are_not_read_again() -> None:
     stream = StreamingMarkdown()
     for number in range(200):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NARROWEST = 96.0
 """A column is not narrowed below this many pixels, unless its content is narrower."""
 UNBROKEN = 1_000_000.0
-STEP = 8
+STEP = 24
 """Column widths grow in steps, so that a table that streams in is not laid out anew at every word."""
 
 _SIDES = {
@@ -60,7 +60,7 @@ class LaidTable(LaidFrame):
         self._rows: list[list[_Cell]] = []
         self._heights: list[float] = []
         self._widths: list[float] = []
-        self._text = ""
+        self._text: str | None = None
         self._take(block)
 
     @property
@@ -69,6 +69,9 @@ class LaidTable(LaidFrame):
 
     @property
     def text(self) -> str:
+        if self._text is None:
+            rows = ("\t".join(cell.flow.text.replace("\n", " ") for cell in row) for row in self._rows)
+            self._text = "\n".join(rows)
         return self._text
 
     def grow(self, block: TableBlock) -> bool:
@@ -99,7 +102,7 @@ class LaidTable(LaidFrame):
                     cells.append(_Cell(spans, self.style, column, block, header=number == 0))
             made.append(cells)
         self._rows = made
-        self._text = "\n".join("\t".join(cell.flow.text.replace("\n", " ") for cell in row) for row in made)
+        self._text = None
 
     def lay(self, width: float) -> None:
         if width == self.width:

@@ -8,13 +8,16 @@ rest is parsed again. Link references may come after their use; `finish` reads e
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from slmdesk.gui.chat.markdown.blocks import Block, CodeBlock
+from slmdesk.gui.chat.markdown.blocks import Block, CodeBlock, Inline, TableBlock
 from slmdesk.gui.chat.markdown.parse import ListContext, parse, parse_units
 
 _REFERENCE = re.compile(r"^[ >\-*+\d.)]*\[[^\]\n]+\]:", re.MULTILINE)
 _FENCE = re.compile(r"(`{3,})([^`\n]*)\n|(~{3,})([^\n]*)\n")
+HEADER_LINES = 2
+ROWS_AT_ONCE = 8
 _ESCAPE = re.compile(r"[\\&]")
 
 
@@ -33,6 +36,7 @@ class StreamingMarkdown:
         self._stable: list[Block] = []
         self._continued: ListContext | None = None
         self._fence: _OpenFence | None = None
+        self._rows: tuple[tuple[Inline, ...], ...] = ()  # of the table the tail begins with, read already
         self.blocks: list[Block] = []
         self.kept = 0
 
@@ -72,6 +76,8 @@ class StreamingMarkdown:
     def _parse_tail(self) -> list[Block]:
         self._fence = None
         units = parse_units(self._tail, self._env, self._continued)
+        if self._rows:
+            units[0].blocks[0] = _with_rows(units[0].blocks[0], self._rows)
         complete = self._tail.count("\n")
         keep_from = 0
         for index, unit in enumerate(units):
@@ -82,10 +88,29 @@ class StreamingMarkdown:
                 self._stable.extend(unit.blocks)
             self._tail = _from_line(self._tail, units[keep_from].line)
             self._continued = units[keep_from].list_context
+            self._rows = ()
         rest = units[keep_from:]
         if len(rest) == 1 and self._continued is None:
             self._fence = _OpenFence.of(self._tail, rest[0].blocks)
+            self._keep_rows(rest[0].blocks)
         return [block for unit in rest for block in unit.blocks]
+
+    def _keep_rows(self, blocks: list[Block]) -> None:
+        """A row on a complete line stays as it is: keep it, and leave only the header before the rows to come."""
+        table = blocks[0] if len(blocks) == 1 else None
+        if not isinstance(table, TableBlock) or table.indent or table.quote:
+            return
+        lines = self._tail.split("\n")
+        new = len(table.rows) - len(self._rows)
+        settled = min(new, len(lines) - 1 - HEADER_LINES)
+        if settled >= ROWS_AT_ONCE:
+            self._rows = table.rows[: len(self._rows) + settled]
+            self._tail = "\n".join(lines[:HEADER_LINES] + lines[HEADER_LINES + settled :])
+
+
+def _with_rows(block: Block, rows: tuple[tuple[Inline, ...], ...]) -> Block:
+    assert isinstance(block, TableBlock)
+    return replace(block, rows=rows + block.rows)
 
 
 class _OpenFence:
