@@ -1,0 +1,81 @@
+"""What is wrong with a GGUF file, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOWNLOAD_AGAIN = "Download or convert it again."
+
+
+def amount(count: int) -> str:
+    """Bytes for people: "1.2 GB"."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def damaged(path: Path, what: str, hint: str = DOWNLOAD_AGAIN) -> SlmDeskError:
+    """`what` completes "NAME is damaged: …"."""
+    return SlmDeskError("gguf_damaged", f"{path.name} is damaged: {what}.", hint)
+
+
+def not_gguf(path: Path, data: bytes) -> SlmDeskError:
+    """Says what the file looks like instead, by its first bytes."""
+    if not data:
+        return SlmDeskError("not_gguf", f"{path.name} is empty.", DOWNLOAD_AGAIN)
+    start = data[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        what = "a web page, probably an error message saved by a browser"
+    elif start.startswith(b"version https://git-lfs"):
+        what = "a Git LFS pointer: the real file was not fetched"
+    elif data[:4] in {b"ggml", b"ggjt", b"ggla", b"lmgg", b"tjgg"}:
+        what = "a GGML file, which came before GGUF"
+    elif data[:4] == b"PK\x03\x04":
+        what = "a ZIP archive"
+    elif data[8:9] == b"{":
+        what = "a safetensors file"
+    else:
+        what = "something else"
+    return SlmDeskError(
+        "not_gguf", f"{path.name} is no GGUF file; it is {what}.", "Choose a file in the GGUF format."
+    )
+
+
+def wrong_version(path: Path, version: int) -> SlmDeskError:
+    """A version of GGUF that is not read here."""
+    if version == 1:
+        return SlmDeskError(
+            "gguf_version",
+            f"{path.name} is GGUF version 1, which is no longer read.",
+            "Get a newer file of the same model.",
+        )
+    if version & 0xFFFF == 0:
+        return SlmDeskError(
+            "gguf_version",
+            f"{path.name} was made for big-endian machines.",
+            "Get the ordinary (little-endian) file of the same model.",
+        )
+    return SlmDeskError(
+        "gguf_version",
+        f"{path.name} is GGUF version {version}; this program reads versions 2 and 3.",
+        "Update SLM Desk, or download the file again in case it is damaged.",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> SlmDeskError:
+    """The system refused to open or read the file."""
+    if isinstance(error, FileNotFoundError):
+        return SlmDeskError(
+            "file_missing", f"{path} is not there.", "Check the path, and that its disk is connected."
+        )
+    return SlmDeskError(
+        "file_unreadable",
+        f"{path} cannot be read: {error.strerror or error}.",
+        "Check that it is a file and that you may read it.",
+    )
