@@ -1,0 +1,62 @@
+"""One answer on its way through the batch loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from slmdesk.engines.protocol import Finished, FinishReason, Timings
+
+if TYPE_CHECKING:
+    from slmdesk.core.errors import SlmDeskError
+    from slmdesk.engines.sampling import Sampler
+    from slmdesk.engines.slots import Slot
+    from slmdesk.engines.text import TextStream
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What the worker thread knows of one request. `tokens` begins as the prompt and grows with the answer."""
+
+    key: int
+    tokens: list[int]
+    limit: int  # tokens of prompt and answer together
+    sampler: Sampler
+    text: TextStream
+    conversation: str = ""
+    penalty_window: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = -1  # -1: not admitted yet
+    slot: Slot | None = None
+    arrived: float = field(default_factory=time.perf_counter)
+    admitted: float = 0.0
+    first_token: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.tokens)
+
+    def finished(self, reason: FinishReason, error: SlmDeskError | None = None) -> Finished:
+        """The end of this answer, with what was counted and measured."""
+        now = time.perf_counter()
+        cached = max(self.cached_tokens, 0)
+        completion = len(self.tokens) - self.prompt_tokens
+        admitted = self.admitted or now
+        first = self.first_token or now
+        evaluated, prompt_s, generate_s = self.prompt_tokens - cached, first - admitted, now - first
+        timings = Timings(
+            queue_s=admitted - self.arrived,
+            prompt_s=prompt_s,
+            first_token_s=self.first_token - self.arrived if self.first_token else 0.0,
+            generate_s=generate_s if self.first_token else 0.0,
+            prompt_tokens_per_s=evaluated / prompt_s if self.first_token and prompt_s > 0 else 0.0,
+            tokens_per_s=(completion - 1) / generate_s if completion > 1 and generate_s > 0 else 0.0,
+        )
+        return Finished(
+            reason=reason,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=cached,
+            completion_tokens=completion,
+            timings={name: round(value, 6) for name, value in asdict(timings).items()},
+            error=error.to_json() if error is not None else None,
+        )

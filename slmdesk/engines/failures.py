@@ -1,0 +1,221 @@
+"""What a dead engine died of: from exit status and stderr to what happened and what to do."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slmdesk.engines.protocol import EngineSpec
+
+CRASHED_EXIT = 70  # the engine's own exit status after a defect in its worker thread
+
+# Windows ends processes with these (NTSTATUS); they arrive as unsigned or as negative 32-bit numbers.
+_WINDOWS = {
+    0xC0000005: "access violation",
+    0xC000001D: "illegal instruction",
+    0xC0000017: "no memory",
+    0xC00000FD: "stack overflow",
+    0xC0000094: "division by zero",
+    0xC0000135: "missing library",
+    0xC0000139: "missing library",
+    0xC000007B: "missing library",
+    0xC000012D: "no memory",
+    0xC000013A: "interrupted",
+    0xC0000374: "damaged heap",
+    0xC0000409: "abort",
+    0x40010004: "ended",
+}
+
+_DAMAGED_HINT = "Download the file again, or choose another file of this model."
+_MEMORY_HINT = "Choose a smaller quant, set a shorter context, or close other programs."
+_OTHER_MODEL = "Choose another model, or update SLM Desk."
+
+# (pattern on stderr, code, message, hint); the first that matches counts. `{name}` is the file's name, `{0}` the
+# pattern's first group.
+_SIGNS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"unknown (?:model )?architecture:? '?([\w.-]*)",
+        "architecture_unknown",
+        "{name} uses the architecture “{0}”, which this version of llama.cpp does not know.",
+        _OTHER_MODEL,
+    ),
+    (
+        r"unknown pre-tokenizer type:? '?([\w.-]*)",
+        "architecture_unknown",
+        "{name} cuts text into tokens in a way (“{0}”) this version of llama.cpp does not know.",
+        _OTHER_MODEL,
+    ),
+    (
+        (
+            r"(?:failed|unable) to allocate|out of memory|cannot allocate|bad_alloc|MemoryError|failed to create ggml "
+            r"context|alloc_tensor_range|failed to reserve|could not reserve"
+        ),
+        "out_of_memory",
+        "There is not enough memory to run {name}.",
+        _MEMORY_HINT,
+    ),
+    (
+        r"illegal instruction|cpu.*not support",
+        "cpu_unsupported",
+        "This processor lacks an instruction that the installed engine uses.",
+        "Set SLM Desk up again on this machine, so that the engine is built for its processor.",
+    ),
+    (
+        r"invalid magic|bad magic|magic mismatch|not a gguf|invalid vector subscript",
+        "model_damaged",
+        "{name} is not a model file, or its beginning is damaged.",
+        _DAMAGED_HINT,
+    ),
+    (
+        (
+            r"tensor '?([\w.-]+)'? (?:not found|data is not within|has wrong|is missing|has invalid)|missing tensor "
+            r"'?([\w.-]+)"
+        ),
+        "model_damaged",
+        "{name} is damaged: its tensor “{0}” is missing or lies outside the file.",
+        _DAMAGED_HINT,
+    ),
+    (
+        r"key not found in model: ([\w.-]+)|key ([\w.-]+) has wrong",
+        "model_damaged",
+        "{name} is damaged: it lacks “{0}”, which llama.cpp needs.",
+        _DAMAGED_HINT,
+    ),
+    (
+        r"GGML_ASSERT\([^)]*token_to_id|id_to_token\.size\(\)",
+        "model_damaged",
+        "{name} is damaged: its vocabulary holds a token twice.",
+        _DAMAGED_HINT,
+    ),
+    (
+        (
+            r"failed to (?:read|load|open)|corrupt|tensor data|wrong number of tensors|wrong shape|error loading model|"
+            r"invalid split file|vocab|gguf_init|is too large|out of bounds|unexpected(?:ly)? (?:end|reached)|vector::"
+            r"|basic_string|length_error"
+        ),
+        "model_damaged",
+        "{name} is damaged or incomplete; llama.cpp could not read it.",
+        _DAMAGED_HINT,
+    ),
+)
+
+
+def decode(
+    exit_code: int | None, stderr_tail: Sequence[str], spec: EngineSpec, *, loading: bool
+) -> SlmDeskError:
+    """Why an engine ended. `exit_code` as `subprocess` gives it: negative for a signal, NTSTATUS on Windows.
+
+    `loading`: it never got ready, so the model file is the first suspect. The status and the last lines of stderr
+    go to `details`.
+    """
+    name = Path(spec.model_path).name or "The model"
+    details = _details(exit_code, stderr_tail)
+    ending = _ending(exit_code)
+
+    def error(code: str, message: str, hint: str) -> SlmDeskError:
+        return SlmDeskError(code, message, hint, details=details)
+
+    sign = _sign(stderr_tail)
+    if sign is not None and (loading or sign[0] != "model_damaged"):
+        code, message, hint, group = sign
+        return error(code, message.format(group or "?", name=name), hint)
+    if ending == "illegal instruction":
+        return error(*_SIGNS[3][1:])
+    if ending == "no memory":
+        return error("out_of_memory", f"There is not enough memory to run {name}.", _MEMORY_HINT)
+    if ending == "missing library":
+        return error(
+            "engine_missing",
+            "A library the engine needs is missing.",
+            "Set SLM Desk up again: python3 packaging/bootstrap.py run",
+        )
+    if ending == "killed":
+        return error(
+            "engine_killed",
+            f"The engine that ran {name} was ended from outside, perhaps because memory ran out.",
+            "Send the message again. If it happens again, choose a smaller quant or a shorter context.",
+        )
+    if ending in {"ended", "interrupted"}:
+        return error(
+            "engine_killed",
+            f"The engine that ran {name} was asked to end.",
+            "Send the message again to start it.",
+        )
+    if loading:
+        return error(
+            "engine_crashed" if ending != "closed" else "model_damaged",
+            f"llama.cpp stopped while it read {name}; the file is probably damaged.",
+            _DAMAGED_HINT,
+        )
+    return error(
+        "engine_crashed",
+        f"The engine that ran {name} stopped because of a defect in it.",
+        "Send the message again to start it anew. Report it if it happens again.",
+    )
+
+
+def start_timeout(spec: EngineSpec, seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:
+    """The engine was alive but said nothing for too long while it loaded."""
+    return SlmDeskError(
+        "engine_start_timeout",
+        f"{Path(spec.model_path).name} did not get further in loading for {seconds:.0f} seconds.",
+        "Check that its disk answers, then try again.",
+        details=_details(None, stderr_tail),
+    )
+
+
+def _ending(exit_code: int | None) -> str:
+    """One of a few words for how a process ended."""
+    if exit_code is None or exit_code == 0:
+        return "closed"
+    status = exit_code & 0xFFFFFFFF  # NTSTATUS, also where it came as a negative or a 64-bit number
+    if status in _WINDOWS:
+        return _WINDOWS[status]
+    if -64 <= exit_code < 0 or 128 < exit_code <= 192:  # also as a shell reports signals
+        return _signal(-exit_code if exit_code < 0 else exit_code - 128)
+    return "failed"
+
+
+def _signal(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = {4: "SIGILL", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}.get(
+            number, ""
+        )
+    return {
+        "SIGKILL": "killed",
+        "SIGILL": "illegal instruction",
+        "SIGTERM": "ended",
+        "SIGHUP": "ended",
+        "SIGINT": "interrupted",
+        "SIGABRT": "abort",
+        "SIGSEGV": "access violation",
+        "SIGBUS": "access violation",
+        "SIGFPE": "division by zero",
+    }.get(name, "failed")
+
+
+def _sign(lines: Iterable[str]) -> tuple[str, str, str, str] | None:
+    text = "\n".join(lines)
+    for pattern, code, message, hint in _SIGNS:
+        found = re.search(pattern, text, re.IGNORECASE)
+        if found:
+            group = next((value for value in found.groups() if value), "")
+            return code, message, hint, group
+    return None
+
+
+def _details(exit_code: int | None, stderr_tail: Sequence[str]) -> str:
+    lines = [line for line in stderr_tail[-30:] if line.strip()]
+    if exit_code is not None:
+        shown = f"0x{exit_code & 0xFFFFFFFF:08X}" if abs(exit_code) > 255 else str(exit_code)
+        lines.append(f"exit status {shown}, {_ending(exit_code)}")
+    return "\n".join(lines)

@@ -1,0 +1,363 @@
+"""The parent's side of an engine: start it, ask it, hear its answers, and say why it died.
+
+Runs in the service on its event loop. Text goes from the engine's event stream straight to each answer's sink: no
+queue and no task a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.processes import ChildProcess, self_command, start_child
+from slmdesk.engines import failures
+from slmdesk.engines.protocol import EngineReady, EngineSpec, Finished, GenerateRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Sink = Callable[[str, Finished | None], None]
+
+_SILENCE = 300.0  # seconds without any progress after which a load is given up
+_REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
+
+
+class Engine:
+    """A running engine process. Made by `start_engine`; used on the event loop that started it.
+
+    `died` is done once the process ended, whatever ended it: its result is None after `stop`, else the decoded error.
+    """
+
+    def __init__(self, spec: EngineSpec, child: ChildProcess, ready: EngineReady) -> None:
+        import aiohttp
+
+        self.spec = spec
+        self.ready = ready
+        self.died: asyncio.Future[SlmDeskError | None] = asyncio.get_running_loop().create_future()
+        self._child = child
+        self._sinks: dict[int, Sink] = {}
+        self._keys: dict[str, int] = {}
+        self._ids: dict[int, str] = {}
+        self._next = itertools.count(1)
+        self._stopping = False
+        self._events: _EventReader | None = None
+        self._tasks: set[asyncio.Future[None]] = set()  # keeps small tasks alive until they are done
+        self._http = aiohttp.ClientSession(
+            base_url=f"http://127.0.0.1:{ready.port}",
+            headers={"Authorization": f"Bearer {spec.token}"},
+            timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, force_close=False),
+            trust_env=False,
+        )
+        self._watch = asyncio.create_task(self._watch_child(), name=f"engine-{ready.pid}")
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self.died.done() and not self._stopping
+
+    @property
+    def running(self) -> int:
+        """Answers being generated or waiting in the engine."""
+        return len(self._sinks)
+
+    async def listen(self) -> None:
+        """Open the event stream. Part of `start_engine`. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        _, self._events = await loop.create_connection(
+            lambda: _EventReader(self.spec.token, self._dispatch, self._events_lost),
+            "127.0.0.1",
+            self.ready.port,
+        )
+
+    async def submit(self, request: GenerateRequest, sink: Sink) -> int:
+        """Ask for an answer and return the prompt's token count.
+
+        From then on `sink(text, None)` is called with each new text, and `sink("", finished)` once at the end, on the
+        event loop. Raises `SlmDeskError` (context_exceeded, bad_request, grammar_invalid, template_failed, …) when the
+        engine refuses, or what the engine died of; the sink is not called then.
+        """
+        if request.id in self._keys:
+            raise SlmDeskError("duplicate", f"An answer with the id {request.id} is running already.", "")
+        key = next(self._next)
+        # Registered before it is sent: the first text may arrive before the engine's reply to this request.
+        self._sinks[key] = sink
+        self._keys[request.id], self._ids[key] = key, request.id
+        try:
+            reply = await self._post("/generate", {**request.to_json(), "key": key})
+        except BaseException as error:
+            known = self._forget(key)
+            if isinstance(error, asyncio.CancelledError) and known and self.alive:
+                self._send_cancel(key)
+            raise
+        return int(reply["prompt_tokens"])
+
+    async def cancel(self, request_id: str) -> None:
+        """End an answer within one step of the engine; its sink still gets `Finished("cancelled")`."""
+        key = self._keys.get(request_id)
+        if key is not None and self.alive:
+            with suppress(SlmDeskError):
+                await self._post("/cancel", {"key": key})
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[str | Finished]:
+        """`submit` as an iterator: texts, then one `Finished`. Closing it cancels the answer."""
+        loop = asyncio.get_running_loop()
+        parts: list[str] = []
+        ended: list[Finished] = []
+        wake = loop.create_future()
+
+        def sink(text: str, finished: Finished | None) -> None:
+            if text:
+                parts.append(text)
+            if finished is not None:
+                ended.append(finished)
+            if not wake.done():
+                wake.set_result(None)
+
+        await self.submit(request, sink)
+        try:
+            while True:
+                if not parts and not ended:
+                    await wake
+                wake = loop.create_future()
+                if parts:
+                    text = "".join(parts)
+                    parts.clear()
+                    yield text
+                elif ended:
+                    yield ended[0]
+                    return
+        finally:
+            if not ended:
+                self._send_cancel(self._keys.get(request.id, -1))
+
+    async def count_tokens(
+        self, *, messages: list[dict[str, Any]] | None = None, prompt: str | None = None
+    ) -> int:
+        """How many tokens a prompt has, chat template included. Raises `SlmDeskError`."""
+        body = {"messages": messages} if messages is not None else {"prompt": prompt}
+        return int((await self._post("/tokenize", body))["tokens"])
+
+    async def stop(self) -> None:
+        """End the process; running answers get `Finished("cancelled")`."""
+        self._stopping = True
+        await self._child.terminate_tree(grace_s=1.0)
+        await self._watch
+        await self._http.close()
+
+    def _send_cancel(self, key: int) -> None:
+        """Ask for the end of an answer nobody waits for any more."""
+        if key < 0 or not self.alive:
+            return
+
+        async def send() -> None:
+            with suppress(SlmDeskError):
+                await self._post("/cancel", {"key": key})
+
+        self._keep(asyncio.ensure_future(send()))
+
+    def _keep(self, task: asyncio.Future[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        import aiohttp
+
+        if not self.alive:
+            raise await self._why()
+        try:
+            async with self._http.post(path, json=body) as response:
+                data = await response.json()
+                if response.status != 200:
+                    raise SlmDeskError.from_json(data["error"])
+                return dict(data)
+        except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
+            raise await self._why() from error
+        except TimeoutError as error:
+            raise SlmDeskError(
+                "engine_silent", "The engine does not answer.", "Unload the model and load it again."
+            ) from error
+
+    async def _why(self) -> SlmDeskError:
+        """What the engine died of; waits a moment for the process to be gone."""
+        with suppress(TimeoutError):
+            error = await asyncio.wait_for(asyncio.shield(self.died), 5.0)
+            if error is not None:
+                return error
+        return SlmDeskError(
+            "engine_stopped", "The engine was stopped.", "Send the message again to start it."
+        )
+
+    def _dispatch(self, texts: list[list[Any]], ends: list[list[Any]]) -> None:
+        sinks = self._sinks
+        for key, text in texts:
+            sink = sinks.get(key)
+            if sink is not None:
+                sink(text, None)
+        for key, data in ends:
+            sink = sinks.get(key)
+            self._forget(key)
+            if sink is not None:
+                sink("", Finished.from_json(data))
+
+    def _forget(self, key: int) -> bool:
+        request_id = self._ids.pop(key, None)
+        if request_id is not None:
+            self._keys.pop(request_id, None)
+        return self._sinks.pop(key, None) is not None
+
+    def _events_lost(self) -> None:
+        """The stream ended: the process is ending too, or it is broken and of no more use."""
+        if not self._stopping:
+            self._keep(asyncio.ensure_future(self._end_broken()))
+
+    async def _end_broken(self) -> None:
+        done, _ = await asyncio.wait({self._watch}, timeout=2.0)
+        if not done:
+            await self._child.terminate_tree(grace_s=0.5)
+
+    async def _watch_child(self) -> None:
+        code = await self._child.wait()
+        error = None
+        if not self._stopping:
+            error = failures.decode(code, self._child.stderr_tail, self.spec, loading=False)
+        if self._events is not None:
+            self._events.close()
+        self.died.set_result(error)
+        ended = Finished("cancelled") if error is None else Finished("error", error=error.to_json())
+        for key, sink in list(self._sinks.items()):
+            self._forget(key)
+            sink("", ended)
+        if not self._stopping:
+            await self._http.close()
+
+
+class _EventReader(asyncio.Protocol):
+    """Reads `GET /events` as it comes off the socket. HTTP/1.0, so that the body is the bare lines."""
+
+    def __init__(
+        self,
+        token: str,
+        dispatch: Callable[[list[list[Any]], list[list[Any]]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._token = token
+        self._dispatch = dispatch
+        self._lost = lost
+        self._buffer = b""
+        self._in_body = False
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        head = f"GET /events HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self._token}\r\n\r\n"
+        transport.write(head.encode())
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        if not self._in_body:
+            _, found, body = data.partition(b"\r\n\r\n")
+            if not found:
+                self._buffer = data
+                return
+            self._in_body = True
+            data = body
+        *lines, self._buffer = data.split(b"\n")
+        for line in lines:
+            self._dispatch(*json.loads(line))
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._lost()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+async def start_engine(
+    spec: EngineSpec,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    log_path: Path | None = None,
+    command: list[str] | None = None,
+) -> Engine:
+    """Start an engine process and wait until it is ready.
+
+    `on_progress` hears 0…1 on the event loop. `log_path`: what it prints on stderr is added there. Cancelling ends the
+    process. Raises the decoded `SlmDeskError` (model_damaged, out_of_memory, architecture_unknown, …).
+    """
+    spec = replace(spec, token=spec.token or secrets.token_urlsafe(24))
+    log = _Log(log_path)
+    child = await start_child(command or self_command("engine"), on_stderr=log.write)
+    try:
+        child.stdin.write(json.dumps(spec.to_json()).encode() + b"\n")
+        with suppress(OSError):
+            await child.stdin.drain()
+        ready = await _until_ready(child, spec, on_progress)
+        engine = Engine(spec, child, ready)
+        try:
+            await engine.listen()
+        except OSError as error:
+            await engine.stop()
+            raise failures.decode(child.returncode, child.stderr_tail, spec, loading=False) from error
+    except BaseException:
+        await asyncio.shield(child.terminate_tree(grace_s=0.5))
+        raise
+    return engine
+
+
+async def _until_ready(
+    child: ChildProcess, spec: EngineSpec, on_progress: Callable[[float], None] | None
+) -> EngineReady:
+    heard = time.monotonic()
+    while True:
+        try:
+            line = await asyncio.wait_for(
+                child.stdout.readline(), max(_SILENCE - (time.monotonic() - heard), 0.1)
+            )
+        except TimeoutError:
+            raise failures.start_timeout(spec, _SILENCE, child.stderr_tail) from None
+        if not line:
+            raise failures.decode(await child.wait(), child.stderr_tail, spec, loading=True)
+        heard = time.monotonic()
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # not ours
+        if event.get("event") == "progress" and on_progress is not None:
+            on_progress(float(event["fraction"]))
+        elif event.get("event") == "error":
+            await child.terminate_tree(grace_s=0.5)
+            raise SlmDeskError.from_json(event["error"])
+        elif event.get("event") == "ready":
+            return EngineReady.from_json(event)
+
+
+class _Log:
+    """Adds lines to a file; opened at the first line, given up silently where the disk does not take it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def write(self, line: str) -> None:
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        except OSError:
+            self._path = None

@@ -1,0 +1,375 @@
+"""The worker thread: it owns the llama.cpp context and answers all requests in one batch a step.
+
+Each step evaluates one token of every running answer and, with what room is left in the batch, a chunk of the
+prompts that came in since. Requests join and leave between steps. Only native types come in and go out.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines import native
+from slmdesk.engines.sampling import Candidates
+from slmdesk.engines.slots import SlotTable
+
+if TYPE_CHECKING:
+    from slmdesk.engines.answer import Answer
+    from slmdesk.engines.native import Context, Model
+    from slmdesk.engines.protocol import Finished, FinishReason
+    from slmdesk.engines.slots import Slot
+
+Texts = list[tuple[int, str]]
+Ends = list[tuple[int, "Finished"]]
+Publish = Callable[[Texts, Ends], None]
+
+_SLOWEST_STEP = 0.1  # seconds a step with prompt tokens in it should take while others are waiting for theirs
+_SMALLEST_CHUNK = 32  # prompt tokens
+_AHEAD = 32  # cells kept for an answer to grow into before others are let in
+
+
+class Worker:
+    """Runs on its own thread from `start` to `stop`. `submit` and `cancel` may be called from any thread.
+
+    `publish` is called on the worker thread once a step, with the new text of each answer and those that ended;
+    `on_crash` when a defect ends the thread.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        *,
+        parallel: int,
+        slots: int,
+        publish: Publish,
+        on_crash: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._model = model
+        self._context = context
+        self._parallel = parallel
+        self._table = SlotTable(context, slots, cuttable=model.keeps_every_position)
+        self._publish = publish
+        self._on_crash = on_crash
+        self._candidates = Candidates(model.native, model.tokens)
+        self._inbox: queue.SimpleQueue[Answer | int | None] = queue.SimpleQueue()
+        self._waiting: deque[Answer] = deque()
+        self._active: list[Answer] = []  # in order of admission
+        self._generating: list[Answer] = []  # entries 0… of the batch, in this order
+        self._steady = False  # the batch's first entries still describe `_generating`
+        self._texts: Texts = []
+        self._ends: Ends = []
+        self._step_s = 0.0  # smoothed seconds of a step without prompt tokens
+        self._prompt_token_s = 0.0  # smoothed seconds that one prompt token adds
+        self._prompt_keys: frozenset[int] = frozenset()  # whose prompts the running step evaluates
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="slmdesk-worker", daemon=True)
+
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
+    @property
+    def queued(self) -> int:
+        return len(self._waiting) + self._inbox.qsize()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, answer: Answer) -> None:
+        self._inbox.put(answer)
+
+    def cancel(self, key: int) -> None:
+        """End an answer within one step; a long prompt evaluation is broken off."""
+        self._inbox.put(key)
+        if key in self._prompt_keys:
+            self._context.abort()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread; running answers end as cancelled."""
+        self._stopping = True
+        self._inbox.put(None)
+        self._context.abort()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    # The worker thread from here on.
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._receive()
+                self._admit()
+                if self._active:
+                    self._step()
+                self._flush()
+        except BaseException as error:  # noqa: BLE001 - a defect: said to every client, then the thread ends
+            traceback.print_exc()
+            problem = SlmDeskError(
+                "engine_crashed",
+                f"The engine stopped answering because of a defect: {str(error) or type(error).__name__}.",
+                "Send the message again; report it if it happens again.",
+            )
+            for answer in [*self._active, *self._waiting]:
+                self._finish(answer, "error", problem)
+            self._flush()
+            self._on_crash()
+            return
+        for answer in [*self._active, *self._waiting]:
+            self._finish(answer, "cancelled")
+        self._flush()
+
+    def _receive(self) -> None:
+        """Take what came in; wait for it when there is nothing to do."""
+        inbox = self._inbox
+        while not inbox.empty() or not (self._active or self._waiting or self._ends):
+            message = inbox.get()
+            if message is None:
+                return
+            if isinstance(message, int):
+                self._cancel(message)
+            else:
+                self._waiting.append(message)
+        self._context.clear_abort()
+
+    def _cancel(self, key: int) -> None:
+        for answer in [*self._active, *self._waiting]:
+            if answer.key == key:
+                self._finish(answer, "cancelled")
+                return
+
+    def _admit(self) -> None:
+        """Let waiting requests in, in order, as slots and cells allow."""
+        while self._waiting and len(self._active) < self._parallel:
+            answer = self._waiting[0]
+            busy = sum(len(other.tokens) + _AHEAD for other in self._active)
+            if self._active and busy + len(answer.tokens) + _AHEAD > self._context.cells:
+                return
+            slot = self._table.take(answer.tokens, answer.conversation)
+            if slot is None:
+                return
+            self._waiting.popleft()
+            slot.answer, answer.slot = answer, slot
+            if answer.cached_tokens < 0:  # not one that was preempted
+                answer.cached_tokens = slot.past
+                answer.admitted = time.perf_counter()
+                if answer.penalty_window:
+                    answer.sampler.remember(answer.tokens[-answer.penalty_window :])
+            self._active.append(answer)
+
+    def _step(self) -> None:
+        """Evaluate one batch, then sample one token for every answer whose logits it gave."""
+        context = self._context
+        generating = self._generating
+        count = len(generating)
+        if not self._steady:
+            self._describe_generating()
+        prompts, total = self._add_prompts(count)
+        self._prompt_keys = frozenset(answer.key for answer, _ in prompts)
+        started = time.perf_counter()
+        result = context.decode(total)
+        if result != native.DECODED:
+            self._prompt_keys = frozenset()
+            self._recover(result, generating, prompts)
+            return
+        seconds = time.perf_counter() - started
+        self._prompt_keys = frozenset()
+        self._measure(seconds, total - count, alone=not count)
+        completed = []
+        for answer, size in prompts:
+            slot = answer.slot
+            assert slot is not None
+            slot.past += size
+            if slot.past == len(answer.tokens):
+                completed.append(answer)
+        self._sample(generating + completed if completed else generating, count)
+
+    def _describe_generating(self) -> None:
+        """Write the batch entries of the running answers; afterwards a step only changes token and position."""
+        context = self._context
+        for entry, answer in enumerate(self._generating):
+            slot = answer.slot
+            assert slot is not None
+            context.token[entry] = answer.tokens[-1]
+            context.pos[entry] = slot.past
+            context.seq[entry] = slot.sequence
+            context.wanted[entry] = 1
+        self._steady = True
+
+    def _add_prompts(self, entry: int) -> tuple[list[tuple[Answer, int]], int]:
+        """Fill the batch from `entry` on with prompt tokens: (answer, tokens taken) pairs and the batch's size."""
+        if len(self._generating) == len(self._active):
+            return [], entry
+        context = self._context
+        waiting = [answer for answer in self._active if answer not in self._generating]
+        room = self._prompt_room(entry)
+        # Short rests first, each an equal share of what is left: a short question overtakes a long document.
+        waiting.sort(key=lambda answer: len(answer.tokens) - answer.slot.past)  # type: ignore[union-attr]
+        taken: list[tuple[Answer, int]] = []
+        for index, answer in enumerate(waiting):
+            slot = answer.slot
+            assert slot is not None
+            start = slot.past
+            size = min(len(answer.tokens) - start, max(room // (len(waiting) - index), 1), room)
+            if size <= 0:
+                break
+            end = entry + size
+            context.token[entry:end] = answer.tokens[start : start + size]
+            context.pos[entry:end] = range(start, start + size)
+            context.seq[entry:end] = slot.sequence
+            context.wanted[entry:end] = 0
+            context.wanted[end - 1] = start + size == len(answer.tokens)
+            taken.append((answer, size))
+            room -= size
+            entry = end
+        return taken, entry
+
+    def _prompt_room(self, generating: int) -> int:
+        """How many prompt tokens this step may take: all that fits, or a chunk that others can bear."""
+        room = self._context.size - generating
+        if not generating or not self._prompt_token_s:
+            return room if not generating else min(room, 4 * _SMALLEST_CHUNK)
+        bearable = max(_SLOWEST_STEP, 2 * self._step_s)
+        return min(room, max(_SMALLEST_CHUNK, int(bearable / self._prompt_token_s)))
+
+    def _measure(self, seconds: float, prompt_tokens: int, *, alone: bool) -> None:
+        if prompt_tokens == 0:
+            self._step_s += (seconds - self._step_s) * (0.1 if self._step_s else 1.0)
+        elif prompt_tokens >= _SMALLEST_CHUNK:
+            each = max(seconds - (0.0 if alone else self._step_s), 1e-6) / prompt_tokens
+            self._prompt_token_s += (each - self._prompt_token_s) * (0.3 if self._prompt_token_s else 1.0)
+
+    def _sample(self, answers: list[Answer], count: int) -> None:
+        """Choose a token for each answer (the first `count` were generating already) and give out its text."""
+        if not answers:
+            return
+        rows = self._context.logits(len(answers))
+        candidates, texts, table = self._candidates, self._texts, self._model.texts
+        sampled: list[int] = []
+        ended = False
+        for row, answer in enumerate(answers):
+            token = answer.sampler.sample(rows[row], candidates)
+            sampled.append(token)
+            if row < count:
+                answer.slot.past += 1  # type: ignore[union-attr]
+            else:
+                self._generating.append(answer)
+                self._steady = False
+                if not answer.first_token:
+                    answer.first_token = time.perf_counter()
+            text = table[token] if answer.text.plain and token >= 0 else None
+            if text is None:
+                ended = self._take_token(answer, token) or ended
+                continue
+            answer.tokens.append(token)
+            texts.append((answer.key, text))
+            if len(answer.tokens) >= answer.limit:
+                self._finish(answer, "length")
+                ended = True
+        if self._steady and not ended:
+            self._context.token[:count] = sampled
+            self._context.pos[:count] += 1
+
+    def _take_token(self, answer: Answer, token: int) -> bool:
+        """The longer way of a token: stop strings, split characters, the end. True when the answer ended."""
+        if token < 0:
+            problem = SlmDeskError(
+                "grammar_dead_end",
+                "The grammar allows nothing more here, though the answer is not complete.",
+                "Check the grammar: every path through it must end in text the model can write.",
+            )
+            self._finish(answer, "error", problem)
+            return True
+        piece = self._model.piece(token)
+        if piece is None:  # the model ended its turn; that token is no part of the answer
+            self._finish(answer, "stop")
+            return True
+        answer.tokens.append(token)
+        text = answer.text.push(piece)
+        if text:
+            self._texts.append((answer.key, text))
+        if answer.text.stopped:
+            self._finish(answer, "stop")
+            return True
+        if len(answer.tokens) >= answer.limit:
+            self._finish(answer, "length")
+            return True
+        return False
+
+    def _finish(self, answer: Answer, reason: FinishReason, error: SlmDeskError | None = None) -> None:
+        rest = answer.text.finish()
+        if rest:
+            self._texts.append((answer.key, rest))
+        self._ends.append((answer.key, answer.finished(reason, error)))
+        answer.sampler.close()
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        self._leave(answer)
+
+    def _leave(self, answer: Answer) -> None:
+        """Take an answer out of the batch; its slot keeps what the cache holds."""
+        if answer.slot is not None:
+            self._table.release(answer.slot)
+            answer.slot = None
+        if answer in self._active:
+            self._active.remove(answer)
+        if answer in self._generating:
+            # A new list: a step may be walking over the old one.
+            self._generating = [other for other in self._generating if other is not answer]
+            self._steady = False
+
+    def _recover(self, result: int, generating: list[Answer], prompts: list[tuple[Answer, int]]) -> None:
+        """After a decode that did not happen: put the cache back, make room, or give the error to the answers."""
+        involved = [*generating, *(answer for answer, _ in prompts)]
+        if result == native.NO_ROOM:
+            self._make_room()
+            return
+        slots: list[Slot] = [answer.slot for answer in involved if answer.slot is not None]
+        for slot in slots:
+            self._table.rewind(slot)
+        for answer in involved:
+            # A memory that cannot be cut back was emptied: evaluate the answer again from its first token.
+            if (
+                answer.slot is not None
+                and answer in self._generating
+                and answer.slot.past < len(answer.tokens) - 1
+            ):
+                self._generating = [other for other in self._generating if other is not answer]
+                self._steady = False
+        if result == native.ABORTED:
+            return
+        problem = SlmDeskError(
+            "decode_failed",
+            "llama.cpp could not evaluate the batch.",
+            "Send the message again. If it fails again, use a shorter context or a smaller quant.",
+            details=f"llama_decode gave {result}",
+        )
+        for answer in involved:
+            if answer.slot is not None:
+                self._table.forget(answer.slot)
+            self._finish(answer, "error", problem)
+
+    def _make_room(self) -> None:
+        """The cells ran out: forget idle conversations, then let the youngest answer wait, unseen by its client."""
+        if self._table.evict():
+            return
+        youngest = self._active[-1]
+        if len(self._active) == 1:
+            self._finish(youngest, "length")
+            return
+        slot = youngest.slot
+        assert slot is not None
+        self._table.forget(slot)
+        self._leave(youngest)
+        self._waiting.appendleft(youngest)
+
+    def _flush(self) -> None:
+        if self._texts or self._ends:
+            self._publish(self._texts, self._ends)
+            self._texts, self._ends = [], []

@@ -1,0 +1,250 @@
+"""`slmdesk engine`: one child process that loads one model and answers until its stdin closes.
+
+stdin: an `EngineSpec` as one JSON line. stdout: JSON lines (`progress`, then `ready` or `error`). Native code prints
+where it likes, so descriptor 1 is pointed at stderr first and the real stdout kept aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.processes import die_with_parent, read_spec_then_watch
+from slmdesk.engines import failures
+from slmdesk.engines.protocol import EngineReady, EngineSpec
+
+if TYPE_CHECKING:
+    from slmdesk.engines.native import Context, Model
+    from slmdesk.engines.sizing import Plan
+    from slmdesk.formats.gguf import GgufHeader
+
+_PROGRESS_EVERY = 0.05  # seconds between progress lines
+_SWITCH_INTERVAL = 0.0005  # seconds the worker thread may have to wait for the interpreter lock
+_SPIN = "2000"
+
+
+def main() -> int:
+    """Run the engine. 0 after a clean end, 1 after an error that was reported on stdout."""
+    out = _Output()
+    die_with_parent()
+    line = read_spec_then_watch(lambda: os._exit(0))  # also in the middle of a load: nothing needs saving
+    if not line:
+        return 0
+    try:
+        spec = _read_spec(line)
+        engine = _Engine(spec, out)
+        return asyncio.run(engine.run())
+    except SlmDeskError as error:
+        problem = error
+    except MemoryError:
+        problem = SlmDeskError("out_of_memory", "There is not enough memory to load the model.", "")
+    except Exception as error:  # noqa: BLE001 - a defect, reported with its traceback
+        problem = SlmDeskError(
+            "engine_crashed",
+            f"The engine could not start because of a defect: {str(error) or type(error).__name__}.",
+            "Report it with the details.",
+            details=traceback.format_exc(),
+        )
+    out.write({"event": "error", "error": problem.to_json()})
+    return 1
+
+
+class _Output:
+    """The real stdout, safe from what native code prints."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._descriptor = os.dup(1)
+        os.set_inheritable(self._descriptor, False)
+        os.dup2(2, 1)
+
+    def write(self, event: dict[str, Any]) -> None:
+        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+class _Engine:
+    """Loads, says ready, serves."""
+
+    def __init__(self, spec: EngineSpec, out: _Output) -> None:
+        self._spec = spec
+        self._out = out
+        self._last_progress = 0.0
+
+    async def run(self) -> int:
+        from slmdesk.core.hardware import memory
+
+        started = time.perf_counter()
+        header = _check_file(self._spec)
+        imports = threading.Thread(target=_import_ahead, daemon=True)
+        imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
+        _tune_native()
+        from slmdesk.engines.native import Native
+        from slmdesk.engines.sizing import plan
+
+        native = Native()
+        sizes = plan(self._spec, header, available=memory()[1], offloads=native.offloads)
+        model = self._load(native)
+        imports.join()
+        context = self._open(model, sizes)
+        await self._serve(model, context, sizes, header, time.perf_counter() - started)
+        return 0
+
+    def _load(self, native: Any) -> Model:
+        from slmdesk.engines.native import Model
+
+        try:
+            model = Model(
+                native, self._spec.model_path, gpu_layers=self._spec.gpu_layers, on_progress=self._progress
+            )
+        except SlmDeskError as error:
+            raise failures.decode(None, list(native.said), self._spec, loading=True) from error
+        if model.encodes_first or not model.generates_text:
+            raise SlmDeskError(
+                "model_unsupported",
+                "This model does not write text from left to right, so it cannot chat.",
+                "Choose a chat or instruct model.",
+            )
+        return model
+
+    def _open(self, model: Model, sizes: Plan) -> Context:
+        from slmdesk.engines.native import Context
+
+        try:
+            return Context(
+                model,
+                cells=sizes.cells,
+                batch=sizes.batch,
+                # A recurrent state is held for every sequence, so those models get no spare ones.
+                sequences=sizes.slots if model.keeps_every_position else sizes.parallel,
+                threads=sizes.threads,
+                cache_type=self._spec.cache_type,
+                flash_attention=self._spec.flash_attention,
+            )
+        except SlmDeskError as error:
+            lines = [*model.native.said, "failed to allocate"]
+            raise failures.decode(None, lines, self._spec, loading=True) from error
+
+    async def _serve(
+        self, model: Model, context: Context, sizes: Plan, header: GgufHeader, load_seconds: float
+    ) -> None:
+        import psutil
+
+        from slmdesk.engines.loop import Worker
+        from slmdesk.engines.server import EngineServer
+
+        server = EngineServer(
+            model, _template(model), context_length=sizes.context_length, token=self._spec.token
+        )
+        slots = sizes.slots if model.keeps_every_position else sizes.parallel
+        worker = Worker(
+            model, context, parallel=sizes.parallel, slots=slots, publish=server.publish, on_crash=_crash
+        )
+        port = await server.start(worker)
+        worker.start()
+        gc.collect()
+        gc.freeze()  # what the load left behind lives as long as the process; no collection need walk it again
+        gc.set_threshold(20_000, 20, 50)
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        ready = EngineReady(
+            port=port,
+            pid=os.getpid(),
+            context_length=sizes.context_length,
+            parallel=sizes.parallel,
+            cache_cells=context.cells,
+            vocabulary=model.tokens,
+            parameters=model.parameters,
+            architecture=header.architecture,
+            description=model.description,
+            has_chat_template=model.chat_template() is not None,
+            load_seconds=round(load_seconds, 3),
+            memory_bytes=psutil.Process().memory_info().rss,
+            file_bytes=header.file_bytes,
+        )
+        self._out.write({"event": "ready", **ready.to_json()})
+        await asyncio.Event().wait()  # the life line on stdin ends the process
+
+    def _progress(self, fraction: float) -> None:
+        now = time.monotonic()
+        if fraction >= 1.0 or now - self._last_progress >= _PROGRESS_EVERY:
+            self._last_progress = now
+            self._out.write({"event": "progress", "fraction": round(min(fraction, 1.0), 4)})
+
+
+def _read_spec(line: str) -> EngineSpec:
+    try:
+        data = json.loads(line)
+        spec = EngineSpec.from_json(data)
+        if not all(isinstance(text, str) for text in (spec.model_path, spec.model_id, spec.token)):
+            raise TypeError("a text is not text")  # noqa: TRY301
+        if spec.cache_type not in {"f16", "q8_0", "q4_0"}:
+            raise TypeError(f"unknown cache_type {spec.cache_type!r}")  # noqa: TRY301
+        for name in ("context_length", "parallel", "cache_cells", "threads", "batch", "gpu_layers"):
+            if not isinstance(getattr(spec, name), int):
+                raise TypeError(f"{name} is not a whole number")  # noqa: TRY301
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SlmDeskError("spec_invalid", f"The engine's settings cannot be read: {error}.", "") from error
+    return spec
+
+
+def _check_file(spec: EngineSpec) -> GgufHeader:
+    """Read the header with our own reader first: what llama.cpp meets in a bad file may end the process."""
+    from pathlib import Path
+
+    from slmdesk.formats.gguf import check, duplicate_tokens, read_header
+
+    path = Path(spec.model_path)
+    header = read_header(path)
+    check(header)
+    twice = duplicate_tokens(path, header, most=1)
+    if twice:
+        raise SlmDeskError(
+            "model_damaged",
+            f"{path.name} is damaged: its vocabulary holds the token “{twice[0]}” twice.",
+            "Download the file again, or choose another file of this model.",
+        )
+    return header
+
+
+def _template(model: Model) -> Any:
+    """The compiled chat template, or the error that every chat with this model will get."""
+    from slmdesk.engines.templates import ChatTemplate
+
+    try:
+        return ChatTemplate(
+            model.chat_template(),
+            bos=model.special_text(model.bos),
+            eos=model.special_text(model.eos),
+            specials=model.special_texts,
+        )
+    except SlmDeskError as error:
+        return error
+
+
+def _import_ahead() -> None:
+    try:
+        import slmdesk.engines.loop
+        import slmdesk.engines.server
+        import slmdesk.engines.templates  # noqa: F401
+    except Exception:  # noqa: BLE001 - the same import on the main thread raises it where it can be reported
+        traceback.print_exc()
+
+
+def _tune_native() -> None:
+    """Settings that native libraries read when they are loaded."""
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN)
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion starts gdb and floods stderr
+
+
+def _crash() -> None:
+    """The worker thread met a defect. Its answers have been told; give that a moment to leave, then end."""
+    threading.Timer(0.5, lambda: os._exit(failures.CRASHED_EXIT)).start()

@@ -1,0 +1,243 @@
+"""llama.cpp's sampler chains, one an answer, and the short way to feed them.
+
+llama.cpp samples from an array of the whole vocabulary (600 kB at 49 000 tokens) that it fills and sorts for every
+token of every answer. Where the chain begins with top-k that work is wasted: only the k largest logits can matter.
+`Sampler.sample` finds candidates above a threshold with two vector operations and hands the chain these alone.
+The threshold follows the k-th logit of earlier steps; when it let too few through, the chain gets the whole
+vocabulary instead. The tokens chosen are the same either way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.grammar import build_grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from slmdesk.engines.native import Model, Native
+    from slmdesk.engines.protocol import Sampling
+
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+_MOST_CANDIDATES = 2048  # of the short way; more, and the whole vocabulary is as fast
+_NOTHING_LEFT = -1  # returned by `sample` when a grammar allows no token at all
+
+
+class Candidates:
+    """Room for the whole vocabulary as llama.cpp's samplers want it. One for all samplers of a worker thread."""
+
+    def __init__(self, native: Native, tokens: int) -> None:
+        self.native = native
+        self.tokens = tokens
+        self.data = np.zeros(max(tokens, 1), CANDIDATE)
+        self.ids = self.data["id"]
+        self.logits = self.data["logit"]
+        self._everything = np.arange(tokens, dtype=np.int32)
+        self.array = native.api.llama_token_data_array()
+        self.array.data = ctypes.cast(self.data.ctypes.data, native.api.llama_token_data_p)
+        self.address = ctypes.addressof(self.array)
+
+    def load(self, ids: NDArray[np.intp], logits: NDArray[np.float32]) -> None:
+        """Hold these tokens only."""
+        size = len(ids)
+        self.ids[:size] = ids
+        self.logits[:size] = logits
+        array = self.array
+        array.size, array.selected, array.sorted = size, -1, False
+
+    def load_all(self, row: NDArray[np.float32]) -> None:
+        """Hold every token of the vocabulary."""
+        self.ids[:] = self._everything
+        self.logits[:] = row
+        array = self.array
+        array.size, array.selected, array.sorted = self.tokens, -1, False
+
+
+class Sampler:
+    """How the next token of one answer is chosen. Built by `build_sampler` on any thread, used on one."""
+
+    __slots__ = ("_chain", "_grammar", "_greedy", "_margin", "_native", "_needed", "_remembers", "_threshold")
+
+    def __init__(
+        self, native: Native, chain: Any, *, greedy: bool, needed: int, remembers: bool, grammar: Any
+    ) -> None:
+        self._native = native
+        self._chain = ctypes.cast(chain, ctypes.c_void_p).value
+        self._greedy = greedy  # nothing but the largest logit counts
+        self._needed = needed  # the chain's choice depends on this many of the largest logits; 0: on all
+        self._remembers = remembers  # the chain wants to hear of every token
+        self._grammar = ctypes.cast(grammar, ctypes.c_void_p).value if grammar else None
+        self._threshold = float("inf")
+        self._margin = 0.5
+
+    def sample(self, row: NDArray[np.float32], candidates: Candidates) -> int:
+        """The next token from one row of logits (shape: vocabulary), or -1 when the grammar allows none.
+
+        The token is accepted: penalties and grammar move on.
+        """
+        if self._greedy:
+            token = int(row.argmax())
+            return token if self._grammar is None else self._within_grammar(token, row, candidates)
+        token = self._choose(row, candidates)
+        if self._grammar is not None:
+            return self._within_grammar(token, row, candidates)
+        if self._remembers:
+            self._native.sampler_accept(self._chain, token)
+        return token
+
+    def remember(self, tokens: Sequence[int]) -> None:
+        """Let penalties count tokens of the prompt."""
+        if self._remembers:
+            for token in tokens:
+                self._native.sampler_accept(self._chain, token)
+
+    def close(self) -> None:
+        free = self._native.api.llama_sampler_free
+        for handle in (self._chain, self._grammar):
+            if handle:
+                free(ctypes.cast(handle, self._native.api.llama_sampler_p_ctypes))
+        self._chain = self._grammar = None
+
+    def _choose(self, row: NDArray[np.float32], candidates: Candidates) -> int:
+        needed = self._needed
+        if needed:
+            above = (row >= self._threshold).nonzero()[0]
+            if needed <= len(above) <= _MOST_CANDIDATES:
+                if len(above) > 4 * needed:
+                    self._margin *= 0.9
+                logits = row[above]
+                candidates.load(above, logits)
+                self._follow(logits)
+                return self._apply(candidates)
+            if len(above) < needed:
+                self._margin *= 1.5
+            self._follow(row)
+        candidates.load_all(row)
+        return self._apply(candidates)
+
+    def _follow(self, logits: NDArray[np.float32]) -> None:
+        """Put the threshold a little below the smallest logit that was needed this time."""
+        at = len(logits) - self._needed
+        self._threshold = float(np.partition(logits, at)[at]) - self._margin
+
+    def _apply(self, candidates: Candidates) -> int:
+        self._native.sampler_apply(self._chain, candidates.address)
+        return int(candidates.ids[candidates.array.selected])
+
+    def _within_grammar(self, token: int, row: NDArray[np.float32], candidates: Candidates) -> int:
+        """Keep a token the grammar allows; else choose again among those it does, as llama.cpp's own loop does."""
+        apply = self._native.sampler_apply
+        candidates.load(np.array([token]), np.array([1.0], np.float32))
+        apply(self._grammar, candidates.address)
+        if not np.isfinite(candidates.logits[0]):
+            candidates.load_all(row)
+            apply(self._grammar, candidates.address)
+            allowed = np.isfinite(candidates.logits[: candidates.tokens]).nonzero()[0]
+            if len(allowed) == 0:
+                return _NOTHING_LEFT
+            if self._greedy:
+                token = int(allowed[row[allowed].argmax()])
+            else:
+                candidates.load(allowed, row[allowed])
+                token = self._apply(candidates)
+        self._native.sampler_accept(self._grammar, token)
+        if self._remembers:
+            self._native.sampler_accept(self._chain, token)
+        return token
+
+
+def build_sampler(model: Model, sampling: Sampling) -> Sampler:
+    """The chain for these settings, in llama.cpp's order: bias, penalties, top-k, top-p, min-p, temperature, seed.
+
+    Raises `SlmDeskError("bad_request")` for values out of range and `SlmDeskError("grammar_invalid")`.
+    """
+    api = model.native.api
+    _check(sampling, model.tokens)
+    grammar = build_grammar(model, sampling)
+    chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+
+    def add(sampler: Any) -> None:
+        api.llama_sampler_chain_add(chain, sampler)
+
+    bias = sampling.logit_bias
+    if bias:
+        pairs = (api.llama_logit_bias * len(bias))()
+        for pair, (token, value) in zip(pairs, bias.items(), strict=True):
+            pair.token, pair.bias = int(token), float(value)
+        add(api.llama_sampler_init_logit_bias(model.tokens, len(bias), pairs))
+    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+    last = sampling.penalty_last_n
+    penalized = last > 0 and penalties != (1.0, 0.0, 0.0)
+    if penalized:
+        add(api.llama_sampler_init_penalties(model.tokens, last, *penalties))
+    greedy = sampling.temperature <= 0.0
+    if greedy:
+        add(api.llama_sampler_init_greedy())
+    else:
+        if sampling.top_k > 0:
+            add(api.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.top_p < 1.0:
+            add(api.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.min_p > 0.0:
+            add(api.llama_sampler_init_min_p(sampling.min_p, 1))
+        if sampling.temperature != 1.0:
+            add(api.llama_sampler_init_temp(sampling.temperature))
+        seed = secrets.randbits(31) if sampling.seed is None else sampling.seed & 0xFFFFFFFF
+        add(api.llama_sampler_init_dist(seed))
+    # Penalties that only lower logits can push at most `last` tokens out of the largest few.
+    needed = (1 if greedy else sampling.top_k) + (last if penalized else 0)
+    lowers = penalties[0] >= 1.0 and penalties[1] >= 0.0 and penalties[2] >= 0.0
+    short = bool(needed) and (greedy or sampling.top_k > 0) and not bias and (lowers or not penalized)
+    return Sampler(
+        model.native,
+        chain,
+        greedy=greedy and not penalized and not bias,
+        needed=needed if short and needed < min(_MOST_CANDIDATES, model.tokens) else 0,
+        remembers=penalized,
+        grammar=grammar,
+    )
+
+
+_LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("temperature", 0.0, 100.0),
+    ("top_k", 0, 2**31 - 1),
+    ("top_p", 0.0, 1.0),
+    ("min_p", 0.0, 1.0),
+    ("repeat_penalty", 0.01, 100.0),
+    ("presence_penalty", -100.0, 100.0),
+    ("frequency_penalty", -100.0, 100.0),
+    ("penalty_last_n", 0, 2**20),
+)
+
+
+def _check(sampling: Sampling, tokens: int) -> None:
+    for name, low, high in _LIMITS:
+        value = getattr(sampling, name)
+        if not _is_number(value) or not low <= value <= high:
+            raise _out_of_range(name, f"a number from {low:g} to {high:g}")
+    for name in ("top_k", "penalty_last_n", "seed"):
+        if not isinstance(getattr(sampling, name), int | None):
+            raise _out_of_range(name, "a whole number")
+    bias: object = sampling.logit_bias
+    known = isinstance(bias, dict) and all(
+        str(token).isdecimal() and int(token) < tokens and _is_number(value) for token, value in bias.items()
+    )
+    if not known:
+        raise _out_of_range("logit_bias", f"an object with token ids from 0 to {tokens - 1} and numbers")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _out_of_range(name: str, wanted: str) -> SlmDeskError:
+    return SlmDeskError("bad_request", f"{name} is out of range.", f"Use {wanted}.")

@@ -1,0 +1,248 @@
+"""The engine's HTTP side: JSON in, JSON out, and one event stream for the answers of all requests."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.answer import Answer
+from slmdesk.engines.requests import bad, read_request, read_sampling
+from slmdesk.engines.sampling import build_sampler
+from slmdesk.engines.text import TextStream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from slmdesk.engines.loop import Ends, Texts, Worker
+    from slmdesk.engines.native import Model
+    from slmdesk.engines.protocol import GenerateRequest
+    from slmdesk.engines.templates import ChatTemplate
+
+_LARGEST_BODY = 64 * 1024 * 1024
+_LONG_TEXT = 20_000  # characters; tokenizing more than this leaves the event loop
+_STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_large": 413}
+
+
+class EventStream:
+    """The `GET /events` connection of the one parent. A newer connection takes over from an older one.
+
+    Lines go straight to the transport: aiohttp's own stream writer costs as much again as the system call.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._chunked = False
+        self._closed: asyncio.Event | None = None
+        self._early: list[bytes] = []  # what came before the parent listened
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Hold the connection open until the other side leaves."""
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response
+        if self._closed is not None:
+            self._closed.set()
+        closed = self._closed = asyncio.Event()
+        self._transport = transport
+        self._chunked = response.chunked or response.headers.get("Transfer-Encoding") == "chunked"
+        early, self._early = self._early, []
+        for line in early:
+            self.send(line)
+        try:
+            await closed.wait()
+        finally:
+            if self._closed is closed:
+                self._transport = self._closed = None
+        return response
+
+    def send(self, line: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self._early.append(line)
+            return
+        transport.write(b"%x\r\n%b\r\n" % (len(line), line) if self._chunked else line)
+
+
+class EngineServer:
+    """Routes of one engine. `key` numbers are chosen by the parent and name an answer on the event stream.
+
+    - `POST /generate` `{"key": 7, …GenerateRequest}` → `{"prompt_tokens": n}`; the answer comes over `/events`
+    - `POST /cancel` `{"key": 7}`
+    - `POST /tokenize` `{"messages": […]}` or `{"prompt": "…"}` → `{"tokens": n}`
+    - `GET /events` → lines `[[[key, text], …], [[key, finished], …]]`, one a step of the batch loop
+    - `GET /status` → `{"active": n, "queued": n}`
+    """
+
+    def __init__(
+        self, model: Model, template: ChatTemplate | SlmDeskError, *, context_length: int, token: str
+    ) -> None:
+        self._model = model
+        self._template = template
+        self._context_length = context_length
+        self._token = token.encode()
+        self._events = EventStream()
+        self._keys: set[int] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, worker: Worker) -> int:
+        """Listen on a free loopback port and return it."""
+        self._loop = asyncio.get_running_loop()
+        self._worker = worker
+        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY)
+        app.router.add_get("/events", self._events.serve)
+        app.router.add_get("/status", self._status)
+        app.router.add_post("/generate", self._generate)
+        app.router.add_post("/cancel", self._cancel)
+        app.router.add_post("/tokenize", self._tokenize)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=64)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    def publish(self, texts: Texts, ends: Ends) -> None:
+        """Called on the worker thread once a step: one line for everything, one wake-up of the event loop."""
+        assert self._loop is not None
+        head = ",".join([f"[{key},{encode_basestring(text)}]" for key, text in texts])
+        tail = ",".join(
+            [
+                f"[{key},{json.dumps(end.to_json(), ensure_ascii=False, separators=(',', ':'))}]"
+                for key, end in ends
+            ]
+        )
+        line = f"[[{head}],[{tail}]]\n".encode("utf-8", "replace")
+        try:
+            if ends:
+                self._loop.call_soon_threadsafe(self._ended, line, [key for key, _ in ends])
+            else:
+                self._loop.call_soon_threadsafe(self._events.send, line)
+        except RuntimeError:
+            return  # the loop is closed: the process is ending
+
+    def _ended(self, line: bytes, keys: list[int]) -> None:
+        self._keys.difference_update(keys)
+        self._events.send(line)
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """The token first; expected errors become JSON."""
+        shown = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(shown, self._token):
+            return _refuse(SlmDeskError("unauthorized", "The token is missing or wrong.", ""))
+        try:
+            return await handler(request)
+        except SlmDeskError as error:
+            return _refuse(error)
+        except web.HTTPRequestEntityTooLarge:
+            return _refuse(
+                SlmDeskError("body_too_large", "The request is larger than 64 MB.", "Send less text.")
+            )
+        except web.HTTPException as error:
+            return _refuse(SlmDeskError("not_found", f"{error.reason}.", ""), error.status)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        arrived = time.perf_counter()
+        data = await _read(request)
+        key = data.get("key")
+        if not isinstance(key, int) or isinstance(key, bool):
+            raise bad("key must be a whole number.")
+        if key in self._keys:
+            raise SlmDeskError("duplicate", f"An answer with the key {key} is running already.", "")
+        wanted = read_request(data)
+        tokens = await self._tokens(wanted)
+        if not tokens:
+            raise bad("The prompt is empty.")
+        room = self._context_length
+        if len(tokens) >= room:
+            raise SlmDeskError(
+                "context_exceeded",
+                f"The prompt has {len(tokens)} tokens; the context holds {room}.",
+                "Shorten the prompt, begin a new conversation, or set a longer context.",
+            )
+        sampling = read_sampling(wanted.sampling)
+        if sampling.json_schema is None and sampling.grammar is None:
+            sampler = build_sampler(self._model, sampling)
+        else:  # a grammar can take long to read
+            sampler = await asyncio.to_thread(build_sampler, self._model, sampling)
+        limit = min(room, len(tokens) + wanted.max_tokens) if wanted.max_tokens > 0 else room
+        answer = Answer(
+            key,
+            tokens,
+            limit,
+            sampler,
+            TextStream(wanted.stop),
+            conversation=wanted.conversation,
+            penalty_window=sampling.penalty_last_n,
+            arrived=arrived,
+        )
+        assert self._worker is not None
+        self._keys.add(key)
+        self._worker.submit(answer)
+        return web.json_response({"prompt_tokens": len(tokens)})
+
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
+        key = (await _read(request)).get("key")
+        if not isinstance(key, int):
+            raise bad("key must be a whole number.")
+        assert self._worker is not None
+        if key in self._keys:
+            self._worker.cancel(key)
+        return web.json_response({})
+
+    async def _tokenize(self, request: web.Request) -> web.StreamResponse:
+        tokens = await self._tokens(read_request({"id": "", **await _read(request)}))
+        return web.json_response({"tokens": len(tokens), "context_length": self._context_length})
+
+    async def _status(self, _request: web.Request) -> web.StreamResponse:
+        assert self._worker is not None
+        return web.json_response({"active": self._worker.active, "queued": self._worker.queued})
+
+    async def _tokens(self, wanted: GenerateRequest) -> list[int]:
+        if wanted.messages is not None:
+            size = sum(len(message["content"]) for message in wanted.messages)
+        else:
+            size = len(wanted.prompt or "")
+        return self._cut(wanted) if size < _LONG_TEXT else await asyncio.to_thread(self._cut, wanted)
+
+    def _cut(self, wanted: GenerateRequest) -> list[int]:
+        """Prompt tokens. A raw prompt is a program's own: control tokens in it are meant; those in messages are not."""
+        model = self._model
+        if wanted.messages is not None:
+            if isinstance(self._template, SlmDeskError):
+                raise self._template
+            pieces = self._template.pieces(wanted.messages, wanted.template_options)
+        else:
+            pieces = [(wanted.prompt or "", True)]
+        tokens = [token for text, special in pieces for token in model.tokenize(text, special=special)]
+        if model.add_bos and model.bos >= 0 and tokens[:1] != [model.bos]:
+            tokens.insert(0, model.bos)
+        return tokens
+
+
+def _refuse(error: SlmDeskError, status: int | None = None) -> web.Response:
+    return web.json_response({"error": error.to_json()}, status=status or _STATUS.get(error.code, 400))
+
+
+async def _read(request: web.Request) -> dict[str, Any]:
+    try:
+        data = json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
+        raise bad(f"The body is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise bad("The body must be a JSON object.")
+    return data

@@ -1,0 +1,65 @@
+"""From tokens' bytes to the text a client sees: whole characters, and nothing of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TextStream:
+    """The text of one answer as it grows.
+
+    `plain` is True while a token's complete text may be sent on as it is: no stop strings to watch for and no
+    bytes of an unfinished character waiting.
+    """
+
+    __slots__ = ("_decoder", "_held", "_stops", "plain", "stopped")
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self.plain = not self._stops
+        self.stopped = False  # a stop string was found; the text before it has been given out
+
+    def push(self, data: bytes | str) -> str:
+        """Take the next bytes (or complete text); returns what may be shown now."""
+        text = self._decode(data)
+        if not self._stops or not text:
+            return text
+        text = self._held + text
+        end = min((at for at in map(text.find, self._stops) if at >= 0), default=-1)
+        if end >= 0:
+            self.stopped = True
+            self._held = ""
+            return text[:end]
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        cut = len(text) - keep
+        self._held = text[cut:]
+        return text[:cut]
+
+    def finish(self) -> str:
+        """What was held back, when the answer ended without a stop string."""
+        rest = self._decoder.decode(b"", final=True) if self._decoder is not None else ""
+        text, self._held = self._held + rest, ""
+        return "" if self.stopped else text
+
+    def _decode(self, data: bytes | str) -> str:
+        if self._decoder is None:
+            if isinstance(data, str):
+                return data
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = self._decoder.decode(data.encode() if isinstance(data, str) else data)
+        self.plain = not self._stops and not self._decoder.getstate()[0]
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that `stop` begins with (shorter than `stop`)."""
+    for size in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:size]):
+            return size
+    return 0
