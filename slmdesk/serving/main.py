@@ -1,0 +1,78 @@
+"""`slmdesk serve`: sets the process up, and says what a person or a program wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.logs import configure, release
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.serving.service import AlreadyServedError, ServeOptions, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ServeOptions", "serve_main"]
+
+EXIT_INTERRUPTED = 130
+
+
+def serve_main(options: ServeOptions, environ: Mapping[str, str] | None = None) -> int:
+    """Run the service until it ends; the exit code: 0, or 130 after Ctrl-C.
+
+    Raises `SlmDeskError` when it cannot start: `service_running`, `port_in_use`, or what a model failed with.
+    """
+    paths = Paths.resolve(environ)
+    paths.ensure()
+    settings = Settings(paths.settings_file, environ)
+    settings.load()
+    configure(paths, "service", str(settings.get("logs.level")))
+    service = Service(paths, settings, options)
+    console = Console(as_json=options.as_json)
+    try:
+        ending = asyncio.run(service.run(console))
+    except AlreadyServedError:
+        return 0
+    finally:
+        release()
+    if ending == "interrupted":
+        console.event("error", error=SlmDeskError("interrupted", "Stopped by Ctrl-C.").to_json())
+        return EXIT_INTERRUPTED
+    console.event("done", result={"reason": ending})
+    return 0
+
+
+class Console:
+    """Lines on stdout: sentences, or JSON events. Whoever reads them may stop reading."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._named: str | None = None
+
+    def loading(self, model: str, fraction: float) -> None:
+        self.event("progress", model=model, fraction=round(fraction, 3))
+        if not self._json and model != self._named:
+            self._named = model
+            self._line(f"Loading {model}.")
+
+    def ready(self, url: str, pid: int, *, host: str) -> None:
+        self.event("ready", result={"url": url, "pid": pid})
+        if not self._json:
+            self._line(f"SLM Desk answers at {url}/v1 to every program on this machine. Ctrl-C ends it.")
+            if host not in {"127.0.0.1", "localhost", "::1"}:
+                self._line("Other machines need the key that the file service.json of this user holds.")
+
+    def event(self, name: str, **fields: Any) -> None:
+        if self._json:
+            self._line(json.dumps({"event": name, **fields}, ensure_ascii=False))
+
+    @staticmethod
+    def _line(text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()

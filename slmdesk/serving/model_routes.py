@@ -1,0 +1,192 @@
+"""Routes about models and about the service itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.serving.api_errors import error_object, json_response
+from slmdesk.serving.entries import ModelEntry, ServiceStatus
+from slmdesk.serving.fields import Field, parse_body, read_fields, refuse
+from slmdesk.serving.gate import CALLER
+from slmdesk.serving.questions import read_tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slmdesk.library.library import LibraryFile, LibraryModel
+    from slmdesk.serving.app import Activity
+    from slmdesk.serving.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this service is."""
+
+    pid: int
+    version: str
+    started_by: str
+    started: float  # time.monotonic()
+
+
+class ModelRoutes:
+    """Handlers of everything but the completions."""
+
+    def __init__(
+        self, models: Models, activity: Activity, identity: Identity, stop: Callable[[], None]
+    ) -> None:
+        self._models = models
+        self._activity = activity
+        self._identity = identity
+        self._stop = stop
+
+    async def health(self, _request: web.Request) -> web.Response:
+        who = self._identity
+        state = "stopping" if self._models.stopping else "ok"
+        return json_response({"status": state, "name": "slmdesk", "version": who.version, "pid": who.pid})
+
+    async def models(self, _request: web.Request) -> web.Response:
+        entries = [_api_model(entry, created) for entry, created in await self._entries()]
+        return json_response({"object": "list", "data": entries})
+
+    async def model(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"]
+        for entry, created in await self._entries():
+            if entry.id == name:
+                return json_response(_api_model(entry, created))
+        file = await self._models.find(name, trusted=request[CALLER].trusted)
+        loaded = {slot.file.path for slot in self._models.slots if slot.engine is not None}
+        return json_response(_api_model(*_entry(name, file, loaded)))
+
+    async def status(self, _request: web.Request) -> web.Response:
+        who = self._identity
+        status = ServiceStatus(
+            loaded=tuple(slot.describe() for slot in self._models.slots),
+            uptime_s=time.monotonic() - who.started,
+            version=who.version,
+            pid=who.pid,
+            started_by=who.started_by,
+        )
+        return json_response(status.to_json())
+
+    async def load(self, request: web.Request) -> web.StreamResponse:
+        """One JSON line a step: `{"progress": 0.4}` …, then `{"ready": …}` or `{"error": …}`."""
+        name = _model_of(parse_body(await request.read()))
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        steps: asyncio.Queue[float | None] = asyncio.Queue()
+
+        async def work() -> dict[str, Any]:
+            trusted = request[CALLER].trusted
+            try:
+                async with self._models.use(name, trusted=trusted, on_progress=steps.put_nowait) as engine:
+                    return {"ready": {"context_length": engine.ready.context_length}}
+            except SlmDeskError as error:
+                return error_object(error)
+            finally:
+                steps.put_nowait(None)
+
+        task = asyncio.create_task(work())
+        try:
+            # What fails at once is answered with its status.
+            step = await steps.get()
+            if step is None and "error" in (failed := await task):
+                raise SlmDeskError.from_json(failed["error"]["slmdesk"])
+            await response.prepare(request)
+            while step is not None:
+                await response.write(_line({"progress": step}))
+                step = await steps.get()
+            await response.write(_line(await task))
+            await response.write_eof()
+        finally:
+            task.cancel()
+        return response
+
+    async def unload(self, request: web.Request) -> web.Response:
+        name = _model_of(parse_body(await request.read()))
+        unloaded = await self._models.unload(name, trusted=request[CALLER].trusted)
+        return json_response({"unloaded": unloaded})
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        name, messages, prompt = read_tokenize(parse_body(await request.read()))
+        async with self._models.use(name, trusted=request[CALLER].trusted) as engine:
+            count = await engine.count_tokens(messages=messages, prompt=prompt)
+            return json_response({"tokens": count, "context_length": engine.ready.context_length})
+
+    async def shutdown(self, request: web.Request) -> web.Response:
+        """End the service; with `{"if_idle": true}` only when no other request is running."""
+        if not request[CALLER].trusted:
+            raise SlmDeskError(
+                "unauthorized", "Only who knows the key may end the service.", "End it where it was started."
+            )
+        data = await request.read()
+        values = read_fields(parse_body(data) if data else {}, {"if_idle": Field("boolean")})
+        if values.get("if_idle") and self._activity.running > 1:
+            raise SlmDeskError(
+                "service_busy",
+                "The service is answering right now.",
+                "Try again when the answer is complete.",
+            )
+        self._stop()
+        return json_response({"stopping": True})
+
+    async def _entries(self) -> list[tuple[ModelEntry, int]]:
+        loaded = {slot.file.path for slot in self._models.slots if slot.engine is not None}
+        entries = [
+            _entry(_api_id(model, file), file, loaded, built_in=model.built_in, shown=model.name)
+            for model in await self._models.library_models()
+            for file in model.files
+        ]
+        known = {entry.id for entry, _ in entries}
+        entries += [
+            _entry(name, file, loaded) for name, file in self._models.given.items() if name not in known
+        ]
+        return entries
+
+
+def _api_id(model: LibraryModel, file: LibraryFile) -> str:
+    """A model with one file is asked for by its own id, one with several by those of its files."""
+    return model.id if len(model.files) == 1 else file.id
+
+
+def _entry(
+    name: str, file: LibraryFile, loaded: set[Any], *, built_in: bool = False, shown: str = ""
+) -> tuple[ModelEntry, int]:
+    try:
+        created = int(file.path.stat().st_mtime)
+    except OSError:
+        created = 0
+    entry = ModelEntry(
+        id=name,
+        name=shown or name,
+        quant=file.quant,
+        size_bytes=file.size_bytes,
+        parameters=file.parameters,
+        context_length=file.context_length,
+        state=file.state,
+        loaded=file.path in loaded,
+        built_in=built_in,
+        problem=file.problem.to_json() if file.problem else None,
+    )
+    return entry, created
+
+
+def _api_model(entry: ModelEntry, created: int) -> dict[str, Any]:
+    publisher = entry.id.partition("/")[0] if "/" in entry.id else "local"
+    return {**entry.to_json(), "object": "model", "created": created, "owned_by": publisher or "local"}
+
+
+def _model_of(body: dict[str, Any]) -> str:
+    name = read_fields(body, {"model": Field("text")}).get("model", "").strip()
+    if not name:
+        refuse("model", "“model” is missing.", code="missing_field")
+    return str(name)
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

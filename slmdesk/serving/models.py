@@ -1,0 +1,322 @@
+"""The models of the service: loaded when first used, within a memory budget, ended when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory, probe
+from slmdesk.engines.host import start_engine
+from slmdesk.engines.protocol import EngineSpec
+from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from slmdesk.core.settings import Settings
+    from slmdesk.engines.host import Engine
+    from slmdesk.library.library import Library, LibraryFile, LibraryModel
+
+log = logging.getLogger(__name__)
+
+_ENGINE_OVERHEAD = 64 * 1024 * 1024  # bytes an engine takes beside its weights, at least
+_GIB = 1024**3
+
+
+class Models:
+    """All models of one service. Lives on its event loop."""
+
+    def __init__(self, library: Library, settings: Settings, log_path: Path | None = None) -> None:
+        self._library = library
+        self._settings = settings
+        self._log_path = log_path
+        self._slots: dict[Path, ModelSlot] = {}
+        self._by_name: dict[str, ModelSlot] = {}
+        self._given: dict[str, LibraryFile] = {}
+        # One load at a time: what is free is only known when the one before has taken its share.
+        self._one_load = asyncio.Lock()
+        self._stopping = False
+        self._has_gpu: bool | None = None
+        self._settings_stamp = -1
+
+    @property
+    def slots(self) -> list[ModelSlot]:
+        return list(self._slots.values())
+
+    @property
+    def given(self) -> dict[str, LibraryFile]:
+        """Models named on the command line, by the name they were given."""
+        return dict(self._given)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    async def give(self, name: str) -> None:
+        """Make a model (library id or path) reachable under `name`, by anybody, and keep it loaded when idle.
+
+        Raises what `Library.resolve` raises.
+        """
+        self._given[name] = await self._library.resolve(name)
+
+    async def library_models(self) -> list[LibraryModel]:
+        """All models of the library."""
+        return await self._library.models()
+
+    @asynccontextmanager
+    async def use(
+        self, name: str, *, trusted: bool, on_progress: Callable[[float], None] | None = None
+    ) -> AsyncIterator[Engine]:
+        """A ready engine for `name`, which stays loaded until the block ends.
+
+        Raises `model_not_found`, what the load failed with, `models_busy`, `memory_insufficient` or
+        `engine_keeps_failing`.
+        """
+        slot = await self._slot(name, trusted=trusted)
+        slot.users += 1
+        try:
+            yield await self._ready(slot, on_progress)
+        finally:
+            slot.users -= 1
+            slot.last_used = time.monotonic()
+
+    async def unload(self, name: str, *, trusted: bool) -> bool:
+        """End the model's engine, or its load; also forgets that it kept dying. Whether there was anything.
+
+        Raises `model_busy` while it answers.
+        """
+        slot = self._by_name.get(name) or self._slots.get(Path(name))
+        if slot is None:
+            file = await self.find(name, trusted=trusted)
+            slot = self._slots.get(file.path)
+        if slot is None:
+            return False
+        if slot.users and slot.loading is None:
+            raise SlmDeskError(
+                "model_busy", f"{slot.id} is answering right now.", "Stop the answer, or wait for its end."
+            )
+        if slot.loading is not None:
+            slot.loading.cancel()
+            await asyncio.wait([slot.loading])
+            slot.loading = None
+        await self._retire(slot)
+        return True
+
+    async def sweep(self) -> None:
+        """End models that were idle for longer than the setting allows; forget failures long past."""
+        self._refresh_settings()
+        limit = 60.0 * int(self._settings.get("service.model_idle_minutes"))
+        now = time.monotonic()
+        for slot in self.slots:
+            rested = now - slot.last_used
+            if slot.idle and limit and rested > limit and not slot.pinned:
+                log.info("unloading %s, idle for %.0f s", slot.id, rested)
+                await self._retire(slot)
+            elif (
+                slot.state == "failed" and not slot.users and slot.loading is None and rested > DEATH_WINDOW_S
+            ):
+                self._drop(slot)
+
+    async def stop(self) -> None:
+        """End every load and engine; running answers end with an error. Nothing can be loaded afterwards."""
+        self._stopping = True
+        loads = [slot.loading for slot in self.slots if slot.loading is not None]
+        for load in loads:
+            load.cancel()
+        if loads:
+            await asyncio.wait(loads)
+        await asyncio.gather(*(self._end(slot) for slot in self.slots))
+
+    async def _slot(self, name: str, *, trusted: bool) -> ModelSlot:
+        self._refuse_when_stopping()
+        slot = self._by_name.get(name)
+        usable = slot is not None and slot.state != "failed"
+        if slot is None or not usable or not self._may_name(name, trusted=trusted):
+            file = await self.find(name, trusted=trusted)
+            slot = self._slots.get(file.path)
+            if slot is None:
+                slot = self._slots[file.path] = ModelSlot(file, self._spec(file))
+            slot.file = file
+            slot.names.add(name)
+            self._by_name[name] = slot
+        slot.pinned = slot.pinned or name in self._given
+        return slot
+
+    def _may_name(self, name: str, *, trusted: bool) -> bool:
+        """Paths are for who showed the token: others could try what files lie on this machine."""
+        return trusted or name in self._given or not _is_path(name)
+
+    async def find(self, name: str, *, trusted: bool) -> LibraryFile:
+        """The file that `name` means to this caller. Raises `model_not_found`, or the file's problem."""
+        if name in self._given:
+            return self._given[name]
+        if not self._may_name(name, trusted=trusted):
+            raise SlmDeskError(
+                "model_not_found",
+                f"There is no model {name!r}.",
+                "Over the API a model is named by its library id, or by a name given with --model.",
+            )
+        file = await self._library.resolve(name)
+        if file.problem is not None:
+            raise file.problem
+        return file
+
+    async def _ready(self, slot: ModelSlot, on_progress: Callable[[float], None] | None) -> Engine:
+        self._refresh_settings()
+        engine = slot.engine
+        if slot.loading is None:
+            spec = self._spec(slot.file)
+            changed = spec != slot.spec and slot.users == 1  # others are still answered by the old one
+            if engine is not None and engine.alive and not changed:
+                return engine
+            slot.refuse_while_failing()
+            slot.spec = spec
+            slot.state, slot.progress = "loading", 0.0
+            slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.id}")
+        forget = slot.listen(on_progress) if on_progress is not None else None
+        load = slot.loading
+        try:
+            # Not awaited itself: it goes on for others, and for the next try of a client that gave up.
+            await asyncio.wait([load])
+        finally:
+            if forget is not None:
+                forget()
+        error = _stopped(slot) if load.cancelled() else load.result()
+        if error is None and slot.engine is None:
+            error = slot.problem or _stopped(slot)
+        if error is not None:
+            raise error
+        assert slot.engine is not None
+        return slot.engine
+
+    async def _load(self, slot: ModelSlot) -> SlmDeskError | None:
+        """Start the slot's engine. The error is returned, as nobody may be waiting for it any more."""
+        try:
+            async with self._one_load:
+                await self._end(slot)  # one with other settings
+                await self._make_room(slot)
+                begun = time.monotonic()
+                spec = replace(slot.spec, token=secrets.token_urlsafe(32))
+                engine = await start_engine(spec, on_progress=slot.report, log_path=self._log_path)
+        except asyncio.CancelledError:
+            error = _stopped(slot)
+        except SlmDeskError as raised:
+            error = raised
+        except Exception:
+            log.exception("loading %s failed", slot.id)
+            error = SlmDeskError(
+                "unexpected",
+                f"{slot.id} could not be loaded because of a defect.",
+                "The log of the service has it.",
+            )
+        else:
+            slot.became_ready(engine)
+            engine.died.add_done_callback(lambda died: self._engine_ended(slot, engine, died.result()))
+            slot.loading = None
+            slot.last_used = time.monotonic()
+            log.info("loaded %s in %.2f s", slot.id, time.monotonic() - begun)
+            return None
+        log.warning("loading %s failed: %s", slot.id, error)
+        slot.failed(error)
+        slot.loading = None
+        return error
+
+    def _engine_ended(self, slot: ModelSlot, engine: Engine, error: SlmDeskError | None) -> None:
+        """Called once an engine's process ended; `error` is None where that was asked for."""
+        if error is not None and slot.engine is engine:
+            log.error("the engine of %s died: %s", slot.id, error)
+            slot.died(error)
+
+    async def _make_room(self, slot: ModelSlot) -> None:
+        """Unload what is idle, the least recently used first, until one more model fits."""
+        most = max(int(self._settings.get("service.max_loaded")), len(self._given))
+        need = int(slot.file.size_bytes * 1.05) + _ENGINE_OVERHEAD
+        while True:
+            loaded = [other for other in self.slots if other.engine is not None and other is not slot]
+            free = await self._free_memory()
+            if len(loaded) < most and need <= free:
+                return
+            idle = [other for other in loaded if other.idle]
+            if not idle:
+                break
+            oldest = min(idle, key=lambda other: other.last_used)
+            log.info("unloading %s to make room for %s", oldest.id, slot.id)
+            await self._retire(oldest)
+        if len(loaded) >= most:
+            raise SlmDeskError(
+                "models_busy",
+                f"{most} models are loaded and all of them are answering.",
+                "Wait for an answer to end, or allow more with the setting service.max_loaded.",
+            )
+        raise SlmDeskError(
+            "memory_insufficient",
+            f"{slot.id} needs about {need / _GIB:.1f} GiB of memory; {free / _GIB:.1f} GiB are free.",
+            "Close other programs, or choose a smaller model or quant.",
+        )
+
+    async def _free_memory(self) -> float:
+        if self._has_gpu is None:
+            self._has_gpu = bool((await asyncio.to_thread(probe)).gpus)
+        # Layers that a GPU takes over need no memory here; how many it takes is the engine's business.
+        if self._has_gpu and int(self._settings.get("engine.gpu_layers")) != 0:
+            return float("inf")
+        return memory()[1]
+
+    async def _end(self, slot: ModelSlot) -> None:
+        engine, slot.engine = slot.engine, None
+        if engine is not None:
+            await engine.stop()
+
+    async def _retire(self, slot: ModelSlot) -> None:
+        """Forget the slot, then end its engine: who asks meanwhile gets a new slot, not the ending engine."""
+        self._drop(slot)
+        await self._end(slot)
+
+    def _drop(self, slot: ModelSlot) -> None:
+        self._slots.pop(slot.file.path, None)
+        for name in [name for name, other in self._by_name.items() if other is slot]:
+            del self._by_name[name]
+
+    def _spec(self, file: LibraryFile) -> EngineSpec:
+        get = self._settings.get
+        return EngineSpec(
+            model_path=str(file.path),
+            model_id=file.id,
+            context_length=get("engine.context_length"),
+            parallel=get("engine.parallel"),
+            threads=get("engine.threads"),
+            gpu_layers=get("engine.gpu_layers"),
+            cache_type=get("engine.cache_type"),
+            flash_attention=get("engine.flash_attention"),
+        )
+
+    def _refresh_settings(self) -> None:
+        """Another process may have changed the file; one stat tells."""
+        try:
+            stamp = self._settings.path.stat().st_mtime_ns
+        except OSError:
+            stamp = 0
+        if stamp != self._settings_stamp:
+            self._settings_stamp = stamp
+            self._settings.load()
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise SlmDeskError("service_stopping", "The service is ending.", "Start it again.")
+
+
+def _stopped(slot: ModelSlot) -> SlmDeskError:
+    return SlmDeskError("model_unloaded", f"{slot.id} was unloaded meanwhile.", "Ask again to load it.")
+
+
+def _is_path(name: str) -> bool:
+    return (
+        name.lower().endswith(".gguf") or name.startswith(("/", ".", "~")) or "\\" in name or name[1:2] == ":"
+    )

@@ -1,0 +1,283 @@
+"""From the JSON of a completion request to what an engine is asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.serving.fields import Field, check_text, read_fields, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SAMPLING: dict[str, Field] = {
+    "temperature": Field("number", 0, 2),
+    "top_p": Field("number", 0, 1),
+    "top_k": Field("integer", -1, 1_000_000),
+    "min_p": Field("number", 0, 1),
+    "presence_penalty": Field("number", -2, 2),
+    "frequency_penalty": Field("number", -2, 2),
+    "repeat_penalty": Field("number", 0.01, 10),
+    "seed": Field("integer", -(2**63), 2**63 - 1),
+}
+
+_COMMON: dict[str, Field] = {
+    **_SAMPLING,
+    "model": Field("text"),
+    "stream": Field("boolean"),
+    "stream_options": Field("object"),
+    "max_tokens": Field("integer", 1, 2**31 - 1),
+    "stop": Field("text or array"),
+    "n": Field("integer"),
+    "logit_bias": Field("object"),
+    "response_format": Field("object"),
+    "grammar": Field("text"),
+    "conversation": Field("text"),
+}
+
+CHAT_FIELDS: dict[str, Field] = {
+    **_COMMON,
+    "messages": Field("array"),
+    "max_completion_tokens": Field("integer", 1, 2**31 - 1),
+    "chat_template_kwargs": Field("object"),
+    "logprobs": Field("boolean"),
+    "top_logprobs": Field("integer", 0, 20),
+    "tools": Field("array"),
+    "functions": Field("array"),
+    "modalities": Field("array"),
+}
+
+TEXT_FIELDS: dict[str, Field] = {
+    **_COMMON,
+    "prompt": Field("text or array"),
+    "echo": Field("boolean"),
+    "best_of": Field("integer"),
+    "suffix": Field("text"),
+    "logprobs": Field("integer", 0, 5),
+}
+
+TOKENIZE_FIELDS: dict[str, Field] = {
+    "model": Field("text"),
+    "messages": Field("array"),
+    "prompt": Field("text"),
+}
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_LONGEST_STOP = 1000  # characters
+_MOST_STOPS = 16
+_MOST_BIASES = 1024
+_BIAS_KEY = re.compile(r"[0-9]{1,9}")
+_SEEDS = 2**32 - 1  # llama.cpp takes the largest 32-bit number for "any seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A completion request, checked: exactly one of `messages` and `prompt` is set."""
+
+    model: str
+    messages: list[dict[str, Any]] | None
+    prompt: str | None
+    stream: bool
+    include_usage: bool
+    max_tokens: int  # 0: no limit of its own
+    stop: list[str]
+    sampling: dict[str, Any]  # fields of the engine's Sampling
+    template_options: dict[str, Any] = field(default_factory=dict)
+    conversation: str = ""
+
+
+def read_chat(body: Mapping[str, Any]) -> Question:
+    """`POST /v1/chat/completions`. Raises `RequestError`."""
+    values = read_fields(body, CHAT_FIELDS)
+    _refuse_unsupported(values, ("tools", "functions"))
+    if values.get("logprobs"):
+        refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
+    if any(kind != "text" for kind in values.get("modalities", ())):
+        refuse("modalities", "Only text can be generated.", code="unsupported")
+    limit = values.get("max_completion_tokens", values.get("max_tokens", 0))
+    return Question(
+        messages=_messages(_required(values, "messages")),
+        prompt=None,
+        template_options=values.get("chat_template_kwargs", {}),
+        **_common(values, limit),
+    )
+
+
+def read_completion(body: Mapping[str, Any]) -> Question:
+    """`POST /v1/completions`. Raises `RequestError`."""
+    values = read_fields(body, TEXT_FIELDS)
+    prompt = _required(values, "prompt")
+    if isinstance(prompt, list):
+        if len(prompt) != 1 or not isinstance(prompt[0], str):
+            refuse("prompt", "“prompt” must be one string.", "Ask once for each prompt.", code="unsupported")
+        prompt = check_text("prompt", prompt[0])
+    if values.get("echo"):
+        refuse("echo", "Repeating the prompt is not supported.", "Leave “echo” out.", code="unsupported")
+    if values.get("best_of", 1) != 1:
+        refuse("best_of", "Only one answer can be asked for.", "Leave “best_of” out.", code="unsupported")
+    if values.get("suffix"):
+        refuse("suffix", "Filling in before a suffix is not supported.", code="unsupported")
+    if "logprobs" in values:
+        refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
+    return Question(messages=None, prompt=prompt, **_common(values, values.get("max_tokens", 0)))
+
+
+def read_tokenize(body: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]] | None, str | None]:
+    """`POST /slmdesk/v1/tokenize`: model, messages, prompt; one of the last two is set. Raises `RequestError`."""
+    values = read_fields(body, TOKENIZE_FIELDS)
+    model = _model(values)
+    if ("messages" in values) == ("prompt" in values):
+        refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
+    messages = _messages(values["messages"]) if "messages" in values else None
+    return model, messages, values.get("prompt")
+
+
+def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+    if values.get("n", 1) != 1:
+        refuse(
+            "n", "Only one answer can be asked for at once.", "Ask again for another one.", code="unsupported"
+        )
+    stream = bool(values.get("stream", False))
+    options = read_fields(values.get("stream_options", {}), {"include_usage": Field("boolean")})
+    return {
+        "model": _model(values),
+        "stream": stream,
+        "include_usage": stream and bool(options.get("include_usage", False)),
+        "max_tokens": max_tokens,
+        "stop": _stop(values.get("stop", [])),
+        "sampling": _sampling(values),
+        "conversation": values.get("conversation", "")[:200],
+    }
+
+
+def _model(values: dict[str, Any]) -> str:
+    model = str(_required(values, "model")).strip()
+    if not model:
+        refuse("model", "“model” is empty.", "Name a model that GET /v1/models lists.")
+    return model
+
+
+def _required(values: dict[str, Any], name: str) -> Any:
+    if name not in values:
+        refuse(name, f"“{name}” is missing.", code="missing_field")
+    return values[name]
+
+
+def _refuse_unsupported(values: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if values.get(name):
+            refuse(name, f"“{name}” is not supported.", "Leave it out.", code="unsupported")
+
+
+def _messages(items: list[Any]) -> list[dict[str, Any]]:
+    if not items:
+        refuse("messages", "“messages” is empty.", "Send at least one message.")
+    return [_message(f"messages[{index}]", item) for index, item in enumerate(items)]
+
+
+def _message(name: str, item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        refuse(name, f"“{name}” must be an object with “role” and “content”.", code="invalid_type")
+    role = item.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        known = ", ".join(_ROLES)
+        if role in {"tool", "function"} or item.get("tool_calls"):
+            refuse(f"{name}.role", "Tool calls are not supported.", code="unsupported")
+        refuse(f"{name}.role", f"“{name}.role” must be one of {known}.")
+    content = item.get("content")
+    if content is None and role == "assistant":
+        content = ""
+    return {"role": _ROLES[role], "content": _content(f"{name}.content", content)}
+
+
+def _content(name: str, content: Any) -> str:
+    if isinstance(content, str):
+        return check_text(name, content)
+    if not isinstance(content, list):
+        refuse(name, f"“{name}” must be a string or an array of text parts.", code="invalid_type")
+    texts: list[str] = []
+    for index, part in enumerate(content):
+        where = f"{name}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in {"image_url", "input_image", "image", "input_audio", "file", "video_url"}:
+            refuse(
+                where,
+                "Only text can be read; this message holds an image, sound or file.",
+                "Send the text alone.",
+                code="unsupported",
+            )
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(text, str):
+            refuse(
+                where,
+                f"“{where}” must be a part of type “text” with a string in “text”.",
+                code="invalid_type",
+            )
+        texts.append(check_text(where, text))
+    return "".join(texts)
+
+
+def _stop(value: str | list[Any]) -> list[str]:
+    items = [value] if isinstance(value, str) else value
+    if len(items) > _MOST_STOPS:
+        refuse("stop", f"“stop” holds {len(items)} strings; {_MOST_STOPS} are allowed.")
+    stops: list[str] = []
+    for item in items:
+        if not isinstance(item, str):
+            refuse("stop", "“stop” must be a string or an array of strings.", code="invalid_type")
+        if len(item) > _LONGEST_STOP:
+            refuse("stop", f"A stop string has {len(item)} characters; {_LONGEST_STOP} are allowed.")
+        if item:
+            stops.append(check_text("stop", item))
+    return stops
+
+
+def _sampling(values: dict[str, Any]) -> dict[str, Any]:
+    sampling = {name: values[name] for name in _SAMPLING if name in values}
+    if "top_k" in sampling:
+        sampling["top_k"] = max(0, sampling["top_k"])  # other servers write "all" as -1
+    if "seed" in sampling:
+        seed = sampling.pop("seed")
+        if seed != -1:
+            sampling["seed"] = seed % _SEEDS
+    if "logit_bias" in values:
+        sampling["logit_bias"] = _logit_bias(values["logit_bias"])
+    if values.get("grammar"):
+        sampling["grammar"] = values["grammar"]
+    schema = _schema(values.get("response_format", {}))
+    if schema is not None:
+        if "grammar" in sampling:
+            refuse("grammar", "“grammar” and “response_format” cannot be combined.", "Send one of them.")
+        sampling["json_schema"] = schema
+    return sampling
+
+
+def _logit_bias(biases: dict[str, Any]) -> dict[str, float]:
+    if len(biases) > _MOST_BIASES:
+        refuse("logit_bias", f"“logit_bias” holds {len(biases)} tokens; {_MOST_BIASES} are allowed.")
+    for token, bias in biases.items():
+        if not _BIAS_KEY.fullmatch(token):
+            refuse("logit_bias", "The keys of “logit_bias” must be token numbers.")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
+            refuse("logit_bias", "The values of “logit_bias” must be numbers from -100 to 100.")
+    return {token: float(bias) for token, bias in biases.items()}
+
+
+def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
+    kind = form.get("type", "text")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        refuse("response_format", "“response_format.type” must be text, json_object or json_schema.")
+    wrapper = form.get("json_schema")
+    schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
+    if not isinstance(schema, dict):
+        refuse(
+            "response_format",
+            "“response_format.json_schema.schema” must be a JSON schema.",
+            code="invalid_type",
+        )
+    return schema

@@ -1,0 +1,125 @@
+"""One model of the service: its engine, who uses it, how its load goes, and how often it died."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.serving.entries import LoadedModel
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from slmdesk.engines.host import Engine
+    from slmdesk.engines.protocol import EngineSpec
+    from slmdesk.library.library import LibraryFile
+    from slmdesk.serving.entries import LoadState
+
+DEATH_WINDOW_S = 60.0  # two deaths within it, and the engine is not started again before it is over
+_PROGRESS_STEP = 0.01
+
+
+class ModelSlot:
+    """A model the service was asked for. It stays when its engine died, so that the next start knows of it."""
+
+    def __init__(self, file: LibraryFile, spec: EngineSpec) -> None:
+        self.file = file
+        self.spec = spec  # without a token: what the running engine was started with
+        self.names: set[str] = {file.id}
+        self.pinned = False  # asked for on the command line: not unloaded for being idle
+        self.state: LoadState = "loading"
+        self.progress = 0.0
+        self.engine: Engine | None = None
+        self.loading: asyncio.Task[SlmDeskError | None] | None = None
+        self.users = 0  # requests that hold it, waiting ones included
+        self.last_used = time.monotonic()
+        self.problem: SlmDeskError | None = None
+        self._deaths: deque[float] = deque(maxlen=2)
+        self._listeners: set[Callable[[float], None]] = set()
+
+    @property
+    def id(self) -> str:
+        return self.file.id
+
+    @property
+    def idle(self) -> bool:
+        """Loaded, and nobody holds it."""
+        return self.users == 0 and self.loading is None and self.engine is not None
+
+    def listen(self, listener: Callable[[float], None]) -> Callable[[], None]:
+        """Tell `listener` how far the load is (0 to 1), until the function returned is called."""
+        self._listeners.add(listener)
+        listener(self.progress)
+        return lambda: self._listeners.discard(listener)
+
+    def report(self, fraction: float) -> None:
+        """Progress of the load, told on in steps of a hundredth."""
+        if fraction - self.progress < _PROGRESS_STEP and fraction < 1.0:
+            return
+        self.progress = fraction
+        for listener in tuple(self._listeners):
+            listener(fraction)
+
+    def became_ready(self, engine: Engine) -> None:
+        self.engine = engine
+        self.state = "ready"
+        self.problem = None
+        self.report(1.0)
+
+    def failed(self, error: SlmDeskError) -> None:
+        self.engine = None
+        self.state = "failed"
+        self.problem = error
+        self.last_used = time.monotonic()
+
+    def died(self, error: SlmDeskError) -> None:
+        """A loaded engine ended by itself."""
+        self._deaths.append(time.monotonic())
+        self.failed(error)
+
+    def refuse_while_failing(self) -> None:
+        """Raises `engine_keeps_failing` when it died twice within a minute, until a minute after that."""
+        if len(self._deaths) < 2:
+            return
+        first, second = self._deaths
+        waited = time.monotonic() - second
+        if second - first > DEATH_WINDOW_S or waited > DEATH_WINDOW_S:
+            return
+        reason = self.problem.message if self.problem else "The reason is not known."
+        raise SlmDeskError(
+            "engine_keeps_failing",
+            f"The engine of {self.id} ended twice within a minute, so it is not started again yet. {reason}",
+            f"Choose another model or a shorter context, or try again in {int(DEATH_WINDOW_S - waited) + 1} s.",
+            details=self.problem.details if self.problem else "",
+        )
+
+    def describe(self) -> LoadedModel:
+        """What the status tells. Reads the engine's memory from the system."""
+        ready = self.engine.ready if self.engine is not None else None
+        parallel = ready.parallel if ready else self.spec.parallel
+        active = min(self.users, parallel) if self.state == "ready" else 0
+        return LoadedModel(
+            id=self.id,
+            names=tuple(sorted(self.names)),
+            state=self.state,
+            progress=self.progress,
+            memory_bytes=_memory_of(ready.pid) or ready.memory_bytes if ready else 0,
+            context_length=ready.context_length if ready else 0,
+            parallel=parallel,
+            active=active,
+            queued=self.users - active,
+            pid=ready.pid if ready else 0,
+            problem=self.problem.to_json() if self.problem else None,
+        )
+
+
+def _memory_of(pid: int) -> int:
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
