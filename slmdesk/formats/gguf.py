@@ -136,8 +136,17 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
 
 
 def check(header: GgufHeader) -> None:
-    """Raise `SlmDeskError("gguf_truncated")` when weights are missing at the file's end, and
-    `SlmDeskError("gguf_damaged")` when the header tells of no model."""
+    """Raise `SlmDeskError`: `gguf_truncated` when weights are missing at the file's end, `gguf_damaged` when the
+    header tells of no model."""
+    check_weights(header)
+    if not header.architecture:
+        raise damaged(header.path, "it names no architecture")
+    if not header.tensors:
+        raise damaged(header.path, "it holds no weights")
+
+
+def check_weights(header: GgufHeader) -> None:
+    """Only the first of these: for the later parts of a split file, which name no architecture."""
     if header.tensors and header.data_offset + header.data_bytes > header.file_bytes:
         there = max(0, header.file_bytes - header.data_offset)
         raise SlmDeskError(
@@ -145,8 +154,6 @@ def check(header: GgufHeader) -> None:
             f"{header.path.name} is cut off: {amount(there)} of {amount(header.data_bytes)} of weights are there.",
             "Download it again; an interrupted download leaves such a file.",
         )
-    if not header.architecture:
-        raise damaged(header.path, "it names no architecture")
 
 
 def read_array(path: Path, header: GgufHeader, key: str) -> list[Any]:

@@ -1,0 +1,76 @@
+"""From what a person typed to one file of the library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.library.names import PREFERRED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slmdesk.library.records import LibraryFile, LibraryModel
+
+
+def find(models: Sequence[LibraryModel], ref: str) -> LibraryFile:
+    """The file `ref` means: an id, an id with a quant, or a model's name alone; capitals do not matter.
+
+    Raises `SlmDeskError("model_not_found")` or `SlmDeskError("model_ambiguous")`.
+    """
+    wanted = ref.casefold()
+    for model in models:
+        for file in model.files:
+            if file.id.casefold() == wanted or f"{model.id}/{file.path.name}".casefold() == wanted:
+                return file
+    name, _, quant = wanted.partition(":")
+    found = [model for model in models if model.id.casefold() == name]
+    found = found or [m for m in models if name in {m.name.casefold(), m.id.partition("/")[2].casefold()}]
+    if len(found) > 1:
+        raise SlmDeskError(
+            "model_ambiguous",
+            f"{ref!r} may mean several models.",
+            f"Say which: {_listed(model.id for model in found)}.",
+        )
+    if not found:
+        raise _not_found(models, ref)
+    model = found[0]
+    if not quant:
+        return preferred(model.files)
+    same = [file for file in model.files if file.quant.casefold() == quant]
+    if not same:
+        raise SlmDeskError(
+            "model_not_found",
+            f"{model.id} is here, but not as {ref.partition(':')[2]}.",
+            f"Here are: {_listed(file.id for file in model.files)}.",
+        )
+    return preferred(same)
+
+
+def preferred(files: Iterable[LibraryFile]) -> LibraryFile:
+    """The file to run when several would do: one without a problem, of the quant that suits most people."""
+
+    def order(file: LibraryFile) -> tuple[bool, int, int]:
+        place = PREFERRED.index(file.quant) if file.quant in PREFERRED else len(PREFERRED)
+        return file.problem is not None, place, -file.size_bytes
+
+    return min(files, key=order)
+
+
+def _not_found(models: Sequence[LibraryModel], ref: str) -> SlmDeskError:
+    import difflib
+
+    names: dict[str, str] = {}
+    for model in models:
+        names |= {model.id.casefold(): model.id, model.id.partition("/")[2].casefold(): model.id}
+        names |= {file.id.casefold(): file.id for file in model.files}
+    near = difflib.get_close_matches(ref.casefold(), names, n=3, cutoff=0.5)
+    near += [name for name in names if ref and ref.casefold() in name and name not in near][:3]
+    close = list(dict.fromkeys(names[name] for name in near))
+    elsewhere = "“slmdesk list” shows the models on this machine."
+    hint = f"Did you mean {_listed(close)}?" if close else elsewhere
+    return SlmDeskError("model_not_found", f"There is no model {ref!r} on this machine.", hint)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:8])

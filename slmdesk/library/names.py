@@ -1,0 +1,48 @@
+"""Reading names: of quants in file names, of split files, of models in folders."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+LOCAL = "local"  # the publisher of files that lie outside `publisher/name` folders
+
+_SPLIT = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<of>\d{5})$")
+_QUANT = re.compile(
+    r"(?:^|[-._ ])((?:UD-)?(?:I?Q\d(?:_[0-9A-Z]+)*|TQ\d_\d|BF16|F16|FP16|F32|FP32|MXFP4(?:_MOE)?|NVFP4))(?=$|[-._ ])",
+    re.IGNORECASE,
+)
+
+# Which file runs when only the model is named: good quality for its size first.
+PREFERRED = (
+    "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_XS", "IQ4_NL", "MXFP4", "Q4_0", "Q8_0", "Q5_0", "Q4_1",
+    "Q5_1", "F16", "BF16", "F32",
+)  # fmt: skip
+
+
+def split_part(stem: str) -> tuple[str, int, int] | None:
+    """`(name without the part, part, of)` of a split file's stem ("x-00001-of-00003"), or None."""
+    match = _SPLIT.match(stem)
+    return (match["stem"], int(match["part"]), int(match["of"])) if match else None
+
+
+def quant_in(stem: str) -> str:
+    """The last quant a file's stem names ("Qwen3-0.6B-Q4_K_M" -> "Q4_K_M"), in capitals, or ""."""
+    found: list[str] = _QUANT.findall(stem)
+    return found[-1].upper().replace("FP16", "F16").replace("FP32", "F32") if found else ""
+
+
+def model_of(relative: PurePath) -> tuple[str, str]:
+    """Publisher and name of the model a file belongs to, by its path below a models folder."""
+    folders = relative.parts[:-1]
+    if len(folders) >= 2:
+        return folders[0], folders[1]
+    if folders:
+        return LOCAL, folders[0]
+    split = split_part(relative.stem)
+    stem = split[0] if split else relative.stem
+    without = _QUANT.sub("", stem).strip("-._ ")
+    return LOCAL, without or stem

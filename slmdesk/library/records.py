@@ -1,0 +1,46 @@
+"""What the library knows of a model and of its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slmdesk.core.errors import SlmDeskError
+
+FileState = Literal["verified", "unverified", "damaged", "changed upstream", "partial"]
+FILE_STATES: tuple[FileState, ...] = get_args(FileState)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryFile:
+    """One quant of a model: a file, or the parts it is split into (`path` is then the first one).
+
+    `id` is `publisher/name:QUANT`, `publisher/name/FILE` where that is not unique, or the path of a file that
+    lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
+    """
+
+    id: str
+    path: Path
+    size_bytes: int
+    quant: str
+    architecture: str
+    parameters: int
+    context_length: int
+    state: FileState
+    problem: SlmDeskError | None = None
+    parts: tuple[Path, ...] = ()
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryModel:
+    """A model on these disks: `id` is `publisher/name`; `name` is what lists show."""
+
+    id: str
+    name: str
+    publisher: str
+    files: tuple[LibraryFile, ...]
+    built_in: bool = False
