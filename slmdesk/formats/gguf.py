@@ -137,12 +137,16 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
 
 def check(header: GgufHeader) -> None:
     """Raise `SlmDeskError`: `gguf_truncated` when weights are missing at the file's end, `gguf_damaged` when the
-    header tells of no model."""
+    header names no architecture, `gguf_no_weights` for a vocabulary alone."""
     check_weights(header)
     if not header.architecture:
         raise damaged(header.path, "it names no architecture")
     if not header.tensors:
-        raise damaged(header.path, "it holds no weights")
+        raise SlmDeskError(
+            "gguf_no_weights",
+            f"{header.path.name} holds no weights.",
+            "Choose the model's own file; this one is only a part of it.",
+        )
 
 
 def check_weights(header: GgufHeader) -> None:
