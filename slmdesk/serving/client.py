@@ -33,7 +33,10 @@ _HEALTH_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One answer asked for. `sampling` holds fields of the API (temperature, top_p, …); 0 tokens: no limit."""
+    """One answer asked for. `sampling` holds fields of the API (temperature, top_p, …); 0 tokens: no limit.
+
+    With another `context_length` than the model has it is loaded anew (0: as the settings say).
+    """
 
     model: str
     messages: list[dict[str, Any]]
@@ -41,6 +44,7 @@ class ChatRequest:
     max_tokens: int = 0
     stop: list[str] = field(default_factory=list)
     conversation: str = ""
+    context_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,10 @@ class ServiceClient:
         """What is loaded, and how busy it is."""
         return ServiceStatus.from_json(await self._http.ask("GET", "/slmdesk/v1/status"))
 
-    async def load(self, model: str) -> AsyncGenerator[float, None]:
+    async def load(self, model: str, *, context_length: int = 0) -> AsyncGenerator[float, None]:
         """Load a model, telling how far it is (0 to 1); ends when it is ready."""
-        exchange = await self._http.begin("POST", "/slmdesk/v1/load", {"model": _reference(model)})
+        body = _about(model, context_length)
+        exchange = await self._http.begin("POST", "/slmdesk/v1/load", body)
         try:
             status = await exchange.head()
             if status != 200:
@@ -132,7 +137,7 @@ class ServiceClient:
         """One answer as it is written. Closing the generator ends it: its slot is free within one step."""
         body: dict[str, Any] = {
             **request.sampling,
-            "model": _reference(request.model),
+            **_about(request.model, request.context_length),
             "messages": request.messages,
             "stream": True,
         }
@@ -159,9 +164,11 @@ class ServiceClient:
         finally:
             self._http.end(exchange)
 
-    async def count_tokens(self, model: str, messages: list[dict[str, Any]]) -> int:
+    async def count_tokens(
+        self, model: str, messages: list[dict[str, Any]], *, context_length: int = 0
+    ) -> int:
         """How many tokens a chat has with the model's template applied; loads the model where needed."""
-        body = {"model": _reference(model), "messages": messages}
+        body = _about(model, context_length) | {"messages": messages}
         # Without a limit: the model may have to be loaded first.
         answer = await self._http.ask("POST", "/slmdesk/v1/tokenize", body, timeout=None)
         return int(answer["tokens"])
@@ -227,6 +234,12 @@ def _flush(texts: list[str], events: list[ChatEvent]) -> None:
     texts.clear()
     if text:
         events.append(TextDelta(text))
+
+
+def _about(model: str, context_length: int) -> dict[str, Any]:
+    """What a request says about the model it is for."""
+    limit = {"context_length": context_length} if context_length > 0 else {}
+    return {"model": _reference(model), **limit}
 
 
 def _reference(model: str) -> str:

@@ -78,7 +78,9 @@ class Completions:
         job = _Job(form, question, f"{form.id_prefix}{secrets.token_hex(12)}", int(time.time()))
         if question.stream:
             return await self._stream(request, job)
-        async with self._models.use(question.model, trusted=request[CALLER].trusted) as engine:
+        async with self._models.use(
+            question.model, trusted=request[CALLER].trusted, context_length=question.context_length
+        ) as engine:
             texts: list[str] = []
             end: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
 
@@ -102,6 +104,7 @@ class Completions:
                 job.question.model,
                 trusted=request[CALLER].trusted,
                 on_progress=(lambda fraction: stream.send(event(fraction, "progress"))) if ours else None,
+                context_length=job.question.context_length,
             ) as engine:
 
                 async def started(prompt_tokens: int) -> None:

@@ -77,14 +77,17 @@ class ModelRoutes:
 
     async def load(self, request: web.Request) -> web.StreamResponse:
         """One JSON line a step: `{"progress": 0.4}` …, then `{"ready": …}` or `{"error": …}`."""
-        name = _model_of(parse_body(await request.read()))
+        body = parse_body(await request.read())
+        name, context = _model_of(body), _context_of(body)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         steps: asyncio.Queue[float | None] = asyncio.Queue()
 
         async def work() -> dict[str, Any]:
             trusted = request[CALLER].trusted
             try:
-                async with self._models.use(name, trusted=trusted, on_progress=steps.put_nowait) as engine:
+                async with self._models.use(
+                    name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
+                ) as engine:
                     return {"ready": {"context_length": engine.ready.context_length}}
             except SlmDeskError as error:
                 return error_object(error)
@@ -113,8 +116,9 @@ class ModelRoutes:
         return json_response({"unloaded": unloaded})
 
     async def tokenize(self, request: web.Request) -> web.Response:
-        name, messages, prompt = read_tokenize(parse_body(await request.read()))
-        async with self._models.use(name, trusted=request[CALLER].trusted) as engine:
+        name, messages, prompt, context = read_tokenize(parse_body(await request.read()))
+        trusted = request[CALLER].trusted
+        async with self._models.use(name, trusted=trusted, context_length=context) as engine:
             count = await engine.count_tokens(messages=messages, prompt=prompt)
             return json_response({"tokens": count, "context_length": engine.ready.context_length})
 
@@ -179,6 +183,10 @@ def _entry(
 def _api_model(entry: ModelEntry, created: int) -> dict[str, Any]:
     publisher = entry.id.partition("/")[0] if "/" in entry.id else "local"
     return {**entry.to_json(), "object": "model", "created": created, "owned_by": publisher or "local"}
+
+
+def _context_of(body: dict[str, Any]) -> int:
+    return int(read_fields(body, {"context_length": Field("integer", 1, 2**24)}).get("context_length", 0))
 
 
 def _model_of(body: dict[str, Any]) -> str:

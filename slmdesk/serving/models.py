@@ -72,17 +72,24 @@ class Models:
 
     @asynccontextmanager
     async def use(
-        self, name: str, *, trusted: bool, on_progress: Callable[[float], None] | None = None
+        self,
+        name: str,
+        *,
+        trusted: bool,
+        on_progress: Callable[[float], None] | None = None,
+        context_length: int = 0,
     ) -> AsyncIterator[Engine]:
         """A ready engine for `name`, which stays loaded until the block ends.
 
+        With another `context_length` (0: the setting's) the model is loaded anew, unless it answers others now.
+        Only who showed the token may ask for one: it decides how much memory is taken.
         Raises `model_not_found`, what the load failed with, `models_busy`, `memory_insufficient` or
         `engine_keeps_failing`.
         """
         slot = await self._slot(name, trusted=trusted)
         slot.users += 1
         try:
-            yield await self._ready(slot, on_progress)
+            yield await self._ready(slot, on_progress, context_length if trusted else 0)
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
@@ -157,22 +164,27 @@ class Models:
         """The file that `name` means to this caller. Raises `model_not_found`, or the file's problem."""
         if name in self._given:
             return self._given[name]
+        unknown = SlmDeskError(
+            "model_not_found",
+            f"There is no model {name!r}.",
+            "Over the API a model is named by its library id, or by a name given with --model.",
+        )
         if not self._may_name(name, trusted=trusted):
-            raise SlmDeskError(
-                "model_not_found",
-                f"There is no model {name!r}.",
-                "Over the API a model is named by its library id, or by a name given with --model.",
-            )
+            raise unknown
         file = await self._library.resolve(name)
+        if not trusted and Path(file.id).is_absolute():  # it was the path of some file after all
+            raise unknown
         if file.problem is not None:
             raise file.problem
         return file
 
-    async def _ready(self, slot: ModelSlot, on_progress: Callable[[float], None] | None) -> Engine:
+    async def _ready(
+        self, slot: ModelSlot, on_progress: Callable[[float], None] | None, context_length: int
+    ) -> Engine:
         self._refresh_settings()
         engine = slot.engine
         if slot.loading is None:
-            spec = self._spec(slot.file)
+            spec = self._spec(slot.file, context_length)
             changed = spec != slot.spec and slot.users == 1  # others are still answered by the old one
             if engine is not None and engine.alive and not changed:
                 return engine
@@ -284,12 +296,12 @@ class Models:
         for name in [name for name, other in self._by_name.items() if other is slot]:
             del self._by_name[name]
 
-    def _spec(self, file: LibraryFile) -> EngineSpec:
+    def _spec(self, file: LibraryFile, context_length: int = 0) -> EngineSpec:
         get = self._settings.get
         return EngineSpec(
             model_path=str(file.path),
             model_id=file.id,
-            context_length=get("engine.context_length"),
+            context_length=context_length or get("engine.context_length"),
             parallel=get("engine.parallel"),
             threads=get("engine.threads"),
             gpu_layers=get("engine.gpu_layers"),

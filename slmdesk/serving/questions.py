@@ -34,6 +34,7 @@ _COMMON: dict[str, Field] = {
     "response_format": Field("object"),
     "grammar": Field("text"),
     "conversation": Field("text"),
+    "context_length": Field("integer", 1, 2**24),
 }
 
 CHAT_FIELDS: dict[str, Field] = {
@@ -61,6 +62,7 @@ TOKENIZE_FIELDS: dict[str, Field] = {
     "model": Field("text"),
     "messages": Field("array"),
     "prompt": Field("text"),
+    "context_length": Field("integer", 1, 2**24),
 }
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -85,6 +87,7 @@ class Question:
     sampling: dict[str, Any]  # fields of the engine's Sampling
     template_options: dict[str, Any] = field(default_factory=dict)
     conversation: str = ""
+    context_length: int = 0  # to load the model with; 0: the setting's
 
 
 def read_chat(body: Mapping[str, Any]) -> Question:
@@ -123,14 +126,17 @@ def read_completion(body: Mapping[str, Any]) -> Question:
     return Question(messages=None, prompt=prompt, **_common(values, values.get("max_tokens", 0)))
 
 
-def read_tokenize(body: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]] | None, str | None]:
-    """`POST /slmdesk/v1/tokenize`: model, messages, prompt; one of the last two is set. Raises `RequestError`."""
+def read_tokenize(body: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]] | None, str | None, int]:
+    """`POST /slmdesk/v1/tokenize`: model, messages, prompt, context length; messages or prompt is set.
+
+    Raises `RequestError`.
+    """
     values = read_fields(body, TOKENIZE_FIELDS)
     model = _model(values)
     if ("messages" in values) == ("prompt" in values):
         refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
     messages = _messages(values["messages"]) if "messages" in values else None
-    return model, messages, values.get("prompt")
+    return model, messages, values.get("prompt"), values.get("context_length", 0)
 
 
 def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
@@ -148,6 +154,7 @@ def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
         "stop": _stop(values.get("stop", [])),
         "sampling": _sampling(values),
         "conversation": values.get("conversation", "")[:200],
+        "context_length": values.get("context_length", 0),
     }
 
 

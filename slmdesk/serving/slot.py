@@ -57,7 +57,7 @@ class ModelSlot:
 
     def report(self, fraction: float) -> None:
         """Progress of the load, told on in steps of a hundredth."""
-        if fraction - self.progress < _PROGRESS_STEP and fraction < 1.0:
+        if fraction - self.progress < (_PROGRESS_STEP if fraction < 1.0 else 1e-9):
             return
         self.progress = fraction
         for listener in tuple(self._listeners):
