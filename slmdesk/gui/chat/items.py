@@ -46,6 +46,10 @@ class MessageItem:
         """The same item with the text as it stands now."""
         return replace(self, message=replace(self.message, text=text))
 
+    def as_live(self, status: str) -> MessageItem:
+        """The same item while it is being written."""
+        return replace(self, live=True, status=status)
+
 
 def items_of(tree: ConversationTree, names: Mapping[str, str]) -> list[MessageItem]:
     """The active path of a conversation."""

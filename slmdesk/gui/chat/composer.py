@@ -1,0 +1,217 @@
+"""Where messages are written, and what stands quietly below: the model, the context used, the speed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
+
+from slmdesk.gui.chat.text_input import TextInput
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import ElidedLabel, Label
+from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.progress import TokenMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from slmdesk.gui.theme import Theme
+
+DRAFT_MS = 400
+"""What is typed is kept this long after the last key."""
+
+
+class _Frame(QWidget):
+    """The edge around field and button; accented while the field has the focus."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._theme = theme
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        focused = QApplication.focusWidget()
+        lit = focused is not None and self.isAncestorOf(focused)
+        wide = MEASURE.focus if lit else MEASURE.line
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(self._theme.colour("accent" if lit else "control"), wide))
+        painter.setBrush(self._theme.colour("surface"))
+        edge = QRectF(self.rect()).adjusted(wide / 2, wide / 2, -wide / 2, -wide / 2)
+        painter.drawRoundedRect(edge, MEASURE.corner_card, MEASURE.corner_card)
+
+
+class Composer(QWidget):
+    """The field, its one button, and the line below.
+
+    Attributes:
+        field: the text.
+        model_button: opens the list of models.
+
+    Signals:
+        sent(str): the text should be sent. The field is emptied by `accepted`, once it is stored.
+        stop: the answer should end.
+        edit_last: the last message should be edited.
+        draft(str): what is typed has rested for a moment.
+        model_wanted: another model should be chosen.
+        scrolled(float): the messages should be scrolled by this share of their view.
+    """
+
+    sent = Signal(str)
+    stop = Signal()
+    edit_last = Signal()
+    draft = Signal(str)
+    model_wanted = Signal()
+    scrolled = Signal(float)
+
+    def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.theme = theme
+        self._streaming = False
+        self._sending = ""
+        self._frame = _Frame(theme)
+        self.field = TextInput(theme, placeholder="Ask something")
+        self.field.setProperty("kind", "bare")
+        self.field.setAccessibleName("Message")
+        self.field.submitted.connect(self._submit)
+        self.field.escaped.connect(self.stop)
+        self.field.up_in_empty.connect(self.edit_last)
+        self.field.textChanged.connect(self._typed)
+        self.field.installEventFilter(self)
+        self._button = IconButton(theme, "send", "Send", kind="primary")
+        self._button.clicked.connect(self._pressed)
+        row = QHBoxLayout(self._frame)
+        row.setContentsMargins(SPACE.medium, SPACE.small, SPACE.small, SPACE.small)
+        row.setSpacing(SPACE.small)
+        row.addWidget(self.field, 1, Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self._button, 0, Qt.AlignmentFlag.AlignBottom)
+
+        self.model_button = Button(
+            theme, "Choose a model", kind="quiet", icon="model", small=True, tip="Choose a model"
+        )
+        self.model_button.clicked.connect(self.model_wanted)
+        self.meter = TokenMeter(theme)
+        self._speed = Label(theme, role="small", tone="secondary")
+        self._remark = ElidedLabel(theme, role="small", tone="secondary")
+        below = QHBoxLayout()
+        below.setContentsMargins(0, 0, SPACE.tiny, 0)
+        below.setSpacing(SPACE.large)
+        below.addWidget(self.model_button)
+        below.addWidget(self._remark, 1)
+        below.addWidget(self.meter)
+        below.addWidget(self._speed)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACE.tiny)
+        layout.addWidget(self._frame)
+        layout.addLayout(below)
+        self.setMaximumWidth(MEASURE.reading)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(DRAFT_MS)
+        self._rest.timeout.connect(lambda: self.draft.emit(self.text))
+        self._show_button()
+
+    @property
+    def text(self) -> str:
+        return self.field.toPlainText()
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the button is Stop now."""
+        return self._streaming
+
+    def set_streaming(self, *, streaming: bool) -> None:
+        """An answer is being written in this conversation: the button becomes Stop."""
+        if streaming != self._streaming:
+            self._streaming = streaming
+            self._show_button()
+
+    def put(self, text: str) -> None:
+        """Show a draft, without saving it again."""
+        self._sending = ""
+        if text != self.text:
+            self.field.put(text)
+        self._rest.stop()
+
+    def take_draft(self) -> str | None:
+        """What is typed and not saved yet, if anything; it counts as saved from now on."""
+        if not self._rest.isActive():
+            return None
+        self._rest.stop()
+        return self.text
+
+    def accepted(self) -> None:
+        """What was sent is stored: the field may forget it, and keeps what was typed since."""
+        sent, self._sending = self._sending, ""
+        if sent and self.text.startswith(sent):
+            self.field.put(self.text[len(sent) :])
+        self._rest.stop()
+        self._show_button()
+
+    def refused(self) -> None:
+        """What was sent could not be stored: it stays in the field."""
+        self._sending = ""
+        self._show_button()
+
+    def set_model(self, name: str) -> None:
+        """The model that answers next."""
+        self.model_button.setText(name or "Choose a model")
+
+    def set_stats(self, stats: Mapping[str, Any] | None) -> None:
+        """Show what the last answer used and how fast it was."""
+        stats = stats or {}
+        usage, timings = stats.get("usage") or {}, stats.get("timings") or {}
+        used = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
+        self.meter.set_tokens(used, int(stats.get("context_length") or 0))
+        rate = float(timings.get("tokens_per_s") or 0.0)
+        self._speed.setText(f"{rate:,.0f} tokens/s" if rate >= 10 else f"{rate:.1f} tokens/s")
+        self._speed.setVisible(rate > 0)
+        skipped = int(stats.get("trimmed_turns") or 0)
+        turns = "turn is" if skipped == 1 else f"{skipped} turns are"
+        self._remark.setText(f"The oldest {turns} left out, to fit the context" if skipped else "")
+
+    @property
+    def speed_words(self) -> str:
+        return self._speed.text() if not self._speed.isHidden() else ""
+
+    def _typed(self) -> None:
+        self._rest.start()
+        self._show_button()
+
+    def _submit(self) -> None:
+        if self.text.strip() and not self._streaming and not self._sending:
+            self._sending = self.text
+            self._rest.stop()
+            self._show_button()
+            self.sent.emit(self._sending)
+
+    def _pressed(self) -> None:
+        if self._streaming:
+            self.stop.emit()
+        else:
+            self._submit()
+        self.field.setFocus()
+
+    def _show_button(self) -> None:
+        if self._streaming:
+            self._button.set_icon("stop")
+            self._button.rename("Stop (Esc)")
+            self._button.setEnabled(True)
+        else:
+            self._button.set_icon("send")
+            self._button.rename("Send (Enter)")
+            self._button.setEnabled(bool(self.text.strip()) and not self._sending)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in {QEvent.Type.FocusIn, QEvent.Type.FocusOut}:
+            self._frame.update()
+        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+            pages = {Qt.Key.Key_PageUp: -1.0, Qt.Key.Key_PageDown: 1.0}.get(Qt.Key(event.key()))
+            if pages is not None:
+                self.scrolled.emit(pages)
+                return True
+        return super().eventFilter(watched, event)

@@ -1,0 +1,92 @@
+"""The middle of the Chat place: the messages, or the first start, above the composer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+
+from slmdesk.gui.chat.composer import Composer
+from slmdesk.gui.chat.first_start import FirstStart
+from slmdesk.gui.chat.markdown.inline import safe_href
+from slmdesk.gui.chat.message_list import MARGIN, MessageList
+from slmdesk.gui.theme import MEASURE, SPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slmdesk.core.errors import SlmDeskError
+    from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.notes import Offer
+    from slmdesk.gui.chat.typesetter import Typesetter
+
+
+class ConversationPane(QWidget):
+    """One readable column.
+
+    Attributes:
+        messages, composer, first_start: its parts.
+
+    Signals:
+        asked(int, str, object): something should be done with a message.
+    """
+
+    asked = Signal(int, str, object)
+
+    def __init__(
+        self,
+        typesetter: Typesetter,
+        mend: Callable[[SlmDeskError], Offer | None],
+        *,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        theme = typesetter.theme
+        self.messages = MessageList(typesetter, mend)
+        self.messages.asked.connect(self.asked)
+        self.messages.link_clicked.connect(self._open_link)
+        self.first_start = FirstStart(theme)
+        self.composer = Composer(theme)
+        self.messages.left.connect(self.composer.field.setFocus)
+        self.composer.scrolled.connect(self.messages.page)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.first_start)
+        self._stack.addWidget(self.messages)
+        below = QHBoxLayout()
+        below.setContentsMargins(MARGIN, 0, MARGIN, SPACE.small)
+        below.addStretch(1)
+        # The composer takes all it may have; the stretches only what is left over.
+        below.addWidget(self.composer, MEASURE.reading)
+        below.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACE.small)
+        layout.addWidget(self._stack, 1)
+        layout.addLayout(below)
+
+    def show_items(self, items: Sequence[MessageItem], *, keep: bool) -> None:
+        """Show messages, or the first start when there are none."""
+        self.messages.show_items(items, keep=keep)
+        self._stack.setCurrentWidget(self.messages if items else self.first_start)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the first start is shown."""
+        return self._stack.currentWidget() is self.first_start
+
+    def edit_last(self) -> None:
+        """Edit the last message of the person in place."""
+        mine = [item for item in self.messages.items if not item.answer]
+        if mine:
+            self.messages.edit(mine[-1].id)
+
+    @staticmethod
+    def _open_link(href: str) -> None:
+        if safe_href(href):
+            QDesktopServices.openUrl(QUrl(href, QUrl.ParsingMode.StrictMode))
+
+    def focus(self) -> None:
+        """Put the focus where one types."""
+        self.composer.field.setFocus(Qt.FocusReason.OtherFocusReason)

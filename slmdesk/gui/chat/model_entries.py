@@ -1,0 +1,102 @@
+"""The models a chat can be held with, as the picker lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slmdesk.gui.chat.names import BUILT_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slmdesk.library.library import LibraryModel
+
+STATE_WORDS = {
+    "partial": "Partial",
+    "damaged": "Damaged",
+    "changed": "Changed upstream",
+    "unverified": "Unverified",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One file of the library. `problem` says why it cannot be loaded, else it is empty; `loaded` is "", "loading",
+    "ready" or "failed"."""
+
+    id: str
+    name: str
+    quant: str
+    size_bytes: int
+    parameters: int
+    state: str = "verified"
+    loaded: str = ""
+    problem: str = ""
+    built_in: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.quant}".strip()
+
+    @property
+    def details(self) -> str:
+        """Size, parameters and what is special, in words."""
+        if self.problem:
+            return self.problem
+        parts = [size_words(self.size_bytes), parameter_words(self.parameters)]
+        if self.built_in:
+            parts.append("Built in")
+        elif self.state in STATE_WORDS:
+            parts.append(STATE_WORDS[self.state])
+        return " · ".join(part for part in parts if part)
+
+
+def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> list[ModelEntry]:
+    """One entry a file, those in memory first, then by name; `loaded` has the state of each loaded id."""
+    entries = [
+        ModelEntry(
+            file.id,
+            display_name(model.id, model.name),
+            file.quant,
+            file.size_bytes,
+            file.parameters,
+            str(file.state),
+            loaded.get(file.id) or loaded.get(model.id, "")
+            if len(model.files) == 1
+            else loaded.get(file.id, ""),
+            file.problem.message if file.problem else "",
+            model.built_in,
+        )
+        for model in models
+        for file in model.files
+    ]
+    return sorted(entries, key=lambda entry: (not entry.loaded, bool(entry.problem), entry.title.casefold()))
+
+
+def display_name(model_id: str, name: str) -> str:
+    """What a model is called on the screen."""
+    return "Desk Guide" if model_id == BUILT_IN else name
+
+
+def find_entry(entries: Iterable[ModelEntry], model_id: str) -> ModelEntry | None:
+    """The entry that `model_id` means: the very file, or the first file of that model."""
+    entries = list(entries)
+    exact = next((entry for entry in entries if entry.id == model_id), None)
+    return exact or next((entry for entry in entries if entry.id.partition(":")[0] == model_id), None)
+
+
+def size_words(size: int) -> str:
+    """Bytes in GB as disks count them, MB below a tenth of one."""
+    if size <= 0:
+        return ""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def parameter_words(count: int) -> str:
+    """ "4.0 B parameters", "135 M parameters"."""
+    if count <= 0:
+        return ""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} B parameters"
+    return f"{count / 1e6:.0f} M parameters" if count >= 1e7 else f"{count / 1e6:.1f} M parameters"

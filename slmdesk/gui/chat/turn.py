@@ -1,0 +1,59 @@
+"""One answer being written, as the window keeps it until its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from slmdesk.chat.turns import MessageStored, ModelLoading, PromptStarted, TextArrived, TurnEnded, TurnEvent
+from slmdesk.gui.chat.names import short_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slmdesk.chat.tree import Message
+
+LONG_PROMPT = 500
+"""From this many tokens on it is worth saying how long the prompt is."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """`reconnecting` means that the service was lost before: what is waited for is its return.
+
+    Attributes:
+        answer: the row of the answer, once it is stored.
+        status: what is being waited for, in words.
+        ended: the answer as it was saved.
+    """
+
+    conversation_id: int
+    names: Mapping[str, str]
+    reconnecting: bool = False
+    answer: Message | None = None
+    ended: Message | None = None
+    status: str = ""
+    _parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.status = "Reconnecting…" if self.reconnecting else "Starting…"
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return (self.answer.text if self.answer else "") + "".join(self._parts)
+
+    def take(self, event: TurnEvent) -> None:
+        """Follow what happens."""
+        match event:
+            case MessageStored(message=message) if message.role == "assistant":
+                self.answer = message
+            case ModelLoading(fraction=fraction):
+                name = short_name(self.answer.model, self.names) if self.answer else "the model"
+                self.status = f"Loading {name}… {fraction:.0%}".replace("%", " %")
+            case PromptStarted(tokens=tokens):
+                self.status = f"Reading {tokens:,} tokens…" if tokens >= LONG_PROMPT else "Thinking…"
+            case TextArrived(text=text):
+                self._parts.append(text)
+            case TurnEnded(message=message):
+                self.ended = message
