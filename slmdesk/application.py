@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.chat import store as chat_store
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Applied in this order and recorded by name: only ever append.
 MIGRATIONS: tuple[Migration, ...] = (*jobs.MIGRATIONS, *chat_store.MIGRATIONS)
+
+IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 
 
 @dataclass(slots=True)
@@ -44,9 +47,10 @@ class Application:
     problems: list[SlmDeskError] = field(default_factory=list)
 
     @classmethod
-    def build(cls, environ: Mapping[str, str] | None = None) -> Application:
+    def build(cls, environ: Mapping[str, str] | None = None, *, keep_chats: bool = True) -> Application:
         """Put the rooms together for this user.
 
+        Without `keep_chats` the database is one in memory: conversations work and leave nothing behind.
         What is wrong with folders or settings lands in `problems`. Raises only
         `SlmDeskError("home_invalid")`, because without a home there is nothing to build on.
         """
@@ -61,7 +65,7 @@ class Application:
         settings.load()
         problems.extend(settings.problems)
         events = EventBus()
-        database = Database(paths.database, MIGRATIONS)
+        database = Database(paths.database if keep_chats else IN_MEMORY, MIGRATIONS)
         library = Library(paths, settings)
         connector = ServiceConnector(paths, settings)
         chats = Chats(database, connector, library, settings, events)

@@ -15,6 +15,13 @@ from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, 
 from slmdesk.chat.tree import Message, MessageState
 from slmdesk.chat.turns import ModelLoading, PromptStarted, TextArrived, TurnEnded, TurnEvent
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.serving.client import (
+    AnswerFinished,
+    AnswerStarted,
+    ChatRequest,
+    LoadProgress,
+    TextDelta,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,8 +35,8 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 0.4  # with the write itself, text is at most half a second old when the power goes
 
-# The service itself is gone, as opposed to an engine of it: look for it again.
-_SERVICE_GONE = frozenset({"service_unreachable", "service_lost"})
+# The service itself is gone or about to be, as opposed to an engine of it: look for it again.
+_SERVICE_GONE = frozenset({"service_unreachable", "service_lost", "service_stopping"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Question:
     sampling: dict[str, Any] = field(default_factory=dict)
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
+    context_length: int = 0  # to load the model with; 0: the setting's
 
 
 class Answering:
@@ -171,14 +179,6 @@ class Answering:
             await self._stream(client, better)
 
     async def _stream(self, client: ServiceClient, skip: int) -> None:
-        from slmdesk.serving.client import (
-            AnswerFinished,
-            AnswerStarted,
-            ChatRequest,
-            LoadProgress,
-            TextDelta,
-        )
-
         question = self._question
         request = ChatRequest(
             model=question.model,
@@ -187,6 +187,7 @@ class Answering:
             max_tokens=question.max_tokens,
             stop=list(question.stop),
             conversation=f"chat-{self.answer.conversation_id}",
+            context_length=question.context_length,
         )
         async with aclosing(client.chat(request)) as events:
             async for event in events:
@@ -242,19 +243,22 @@ class Answering:
         if context_length != self._last_measured()[1]:
             first_guess = 0  # the setting changed: more, or less, may fit now
 
-        async def count(skip: int) -> int:
-            return await client.count_tokens(self._question.model, self._messages(skip))
+        question = self._question
 
-        room = prompt_room(context_length, self._question.max_tokens)
-        return await turns_to_skip(self._question.path, count, room, first_guess)
+        async def count(skip: int) -> int:
+            return await client.count_tokens(
+                question.model, self._messages(skip), context_length=question.context_length
+            )
+
+        room = prompt_room(context_length, question.max_tokens)
+        return await turns_to_skip(question.path, count, room, first_guess)
 
     async def _context_length(self, client: ServiceClient) -> int:
-        async with aclosing(client.load(self._question.model)) as loading:
+        question = self._question
+        loads = client.load(question.model, context_length=question.context_length)
+        async with aclosing(loads) as loading:
             async for fraction in loading:
                 if fraction < 1.0:
                     self._events.put_nowait(ModelLoading(fraction))
-        status = await client.status()
-        for loaded in status.loaded:
-            if loaded.id == self._question.model:
-                return loaded.context_length
-        return 0
+        loaded = (await client.status()).model(question.model)
+        return loaded.context_length if loaded else 0

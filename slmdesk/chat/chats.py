@@ -312,6 +312,7 @@ class Chats:
             sampling,
             self._choice("max_tokens", options.max_tokens),
             options.stop,
+            options.context_length or 0,
         )
         answering = Answering(self._database, self._connector, question, prepared.answer)
         self._running[prepared.conversation.id] = answering

@@ -61,6 +61,7 @@ class TurnOptions:
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    context_length: int | None = None  # to load the model with
 
 
 @dataclass(frozen=True, slots=True)

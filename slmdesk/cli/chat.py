@@ -12,6 +12,7 @@ from slmdesk.application import Application
 from slmdesk.chat.turns import TurnOptions
 from slmdesk.cli.answers import show_turn
 from slmdesk.cli.main import UsageError
+from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
 
@@ -56,6 +57,7 @@ async def _chat(args: argparse.Namespace, out: Output) -> int:
         )
     keep = (prompt is None or args.save or args.conversation is not None) and not args.no_save
     application = Application.build(keep_chats=keep)
+    logs.configure(application.paths, "terminal", application.settings.get("logs.level"))
     try:
         for problem in application.problems:
             out.problem(problem)
@@ -77,6 +79,7 @@ async def _chat(args: argparse.Namespace, out: Output) -> int:
         return await _ask(application, out, conversation, prompt, options, keep=keep)
     finally:
         await application.close()
+        logs.release()
 
 
 async def _ask(

@@ -136,6 +136,8 @@ class Output:
     def failed(self, error: SlmDeskError) -> None:
         """The error that ends the command."""
         self.problem(error)
+        if error.code == "unexpected" and not self.as_json:
+            print(error.details, file=self._err, end="", flush=True)
         self.event("error", error=error.to_json())
 
     def _write(self, text: str) -> None:

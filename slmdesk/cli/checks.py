@@ -1,0 +1,252 @@
+"""The checks of `slmdesk doctor`. None of them tells a secret, and none keeps the others from running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+from slmdesk import __version__
+from slmdesk.cli.main import has_display
+from slmdesk.cli.output import parameters_text, size_text
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from slmdesk.application import Application
+
+CheckState = Literal["ok", "note", "warning", "failed"]
+
+_LIBRARIES = ("llama-cpp-python", "PySide6-Essentials", "qasync", "aiohttp", "huggingface_hub", "keyring")
+_LITTLE_SPACE = 2_000_000_000  # bytes
+_QUESTION = "What is a quant?"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. A "note" informs, a "warning" limits something, "failed" breaks something."""
+
+    group: str
+    name: str
+    state: CheckState
+    text: str
+    hint: str = ""
+    details: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+async def examine(application: Application, *, with_model: bool) -> AsyncIterator[Check]:
+    """All checks, each as it is done."""
+    for check in _versions():
+        yield check
+    for check in _hardware():
+        yield check
+    for check in _folders(application):
+        yield check
+    for check in _settings(application):
+        yield check
+    yield await _guarded("Storage", "database", lambda: _database(application))
+    yield await _guarded("Storage", "keyring", lambda: _keyring(application))
+    for check in await _library(application):
+        yield check
+    yield _window()
+    yield await _guarded("Models", "service", lambda: _service(application))
+    if with_model:
+        yield await _guarded("Models", "model runtime", lambda: _runtime(application))
+
+
+async def _guarded(group: str, name: str, check: Callable[[], Any]) -> Check:
+    """Run one check; whatever it raises becomes its finding."""
+    try:
+        found: Check = await check()
+    except SlmDeskError as error:
+        return Check(group, name, "failed", error.message, error.hint, error.details)
+    except Exception as error:  # noqa: BLE001 - a broken machine breaks checks in ways nobody foresaw
+        return Check(group, name, "failed", f"{type(error).__name__}: {error}")
+    return found
+
+
+def _versions() -> Iterator[Check]:
+    group = "Program"
+    frozen = " (packaged)" if getattr(sys, "frozen", False) else ""
+    yield Check(group, "SLM Desk", "note", f"{__version__}{frozen}")
+    yield Check(group, "Python", "note", f"{platform.python_version()} ({platform.python_implementation()})")
+    yield Check(group, "system", "note", f"{platform.platform()} ({platform.machine()})")
+    yield Check(group, "SQLite", "note", sqlite3.sqlite_version)
+    for name in _LIBRARIES:
+        try:
+            yield Check(group, name, "note", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Check(group, name, "failed", "is not installed", "Install SLM Desk again.")
+
+
+def _hardware() -> Iterator[Check]:
+    from slmdesk.core import hardware
+
+    group = "Machine"
+    try:
+        machine = hardware.probe()
+    except Exception as error:  # noqa: BLE001 - drivers fail in ways nobody foresaw
+        yield Check(group, "hardware", "failed", f"{type(error).__name__}: {error}")
+        return
+    cores = f"{machine.physical_cores} cores, {machine.logical_cores} threads"
+    yield Check(group, "processor", "note", f"{machine.cpu_name} ({cores})")
+    yield Check(group, "features", "note", " ".join(machine.cpu_features))
+    available = size_text(machine.memory_available)
+    yield Check(group, "memory", "note", f"{size_text(machine.memory_total)}, {available} free")
+    for gpu in machine.gpus:
+        memory = (
+            f"{size_text(gpu.memory_total)}, {size_text(gpu.memory_free)} free" if gpu.memory_total else ""
+        )
+        yield Check(group, "GPU", "note", f"{gpu.name} ({gpu.backend}) {memory}".rstrip())
+    if not machine.gpus:
+        yield Check(group, "GPU", "note", "none found; models run on the processor")
+    for problem in machine.problems:
+        yield Check(group, "hardware", "warning", problem)
+
+
+def _folders(application: Application) -> Iterator[Check]:
+    paths = application.paths
+    for name in ("config", "data", "cache", "logs", "runtime", "models"):
+        yield _folder(name, getattr(paths, name))
+    model = paths.builtin_model
+    if not model.is_file():
+        yield Check("Folders", "resources", "failed", f"{model} is missing", "Install SLM Desk again.")
+
+
+def _folder(name: str, folder: Path) -> Check:
+    group = "Folders"
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        hint = "Check its permissions, or set SLMDESK_HOME to another folder."
+        return Check(group, name, "failed", f"{folder} cannot be written: {error.strerror or error}", hint)
+    missing = "" if folder == existing else ", not made yet"
+    text = f"{folder} ({size_text(free)} free{missing})"
+    if free < _LITTLE_SPACE:
+        return Check(group, name, "warning", text, "There is little space left on this disk.")
+    return Check(group, name, "ok", text)
+
+
+def _settings(application: Application) -> Iterator[Check]:
+    file = application.settings.path
+    problems = application.settings.problems
+    if not problems:
+        where = str(file) if file.exists() else "every setting has its default"
+        yield Check("Storage", "settings", "ok", where)
+    for problem in problems:
+        yield Check("Storage", "settings", "warning", problem.message, problem.hint)
+
+
+async def _database(application: Application) -> Check:
+    path = application.paths.database
+    existed = path.exists()
+    # The first use also makes the file, as the first conversation would.
+    broken = await application.database.check()
+    if broken:
+        hint = "Move the file away and put back a backup from the same folder."
+        return Check("Storage", "database", "failed", f"{path} is damaged", hint, "\n".join(broken[:20]))
+    conversations = await application.chats.conversations()
+    size = f", {size_text(path.stat().st_size)}" if existed else ", made just now"
+    return Check("Storage", "database", "ok", f"{path} ({len(conversations)} conversations{size})")
+
+
+async def _keyring(application: Application) -> Check:
+    secrets = application.secrets
+    persistent = await asyncio.to_thread(lambda: secrets.persistent)
+    if persistent:
+        return Check("Storage", "keyring", "ok", "secrets are kept in the keyring of this system")
+    problem = secrets.problem
+    text = problem.message if problem else "there is no keyring"
+    return Check("Storage", "keyring", "warning", text, problem.hint if problem else "")
+
+
+async def _library(application: Application) -> list[Check]:
+    try:
+        models = await application.library.models()
+    except SlmDeskError as error:
+        return [Check("Models", "library", "failed", error.message, error.hint)]
+    files = [file for model in models for file in model.files]
+    size = size_text(sum(file.size_bytes for file in files))
+    found = [Check("Models", "library", "ok", f"{len(models)} models, {len(files)} files, {size}")]
+    found += [
+        Check("Models", "library", "warning", f"{file.id}: {file.problem.message}", file.problem.hint)
+        for file in files
+        if file.problem is not None
+    ]
+    return found
+
+
+def _window() -> Check:
+    try:
+        import_module("PySide6.QtWidgets")
+    except ImportError as error:
+        hint = "Install the libraries Qt needs; packaging/bootstrap.py does it. The terminal works without."
+        return Check("Window", "Qt", "failed", str(error), hint)
+    if not has_display(os.environ, sys.platform):
+        return Check("Window", "display", "warning", "none; slmdesk chat works in the terminal")
+    return Check("Window", "display", "ok", os.environ.get("QT_QPA_PLATFORM") or "present")
+
+
+async def _service(application: Application) -> Check:
+    client = await application.connector.attached()
+    if client is None:
+        return Check("Models", "service", "note", "not running; it starts with the first question")
+    status = await client.status()
+    loaded = ", ".join(model.id for model in status.loaded) or "no model loaded"
+    text = f"running for {status.uptime_s:.0f} s, version {status.version}, {loaded}"
+    if status.version != __version__:
+        hint = f"This is version {__version__}. Close all windows so that the service ends."
+        return Check("Models", "service", "warning", text, hint)
+    return Check("Models", "service", "ok", text)
+
+
+async def _runtime(application: Application) -> Check:
+    """Start a real engine with the built-in model and let it write a few words."""
+    from slmdesk.engines.host import start_engine
+    from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+
+    spec = EngineSpec(
+        str(application.paths.builtin_model), "slmdesk/desk-guide", context_length=512, parallel=1
+    )
+    engine = await start_engine(spec, log_path=application.paths.logs / "engine.log")
+    try:
+        question = GenerateRequest(
+            "doctor",
+            messages=[{"role": "user", "content": _QUESTION}],
+            max_tokens=48,
+            sampling={"temperature": 0.0},
+        )
+        text, end = "", Finished("error")
+        async for piece in engine.generate(question):
+            if isinstance(piece, Finished):
+                end = piece
+            else:
+                text += piece
+    finally:
+        await engine.stop()
+    if end.error is not None:
+        raise SlmDeskError.from_json(end.error)
+    rate = end.timings.get("tokens_per_s", 0.0)
+    ready = engine.ready
+    facts = (
+        f"loaded {parameters_text(ready.parameters)} in {ready.load_seconds:.1f} s,"
+        f" {size_text(ready.memory_bytes)} of memory, {end.completion_tokens} tokens at {rate:.0f}/s"
+    )
+    if not text.strip():
+        return Check("Models", "model runtime", "failed", "the built-in model wrote nothing", details=facts)
+    return Check("Models", "model runtime", "ok", facts, details=text)

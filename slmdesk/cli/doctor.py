@@ -1,0 +1,64 @@
+"""`slmdesk doctor`: what works on this machine and what does not, to read and to paste into a bug report."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from slmdesk.application import Application
+from slmdesk.cli import checks
+
+if TYPE_CHECKING:
+    import argparse
+
+    from slmdesk.cli.checks import Check
+    from slmdesk.cli.output import Output
+
+_MARKS = {"ok": "✓", "note": "·", "warning": "!", "failed": "✗"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-model", action="store_true", help="skip the check that loads the built-in model"
+    )
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    found = asyncio.run(_examine(out, with_model=not args.no_model))
+    failed = [check for check in found if check.state == "failed"]
+    out.text()
+    if failed:
+        out.text(
+            out.bad(f"{len(failed)} of {len(found)} checks failed: {', '.join(c.name for c in failed)}.")
+        )
+    else:
+        out.text(out.good("Everything that was checked works."))
+    out.done({"ok": not failed, "checks": [check.to_json() for check in found]})
+    return 1 if failed else 0
+
+
+async def _examine(out: Output, *, with_model: bool) -> list[Check]:
+    application = Application.build()
+    found: list[Check] = []
+    group = ""
+    try:
+        async for check in checks.examine(application, with_model=with_model):
+            out.clear_status()
+            if check.group != group:
+                group = check.group
+                out.text(("\n" if found else "") + out.bold(group))
+            _show(check, out)
+            out.event("check", check=check.to_json())
+            out.status("Checking …")
+            found.append(check)
+    finally:
+        out.clear_status()
+        await application.close()
+    return found
+
+
+def _show(check: Check, out: Output) -> None:
+    paint = {"ok": out.good, "note": out.dim, "warning": out.wary, "failed": out.bad}[check.state]
+    out.text(f"  {paint(_MARKS[check.state])} {check.name.ljust(16)} {check.text}".rstrip())
+    if check.hint and check.state in {"warning", "failed"}:
+        out.text(f"    {' ' * 16} {out.dim(check.hint)}")

@@ -1,0 +1,98 @@
+"""The front end is killed in the middle of an answer: what was typed and most of the answer are there."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slmdesk.application import Application
+from slmdesk.core.paths import Paths
+
+from .conftest import use_home
+
+# Prints "ID text-so-far-in-hex" for each piece that arrives, as a window would show it.
+CHILD = """
+import asyncio
+from slmdesk.application import Application
+from slmdesk.chat.turns import MessageStored, TextArrived, TurnOptions
+
+async def main():
+    application = Application.build()
+    conversation = await application.chats.create()
+    print("conversation", conversation.id, flush=True)
+    await application.chats.save_draft(0, "not sent yet")
+    text = ""
+    options = TurnOptions(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0)
+    async for event in application.chats.send(conversation.id, "What is Q4_K_M?", options):
+        if isinstance(event, MessageStored):
+            print("stored", event.message.id, flush=True)
+        if isinstance(event, TextArrived):
+            text += event.text
+            print("text", len(text), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def saved_text(database: Path) -> str:
+    """What a look from outside finds of the answer being written."""
+    connection = sqlite3.connect(database)
+    try:
+        row = connection.execute("SELECT text FROM messages WHERE state = 'streaming'").fetchone()
+    finally:
+        connection.close()
+    return str(row[0]) if row else ""
+
+
+def run_and_kill(database: Path, after: str) -> tuple[list[str], str]:
+    """Run the child until it prints a line that begins so ("saved": until part of the answer is in the
+    database), then kill it; returns its lines, and what was saved then."""
+    child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    lines, saved = [], ""
+    for line in child.stdout:
+        lines.append(line.strip())
+        saved = saved_text(database) if line.startswith("text") else ""
+        if line.startswith(after) or (after == "saved" and saved):
+            break
+    child.kill()
+    lines += [line.strip() for line in child.stdout]
+    child.stdout.close()
+    child.wait(30)
+    return lines, saved
+
+
+@pytest.mark.parametrize("after", ["stored", "text", "saved"])
+async def test_nothing_typed_is_lost(service_home: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    use_home(monkeypatch, service_home)
+    lines, saved = run_and_kill(Paths.resolve().database, after)
+    conversation_id = int(lines[0].split()[1])
+
+    application = Application.build()
+    try:
+        problem = await application.open()
+        assert problem is None
+        asked, answer = (await application.chats.load(conversation_id)).path()
+        assert (asked.text, asked.state) == ("What is Q4_K_M?", "complete")
+        assert answer.state == "interrupted"
+        assert answer.text.startswith(saved)
+        assert saved or after != "saved"
+        assert answer.error is not None
+        assert answer.error["code"] == "answer_interrupted"
+        assert await application.chats.load_draft(0) == "not sent yet"
+        # It can be gone on with.
+        last = [event async for event in application.chats.continue_from(answer.id)][-1]
+        assert last.message.state == "complete"
+        assert last.message.text.startswith(answer.text)
+        database = application.paths.database
+    finally:
+        await application.close()
+    connection = sqlite3.connect(database)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    finally:
+        connection.close()

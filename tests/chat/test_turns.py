@@ -1,0 +1,353 @@
+"""Turns against the real service, engine and built-in model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+import pytest
+
+from slmdesk.application import Application
+from slmdesk.chat.chats import NEW_CHAT
+from slmdesk.chat.tree import Message
+from slmdesk.chat.turns import (
+    ConversationsChanged,
+    MessageStored,
+    PromptStarted,
+    TextArrived,
+    TurnEnded,
+    TurnEvent,
+    TurnOptions,
+)
+from slmdesk.core.errors import SlmDeskError
+
+from .conftest import ENDLESS, GREEDY, engine_processes, service_process
+
+QUESTION = "What is Q4_K_M?"
+
+
+async def finish(events: AsyncIterator[TurnEvent]) -> Message:
+    """The answer of a turn that is read to its end."""
+    last: TurnEvent | None = None
+    async for event in events:
+        last = event
+    assert isinstance(last, TurnEnded)
+    return last.message
+
+
+async def until_text(events: AsyncIterator[TurnEvent], pieces: int = 3) -> str:
+    """Read a turn until some text has come."""
+    text = ""
+    async for event in events:
+        assert not isinstance(event, TurnEnded), event
+        if isinstance(event, TextArrived):
+            text += event.text
+            pieces -= bool(event.text)
+            if not pieces:
+                return text
+    raise AssertionError("the turn ended early")
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something that another task or process does."""
+    for _ in range(1000):
+        if await holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never came true")
+
+
+async def test_a_turn_from_the_typed_text_to_the_saved_answer(application: Application) -> None:
+    chats = application.chats
+    changed: list[int] = []
+    application.events.subscribe(ConversationsChanged, lambda event: changed.append(event.conversation_id))
+    conversation = await chats.create()
+    await chats.save_draft(conversation.id, QUESTION)
+    events = [event async for event in chats.send(conversation.id, QUESTION, GREEDY)]
+
+    asked, answer = events[0], events[1]
+    assert isinstance(asked, MessageStored)
+    assert (asked.message.role, asked.message.text, asked.message.state) == ("user", QUESTION, "complete")
+    assert isinstance(answer, MessageStored)
+    assert (answer.message.role, answer.message.state) == ("assistant", "streaming")
+    ended = events[-1]
+    assert isinstance(ended, TurnEnded)
+    text = "".join(event.text for event in events if isinstance(event, TextArrived))
+    assert len(text) > 10
+    assert (ended.message.text, ended.message.state, ended.message.error) == (text, "complete", None)
+    [started] = [event for event in events if isinstance(event, PromptStarted)]
+    stats = ended.message.stats
+    assert stats["usage"]["prompt_tokens"] == started.tokens > 0
+    assert stats["usage"]["completion_tokens"] > 0
+    assert stats["timings"]["tokens_per_s"] > 0
+    assert stats["context_length"] > 0
+    assert stats["reason"] == "stop"
+
+    tree = await chats.load(conversation.id)
+    assert [m.text for m in tree.path()] == [QUESTION, text]
+    assert tree.conversation.title == QUESTION
+    assert tree.conversation.model == "slmdesk/desk-guide"
+    assert await chats.load_draft(conversation.id) == ""
+    assert [row.id for row in await chats.conversations("Q4_K_M")][:1] == [conversation.id]
+    assert conversation.id in changed
+
+
+async def test_the_second_turn_knows_the_first(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    first = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    second = await finish(chats.send(conversation.id, "What is a quant?", GREEDY))
+    used = first.stats["usage"]["prompt_tokens"] + first.stats["usage"]["completion_tokens"]
+    assert second.stats["usage"]["prompt_tokens"] > used
+    assert (
+        second.stats["usage"]["prompt_tokens_details"]["cached_tokens"]
+        >= first.stats["usage"]["prompt_tokens"]
+    )
+
+
+async def test_closing_the_iterator_stops_the_answer(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+        seen = await until_text(events)
+    answer = (await chats.load(conversation.id)).path()[-1]
+    assert (answer.state, answer.error) == ("stopped", None)
+    assert answer.text.startswith(seen)
+    # Its place in the engine is free again.
+    client = await application.connector.connect()
+
+    async def is_free() -> bool:
+        return not any(model.active for model in (await client.status()).loaded)
+
+    await until(is_free)
+    # And the conversation goes on from there.
+    after = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    assert after.state == "complete"
+    assert len((await chats.load(conversation.id)).path()) == 4
+
+
+async def test_stop_still_tells_how_it_ended(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    states = []
+    async for event in chats.send(conversation.id, QUESTION, ENDLESS):
+        if isinstance(event, TextArrived):
+            await chats.stop(conversation.id)
+        if isinstance(event, TurnEnded):
+            states.append(event.message.state)
+    assert states == ["stopped"]
+    await chats.stop(conversation.id)  # nothing runs any more
+
+
+async def test_cancelling_the_reader_stops_the_answer(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    task = asyncio.create_task(finish(chats.send(conversation.id, QUESTION, ENDLESS)))
+
+    async def has_text() -> bool:
+        path = (await chats.load(conversation.id)).path()
+        return len(path) == 2 and path[1].text != ""
+
+    await until(has_text)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def is_stopped() -> bool:
+        return (await chats.load(conversation.id)).path()[-1].state == "stopped"
+
+    await until(is_stopped)
+
+
+async def test_closing_the_program_keeps_what_was_written(application: Application) -> None:
+    conversation = await application.chats.create()
+    events = application.chats.send(conversation.id, QUESTION, ENDLESS)
+    seen = await until_text(events)
+    await application.close()
+    await events.aclose()
+    again = Application.build()
+    try:
+        answer = (await again.chats.load(conversation.id)).path()[-1]
+        assert answer.state == "stopped"
+        assert answer.text.startswith(seen)
+    finally:
+        await again.close()
+
+
+async def test_regenerating_and_editing_grow_branches(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    first = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    second = await finish(chats.regenerate(first.id, GREEDY))
+    assert second.parent_id == first.parent_id
+    assert second.text == first.text  # the same question, decoded greedily
+    tree = await chats.load(conversation.id)
+    assert [m.id for m in tree.siblings(first.id)] == [first.id, second.id]
+    assert tree.path()[-1].id == second.id
+
+    asked = tree.path()[0]
+    other = await finish(chats.edit(asked.id, "What is a model?", GREEDY))
+    tree = await chats.load(conversation.id)
+    assert [m.text for m in tree.path()] == ["What is a model?", other.text]
+    assert len(tree.siblings(asked.id)) == 2
+
+    back = await chats.select(asked.id)
+    assert [m.id for m in back.path()] == [asked.id, second.id]
+    assert [m.id for m in (await chats.select(first.id)).path()] == [asked.id, first.id]
+    # An answer below a message of the person is asked for by that message.
+    third = await finish(chats.regenerate(asked.id, GREEDY))
+    assert third.parent_id == asked.id
+
+
+async def test_a_seed_repeats_an_answer(application: Application) -> None:
+    chats = application.chats
+    texts = set()
+    for _ in range(2):
+        conversation = await chats.create()
+        options = TurnOptions(temperature=2.0, min_p=0.0, seed=7, max_tokens=30)
+        texts.add((await finish(chats.send(conversation.id, QUESTION, options))).text)
+    assert len(texts) == 1
+    conversation = await chats.create()
+    other = TurnOptions(temperature=2.0, min_p=0.0, seed=8, max_tokens=30)
+    assert (await finish(chats.send(conversation.id, QUESTION, other))).text not in texts
+
+
+async def test_an_answer_cut_short_is_continued(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    whole = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    cut = await finish(chats.regenerate(whole.id, TurnOptions(temperature=0.0, max_tokens=5)))
+    assert cut.stats["reason"] == "length"
+    assert whole.text.startswith(cut.text)
+    assert cut.text != whole.text
+    events = [event async for event in chats.continue_from(cut.id, GREEDY)]
+    ended = events[-1]
+    assert isinstance(ended, TurnEnded)
+    assert ended.message.id == cut.id
+    assert ended.message.text.startswith(cut.text)
+    assert len(ended.message.text) > len(cut.text)
+    arrived = "".join(event.text for event in events if isinstance(event, TextArrived))
+    assert ended.message.text == cut.text + arrived
+
+
+async def test_one_answer_at_a_time(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+        await until_text(events)
+        with pytest.raises(SlmDeskError) as raised:
+            await finish(chats.send(conversation.id, "and this?"))
+        assert raised.value.code == "conversation_busy"
+        # Another conversation is not held up.
+        other = await chats.create()
+        assert (await finish(chats.send(other.id, QUESTION, GREEDY))).state == "complete"
+        await chats.delete(conversation.id)  # stops it
+    assert conversation.id not in [row.id for row in await chats.conversations()]
+    await chats.restore(conversation.id)
+    assert (await chats.load(conversation.id)).path()[-1].state == "stopped"
+    assert conversation.id in [row.id for row in await chats.conversations()]
+
+
+async def test_what_cannot_be_sent_stores_nothing(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    answer = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    for events, code in (
+        (chats.send(conversation.id, " \n"), "message_empty"),
+        (chats.send(10**6, "x"), "conversation_not_found"),
+        (chats.edit(answer.id, "x"), "message_not_editable"),
+        (chats.edit(10**6, "x"), "message_not_found"),
+        (chats.continue_from((await chats.load(conversation.id)).path()[0].id), "message_not_continuable"),
+    ):
+        with pytest.raises(SlmDeskError) as raised:
+            await finish(events)
+        assert raised.value.code == code
+        assert raised.value.hint
+    assert len((await chats.load(conversation.id)).messages) == 2
+    with pytest.raises(SlmDeskError) as raised:
+        await chats.create("slmdesk/desk-gide")
+    assert raised.value.code == "model_not_found"
+    assert "desk-guide" in raised.value.hint
+
+
+async def test_a_model_that_is_gone_fails_the_answer_and_not_the_conversation(
+    application: Application,
+) -> None:
+    chats = application.chats
+    application.settings.set("chat.model", "nobody/nothing")
+    try:
+        conversation = await chats.create()
+        failed = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    finally:
+        application.settings.reset("chat.model")
+    assert (failed.state, failed.text) == ("failed", "")
+    assert failed.error is not None
+    assert failed.error["code"] == "model_not_found"
+    await chats.set_model(conversation.id, "slmdesk/desk-guide")
+    answer = await finish(chats.regenerate(failed.id, GREEDY))
+    assert answer.state == "complete"
+
+
+async def test_titles_models_drafts_and_prompts_of_a_conversation(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create(system_prompt="Be short.")
+    await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    await chats.rename(conversation.id, "  Another\n name ")
+    assert (await chats.load(conversation.id)).conversation.title == "Another name"
+    await finish(chats.send(conversation.id, "More", GREEDY))
+    await chats.rename(conversation.id, "")
+    await chats.set_system_prompt(conversation.id, "Be long.")
+    loaded = (await chats.load(conversation.id)).conversation
+    assert (loaded.title, loaded.system_prompt) == (QUESTION, "Be long.")
+    await chats.save_draft(NEW_CHAT, "half a")
+    assert await chats.load_draft(NEW_CHAT) == "half a"
+    await chats.save_draft(NEW_CHAT, "")
+    copy = await chats.import_json(await chats.export(conversation.id, "json"))
+    assert [m.text for m in (await chats.load(copy.id)).path()] == [
+        m.text for m in (await chats.load(conversation.id)).path()
+    ]
+    assert QUESTION in await chats.export(conversation.id)
+
+
+async def test_a_killed_engine_cuts_the_answer_and_the_next_turn_starts_it_again(
+    application: Application,
+) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+        seen = await until_text(events)
+        for engine in engine_processes(application.paths):
+            engine.kill()
+        cut = await finish(events)
+    assert cut.state == "interrupted"
+    assert cut.text.startswith(seen)
+    assert cut.error is not None
+    assert cut.error["code"] == "engine_killed"
+    assert cut.error["hint"]
+    continued = await finish(chats.continue_from(cut.id, TurnOptions(max_tokens=5)))
+    assert continued.error is None
+    assert continued.text.startswith(cut.text)
+    assert (await finish(chats.send(conversation.id, QUESTION, GREEDY))).state == "complete"
+
+
+async def test_a_killed_service_cuts_the_answer_and_the_next_turn_finds_another(
+    application: Application,
+) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+        seen = await until_text(events)
+        service = service_process(application.paths)
+        service.kill()
+        cut = await finish(events)
+    assert cut.state == "interrupted"
+    assert cut.text.startswith(seen)
+    assert cut.error is not None
+    assert cut.error["code"] == "service_lost"
+    after = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    assert (after.state, after.error) == ("complete", None)
+    # A service that dies between two turns is not noticed at all.
+    service_process(application.paths).kill()
+    last = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    assert (last.state, last.error) == ("complete", None)
