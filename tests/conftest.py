@@ -1,0 +1,113 @@
+"""What every room's tests share: a home of their own, the built-in model, and nothing left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slmdesk.core.paths import HOME_VARIABLE, Paths
+
+_GRACE_S = 5.0  # for what was told to end and is still ending
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder for this test alone; SLMDESK_HOME names it, for this process and its children."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv(HOME_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def paths(home: Path) -> Paths:
+    """The program's folders below `home`, made."""
+    paths = Paths.resolve()
+    paths.ensure()
+    return paths
+
+
+@pytest.fixture(scope="session")
+def desk_guide() -> Path:
+    """The built-in model's GGUF."""
+    path = Paths.resolve({}).builtin_model
+    assert path.is_file(), f"the built-in model is missing: {path}"
+    return path
+
+
+@pytest.fixture(scope="session")
+def lasting_homes() -> set[str]:
+    """Homes whose service may go on after a test: add one here where a wider fixture ends it."""
+    return set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remember_where_threads_start() -> Iterator[None]:
+    start = threading.Thread.start
+
+    def remembering(thread: threading.Thread) -> None:
+        thread.started_at = traceback.format_stack(limit=6)[:-1]  # type: ignore[attr-defined]
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", remembering)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(lasting_homes: set[str], _remember_where_threads_start: None) -> Iterator[None]:
+    """Fails a test that leaves a thread or a child process running, and says where the thread was started."""
+    threads_before = set(threading.enumerate())
+    children_before = set(psutil.Process().children(recursive=True))
+    yield
+    deadline = time.monotonic() + _GRACE_S
+    while True:
+        threads = [t for t in threading.enumerate() if t not in threads_before and _counts(t)]
+        children = [c for c in _children() if c not in children_before and not _spared(c, lasting_homes)]
+        if not threads and not children:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    told = [f"thread {t.name}, started at\n{''.join(getattr(t, 'started_at', ['?']))}" for t in threads]
+    told += [_told(child) for child in children]
+    for child in children:
+        child.kill()
+    pytest.fail("the test left running: " + "; ".join(told))
+
+
+def _counts(thread: threading.Thread) -> bool:
+    # A loop's default executor ends with the loop, which may live longer than a test.
+    return not thread.daemon and not thread.name.startswith("asyncio_")
+
+
+def _children() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _spared(child: psutil.Process, homes: set[str]) -> bool:
+    if not homes:
+        return False
+    try:
+        return child.environ().get(HOME_VARIABLE, "") in homes
+    except psutil.Error:
+        return False
+
+
+def _told(child: psutil.Process) -> str:
+    try:
+        return f"process {child.pid}: {' '.join(child.cmdline())[:200]}"
+    except psutil.Error:
+        return f"process {child.pid}"
