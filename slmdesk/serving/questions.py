@@ -187,9 +187,11 @@ def _message(name: str, item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         refuse(name, f"“{name}” must be an object with “role” and “content”.", code="invalid_type")
     role = item.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
+    if not isinstance(role, str):
+        refuse(f"{name}.role", f"“{name}.role” must be a string.", code="invalid_type")
+    if role not in _ROLES:
         known = ", ".join(_ROLES)
-        if role in {"tool", "function"} or item.get("tool_calls"):
+        if role in {"tool", "function"}:
             refuse(f"{name}.role", "Tool calls are not supported.", code="unsupported")
         refuse(f"{name}.role", f"“{name}.role” must be one of {known}.")
     content = item.get("content")
@@ -207,7 +209,14 @@ def _content(name: str, content: Any) -> str:
     for index, part in enumerate(content):
         where = f"{name}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in {"image_url", "input_image", "image", "input_audio", "file", "video_url"}:
+        if isinstance(kind, str) and kind in {
+            "image_url",
+            "input_image",
+            "image",
+            "input_audio",
+            "file",
+            "video_url",
+        }:
             refuse(
                 where,
                 "Only text can be read; this message holds an image, sound or file.",

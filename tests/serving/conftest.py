@@ -1,0 +1,196 @@
+"""Real services in homes of their own; one of them, started by hand, is shared by the tests of the API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.serving.client import ServiceClient
+from slmdesk.serving.connector import ServiceConnector
+from slmdesk.serving.discovery import ServiceState, read_state
+
+MODEL = "slmdesk/desk-guide"
+
+# The tokens that end an answer, forbidden: the model goes on until the context is full.
+ENDLESS: dict[str, Any] = {"logit_bias": {"2": -100, "3": -100, "5": -100}, "temperature": 1}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error object, in the shape every client of the API expects."""
+        error = self.json["error"]
+        assert isinstance(error["message"], str)
+        assert error["message"]
+        assert isinstance(error["type"], str)
+        assert set(error) >= {"message", "type", "param", "code"}
+        assert isinstance(error, dict)
+        return error
+
+    @property
+    def chunks(self) -> list[dict[str, Any]]:
+        """The JSON of a stream's events; the end mark must be the last one."""
+        events = self.body.decode().split("\n\n")
+        assert events[-2:] == ["data: [DONE]", ""]
+        assert all(event.startswith("data: ") for event in events[:-1])
+        return [json.loads(event[6:]) for event in events[:-2]]
+
+
+@dataclass
+class Running:
+    """A service process and a plain HTTP client for it, which shares no code with the program."""
+
+    process: subprocess.Popen[str]
+    url: str
+    paths: Paths
+
+    @property
+    def netloc(self) -> str:
+        return self.url.removeprefix("http://")
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.netloc, timeout=60)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        connection = self.connection()
+        try:
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path, data, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.ask("POST", path, body, headers)
+
+    def chat(self, **fields: Any) -> Answer:
+        """One question with the most likely answer; fields add to the request or replace."""
+        request = {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": "What is Q4_K_M?"}],
+            "temperature": 0,
+            "max_tokens": 12,
+            **fields,
+        }
+        return self.post(
+            "/v1/chat/completions", {key: value for key, value in request.items() if value != "absent"}
+        )
+
+    def status(self, model: str = MODEL) -> dict[str, Any]:
+        """What the status tells about one model; {} when it is not loaded."""
+        state = read_state(self.paths.service_state)
+        assert state is not None
+        answer = self.ask("GET", "/slmdesk/v1/status", headers={"Authorization": f"Bearer {state.token}"})
+        found = [entry for entry in answer.json["loaded"] if model in entry["names"]]
+        return found[0] if found else {}
+
+
+@contextmanager
+def serve(home: Path, *args: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """`slmdesk serve` with these arguments, ready; ended afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "slmdesk", "serve", "--port", "0", "--json", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(home, env),
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ready":
+                break
+        else:
+            raise AssertionError(f"the service ended: {process.communicate()[1]}")
+        yield Running(process, event["result"]["url"], Paths.resolve({"SLMDESK_HOME": str(home)}))
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLMDESK_")}
+    return {**kept, "SLMDESK_HOME": str(home), **(extra or {})}
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Wait for a condition; the limit only ends a test that has failed."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+def kill(pid: int) -> None:
+    """End a process at once, and wait until it is gone."""
+    process = psutil.Process(pid)
+    process.kill()
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"the end of {pid}")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service started by hand with the built-in model loaded: no key is needed."""
+    with serve(tmp_path_factory.mktemp("by-hand"), "--model", MODEL) as running:
+        yield running
+
+
+@dataclass
+class Home:
+    """A home of one test, with a connector as a front end has it."""
+
+    paths: Paths
+    connector: ServiceConnector
+
+    @property
+    def state(self) -> ServiceState:
+        state = read_state(self.paths.service_state)
+        assert state is not None
+        return state
+
+    async def client(self) -> ServiceClient:
+        return await self.connector.connect()
+
+
+@pytest.fixture
+async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Home]:
+    """An empty home. Whatever service a test leaves in it is ended."""
+    for name in [name for name in os.environ if name.startswith("SLMDESK_")]:
+        monkeypatch.delenv(name)
+    paths = Paths.resolve({"SLMDESK_HOME": str(tmp_path / "home")})
+    paths.ensure()
+    connector = ServiceConnector(paths, Settings(paths.settings_file))
+    yield Home(paths, connector)
+    await connector.close()
+    state = read_state(paths.service_state)
+    if state is not None and state.alive:
+        service = psutil.Process(state.pid)
+        service.terminate()
+        until(lambda: not state.alive, "the end of the service")

@@ -1,0 +1,238 @@
+"""What is wrong with a request is said with the right status, and the service goes on."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmdesk.serving.fields import RequestError, parse_body
+from slmdesk.serving.questions import read_chat, read_completion, read_tokenize
+
+from .conftest import MODEL, Running
+
+pytestmark = pytest.mark.timeout(60)
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"model": "absent"}, "model", "missing_field"),
+        ({"model": 7}, "model", "invalid_type"),
+        ({"model": " "}, "model", "invalid_value"),
+        ({"messages": "absent"}, "messages", "missing_field"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": "Hi"}, "messages", "invalid_type"),
+        ({"messages": ["Hi"]}, "messages[0]", "invalid_type"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "invalid_type"),
+        ({"messages": [{"role": "king", "content": "Hi"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": ["user"], "content": "Hi"}]}, "messages[0].role", "invalid_type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": []}]}]},
+            "messages[0].content[0]",
+            "invalid_type",
+        ),
+        ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].role", "unsupported"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]", "unsupported"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "messages[0].content[0]",
+            "invalid_type",
+        ),
+        ({"temperature": "warm"}, "temperature", "invalid_type"),
+        ({"temperature": True}, "temperature", "invalid_type"),
+        ({"temperature": 2.5}, "temperature", "invalid_value"),
+        ({"top_p": -0.1}, "top_p", "invalid_value"),
+        ({"top_k": 1.5}, "top_k", "invalid_type"),
+        ({"min_p": 1.1}, "min_p", "invalid_value"),
+        ({"presence_penalty": 3}, "presence_penalty", "invalid_value"),
+        ({"frequency_penalty": -3}, "frequency_penalty", "invalid_value"),
+        ({"repeat_penalty": 0}, "repeat_penalty", "invalid_value"),
+        ({"seed": 2**63}, "seed", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_completion_tokens": -5}, "max_completion_tokens", "invalid_value"),
+        ({"stream": "yes"}, "stream", "invalid_type"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "include_usage", "invalid_type"),
+        ({"stop": 5}, "stop", "invalid_type"),
+        ({"stop": [5]}, "stop", "invalid_type"),
+        ({"stop": ["x"] * 17}, "stop", "invalid_value"),
+        ({"n": 2}, "n", "unsupported"),
+        ({"logprobs": True}, "logprobs", "unsupported"),
+        ({"tools": [{"type": "function"}]}, "tools", "unsupported"),
+        ({"modalities": ["text", "audio"]}, "modalities", "unsupported"),
+        ({"logit_bias": {"x": 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"1": "much"}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"999999": 1}}, "logit_bias", "invalid_value"),
+        ({"response_format": {"type": "xml"}}, "response_format", "invalid_value"),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "invalid_type"),
+        ({"grammar": 'root ::= "a"', "response_format": {"type": "json_object"}}, "grammar", "invalid_value"),
+    ],
+)
+def test_wrong_fields_are_named(service: Running, fields: dict[str, Any], param: str, code: str) -> None:
+    answer = service.chat(**fields)
+    assert answer.status == 400
+    assert answer.error["type"] == "invalid_request_error"
+    assert (answer.error["param"], answer.error["code"]) == (param, code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2, 3]}, "prompt"),
+        ({"prompt": "a", "echo": True}, "echo"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "logprobs": 1}, "logprobs"),
+    ],
+)
+def test_wrong_fields_of_text_completions(service: Running, fields: dict[str, Any], param: str) -> None:
+    answer = service.post("/v1/completions", {"model": MODEL, "max_tokens": 2, **fields})
+    assert answer.status == 400
+    assert answer.error["param"] == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"\xff\xfe{}",
+        b'{"model": NaN}',
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=[
+        "empty",
+        "cut",
+        "array",
+        "null",
+        "string",
+        "not utf-8",
+        "nan",
+        "long number",
+        "deep array",
+        "deep object",
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/slmdesk/v1/load"])
+def test_bodies_that_are_no_json_object(service: Running, path: str, body: bytes) -> None:
+    answer = service.post(path, body)
+    assert answer.status == 400
+    assert answer.error["code"] == "malformed_json"
+    assert service.ask("GET", "/health").status == 200
+
+
+def test_half_a_surrogate_pair_is_no_text(service: Running) -> None:
+    body = {"model": MODEL, "max_tokens": 2}
+    for path, field in (
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "\ud83d"}]}),
+        ("/v1/chat/completions", {"messages": MESSAGES, "stop": ["\ud83d"]}),
+        ("/v1/chat/completions", {"messages": MESSAGES, "model": "\ud83d"}),
+        ("/v1/completions", {"prompt": "\ude42"}),
+    ):
+        answer = service.post(path, {**body, **field})
+        assert answer.status == 400, field
+        assert answer.error["code"] == "invalid_value"
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(service: Running) -> None:
+    for stream in (False, True):
+        answer = service.chat(messages=[{"role": "user", "content": "word " * 3000}], stream=stream)
+        assert answer.status == 400
+        assert answer.error["code"] == "context_length_exceeded"
+        assert "2048" in answer.error["message"]
+
+
+def test_a_wrong_grammar_or_schema_is_the_callers_mistake(service: Running) -> None:
+    assert service.chat(grammar="root ::= (").status == 400
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "no such type"}}}
+    assert service.chat(response_format=schema).status == 400
+
+
+def test_an_unknown_model_is_named_with_what_is_near(service: Running) -> None:
+    answer = service.chat(model="slmdesk/desk-gide")
+    assert answer.status == 404
+    assert answer.error["code"] == "model_not_found"
+    assert MODEL in answer.error["message"]
+    assert service.ask("GET", "/v1/models/nobody/nothing").status == 404
+
+
+def test_who_shows_no_key_cannot_try_paths(service: Running) -> None:
+    missing = service.chat(model="/nowhere/model.gguf")
+    there = service.chat(model=str(service.paths.builtin_model))
+    assert missing.status == there.status == 404
+    assert missing.error["message"].replace("/nowhere/model.gguf", "") == there.error["message"].replace(
+        str(service.paths.builtin_model), ""
+    )
+
+
+def test_unknown_routes_and_methods(service: Running) -> None:
+    assert service.ask("GET", "/v2/models").error["code"] == "route_unknown"
+    assert service.ask("GET", "/v2/models").status == 404
+    wrong = service.ask("GET", "/v1/chat/completions")
+    assert (wrong.status, wrong.error["code"]) == (405, "method_not_allowed")
+    assert service.ask("DELETE", f"/v1/models/{MODEL}").status == 405
+
+
+def test_a_body_over_16_mib_is_refused(service: Running) -> None:
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x" * (16 * 1024 * 1024)}]})
+    host, port = service.netloc.split(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {service.netloc}\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"{head}Connection: close\r\n\r\n{body}".encode())
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 413 ")
+    error = json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+    assert error["code"] == "body_too_large"
+    assert service.ask("GET", "/health").status == 200
+
+
+def test_the_end_of_the_service_is_only_for_who_knows_the_key(service: Running) -> None:
+    assert service.post("/slmdesk/v1/shutdown", {}).status == 401
+    assert service.ask("GET", "/health").json["status"] == "ok"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_NAMES = st.sampled_from(
+    "model messages prompt stream stream_options max_tokens stop n seed temperature top_k logit_bias response_format "
+    "grammar tools logprobs role content chat_template_kwargs best_of modalities".split()
+)
+
+
+@given(
+    st.dictionaries(_NAMES, _JSON, max_size=8),
+    st.lists(st.dictionaries(_NAMES, _JSON, max_size=3), max_size=3),
+)
+def test_no_json_object_makes_the_checks_fail(body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+    valid = {"model": "m", "messages": messages, "prompt": "p"}
+    for read in (read_chat, read_completion, read_tokenize):
+        for candidate in (body, {**valid, **body}, {**body, **valid}):
+            try:
+                read(parse_body(json.dumps(candidate).encode()))
+            except RequestError as error:
+                assert error.message
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_make_the_parser_fail(data: bytes) -> None:
+    try:
+        assert isinstance(parse_body(data), dict)
+    except RequestError as error:
+        assert error.code == "malformed_json"
