@@ -163,6 +163,7 @@ class Measure:
     rail: int = 72
     rail_narrow: int = 56
     rail_item: int = 56
+    rail_bar: int = 3
     header: int = 48
     strip: int = 28
     control: int = 32
@@ -194,6 +195,7 @@ class Measure:
     reading: int = 760
     field: int = 280
     field_small: int = 112
+    field_number: int = 152
     palette_width: int = 600
     palette_rows: int = 9
     dialog: int = 440

@@ -114,7 +114,7 @@ class ErrorPanel(Pane):
         row.addLayout(lines, 1)
         if closable:
             shut = IconButton(theme, "close", "Close this message", small=True)
-            shut.clicked.connect(self._close)
+            shut.clicked.connect(self.put_away)
             row.addWidget(shut, 0, top)
 
     @property
@@ -165,6 +165,7 @@ class ErrorPanel(Pane):
         button.setText("Hide details" if shown else "Show details")
         button.set_icon("chevron-up" if shown else "chevron-down")
 
-    def _close(self) -> None:
+    def put_away(self) -> None:
+        """Hide, and say so through `closed`."""
         self.hide()
         self.closed.emit()

@@ -1,0 +1,273 @@
+"""Starting the window: what is needed for the first paint first, everything else after it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from PySide6.QtCore import QCoreApplication, QEventLoop, QObject, Qt, QTimer
+from PySide6.QtWidgets import QApplication
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.core.state import StateFile
+from slmdesk.gui.live_settings import LiveSettings
+from slmdesk.gui.single import SingleInstance
+from slmdesk.gui.theme import Theme
+from slmdesk.gui.window import MainWindow, PlaceSpec
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    from slmdesk.application import Application
+    from slmdesk.gui.place import Place, WindowServices
+    from slmdesk.gui.theme.theme import Choice
+
+CLOSE_SECONDS = 10.0
+
+
+def run(argv: list[str]) -> int:
+    """Open the window and stay until it is closed. A second start brings the first window up and returns 0.
+
+    Returns the exit code: 1 when there is no home to work in, or the first window does not answer.
+    """
+    app = _qt_application(argv)
+    try:
+        paths = Paths.resolve()
+        paths.ensure()
+    except SlmDeskError as error:
+        return _show_fatal(app, error)
+    single = SingleInstance(paths.runtime, app)
+    if not single.first():
+        if single.ask_first():
+            return 0
+        sys.stderr.write("error: SLM Desk is running already, but its window does not answer.\n")
+        return 1
+    try:
+        return Desk(app, paths, single).run()
+    finally:
+        single.release()
+
+
+class Desk(QObject):
+    """The running program: theme, window, application and event loop, in the order they are needed."""
+
+    def __init__(self, app: QApplication, paths: Paths, single: SingleInstance) -> None:
+        super().__init__(app)
+        self._app = app
+        self._single = single
+        self._exit_code = 0
+        self._closed: asyncio.Future[None] | None = None
+        self._ended = False
+        self._application: Application | None = None
+        settings = Settings(paths.settings_file)
+        self.live = LiveSettings(settings, self)
+        self.theme = Theme(
+            app,
+            choice=cast("Choice", settings.get("appearance.theme")),
+            text_size=settings.get("appearance.text_size"),
+            reduced_motion=settings.get("appearance.reduced_motion"),
+        )
+        self.window = MainWindow(self.theme, self.live, StateFile(paths.state_file), self._specs())
+        self.window.close_wanted.connect(self._close)
+        self.live.changed.connect(self._setting_changed)
+        self.window.strip.offline_wanted.connect(self._switch_network)
+        self._show_network()
+        sys.excepthook = self._uncaught
+
+    def run(self) -> int:
+        """Show the window, then load the rest and run until the window is closed."""
+        self.window.show()
+        # One round of events paints the window; the event loop, the database and the rest come after that.
+        self._app.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        import asyncio
+
+        from qasync import QEventLoop as AsyncLoop
+
+        loop = AsyncLoop(self._app)
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(self._loop_failed)
+        try:
+            with loop:
+                loop.run_until_complete(self._live())
+        finally:
+            asyncio.set_event_loop(None)
+            sys.excepthook = sys.__excepthook__
+        return self._exit_code
+
+    async def _live(self) -> None:
+        import asyncio
+
+        self._closed = asyncio.get_running_loop().create_future()
+        self._end_with_signals()
+        self._single.raised.connect(self.window.bring_up)
+        self._single.listen()
+        application = await asyncio.to_thread(_build_application)
+        self._application = application
+        self._start_logging(application)
+        if not self._closed.done():
+            self._attach(application)
+        await self._closed
+        await self._end()
+
+    def _attach(self, application: Application) -> None:
+        from slmdesk.gui.status_poll import StatusPoll
+
+        self.live.follow(application.settings)
+        self.window.attach(application)
+        self._poll = StatusPoll(self.window, application)
+        self._poll.start()
+
+    async def _end(self) -> None:
+        """Everything the window began ends, and what takes too long is left behind."""
+        import asyncio
+
+        self.window.hide()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.window.shut_down()
+                if self._application is not None:
+                    await self._application.close()
+        except TimeoutError:
+            sys.stderr.write("warning: closing took too long and was cut short.\n")
+        self.live.stop()
+        self._ended = True
+        self.window.close_now()
+
+    def _close(self) -> None:
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        elif self._closed is None:
+            # Closed before the event loop runs: come back as soon as it does.
+            QTimer.singleShot(0, self._close)
+
+    def _end_with_signals(self) -> None:
+        def end(number: int, frame: Any) -> None:
+            del frame
+            self._exit_code = 128 + number if number == signal.SIGINT else 0
+            self._close()
+
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end)
+        # Python runs signal handlers only between bytecodes; without this an idle window would hear them late.
+        self._pulse = QTimer(self)
+        self._pulse.setInterval(500)
+        self._pulse.timeout.connect(lambda: None)
+        self._pulse.start()
+
+    def _start_logging(self, application: Application) -> None:
+        from slmdesk.core import logs
+
+        logs.configure(application.paths, "window", application.settings.get("logs.level"))
+
+    def _setting_changed(self, key: str, value: object) -> None:
+        match key:
+            case "appearance.theme":
+                self.theme.set_choice(cast("Choice", value))
+            case "appearance.text_size":
+                self.theme.set_text_size(cast("int", value))
+            case "appearance.reduced_motion":
+                self.theme.set_reduced_motion(reduced=bool(value))
+            case "network.offline":
+                self._show_network()
+
+    def _show_network(self) -> None:
+        locked = self.live.settings.source("network.offline") == "environment"
+        self.window.strip.set_offline(offline=self.live.get("network.offline"), locked=locked)
+
+    def _switch_network(self, offline: bool) -> None:
+        self.window.run(self._store_network(offline=offline), "switching the network")
+
+    async def _store_network(self, *, offline: bool) -> None:
+        await self.live.set("network.offline", offline)
+        words = "Working offline. Nothing is sent to other machines." if offline else "Working online."
+        self.window.toast(words, lambda: self._switch_network(not offline))
+
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """An exception nobody expected, from a slot or a callback: report it, and go on."""
+        del trace
+        from slmdesk.gui.report import log_uncaught
+
+        if issubclass(kind, KeyboardInterrupt):
+            self._close()
+            return
+        if not isinstance(error, SlmDeskError):
+            log_uncaught(error, "the window")
+        if not self._ended:
+            self.window.show_error(error)
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        del loop
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self._uncaught(type(error), error, error.__traceback__)
+        else:
+            import logging
+
+            logging.getLogger("slmdesk.gui").error("%s", context.get("message", "an error without words"))
+
+    def _specs(self) -> list[PlaceSpec]:
+        return [
+            PlaceSpec("chat", "Chat", "chat", _chat, early=(("chat.new", "New chat", "Ctrl+N", "add"),)),
+            PlaceSpec("settings", "Settings", "settings", self._settings, foot=True),
+            PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
+        ]
+
+    def _settings(self, services: WindowServices) -> Place:
+        from slmdesk.gui.settings_page import SettingsPlace
+
+        return SettingsPlace(services, self.live)
+
+
+def _chat(services: WindowServices) -> Place:
+    from slmdesk.gui.chat.place import ChatPlace
+
+    return ChatPlace(services)
+
+
+def _about(services: WindowServices) -> Place:
+    from slmdesk.gui.about import AboutPlace
+
+    return AboutPlace(services)
+
+
+def _build_application() -> Application:
+    from slmdesk.application import Application
+
+    return Application.build()
+
+
+def _qt_application(argv: list[str]) -> QApplication:
+    if sys.platform.startswith("linux") and not any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    ):
+        # Qt would abort the process without a word that helps.
+        sys.stderr.write("error: There is no display to open a window on.\n")
+        sys.stderr.write("Use the commands instead: “slmdesk chat” talks in the terminal.\n")
+        raise SystemExit(1)
+    QCoreApplication.setApplicationName("SLM Desk")
+    QCoreApplication.setOrganizationDomain("slmdesk")
+    existing = QApplication.instance()
+    app = existing if isinstance(existing, QApplication) else QApplication(argv[:1] or ["slmdesk"])
+    app.setDesktopFileName("slmdesk")
+    # Closing the window must not stop the event loop while coroutines still have to end.
+    app.setQuitOnLastWindowClosed(False)
+    return app
+
+
+def _show_fatal(app: QApplication, error: SlmDeskError) -> int:
+    """There is nothing to work with: say so in a small window, and on stderr for those who started it there."""
+    from slmdesk.gui.widgets.panels import ErrorPanel
+
+    sys.stderr.write(f"error: {error.message}\n{error.hint}\n")
+    panel = ErrorPanel(Theme(app), error, closable=False)
+    panel.setWindowTitle("SLM Desk")
+    panel.setAttribute(Qt.WidgetAttribute.WA_QuitOnClose)
+    app.setQuitOnLastWindowClosed(True)
+    panel.show()
+    app.exec()
+    return 1

@@ -1,0 +1,165 @@
+"""The Settings place: made from the table of settings, so that none can be missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.setting_table import groups
+from slmdesk.gui.actions import Action
+from slmdesk.gui.live_settings import LiveSettings, change_words
+from slmdesk.gui.place import Place, WindowServices
+from slmdesk.gui.setting_rows import SettingRow
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.cards import Card
+from slmdesk.gui.widgets.fields import SearchField
+
+if TYPE_CHECKING:
+    from slmdesk.core.setting_table import Setting, Value
+
+
+class SettingsPlace(Place):
+    """Groups of settings, a search over all of them, and Undo after each change.
+
+    Attributes:
+        rows: the rows by key.
+    """
+
+    id = "settings"
+    title = "Settings"
+    icon = "settings"
+    surface = "window"
+
+    def __init__(self, services: WindowServices, live: LiveSettings) -> None:
+        super().__init__(services)
+        self._live = live
+        self.rows: dict[str, SettingRow] = {}
+        self._groups: list[tuple[Label, Card, list[SettingRow]]] = []
+        self._search = SearchField(self.theme, "Search settings")
+        self._search.setFixedWidth(MEASURE.field)
+        self._search.textChanged.connect(self.filter)
+        self._search.left.connect(self._to_first)
+        self._about = Button(self.theme, "About", kind="quiet", icon="about")
+        self._about.clicked.connect(lambda: services.go_to("about"))
+        self._none = Label(self.theme, "", tone="secondary")
+        self._none.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._none.hide()
+        self._lay_out()
+        live.changed.connect(self._changed)
+
+    def header_widgets(self) -> list[QWidget]:
+        return [self._search, self._about]
+
+    def commands(self) -> list[Action]:
+        return [Action("settings.find", "Find a setting", self._find, icon="search")]
+
+    def filter(self, words: str) -> None:
+        """Show only the settings that hold every one of `words`."""
+        wanted = words.casefold().split()
+        found = 0
+        for heading, card, rows in self._groups:
+            shown: set[QWidget] = {row for row in rows if all(word in row.words for word in wanted)}
+            card.show_rows(shown)
+            heading.setVisible(bool(shown))
+            found += len(shown)
+        self._none.setText(f"No setting has to do with “{words.strip()}”.")
+        self._none.setVisible(found == 0)
+
+    async def change(self, key: str, value: object) -> None:
+        """Store a value and offer to undo it; what is wrong with it is said in its row."""
+        row = self.rows[key]
+        before = self._live.stored(key)
+        try:
+            stored = await self._live.set(key, value)
+        except SlmDeskError as error:
+            if error.code != "setting_invalid":
+                self._show(key)
+                raise
+            row.set_error(error.hint or error.message)
+            return
+        self._show(key)
+        self.services.toast(change_words(key, stored), lambda: self._restore(key, before))
+
+    async def reset(self, key: str) -> None:
+        """Take the default again and offer to undo that."""
+        before = self._live.stored(key)
+        await self._live.restore(key, None)
+        self._show(key)
+        title = self.rows[key].setting.title
+        self.services.toast(f"{title} is back to its default.", lambda: self._restore(key, before))
+
+    def _restore(self, key: str, value: Value | None) -> None:
+        self.services.run(self._live.restore(key, value), f"undoing {key}")
+
+    def _lay_out(self) -> None:
+        page = QWidget()
+        across = QHBoxLayout(page)
+        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.huge)
+        column = QVBoxLayout()
+        column.setSpacing(SPACE.small)
+        across.addStretch(1)
+        # The column takes all the room up to its widest.
+        holder = QWidget()
+        holder.setMaximumWidth(MEASURE.pages)
+        holder.setLayout(column)
+        column.setContentsMargins(0, 0, 0, 0)
+        across.addWidget(holder, 1000)
+        across.addStretch(1)
+        for title, settings in groups().items():
+            heading = Label(self.theme, title, role="emphasis")
+            heading.setContentsMargins(0, SPACE.large, 0, 0)
+            card = Card(self.theme)
+            rows = [self._row(setting) for setting in settings]
+            for row in rows:
+                card.add_row(row)
+            column.addWidget(heading)
+            column.addWidget(card)
+            self._groups.append((heading, card, rows))
+        column.addSpacing(SPACE.huge)
+        column.addWidget(self._none)
+        column.addStretch(1)
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._area.setWidget(page)
+        page.setAutoFillBackground(False)
+        self._area.viewport().setAutoFillBackground(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._area)
+
+    def _row(self, setting: Setting) -> SettingRow:
+        row = SettingRow(self.services, setting)
+        key = setting.key
+        row.edited.connect(lambda value: self.services.run(self.change(key, value), f"changing {key}"))
+        row.reset.connect(lambda: self.services.run(self.reset(key), f"resetting {key}"))
+        self.rows[key] = row
+        self._show(key)
+        return row
+
+    def _show(self, key: str) -> None:
+        settings = self._live.settings
+        self.rows[key].show_value(settings.get(key), settings.source(key))
+
+    def _changed(self, key: str, value: object) -> None:
+        del value
+        if key in self.rows:
+            self._show(key)
+
+    def _find(self) -> None:
+        self.services.go_to(self.id)
+        self._search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def _to_first(self) -> None:
+        for _, _, rows in self._groups:
+            for row in rows:
+                if row.isVisible():
+                    row.control.setFocus(Qt.FocusReason.TabFocusReason)
+                    self._area.ensureWidgetVisible(row)
+                    return

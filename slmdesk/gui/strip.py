@@ -1,0 +1,108 @@
+"""The status strip at the foot: loaded models, running jobs, and whether the program may use the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.widgets.base import ElidedLabel, Icon, Pane
+from slmdesk.gui.widgets.buttons import Button
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Loaded(Protocol):
+    """What the strip reads of a model that the service has loaded or is loading."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def progress(self) -> float: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as "3.1 GB" (10^9), or "45 MB" below a tenth of that."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def loaded_words(models: Sequence[Loaded]) -> tuple[str, str]:
+    """What the strip says of `models`, and the colour of its dot."""
+    if not models:
+        return "No model loaded", "disabled"
+    loading = next((model for model in models if model.state == "loading"), None)
+    if loading is not None:
+        return f"Loading {_short(loading.id)}, {loading.progress:.0%}", "caution"
+    ready = [model for model in models if model.state == "ready"]
+    if not ready:
+        return f"{_short(models[0].id)} could not be loaded", "bad"
+    memory = gigabytes(sum(model.memory_bytes for model in ready))
+    name = _short(ready[0].id) if len(ready) == 1 else f"{len(ready)} models"
+    return f"{name} loaded, {memory}", "good"
+
+
+def _short(model_id: str) -> str:
+    """ "publisher/name:QUANT" as "name QUANT"."""
+    return model_id.rsplit("/", 1)[-1].replace(":", " ")
+
+
+class StatusStrip(Pane):
+    """The strip.
+
+    Attributes:
+        jobs: the slot in the middle, for the words of the running jobs.
+
+    Signals:
+        offline_wanted: the person pressed the switch; the new state wanted.
+    """
+
+    offline_wanted = Signal(bool)
+
+    def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
+        super().__init__(theme, ground="window", edge="top", parent=parent)
+        self.setFixedHeight(MEASURE.strip)
+        self._offline = False
+        self._dot = Icon(theme, "dot", size=SPACE.small, colour="disabled")
+        self._model = ElidedLabel(theme, "No model loaded", role="small", tone="secondary")
+        self.jobs = ElidedLabel(theme, "", role="small", tone="secondary")
+        self.jobs.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._network = Button(theme, "Online", kind="quiet", small=True)
+        self._network.setProperty("strip", True)
+        self._network.setIconSize(QSize(MEASURE.icon_small, MEASURE.icon_small))
+        self._network.clicked.connect(lambda: self.offline_wanted.emit(not self._offline))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(SPACE.large, 0, SPACE.tiny, 0)
+        layout.setSpacing(SPACE.small)
+        layout.addWidget(self._dot)
+        layout.addWidget(self._model, 1)
+        layout.addWidget(self.jobs, 1)
+        layout.addWidget(self._network)
+        self.set_offline(offline=False)
+
+    @property
+    def model_words(self) -> str:
+        return self._model.text()
+
+    def show_loaded(self, models: Sequence[Loaded]) -> None:
+        """Say what the service holds in memory now."""
+        words, colour = loaded_words(models)
+        if words != self._model.text():
+            self._model.setText(words)
+            self._dot.set_icon("dot", colour)
+
+    def set_offline(self, *, offline: bool, locked: bool = False) -> None:
+        """Show whether the program keeps away from the network; `locked` when the environment says so."""
+        self._offline = offline
+        self._network.setText("Offline" if offline else "Online")
+        self._network.set_icon("offline" if offline else "online")
+        self._network.setEnabled(not locked)
+        tip = "Press to work online" if offline else "Press to work offline"
+        self._network.setToolTip("Set by the environment" if locked else tip)
+        self._network.setAccessibleName("Work online" if offline else "Work offline")

@@ -1,0 +1,352 @@
+"""The window: rail, header, places and status strip, and what it does for the places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PySide6.QtCore import QByteArray, Signal
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.actions import Action, Actions
+from slmdesk.gui.rail import Rail
+from slmdesk.gui.strip import StatusStrip
+from slmdesk.gui.tasks import Tasks
+from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.widgets.base import ElidedLabel, Pane
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from PySide6.QtGui import QCloseEvent, QResizeEvent
+
+    from slmdesk.application import Application
+    from slmdesk.core.settings import Settings
+    from slmdesk.core.state import StateFile
+    from slmdesk.gui.live_settings import LiveSettings
+    from slmdesk.gui.palette import Palette
+    from slmdesk.gui.place import Place, Remedy, WindowServices
+    from slmdesk.gui.widgets.toast import Toast
+
+T = TypeVar("T")
+
+NOTICES = 3
+"""At most so many error panels at once; the oldest gives way."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSpec:
+    """A place the window can show. It is built when it is first shown.
+
+    `foot` puts it at the foot of the rail, `listed=False` leaves it out of rail and shortcuts. `early` are
+    actions (id, title, shortcut, icon) that are offered before the place is built: they build and show it and
+    then run the place's own action of that id.
+    """
+
+    id: str
+    title: str
+    icon: str
+    build: Callable[[WindowServices], Place]
+    foot: bool = False
+    listed: bool = True
+    early: tuple[tuple[str, str, str, str], ...] = ()
+
+
+class MainWindow(QWidget):
+    """The frame. Implements `WindowServices`.
+
+    Attributes:
+        actions_known: every action, for shortcuts and the palette.
+        strip: the status strip.
+
+    Signals:
+        close_wanted: the person closed the window; it stays until `close_now`.
+        attached: the application is there and the event loop runs.
+    """
+
+    close_wanted = Signal()
+    attached = Signal()
+
+    def __init__(
+        self, theme: Theme, live: LiveSettings, state: StateFile, specs: Sequence[PlaceSpec]
+    ) -> None:
+        super().__init__()
+        self.theme = theme
+        self.live = live
+        self.state = state
+        self.setWindowTitle("SLM Desk")
+        self.setMinimumSize(MEASURE.minimum_width, MEASURE.minimum_height)
+        self._specs = {spec.id: spec for spec in specs}
+        self._places: dict[str, Place] = {}
+        self._current = ""
+        self._application: Application | None = None
+        self._closing = False
+        self._tasks = Tasks(self._failed)
+        self._toast: Toast | None = None
+        self._palette: Palette | None = None
+        self.actions_known = Actions(self)
+        self._lay_out()
+        self._declare_actions()
+        self._restore_geometry()
+
+    # What places ask of the window.
+
+    @property
+    def settings(self) -> Settings:
+        return self.live.settings
+
+    @property
+    def application(self) -> Application:
+        if self._application is None:
+            raise RuntimeError("the application is built after the first paint; use it from `activated` on")
+        return self._application
+
+    def run(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
+        return self._tasks.start(work, where)
+
+    def toast(self, text: str, undo: Callable[[], object] | None = None, undo_text: str = "Undo") -> None:
+        if self._toast is None:
+            from slmdesk.gui.widgets.toast import Toast
+
+            self._toast = Toast(self.theme, self._content)
+        self._toast.tell(text, undo, undo_text)
+
+    def show_error(self, error: BaseException, remedy: Remedy | None = None) -> None:
+        from slmdesk.gui.widgets.panels import ErrorPanel
+
+        for panel in self._notices.findChildren(ErrorPanel):
+            if type(panel.error) is type(error) and str(panel.error) == str(error):
+                panel.put_away()
+        panel = ErrorPanel(self.theme, error, action=remedy)
+        panel.closed.connect(self._notice_closed)
+        self._notices_layout.insertWidget(0, panel)
+        while self._notices_layout.count() > NOTICES:
+            item = self._notices_layout.takeAt(NOTICES)
+            old = item.widget() if item else None
+            if old is not None:
+                old.deleteLater()
+        self._notices.show()
+
+    def go_to(self, place_id: str) -> None:
+        if place_id == self._current:
+            return
+        place = self._place(place_id)
+        before = self._places.get(self._current)
+        if before is not None:
+            before.deactivated()
+        self._current = place_id
+        spec = self._specs[place_id]
+        self._title.setText(spec.title)
+        self._stack.setCurrentWidget(place)
+        self._header_slots.setCurrentIndex(self._stack.currentIndex())
+        if spec.listed:
+            self._rail.set_current(place_id)
+        else:
+            self._rail.set_none()
+        if self._application is not None:
+            place.activated()
+
+    # What the program does with the window.
+
+    @property
+    def current(self) -> str:
+        """The id of the current place."""
+        return self._current
+
+    def place(self, place_id: str) -> Place:
+        """The place, built if it is not yet."""
+        return self._place(place_id)
+
+    @property
+    def errors_shown(self) -> list[BaseException]:
+        """The errors in the panels at the top, newest first."""
+        from slmdesk.gui.widgets.panels import ErrorPanel
+
+        items = (self._notices_layout.itemAt(i) for i in range(self._notices_layout.count()))
+        panels = (item.widget() for item in items if item is not None)
+        return [panel.error for panel in panels if isinstance(panel, ErrorPanel)]
+
+    @property
+    def message(self) -> str:
+        """The toast's words; "" when there is none."""
+        return self._toast.message if self._toast is not None and self._toast.isVisible() else ""
+
+    def undo(self) -> bool:
+        """Undo what the toast tells. False when it offers nothing."""
+        return self._toast is not None and self._toast.isVisible() and self._toast.undo()
+
+    def open_palette(self) -> None:
+        """Open the palette of every action, or close it."""
+        self.palette_of_actions().open()
+
+    def palette_of_actions(self) -> Palette:
+        if self._palette is None:
+            from slmdesk.gui.palette import Palette
+
+            self._palette = Palette(self.theme, self.actions_known, self)
+        return self._palette
+
+    def attach(self, application: Application) -> None:
+        """Hand over the application; the event loop must run. Its problems are shown, the place goes on."""
+        self._application = application
+        for problem in application.problems:
+            self.show_error(problem)
+        if self._current:
+            self._places[self._current].activated()
+        self.attached.emit()
+
+    def bring_up(self) -> None:
+        """Show the window in front of the others."""
+        if self.isMinimized():
+            self.showNormal()
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
+    async def shut_down(self) -> None:
+        """End the places and every task; the window may be closed afterwards."""
+        self.state.update(
+            {
+                "window.geometry": bytes(self.saveGeometry().toBase64().data()).decode(),
+                "window.place": self._current,
+            }
+        )
+        for place in self._places.values():
+            await place.shut_down()
+        await self._tasks.end()
+
+    def close_now(self) -> None:
+        """Close without asking anybody."""
+        self._closing = True
+        self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self._closing:
+            event.accept()
+        else:
+            event.ignore()
+            self.close_wanted.emit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._rail.set_narrow(event.size().width() < MEASURE.narrow)
+
+    # Building.
+
+    def _lay_out(self) -> None:
+        theme = self.theme
+        self._rail = Rail(theme)
+        self._rail.chosen.connect(self.go_to)
+        for spec in self._specs.values():
+            if spec.listed:
+                self._rail.add(spec.id, spec.title, spec.icon, foot=spec.foot)
+        header = Pane(theme, ground="window", edge="bottom")
+        header.setFixedHeight(MEASURE.header)
+        self._title = ElidedLabel(theme, role="emphasis")
+        self._header_slots = QStackedWidget()
+        self._header_slots.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        row = QHBoxLayout(header)
+        row.setContentsMargins(SPACE.wide, 0, SPACE.medium, 0)
+        row.setSpacing(SPACE.large)
+        row.addWidget(self._title)
+        row.addWidget(self._header_slots, 1)
+
+        self._notices = Pane(theme, ground="window", edge="bottom")
+        self._notices_layout = QVBoxLayout(self._notices)
+        self._notices_layout.setContentsMargins(SPACE.wide, SPACE.medium, SPACE.wide, SPACE.medium)
+        self._notices_layout.setSpacing(SPACE.small)
+        self._notices.hide()
+        self._stack = QStackedWidget()
+        self._content = QWidget()
+        column = QVBoxLayout(self._content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(header)
+        column.addWidget(self._notices)
+        column.addWidget(self._stack, 1)
+
+        self.strip = StatusStrip(theme)
+        across = QHBoxLayout()
+        across.setSpacing(0)
+        across.addWidget(self._rail)
+        across.addWidget(self._content, 1)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addLayout(across, 1)
+        whole.addWidget(self.strip)
+
+    def _declare_actions(self) -> None:
+        listed = [spec for spec in self._specs.values() if spec.listed]
+        self.actions_known.add(
+            Action(f"go.{spec.id}", f"Go to {spec.title}", self._goer(spec.id), f"Ctrl+{number}", spec.icon)
+            for number, spec in enumerate(listed, 1)
+        )
+        for spec in self._specs.values():
+            self.actions_known.add(
+                Action(each, title, self._early(spec.id, each), shortcut, icon)
+                for each, title, shortcut, icon in spec.early
+            )
+        self.actions_known.add(
+            (
+                Action("palette", "Show all actions", self.open_palette, "Ctrl+K", "keyboard"),
+                Action(
+                    "undo", "Undo the last change", self.undo, "Ctrl+Z", "undo", lambda: bool(self.message)
+                ),
+                Action("quit", "Close SLM Desk", self.close, "Ctrl+Q", "close"),
+            )
+        )
+
+    def _goer(self, place_id: str) -> Callable[[], None]:
+        return lambda: self.go_to(place_id)
+
+    def _early(self, place_id: str, action_id: str) -> Callable[[], None]:
+        def run() -> None:
+            before = self.actions_known.get(action_id)
+            self.go_to(place_id)
+            if self.actions_known.get(action_id) is not before:
+                self.actions_known.run(action_id)
+
+        return run
+
+    def _place(self, place_id: str) -> Place:
+        place = self._places.get(place_id)
+        if place is None:
+            place = self._specs[place_id].build(self)
+            self._places[place_id] = place
+            self._stack.addWidget(place)
+            slot = QWidget()
+            row = QHBoxLayout(slot)
+            row.setContentsMargins(0, 0, 0, 0)
+            row.setSpacing(SPACE.small)
+            row.addStretch(1)
+            for widget in place.header_widgets():
+                row.addWidget(widget)
+            self._header_slots.addWidget(slot)
+            self.actions_known.add(place.commands())
+        return place
+
+    def _restore_geometry(self) -> None:
+        saved = self.state.get("window.geometry")
+        restored = isinstance(saved, str) and self.restoreGeometry(QByteArray.fromBase64(saved.encode()))
+        if not restored:
+            self.resize(MEASURE.window_width, MEASURE.window_height)
+        place = self.state.get("window.place")
+        known = isinstance(place, str) and place in self._specs and self._specs[place].listed
+        self.go_to(place if known else next(iter(self._specs)))
+
+    def _notice_closed(self) -> None:
+        panel = self.sender()
+        if isinstance(panel, QWidget):
+            self._notices_layout.removeWidget(panel)
+            panel.deleteLater()
+        self._notices.setVisible(self._notices_layout.count() > 0)
+
+    def _failed(self, error: BaseException, where: str) -> None:
+        if not isinstance(error, SlmDeskError):
+            from slmdesk.gui.report import log_uncaught
+
+            log_uncaught(error, where)
+        self.show_error(error)
