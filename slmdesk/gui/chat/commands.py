@@ -25,18 +25,19 @@ class ChatCommands:
         """Every action by name."""
         place = self._place
         shown = self._shown
+        markdown, json = self._exporter("markdown"), self._exporter("json")
         return [
             Action("chat.new", "New chat", shown(place.new_chat), "Ctrl+N", "add"),
             Action("chat.stop", "Stop the answer", self._stop, "", "stop", self._running),
-            Action("chat.regenerate", "Regenerate the last answer", self._regenerate, "Ctrl+R", "refresh", self._answered),
+            Action("chat.regenerate", "Regenerate the last answer", self._again, "Ctrl+R", "refresh", self._answered),
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),
             Action("chat.edit", "Edit the last message", shown(place.pane.edit_last), "", "edit", self._answered),
             Action("chat.model", "Choose a model", shown(place.choose_model), "Ctrl+M", "model"),
             Action("chat.search", "Search conversations", shown(self._search), "Ctrl+F", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),
-            Action("chat.export.markdown", "Export the conversation as Markdown", self._exporter("markdown"), "", "export", self._begun),
-            Action("chat.export.json", "Export the conversation as JSON", self._exporter("json"), "", "code", self._begun),
+            Action("chat.export.markdown", "Export the conversation as Markdown", markdown, "", "export", self._begun),
+            Action("chat.export.json", "Export the conversation as JSON", json, "", "code", self._begun),
         ]  # fmt: skip
 
     @property
@@ -70,7 +71,7 @@ class ChatCommands:
         if self._place.controller is not None:
             self._place.controller.stop()
 
-    def _regenerate(self) -> None:
+    def _again(self) -> None:
         answer = self._last_answer()
         if answer is not None and self._place.controller is not None:
             self._place.controller.regenerate(answer.id)

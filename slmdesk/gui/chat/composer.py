@@ -73,8 +73,7 @@ class Composer(QWidget):
         self._streaming = False
         self._sending = ""
         self._frame = _Frame(theme)
-        self.field = TextInput(theme, placeholder="Ask something")
-        self.field.setProperty("kind", "bare")
+        self.field = TextInput(theme, placeholder="Ask something", bare=True)
         self.field.setAccessibleName("Message")
         self.field.submitted.connect(self._submit)
         self.field.escaped.connect(self.stop)

@@ -6,14 +6,14 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from slmdesk.chat.chats import NEW_CHAT
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TextArrived, TurnEnded
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.items import MessageItem, items_of
 from slmdesk.gui.chat.model_entries import ModelEntry, display_name, entries_of, find_entry
-from slmdesk.gui.chat.names import short_name, split_id
+from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.chat.turn import Turn
 
 if TYPE_CHECKING:
@@ -358,8 +358,11 @@ class ChatController(QObject):
                 loaded = {one.id: one.state for one in (await client.status()).loaded}
         except SlmDeskError:
             pass  # only what is loaded stays unsaid; a question would tell what is wrong
-        self._names.update({split_id(model.id)[0]: display_name(model.id, model.name) for model in models})
         self.entries = entries_of(models, loaded)
+        for model in models:
+            files = [entry for entry in self.entries if entry.id in {file.id for file in model.files}]
+            self._names.update({entry.id: entry.title for entry in files})
+            self._names[model.id] = files[0].title if len(files) == 1 else display_name(model.id, model.name)
         self.models_known.emit()
         self.model_changed.emit()
 

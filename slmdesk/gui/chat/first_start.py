@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.model_entries import parameter_words, size_words
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -36,8 +36,8 @@ def about(entry: ModelEntry | None) -> str:
     if entry.built_in:
         size = f" ({count})" if count else ""
         return (
-            f"The tiny model that ships with SLM Desk{size}. It knows small language models, quants and this "
-            "application, and little else."
+            f"The tiny model that ships with SLM Desk{size}. It knows small language models and this application, "
+            "and little else."
         )
     facts = ", ".join(part for part in (count, size_words(entry.size_bytes)) if part)
     return f"{facts}. It answers on this machine; nothing you type leaves it." if facts else about(None)
@@ -60,24 +60,26 @@ class FirstStart(QWidget):
         self._title.setAlignment(middle)
         self._words = Label(theme, tone="secondary", wrap=True)
         self._words.setAlignment(middle)
-        self._words.setFixedWidth(MEASURE.dialog)
-        self._questions = QVBoxLayout()
-        self._questions.setSpacing(SPACE.small)
         self._buttons = [Button(theme, "") for _ in GUIDE_QUESTIONS]
+        column = QVBoxLayout()
+        column.setSpacing(SPACE.small)
+        column.addStretch(2)
+        column.addWidget(Icon(theme, "chat", size=MEASURE.icon_large, colour="accent"), 0, middle)
+        column.addWidget(self._title)
+        column.addWidget(self._words)
+        column.addSpacing(SPACE.large)
         for button in self._buttons:
-            button.setFixedWidth(MEASURE.dialog)
             button.clicked.connect(lambda _checked, button=button: self.asked.emit(button.text()))
-            self._questions.addWidget(button, 0, middle)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.wide)
-        layout.setSpacing(SPACE.small)
-        layout.addStretch(2)
-        layout.addWidget(Icon(theme, "chat", size=MEASURE.icon_large, colour="accent"), 0, middle)
-        layout.addWidget(self._title)
-        layout.addWidget(self._words, 0, middle)
-        layout.addSpacing(SPACE.large)
-        layout.addLayout(self._questions)
-        layout.addStretch(3)
+            column.addWidget(button)
+        column.addStretch(3)
+        middle_part = QWidget()
+        middle_part.setLayout(column)
+        middle_part.setMaximumWidth(MEASURE.dialog)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.small)
+        layout.addStretch(1)
+        layout.addWidget(middle_part, MEASURE.dialog)
+        layout.addStretch(1)
         self.show_model(None, "")
 
     def show_model(self, entry: ModelEntry | None, name: str) -> None:

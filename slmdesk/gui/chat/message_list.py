@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
 
-GAP = SPACE.large
+GAP = SPACE.small
 MARGIN = SPACE.wide
 AHEAD = 600
 """Messages this far (pixels) outside the view have their widgets ready."""
@@ -175,7 +175,7 @@ class MessageList(QScrollArea):
     @property
     def _column(self) -> tuple[int, int]:
         """Left edge and width of the column, in pixels."""
-        room = self.viewport().width()
+        room = self.width()  # with or without a scroll bar, so that the text stands still when one comes
         width = max(min(MEASURE.reading, room - 2 * MARGIN), 1)
         return (room - width) // 2, width
 
@@ -343,7 +343,7 @@ class MessageList(QScrollArea):
         bar = self.verticalScrollBar()
         self._latest.setVisible(self.follow.away(bar.value(), bar.maximum()))
         size = self._latest.sizeHint()
-        x = (self.viewport().width() - size.width()) // 2
+        x = (self.width() - size.width()) // 2
         self._latest.setGeometry(x, self.height() - size.height() - SPACE.small, size.width(), size.height())
         self._latest.raise_()
 

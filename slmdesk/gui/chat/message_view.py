@@ -86,7 +86,7 @@ class MessageView(QWidget):
         self._editor: EditBox | None = None
         self._name = Label(theme, item.name, role="strong", parent=self)
         self.body = MessageBody(theme, typesetter.style, typesetter.highlighter, parent=self)
-        self.body.changed.connect(self._resized)
+        self.body.changed.connect(self._body_changed)
         self.body.selecting.connect(self.selecting)
         self.body.link_clicked.connect(self.link_clicked)
         self.feed = typesetter.renderer.feed(self.body)
@@ -106,8 +106,6 @@ class MessageView(QWidget):
 
     def append(self, text: str) -> None:
         """More text of an answer being written."""
-        if not self._shown:
-            self._set_note(None)
         self._shown += text
         self.feed.append(text)
 
@@ -162,7 +160,7 @@ class MessageView(QWidget):
     def _show_state(self) -> None:
         self._show_branches()
         if self.item.live:
-            if self.item.message.text or self._shown:
+            if self.body.blocks:
                 self._set_note(None)
             elif isinstance(self._note, Waiting):
                 self._note.set_words(self.item.status)
@@ -219,7 +217,7 @@ class MessageView(QWidget):
             for extra in (self._more, self._note):
                 if extra is not None:
                     height = _height(extra, width)
-                    y += SPACE.tiny if self.body.blocks else 0
+                    y += SPACE.small if self.body.blocks else 0
                     narrow = extra is self._more
                     extra.setGeometry(0, y, extra.sizeHint().width() if narrow else width, height)
                     y += height
@@ -234,6 +232,11 @@ class MessageView(QWidget):
                 size = group.sizeHint()
                 group.setGeometry(x, y, size.width(), MEASURE.control_small)
                 x += size.width() + SPACE.small
+
+    def _body_changed(self) -> None:
+        if isinstance(self._note, Waiting) and self.body.blocks:
+            self._set_note(None)
+        self._resized()
 
     def _resized(self) -> None:
         if self._width:

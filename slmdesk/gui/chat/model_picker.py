@@ -180,7 +180,7 @@ class ModelPicker(QWidget):
         self._empty = Label(theme, "No model holds these letters.", tone="secondary")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setFixedHeight(ROW)
-        layout = self._layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE.tiny, SPACE.tiny, SPACE.tiny, SPACE.tiny)
         layout.setSpacing(SPACE.tiny)
         layout.addWidget(self._search)
@@ -228,9 +228,9 @@ class ModelPicker(QWidget):
         first = next((number for number in usable if shown[number].id == self._delegate.current), None)
         if usable:
             self._view.setCurrentIndex(self._model.index(usable[0] if first is None else first))
-        self.setFixedWidth(WIDTH)
-        self._layout.activate()
-        self.adjustSize()
+        shown_parts = [part for part in (self._search, self._view, self._empty) if not part.isHidden()]
+        heights = [MEASURE.control if part is self._search else part.minimumHeight() for part in shown_parts]
+        self.setFixedSize(WIDTH, sum(heights) + SPACE.tiny * (len(heights) + 1))
 
     def _choose(self, index: QModelIndex) -> None:
         if index.isValid() and not self._model.entries[index.row()].problem:

@@ -16,10 +16,14 @@ def split_id(model_id: str) -> tuple[str, str]:
     return name, quant
 
 
-def short_name(model_id: str, names: Mapping[str, str] | None = None) -> str:
-    """The name a person knows a model by, with its quant: "Qwen3-4B Q4_K_M"."""
+def short_name(model_id: str, titles: Mapping[str, str] | None = None) -> str:
+    """The name a person knows a model by, with its quant: "Qwen3-4B Q4_K_M".
+
+    `titles` has the ids that the library knows; of others the name is made from the id itself.
+    """
+    known = (titles or {}).get(model_id)
+    if known:
+        return known
     name, quant = split_id(model_id)
-    known = (names or {}).get(name, "")
-    if not known:
-        known = "Desk Guide" if name == BUILT_IN else name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1]
-    return f"{known} {quant}".strip()
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return f"{'Desk Guide' if name == BUILT_IN else last} {quant}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QKeySequence, QMouseEvent, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -61,6 +61,9 @@ class ChatPlace(Place):
         self._open_list = IconButton(self.theme, "list", "Show conversations")
         self._open_list.clicked.connect(self.toggle_list)
         self._open_list.hide()
+        self._menu_button = IconButton(self.theme, "menu", "What to do with this conversation")
+        self._menu_button.clicked.connect(self._show_menu)
+        self._menu_button.setEnabled(False)
         self._over = False
         self._row = QHBoxLayout(self)
         self._row.setContentsMargins(0, 0, 0, 0)
@@ -73,7 +76,7 @@ class ChatPlace(Place):
         stop.activated.connect(self._escape)
 
     def header_widgets(self) -> list[QWidget]:
-        return [self._open_list]
+        return [self._open_list, self._menu_button]
 
     def activated(self) -> None:
         if self.controller is None:
@@ -143,6 +146,7 @@ class ChatPlace(Place):
             self.pane.messages.to_end()
         self.pane.composer.set_stats(self.controller.last_stats)
         self.list.set_current(self.controller.current)
+        self._menu_button.setEnabled(self.controller.current != 0)
 
     def _show_item(self, item: MessageItem) -> None:
         assert self.controller is not None
@@ -237,6 +241,12 @@ class ChatPlace(Place):
         entry = self.controller.model_entry
         current = entry.id if entry else self.controller.model
         self._picker.open_over(self.pane.composer.model_button, self.controller.entries, current)
+
+    def _show_menu(self) -> None:
+        if self.controller is not None and self.controller.current:
+            menu = self.list.menu_for(self.controller.current)
+            corner = self._menu_button.mapToGlobal(self._menu_button.rect().bottomRight())
+            menu.popup(corner - QPoint(menu.sizeHint().width(), 0))
 
     def export(self, conversation_id: int, form: str) -> None:
         """Write a conversation to a file the person chooses."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 
+from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.fields import TextArea
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ MOST_LINES = 8
 
 
 class TextInput(TextArea):
-    """Plain text only.
+    """Plain text only; `bare` is for a field that stands inside an edge drawn by others.
 
     Signals:
         submitted: Enter was pressed.
@@ -32,9 +33,18 @@ class TextInput(TextArea):
     up_in_empty = Signal()
 
     def __init__(
-        self, theme: Theme, text: str = "", *, placeholder: str = "", parent: QWidget | None = None
+        self,
+        theme: Theme,
+        text: str = "",
+        *,
+        placeholder: str = "",
+        bare: bool = False,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(theme, text, placeholder=placeholder, lines=1, most=MOST_LINES, parent=parent)
+        if bare:
+            self.setProperty("kind", "bare")
+            self._fit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, modifiers = event.key(), event.modifiers()
@@ -65,11 +75,17 @@ class TextInput(TextArea):
                 source.text().replace("\u2028", "\n").replace("\u2029", "\n").replace("\u00a0", " ")
             )
 
-    def take(self) -> str:
-        """The text, leaving the field empty."""
-        text = self.toPlainText()
-        self.clear()
-        return text
+    def _fit(self) -> None:
+        # Inside the composer's own edge the field has no padding.
+        least, most = self._lines
+        lines = round(self.document().documentLayout().documentSize().height())
+        bare = self.property("kind") == "bare"
+        around = 2 * (SPACE.tiny if bare else SPACE.small)
+        needed = (
+            Qt.ScrollBarPolicy.ScrollBarAsNeeded if lines > most else Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        )
+        self.setVerticalScrollBarPolicy(needed)
+        self.setFixedHeight(round(min(max(lines, least), most) * self.fontMetrics().lineSpacing() + around))
 
     def put(self, text: str) -> None:
         """Show `text` with the cursor behind it."""

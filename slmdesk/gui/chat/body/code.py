@@ -137,6 +137,7 @@ class LaidCode(LaidFrame):
             made.beginLayout()
             line = made.createLine()
             if line.isValid():
+                line.setLineWidth(self.content)
                 line.setPosition(QPointF(0, (self.style.code_line - line.height()) / 2))
             made.endLayout()
             self._made[number] = made
