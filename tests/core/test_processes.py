@@ -103,7 +103,10 @@ async def test_tree_is_ended_with_its_deaf_grandchild() -> None:
 
 
 async def test_child_that_ignores_the_request_is_killed() -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(300)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('up', flush=True); time.sleep(300)"
+    )
     child = await start_child(python(code))
     await child.stdout.readline()
     status = await child.terminate_tree(grace_s=0.2)
@@ -179,7 +182,7 @@ def test_detached_process_outlives_the_one_that_started_it(tmp_path: Path) -> No
     starter = (
         "import sys; from pathlib import Path; from slmdesk.core.processes import start_detached; "
         "print(start_detached([sys.executable, '-c', \"import sys, time; print('hello', flush=True); "
-        f"time.sleep(300)\"], Path({str(log)!r})))"
+        f'time.sleep(300)"], Path({str(log)!r})))'
     )
     pid = int(subprocess.run(python(starter), capture_output=True, check=True, text=True).stdout)
     try:
