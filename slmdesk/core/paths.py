@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,16 @@ class Paths:
                 resources=resources_folder(),
             )
         dirs = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
+        with warnings.catch_warnings():
+            # It warns where the session has no runtime folder; the one it takes instead is as good for us.
+            warnings.simplefilter("ignore")
+            runtime = dirs.user_runtime_path
         return cls(
             config=dirs.user_config_path,
             data=dirs.user_data_path,
             cache=dirs.user_cache_path,
             logs=dirs.user_log_path,
-            runtime=dirs.user_runtime_path,
+            runtime=runtime,
             models=dirs.user_data_path / "models",
             resources=resources_folder(),
         )

@@ -12,7 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import configure, release
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
-from slmdesk.serving.service import AlreadyServedError, ServeOptions, Service
+from slmdesk.serving.start import AlreadyServedError, ServeOptions, claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +32,12 @@ def serve_main(options: ServeOptions, environ: Mapping[str, str] | None = None) 
     settings = Settings(paths.settings_file, environ)
     settings.load()
     configure(paths, "service", str(settings.get("logs.level")))
-    service = Service(paths, settings, options)
     console = Console(as_json=options.as_json)
     try:
-        ending = asyncio.run(service.run(console))
+        with claim(paths, on_demand=options.on_demand):
+            from slmdesk.serving.service import Service
+
+            ending = asyncio.run(Service(paths, settings, options).run(console))
     except AlreadyServedError:
         return 0
     finally:

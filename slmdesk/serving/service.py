@@ -1,4 +1,4 @@
-"""The life of one service: claim the user's place, listen, load, serve, end."""
+"""The life of one service: listen, load, serve, end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -23,7 +22,7 @@ from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
 from slmdesk.library.library import Library
 from slmdesk.serving.app import Activity, build_app
-from slmdesk.serving.discovery import ServiceState, UserLock, read_state, remove_state, write_state
+from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate
 from slmdesk.serving.model_routes import Identity
 from slmdesk.serving.models import Models
@@ -33,44 +32,17 @@ if TYPE_CHECKING:
 
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
+    from slmdesk.serving.start import Announcer, Ending, ServeOptions
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8765  # of a service started by hand
-_CLAIM_S = 20.0  # how long to wait for another service of this user that is just ending
 _SWEEP_S = 5.0
 _LAST_ANSWERS_S = 3.0  # for clients to read their last events when the service ends
 
-Ending = Literal["asked", "idle", "interrupted", "terminated"]
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """How `slmdesk serve` was called. None: the setting, or the default, decides."""
-
-    models: tuple[str, ...] = ()
-    host: str | None = None
-    port: int | None = None
-    allow_origins: tuple[str, ...] = ()
-    as_json: bool = False
-    on_demand: bool = False
-    idle_s: float | None = None
-
-
-class Announcer(Protocol):
-    """What the service tells whoever started it."""
-
-    def loading(self, model: str, fraction: float) -> None: ...
-
-    def ready(self, url: str, pid: int, *, host: str) -> None: ...
-
-
-class AlreadyServedError(Exception):
-    """Started on demand, and another service of this user answers already: nothing to do."""
-
 
 class Service:
-    """One service. `run` returns when it has ended."""
+    """One service, whose place is claimed already. `run` returns when it has ended."""
 
     def __init__(self, paths: Paths, settings: Settings, options: ServeOptions) -> None:
         self._paths = paths
@@ -83,12 +55,10 @@ class Service:
     async def run(self, announcer: Announcer) -> Ending:
         """Serve until something ends it, and tell what did.
 
-        Raises `AlreadyServedError`, `service_running`, `service_busy`, `port_in_use`, `address_unusable`, and
-        what a model of `options.models` cannot be loaded for.
+        Raises `port_in_use`, `address_unusable`, and what a model of `options.models` cannot be loaded for.
         """
         self._ending = asyncio.get_running_loop().create_future()
-        with UserLock.of_service(self._paths) as lock, _signals(self.stop):
-            await self._claim(lock)
+        with _signals(self.stop):
             listener = self._listen()
             try:
                 return await self._serve(listener, announcer)
@@ -99,32 +69,6 @@ class Service:
         """Begin to end. Harmless when it is ending already."""
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(reason)
-
-    async def _claim(self, lock: UserLock) -> None:
-        """Take this user's one place; a service that nobody needs makes way for one started by hand."""
-        deadline = time.monotonic() + _CLAIM_S
-        asked = False
-        while not lock.take():
-            state = read_state(self._paths.service_state)
-            if state is not None and state.alive:
-                if self._options.on_demand:
-                    raise AlreadyServedError
-                if state.started_by == "hand":
-                    raise SlmDeskError(
-                        "service_running",
-                        f"A service of yours answers at {state.url} already.",
-                        "Use that one, or end it first.",
-                    )
-                if not asked:
-                    await _ask_to_make_way(state)
-                    asked = True
-            if time.monotonic() > deadline:
-                raise SlmDeskError(
-                    "service_start_failed",
-                    "Another service of yours holds the place and does not answer.",
-                    "End the other slmdesk processes and try again.",
-                )
-            await asyncio.sleep(0.05)
 
     def _listen(self) -> socket.socket:
         host, port = self._address()
@@ -231,25 +175,6 @@ class Service:
             url=f"http://{_reachable(host)}:{port}",
             started_by="demand" if self._options.on_demand else "hand",
         )
-
-
-async def _ask_to_make_way(state: ServiceState) -> None:
-    from slmdesk.serving.client import ServiceClient
-
-    client = ServiceClient(state.url, state.token)
-    try:
-        await client.shutdown(if_idle=True)
-    except SlmDeskError as error:
-        if error.code == "service_busy":
-            raise SlmDeskError(
-                "service_busy",
-                "The service that the window uses is answering right now, and there is one service a user.",
-                "Start this one when the answer is complete.",
-            ) from error
-        if error.code not in {"service_unreachable", "service_lost"}:  # those mean that it is gone
-            raise
-    finally:
-        await client.close()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -156,15 +156,27 @@ def kill(pid: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str]) -> Iterator[Running]:
     """A service started by hand with the built-in model loaded: no key is needed."""
-    with serve(tmp_path_factory.mktemp("by-hand"), "--model", MODEL) as running:
+    home = tmp_path_factory.mktemp("by-hand")
+    lasting_homes.add(str(home))
+    with serve(home, "--model", MODEL) as running:
         yield running
 
 
+@pytest.fixture
+async def client(service: Running) -> AsyncIterator[ServiceClient]:
+    """Our own client, to the service that the tests share."""
+    state = read_state(service.paths.service_state)
+    assert state is not None
+    client = ServiceClient(state.url, state.token)
+    yield client
+    await client.close()
+
+
 @dataclass
-class Home:
-    """A home of one test, with a connector as a front end has it."""
+class Front:
+    """A front end in a home of one test."""
 
     paths: Paths
     connector: ServiceConnector
@@ -175,22 +187,22 @@ class Home:
         assert state is not None
         return state
 
+    @property
+    def engines(self) -> list[int]:
+        """Process ids of the engines of this home's service."""
+        return [child.pid for child in psutil.Process(self.state.pid).children()]
+
     async def client(self) -> ServiceClient:
         return await self.connector.connect()
 
 
 @pytest.fixture
-async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Home]:
-    """An empty home. Whatever service a test leaves in it is ended."""
-    for name in [name for name in os.environ if name.startswith("SLMDESK_")]:
-        monkeypatch.delenv(name)
-    paths = Paths.resolve({"SLMDESK_HOME": str(tmp_path / "home")})
-    paths.ensure()
+async def front(paths: Paths) -> AsyncIterator[Front]:
+    """An empty home and a connector to its service. Whatever service a test leaves in it is ended."""
     connector = ServiceConnector(paths, Settings(paths.settings_file))
-    yield Home(paths, connector)
+    yield Front(paths, connector)
     await connector.close()
     state = read_state(paths.service_state)
     if state is not None and state.alive:
-        service = psutil.Process(state.pid)
-        service.terminate()
+        psutil.Process(state.pid).terminate()
         until(lambda: not state.alive, "the end of the service")

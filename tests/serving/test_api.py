@@ -106,9 +106,9 @@ def test_a_client_of_http_1_0_gets_the_stream_unframed(service: Running) -> None
     body = json.dumps(
         {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 3}
     )
-    request = f"POST /v1/chat/completions HTTP/1.0\r\nHost: {service.netloc}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    head = f"POST /v1/chat/completions HTTP/1.0\r\nHost: {service.netloc}\r\nContent-Length: {len(body)}\r\n"
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(request.encode())
+        connection.sendall(f"{head}\r\n{body}".encode())
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, stream = received.partition(b"\r\n\r\n")
     assert b"chunked" not in head.lower()

