@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from slmdesk.core.errors import SlmDeskError
 
+if TYPE_CHECKING:
+    
 APP_NAME = "slmdesk"
 HOME_VARIABLE = "SLMDESK_HOME"
 
@@ -55,16 +56,12 @@ class Paths:
                 resources=resources_folder(),
             )
         dirs = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
-        with warnings.catch_warnings():
-            # It warns where the session has no runtime folder; the one it takes instead is as good for us.
-            warnings.simplefilter("ignore")
-            runtime = dirs.user_runtime_path
         return cls(
             config=dirs.user_config_path,
             data=dirs.user_data_path,
             cache=dirs.user_cache_path,
             logs=dirs.user_log_path,
-            runtime=runtime,
+            runtime=_runtime_folder(env, dirs),
             models=dirs.user_data_path / "models",
             resources=resources_folder(),
         )
@@ -96,13 +93,28 @@ class Paths:
         """Make the folders the program writes to. Raises `SlmDeskError("folder_unwritable")`."""
         for folder in (self.config, self.data, self.cache, self.logs, self.runtime):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700 if folder == self.runtime else 0o777)
             except OSError as error:
                 raise SlmDeskError(
                     "folder_unwritable",
                     f"The folder {folder} cannot be made: {error.strerror or error}.",
                     f"Check the permissions and the free space there, or set {HOME_VARIABLE} to another folder.",
                 ) from error
+
+
+def _runtime_folder(env: Mapping[str, str], dirs: platformdirs.PlatformDirs) -> Path:
+    """Where the service's state lies: the same folder for this user's desktop, remote shells and timed jobs.
+
+    platformdirs falls back to a shared, guessable folder where XDG_RUNTIME_DIR is not set.
+    """
+    if sys.platform != "win32" and sys.platform != "darwin":  # noqa: PLR1714 - as mypy reads platforms
+        named = env.get("XDG_RUNTIME_DIR", "")
+        folder = Path(named) if named else Path(f"/run/user/{os.getuid()}")
+        if folder.is_absolute() and folder.is_dir() and os.access(folder, os.W_OK):
+            return folder / APP_NAME
+        return dirs.user_cache_path / "run"
+    else:  # noqa: RET505
+        return dirs.user_runtime_path
 
 
 def resources_folder() -> Path:

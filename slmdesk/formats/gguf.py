@@ -30,7 +30,8 @@ _SCALARS: dict[int, tuple[str, int]] = {
 # Bounds well above anything real (the largest vocabularies hold 260 000 tokens and take 16 MB of header).
 _HEADER_LIMIT = 64 * 1024 * 1024
 _STRING_LIMIT = 16 * 1024 * 1024
-_STRINGS_LIMIT = 8_000_000  # strings in all arrays together
+_STRINGS_LIMIT = 4_000_000  # strings in all arrays together
+_ARRAYS_LIMIT = 10_000  # arrays within arrays, which llama.cpp does not read at all
 _KEYS_LIMIT = 65_536
 _TENSORS_LIMIT = 1_000_000
 _NESTING_LIMIT = 4
@@ -214,6 +215,7 @@ class _Parser:
         self._size = size
         self._at = 0
         self._strings_left = _STRINGS_LIMIT
+        self._arrays_left = _ARRAYS_LIMIT
 
     def at(self, offset: int) -> _Parser:
         self._at = offset
@@ -290,23 +292,23 @@ class _Parser:
         if kind in _SCALARS:
             self._move(count * _SCALARS[kind][1])
         elif kind == STRING:
-            self._spend(count, 8)
+            self._strings_left -= count
+            self._refuse_unless(self._strings_left >= 0 and count * 8 <= self._size - self._at, count)
             self._skip_strings(count)
         elif kind == ARRAY:
             if depth == _NESTING_LIMIT:
                 raise self._damage("its arrays are nested too deep")
-            self._spend(count, 12)
+            self._arrays_left -= count
+            self._refuse_unless(self._arrays_left >= 0 and count * 12 <= self._size - self._at, count)
             for _ in repeat(None, count):
                 self._skip_array(depth + 1)
         else:
             raise self._damage(f"an array holds elements of the unknown type {kind}")
         return array
 
-    def _spend(self, count: int, least: int) -> None:
-        """Refuse arrays whose elements, of at least `least` bytes each, cannot all be there."""
-        if count > self._strings_left or count * least > self._size - self._at:
+    def _refuse_unless(self, possible: bool, count: int) -> None:
+        if not possible:
             raise self._damage(f"it claims an array of {count} elements")
-        self._strings_left -= count
 
     def _skip_strings(self, count: int) -> None:
         # A vocabulary and its merges are several hundred thousand strings: this loop is most of the time a
