@@ -13,7 +13,8 @@ import platformdirs
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
-    
+    from collections.abc import Mapping
+
 APP_NAME = "slmdesk"
 HOME_VARIABLE = "SLMDESK_HOME"
 
