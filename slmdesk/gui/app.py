@@ -21,6 +21,7 @@ from slmdesk.gui.window import MainWindow, PlaceSpec
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from slmdesk.application import Application
@@ -35,7 +36,7 @@ def run(argv: list[str]) -> int:
 
     Returns the exit code: 1 when there is no home to work in, or the first window does not answer.
     """
-    app = _qt_application(argv)
+    app = qt_application(argv)
     try:
         paths = Paths.resolve()
         paths.ensure()
@@ -64,6 +65,7 @@ class Desk(QObject):
         self._closed: asyncio.Future[None] | None = None
         self._ended = False
         self._application: Application | None = None
+        self._companion: Callable[[], Coroutine[Any, Any, None]] | None = None
         settings = Settings(paths.settings_file)
         self.live = LiveSettings(settings, self)
         self.theme = Theme(
@@ -79,8 +81,12 @@ class Desk(QObject):
         self._show_network()
         sys.excepthook = self._uncaught
 
-    def run(self) -> int:
-        """Show the window, then load the rest and run until the window is closed."""
+    def run(self, companion: Callable[[], Coroutine[Any, Any, None]] | None = None) -> int:
+        """Show the window, then load the rest and run until the window is closed.
+
+        `companion` is started once everything is there (the tour drives the window with it).
+        """
+        self._companion = companion
         self.window.show()
         # One round of events paints the window; the event loop, the database and the rest come after that.
         self._app.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
@@ -111,12 +117,16 @@ class Desk(QObject):
         self._start_logging(application)
         if not self._closed.done():
             self._attach(application)
+            if self._companion is not None:
+                self.window.run(self._companion(), "the companion")
         await self._closed
         await self._end()
 
     def _attach(self, application: Application) -> None:
+        from slmdesk.gui.commands import Commands
         from slmdesk.gui.status_poll import StatusPoll
 
+        self.window.actions_known.add(Commands(self.window, self.live).all())
         self.live.follow(application.settings)
         self.window.attach(application)
         self._poll = StatusPoll(self.window, application)
@@ -180,12 +190,7 @@ class Desk(QObject):
         self.window.strip.set_offline(offline=self.live.get("network.offline"), locked=locked)
 
     def _switch_network(self, offline: bool) -> None:
-        self.window.run(self._store_network(offline=offline), "switching the network")
-
-    async def _store_network(self, *, offline: bool) -> None:
-        await self.live.set("network.offline", offline)
-        words = "Working offline. Nothing is sent to other machines." if offline else "Working online."
-        self.window.toast(words, lambda: self._switch_network(not offline))
+        self.window.actions_known.run("offline.on" if offline else "offline.off")
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """An exception nobody expected, from a slot or a callback: report it, and go on."""
@@ -213,7 +218,7 @@ class Desk(QObject):
     def _specs(self) -> list[PlaceSpec]:
         return [
             PlaceSpec("chat", "Chat", "chat", _chat, early=(("chat.new", "New chat", "Ctrl+N", "add"),)),
-            PlaceSpec("settings", "Settings", "settings", self._settings, foot=True),
+            PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
         ]
 
@@ -241,7 +246,8 @@ def _build_application() -> Application:
     return Application.build()
 
 
-def _qt_application(argv: list[str]) -> QApplication:
+def qt_application(argv: list[str]) -> QApplication:
+    """The application object of this process, made when there is none. Exits where there is no display."""
     if sys.platform.startswith("linux") and not any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     ):

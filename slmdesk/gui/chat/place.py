@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QKeySequence, QMouseEvent, QShortcut
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QWidget
 
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
@@ -304,7 +304,11 @@ class ChatPlace(Place):
         return super().eventFilter(watched, event)
 
     def _escape(self) -> None:
-        if self._over and not self.list.isHidden():
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            # The shortcut of a place also hears keys of its popups, which only want to be closed.
+            popup.close()
+        elif self._over and not self.list.isHidden():
             self.show_list(shown=False)
             self.pane.focus()
         elif self.controller is not None:

@@ -1,0 +1,233 @@
+"""The tour through the Chat place."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+from slmdesk.gui.tour.driver import NARROW, SMALLEST, WIDE
+
+if TYPE_CHECKING:
+    from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.tour.driver import Driver
+
+QUESTION = "Which quant should I choose?"
+SECOND = "What is a token?"
+THIRD = "How do I start the API for other programs?"
+
+SHOWCASE = """Two lines of Python read a model's header. A GGUF file begins with four letters and a version:
+
+```python
+from pathlib import Path
+
+def version(path: Path) -> int:
+    \"\"\"The version of a GGUF file; raises ValueError for anything else.\"\"\"
+    head = path.read_bytes()[:8]
+    if head[:4] != b"GGUF":
+        raise ValueError(f"{path.name} is not a GGUF file")
+    return int.from_bytes(head[4:], "little")
+```
+
+What follows is a list of keys and values, then one entry a tensor:
+
+| part | what it holds | size |
+| --- | --- | ---: |
+| header | counts of tensors and keys | 24 bytes |
+| metadata | architecture, tokenizer, template | 1 to 10 MB |
+| tensors | name, shape, type, offset | 60 bytes each |
+
+1. **Check** the counts before you believe them.
+2. *Skip* the vocabulary unless you need it.
+3. Compare each offset with the size of the file.
+
+> A reader that trusts a length it was given will one day ask for all the memory there is.
+"""
+
+
+async def first_start(driver: Driver) -> None:
+    async with driver.step("First start: a model, an honest line, three questions") as step:
+        pane = driver.chat.pane
+        await driver.until(lambda: driver.chat.controller is not None, "the Chat place")
+        await driver.until(
+            lambda: "Desk Guide" in driver.chat.pane.composer.model_button.text(), "the model's name"
+        )
+        driver.check(pane.empty, "the first start is not shown.")
+        step.saw += [button.text() for button in pane.first_start.questions]
+        await driver.shoot("first-start", WIDE, NARROW, SMALLEST)
+
+
+async def ask_by_button(driver: Driver) -> None:
+    async with driver.step("A click on an example question is answered") as step:
+        await driver.click(driver.chat.pane.first_start.questions[0])
+        await _answered(driver, 1)
+        step.saw.append(_last(driver).message.text)
+        step.saw.append(driver.chat.pane.composer.speed_words)
+        await driver.shoot("answer", WIDE, NARROW)
+
+
+async def ask_by_typing(driver: Driver) -> None:
+    async with driver.step("A typed question is answered in the same conversation") as step:
+        await ask(driver, QUESTION)
+        await _answered(driver, 2)
+        step.saw.append(_last(driver).message.text)
+
+
+async def regenerate(driver: Driver) -> None:
+    async with driver.step("Another answer stands beside the first") as step:
+        assert driver.chat.controller is not None
+        await driver.key(Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+        palette = driver.window.palette_of_actions()
+        await driver.until(palette.isVisible, "the palette")
+        await driver.type(palette.focusWidget() or palette, "regenerate")
+        driver.check(bool(palette.titles), "the palette finds nothing to regenerate.")
+        await driver.key(Qt.Key.Key_Return, widget=palette.focusWidget())
+        await driver.until(lambda: _last(driver).branches == 2, "the second answer")
+        await _answered(driver, 2)
+        step.saw.append(f"{_last(driver).branch + 1}/{_last(driver).branches}")
+
+
+async def edit_and_resend(driver: Driver) -> None:
+    async with driver.step("An edited question gets an answer of its own, and the old branch stays") as step:
+        await driver.key(Qt.Key.Key_Up, widget=driver.chat.pane.composer.field)
+        asked = driver.messages[-2]
+        view = driver.chat.pane.messages.view_of(asked.id)
+        assert view is not None
+        await driver.until(lambda: view.editing, "the field to edit in")
+        editor = driver.window.focusWidget()
+        assert editor is not None
+        await driver.key(Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier, editor)
+        await driver.type(editor, SECOND)
+        await driver.key(Qt.Key.Key_Return, widget=editor)
+        await driver.until(lambda: driver.messages[-2].message.text == SECOND, "the edited question")
+        await _answered(driver, 2)
+        driver.check(driver.messages[-2].branches == 2, "the question before the edit is gone.")
+        step.saw.append(_last(driver).message.text)
+        await driver.shoot("edited")
+
+
+async def formatted(driver: Driver) -> None:
+    async with driver.step("A long answer with code and a table, imported from an export"):
+        assert driver.chat.controller is not None
+        now = time.time()
+        rows: list[dict[str, object]] = [
+            {"id": 1, "parent_id": None, "role": "user", "text": "How do I read a GGUF header in Python?"},
+            {"id": 2, "parent_id": 1, "role": "assistant", "text": SHOWCASE, "model": "slmdesk/desk-guide"},
+        ]
+        document = {
+            "format": "slmdesk-conversation",
+            "version": 1,
+            "title": "Reading a GGUF header",
+            "model": "",
+            "system_prompt": "",
+            "created_at": now,
+            "active_leaf": 2,
+            "messages": [
+                {"state": "complete", "model": "", "created_at": now, "finished_at": now, "stats": {}, **row}
+                for row in rows
+            ],
+        }
+        conversation = await driver.application.chats.import_json(json.dumps(document))
+        driver.chat.controller.open(conversation.id)
+        await driver.until(
+            lambda: len(driver.messages) == 2 and "GGUF" in _last(driver).message.text, "the import"
+        )
+        await driver.until(lambda: _complete(driver), "the formatted answer")
+        await driver.shoot("formatted", WIDE, NARROW, SMALLEST)
+
+
+async def survive_engine(driver: Driver) -> None:
+    async with driver.step("The engine is killed; the next message is answered all the same") as step:
+        import psutil
+
+        await driver.key(Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+        await driver.until(lambda: driver.chat.pane.empty, "the new chat")
+        client = await driver.application.connector.connect()
+        service = psutil.Process((await client.health())["pid"])
+        engines = service.children()
+        driver.check(bool(engines), "no engine is running.")
+        for engine in engines:
+            engine.kill()
+        await ask(driver, THIRD)
+        await _answered(driver, 1)
+        step.saw.append(_last(driver).message.text)
+
+
+async def damaged_model(driver: Driver) -> None:
+    async with driver.step("A damaged file is named as such in the list of models") as step:
+        folder = driver.application.paths.models / "example" / "cut-short"
+        folder.mkdir(parents=True)
+        whole = driver.application.paths.builtin_model.read_bytes()
+        (folder / "cut-short-F16.gguf").write_bytes(whole[: len(whole) // 3])
+        await driver.click(driver.chat.pane.composer.model_button)
+        controller = driver.chat.controller
+        assert controller is not None
+        await driver.until(
+            lambda: any("cut-short" in entry.id and entry.problem for entry in controller.entries),
+            "the damaged model in the list",
+        )
+        step.saw += [entry.problem for entry in controller.entries if entry.problem]
+        await driver.shoot("models")
+        await driver.key(Qt.Key.Key_Escape)
+        await driver.until(lambda: QApplication.activePopupWidget() is None, "the end of the list", seconds=5)
+
+
+async def find_and_delete(driver: Driver) -> None:
+    async with driver.step("A conversation is found, deleted, and brought back by Undo") as step:
+        conversations = driver.chat.list
+        await driver.type(conversations.search, "header")
+        await driver.until(lambda: conversations.model.rowCount() > 0, "the conversation")
+        found = [s.title for s in await driver.application.chats.conversations("header")]
+        driver.check(found == ["Reading a GGUF header"], f"the search found {found}.")
+        conversation = (await driver.application.chats.conversations("header"))[0]
+        driver.chat.delete(conversation.id)
+        await driver.until(lambda: bool(driver.window.message), "the toast")
+        step.saw.append(driver.window.message)
+        await driver.shoot("deleted")
+        driver.check(driver.window.undo(), "the toast offers no Undo.")
+        for _ in range(200):
+            if await driver.application.chats.conversations("header"):
+                break
+            await driver.until(lambda: True, "a moment")
+        driver.check(
+            bool(await driver.application.chats.conversations("header")), "Undo did not bring it back."
+        )
+        conversations.search.clear()
+
+
+async def ask(driver: Driver, text: str) -> None:
+    """Type a question and send it with Enter."""
+    composer = driver.chat.pane.composer
+    await driver.type(composer.field, text)
+    driver.check(composer.text == text, f"the composer holds {composer.text!r}.")
+    await driver.key(Qt.Key.Key_Return, widget=composer.field)
+
+
+def _last(driver: Driver) -> MessageItem:
+    return driver.messages[-1]
+
+
+def _complete(driver: Driver) -> bool:
+    view = driver.chat.pane.messages.view_of(_last(driver).id)
+    return view is not None and view.complete
+
+
+async def _answered(driver: Driver, turns: int) -> None:
+    """Wait until the last of so many turns is answered whole, and shown."""
+    await driver.until(
+        lambda: len(driver.messages) == 2 * turns and _last(driver).answer and not _last(driver).live,
+        "the answer",
+    )
+    message = _last(driver).message
+    driver.check(message.state == "complete", f"the answer is {message.state}: {message.error}")
+    driver.check(len(message.text) > 20, f"the answer is only {message.text!r}.")
+    await driver.until(lambda: _complete(driver), "the answer's text in the window")
+
+
+STEPS = (
+    first_start, ask_by_button, ask_by_typing, regenerate, edit_and_resend, formatted, survive_engine,
+    damaged_model, find_and_delete,
+)  # fmt: skip

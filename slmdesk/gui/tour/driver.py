@@ -1,0 +1,175 @@
+"""What a step of the tour works with: hands, eyes and patience."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QPoint, QSize, Qt
+from PySide6.QtGui import QPainter, QPixmap
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.chat.place import ChatPlace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from PySide6.QtWidgets import QWidget
+
+    from slmdesk.application import Application
+    from slmdesk.gui.app import Desk
+    from slmdesk.gui.chat.items import MessageItem
+
+WIDE = QSize(1280, 800)
+NARROW = QSize(900, 600)
+SMALLEST = QSize(720, 480)
+LOOK_S = 0.02  # between two looks at what is awaited
+SETTLE_S = 0.25  # for fades and timers to end before a picture is taken
+
+
+class StepFailedError(SlmDeskError):
+    """A step did not see what it should have seen."""
+
+    def __init__(self, step: str, what: str) -> None:
+        super().__init__(
+            "tour_failed", f"The tour failed at “{step}”: {what}", "Look at the pictures taken so far."
+        )
+
+
+@dataclass(slots=True)
+class Step:
+    """One thing the tour did. `saw` is what it read in the window; `shots` are file names."""
+
+    name: str
+    seconds: float = 0.0
+    saw: list[str] = field(default_factory=list)
+    shots: list[str] = field(default_factory=list)
+    passed: bool = False
+
+
+class Driver:
+    """Drives one window.
+
+    Attributes:
+        desk: the running program.
+        steps: what was done so far.
+    """
+
+    def __init__(self, desk: Desk, folder: Path, told: Callable[[Step], None]) -> None:
+        self.desk = desk
+        self.steps: list[Step] = []
+        self._folder = folder
+        self._told = told
+
+    @property
+    def window(self) -> Any:
+        return self.desk.window
+
+    @property
+    def application(self) -> Application:
+        application: Application = self.window.application
+        return application
+
+    @property
+    def chat(self) -> ChatPlace:
+        place = self.window.place("chat")
+        assert isinstance(place, ChatPlace)
+        return place
+
+    @property
+    def messages(self) -> list[MessageItem]:
+        """The messages shown now."""
+        return self.chat.pane.messages.items
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[Step]:
+        """Time a step and check that no error panel appeared that the step did not ask for."""
+        step = Step(name)
+        self.steps.append(step)
+        before = len(self.window.errors_shown)
+        began = time.perf_counter()
+        try:
+            yield step
+            errors = self.window.errors_shown
+            if len(errors) > before:
+                raise StepFailedError(name, f"the window shows an error: {errors[0]}")
+            step.passed = True
+        except SlmDeskError as error:
+            step.saw.append(error.message)
+            raise
+        finally:
+            step.seconds = round(time.perf_counter() - began, 3)
+            self._told(step)
+
+    async def until(self, seen: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+        """Wait until `seen()`. Raises `StepFailedError` that says what did not come."""
+        deadline = time.perf_counter() + seconds
+        while not seen():
+            if time.perf_counter() > deadline:
+                raise StepFailedError(self.steps[-1].name, f"{what} did not come within {seconds:.0f} s.")
+            await asyncio.sleep(LOOK_S)
+
+    def check(self, holds: bool, what: str) -> None:
+        """Raises `StepFailedError` unless it holds."""
+        if not holds:
+            raise StepFailedError(self.steps[-1].name, what)
+
+    async def click(self, widget: QWidget) -> None:
+        """Press the left button in the middle of a widget a person can see."""
+        self.check(widget.isVisible() and widget.isEnabled(), f"{widget.accessibleName()} cannot be pressed.")
+        QTest.mouseClick(
+            widget, Qt.MouseButton.LeftButton, pos=QPoint(widget.width() // 2, widget.height() // 2)
+        )
+        await asyncio.sleep(LOOK_S)
+
+    async def type(self, widget: QWidget, text: str) -> None:
+        """Type into a widget, key by key."""
+        QTest.keyClicks(widget, text)
+        await asyncio.sleep(LOOK_S)
+
+    async def key(
+        self,
+        key: Qt.Key,
+        modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+        widget: QWidget | None = None,
+    ) -> None:
+        """Press one key in a widget, or in the window."""
+        target = widget or QApplication.activePopupWidget() or self.window
+        QTest.keyClick(target.focusWidget() or target, key, modifier)
+        await asyncio.sleep(LOOK_S)
+
+    async def shoot(self, name: str, *sizes: QSize) -> None:
+        """Take pictures in light and dark, at each size (1280×800 unless given)."""
+        choice = self.desk.theme.choice
+        number = len(self.steps)
+        for size in sizes or (WIDE,):
+            self.window.resize(size)
+            for scheme in ("light", "dark"):
+                self.desk.theme.set_choice(scheme)
+                await asyncio.sleep(SETTLE_S)
+                file = f"{number:02}-{name}-{size.width()}x{size.height()}-{scheme}.png"
+                self.check(self._picture().save(str(self._folder / file)), f"{file} cannot be written.")
+                self.steps[-1].shots.append(file)
+        self.desk.theme.set_choice(choice)
+        if self.window.size() != WIDE:
+            self.window.resize(WIDE)
+            await asyncio.sleep(SETTLE_S)
+
+    def _picture(self) -> QPixmap:
+        """The window as it is seen, with an open popup over it."""
+        picture: QPixmap = self.window.grab()
+        popup = QApplication.activePopupWidget()
+        if popup is not None:
+            painter = QPainter(picture)
+            painter.drawPixmap(popup.pos() - self.window.mapToGlobal(QPoint(0, 0)), popup.grab())
+            painter.end()
+        return picture
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [asdict(step) for step in self.steps]
