@@ -108,7 +108,7 @@ def _runtime_folder(env: Mapping[str, str], dirs: platformdirs.PlatformDirs) -> 
 
     platformdirs falls back to a shared, guessable folder where XDG_RUNTIME_DIR is not set.
     """
-    if sys.platform != "win32" and sys.platform != "darwin":  # noqa: PLR1714 - as mypy reads platforms
+    if sys.platform != "win32" and sys.platform != "darwin":
         named = env.get("XDG_RUNTIME_DIR", "")
         folder = Path(named) if named else Path(f"/run/user/{os.getuid()}")
         if folder.is_absolute() and folder.is_dir() and os.access(folder, os.W_OK):
