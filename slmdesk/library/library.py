@@ -96,7 +96,7 @@ class Library:
                 if any(part == path or part.resolve() == real for part in file.parts):
                     return file
         if path.is_dir():
-            below = scan.models_below(path, scan.gguf_files(path), self._index)
+            below = scan.models_below(path, scan.gguf_files(path, depth=0), self._index)
             files = [file for model in below for file in model.files]
             if not files:
                 raise SlmDeskError(

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _DEPTH = 6  # folders below a models folder that are looked into
 
 
-def gguf_files(folder: Path) -> list[Path]:
-    """All GGUF files below a folder, without hidden ones. Raises `OSError` when the folder cannot be listed."""
+def gguf_files(folder: Path, depth: int = _DEPTH) -> list[Path]:
+    """All GGUF files at most `depth` folders below one, without hidden ones.
+
+    Raises `OSError` when the folder itself cannot be listed.
+    """
     found: list[Path] = []
     os.scandir(folder).close()  # os.walk would say nothing
     seen: set[tuple[int, int]] = set()
@@ -30,8 +33,7 @@ def gguf_files(folder: Path) -> list[Path]:
             status = Path(here).stat()
         except OSError:
             continue
-        depth = len(Path(here).relative_to(folder).parts)
-        if (status.st_dev, status.st_ino) in seen or depth >= _DEPTH:
+        if (status.st_dev, status.st_ino) in seen or len(Path(here).relative_to(folder).parts) >= depth:
             folders.clear()
         # Windows before 3.12 gives no inode for some file systems; the depth bounds those.
         if status.st_ino:
