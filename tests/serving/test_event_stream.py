@@ -1,0 +1,116 @@
+"""Streams to clients that read slowly, late or never: nothing is lost, nothing grows without end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from slmdesk.engines.protocol import Finished
+from slmdesk.serving.event_stream import DONE, EventStream, ReaderLostError
+
+PREFIX, SUFFIX = b'data: {"text":', b"}\n\n"
+WORD = "word "
+
+Handler = Callable[[EventStream], Awaitable[None]]
+
+
+@asynccontextmanager
+async def streaming(handle: Handler) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A real server with one stream, and a client that has asked for it and not read yet."""
+    ended = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        stream = EventStream(request, PREFIX, SUFFIX)
+        await stream.open({})
+        try:
+            await handle(stream)
+        finally:
+            ended.set()
+        assert stream.response is not None
+        return stream.response
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)  # so that not everything fits on the way
+    connection.connect(("127.0.0.1", runner.addresses[0][1]))
+    reader, writer = await asyncio.open_connection(sock=connection)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    try:
+        yield reader, writer
+        async with asyncio.timeout(20):
+            await ended.wait()
+    finally:
+        writer.close()
+        await runner.cleanup()
+
+
+def text_in(received: bytes) -> str:
+    events = received.partition(b"\r\n\r\n")[2].decode().split("\n\n")
+    return "".join(json.loads(event[6:])["text"] for event in events if event.startswith("data: {"))
+
+
+async def test_text_that_came_before_the_stream_opened_is_sent_first() -> None:
+    async def handle(stream: EventStream) -> None:
+        stream.take("early ", None)
+        stream.flow(b": first\n\n")
+        stream.take("late", None)
+        stream.take("", Finished("stop"))
+        assert (await stream.finished).reason == "stop"
+        await stream.close(DONE)
+
+    async with streaming(handle) as (reader, _):
+        received = await reader.read()
+    body = received.partition(b"\r\n\r\n")[2]
+    assert body == b': first\n\ndata: {"text":"early "}\n\ndata: {"text":"late"}\n\ndata: [DONE]\n\n'
+
+
+async def test_a_slow_reader_gets_everything_in_fewer_pieces() -> None:
+    count = 200_000
+
+    async def handle(stream: EventStream) -> None:
+        stream.flow(b"")
+        for number in range(count):
+            stream.take(WORD, None)
+            if number % 1000 == 0:
+                await asyncio.sleep(0)
+        stream.take("", Finished("stop"))
+        await stream.finished
+        await stream.close(DONE)
+
+    async with streaming(handle) as (reader, _):
+        await asyncio.sleep(0.3)  # the stream outruns its reader by far more than the system buffers
+        received = await reader.read()
+    assert text_in(received) == WORD * count
+    assert received.endswith(DONE)
+    assert received.count(b"data: {") < count
+
+
+async def test_a_reader_that_never_reads_is_given_up_before_memory_is() -> None:
+    seen: list[BaseException] = []
+
+    async def handle(stream: EventStream) -> None:
+        stream.flow(b"")
+        for number in range(1_000_000):
+            stream.take(WORD * 100, None)
+            if stream.finished.done():
+                break
+            if number % 1000 == 0:
+                await asyncio.sleep(0)
+        with pytest.raises(ReaderLostError) as lost:
+            await stream.finished
+        seen.append(lost.value)
+        stream.abort()
+
+    async with streaming(handle):
+        pass
+    assert len(seen) == 1
