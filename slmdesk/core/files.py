@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ def atomic_write(path: Path, data: bytes | str, mode: int | None = None) -> None
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     target = path.resolve() if path.is_symlink() else path
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_new(partial, content, mode)

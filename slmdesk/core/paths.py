@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import platformdirs
 
 APP_NAME = "slmdesk"
 HOME_VARIABLE = "SLMDESK_HOME"
@@ -56,6 +56,8 @@ class Paths:
                 models=root / "models",
                 resources=resources_folder(),
             )
+        import platformdirs  # only here: portable use does without
+
         dirs = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
         return cls(
             config=dirs.user_config_path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from slmdesk.core.files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_log = logging.getLogger(__name__)
 
 
 class StateFile:
@@ -44,7 +41,7 @@ class StateFile:
             try:
                 atomic_write(self.path, json.dumps(merged, indent=1, sort_keys=True) + "\n")
             except SlmDeskError as error:
-                _log.warning("the window's state was not kept: %s", error)
+                _warn("was not kept", error)
 
     def _load(self) -> dict[str, Any]:
         if self._values is None:
@@ -53,7 +50,13 @@ class StateFile:
             except FileNotFoundError:
                 values = {}
             except (OSError, ValueError, RecursionError) as error:
-                _log.warning("the window's state in %s is not readable: %s", self.path.name, error)
+                _warn("is not readable", error)
                 values = {}
             self._values = values if isinstance(values, dict) else {}
         return self._values
+
+
+def _warn(what: str, error: Exception) -> None:
+    import logging  # seldom needed, and this is read before the first paint
+
+    logging.getLogger(__name__).warning("the window's state %s: %s", what, error)
