@@ -24,6 +24,8 @@ class Action:
     shortcut: str = ""
     icon: str = ""
     enabled: Callable[[], bool] | None = None
+    also: str = ""
+    """A second shortcut."""
 
     @property
     def available(self) -> bool:
@@ -48,7 +50,7 @@ class Actions(QObject):
         super().__init__(window)
         self._window = window
         self._actions: dict[str, Action] = {}
-        self._shortcuts: dict[str, QShortcut] = {}
+        self._shortcuts: dict[str, list[QShortcut]] = {}
 
     def add(self, actions: Iterable[Action]) -> None:
         """Make actions known, and their shortcuts work in the whole window."""
@@ -78,15 +80,14 @@ class Actions(QObject):
         return [action for _, _, action in sorted(scored, key=lambda found: (-found[0], found[1]))]
 
     def _bind(self, action: Action) -> None:
-        old = self._shortcuts.pop(action.id, None)
-        if old is not None:
+        for old in self._shortcuts.pop(action.id, []):
             old.setEnabled(False)
             old.deleteLater()
-        if action.shortcut:
-            shortcut = QShortcut(QKeySequence(action.shortcut), self._window)
-            action_id = action.id
+        action_id = action.id
+        for keys in filter(None, (action.shortcut, action.also)):
+            shortcut = QShortcut(QKeySequence(keys), self._window)
             shortcut.activated.connect(lambda: self.run(action_id))
-            self._shortcuts[action.id] = shortcut
+            self._shortcuts.setdefault(action_id, []).append(shortcut)
 
 
 def match_score(words: str, title: str) -> int | None:

@@ -66,6 +66,8 @@ def value_words(setting: Setting, value: Value) -> str:
         return "on" if value else "off"
     if setting.special and value == setting.minimum:
         return setting.special
+    if setting.form == "folders" and not value:
+        return "the program's own folder"
     if isinstance(value, str):
         if setting.choices:
             return choice_words(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from PySide6.QtCore import Qt
+
 from slmdesk.gui.widgets.base import Ground, Pane
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class Place(Pane):
         super().__init__(services.theme, ground=self.surface)
         self.services = services
         self.setAccessibleName(self.title)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
 
     def header_widgets(self) -> list[QWidget]:
         """Made once: what stands at the right of the header while the place is current."""

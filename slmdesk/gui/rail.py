@@ -106,6 +106,7 @@ class Rail(Pane):
         self.setAccessibleName("Places")
         self._buttons: dict[str, RailButton] = {}
         self._heads = 0
+        self._narrow = False
         self._group = QButtonGroup(self)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, SPACE.small, 0, SPACE.small)
@@ -134,6 +135,9 @@ class Rail(Pane):
 
     def set_narrow(self, narrow: bool) -> None:
         """Icons only, for narrow windows."""
+        if narrow == self._narrow:
+            return
+        self._narrow = narrow
         self.setFixedWidth(MEASURE.rail_narrow if narrow else MEASURE.rail)
         for button in self._buttons.values():
             button.set_narrow(narrow)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.folder_list import FolderList
 from slmdesk.gui.live_settings import choice_words, value_words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, restyle
-from slmdesk.gui.widgets.buttons import IconButton
+from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
 from slmdesk.gui.widgets.fields import DecimalField, NumberField, TextArea, TextField
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
@@ -51,7 +51,6 @@ class SettingRow(CardRow):
         super().__init__(services.theme, setting.title, help_text)
         self.setting = setting
         self.services = services
-        self.layout_below = setting.form != ""
         self._show_value: Callable[[Value], None]
         self.control = self._make_control()
         self.control.setAccessibleName(setting.title)
@@ -64,23 +63,20 @@ class SettingRow(CardRow):
         )
         self._lock = Icon(services.theme, "lock", size=MEASURE.icon_small, colour="secondary")
         self._lock.hide()
-        self._reset = IconButton(services.theme, "reset", f"Reset {setting.title}", small=True)
+        self._reset = Button(services.theme, "Reset", kind="link", small=True)
+        self._reset.setAccessibleName(f"Reset {setting.title}")
         self._reset.clicked.connect(self.reset)
         foot = QHBoxLayout()
         foot.setSpacing(SPACE.tiny)
         foot.addWidget(self._lock)
         foot.addWidget(self._default)
+        foot.addWidget(self._reset)
         foot.addStretch(1)
         self.body.addLayout(foot)
-        if self.layout_below:
+        if setting.form:
             self.body.addWidget(self.control)
-            self.trailing.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignTop)
         else:
-            self.trailing.addWidget(self._reset)
             self.trailing.addWidget(self.control)
-        keep = self._reset.sizePolicy()
-        keep.setRetainSizeWhenHidden(True)
-        self._reset.setSizePolicy(keep)
 
     @property
     def words(self) -> str:
@@ -194,7 +190,8 @@ class SettingRow(CardRow):
 
     def _folders(self) -> QWidget:
         control = FolderList(self.services, self.setting.title)
-        control.edited.connect(lambda folders: self.edited.emit(folders))
+        # Signals of different types do not connect directly.
+        control.edited.connect(lambda folders: self.edited.emit(str(folders)))
         self._show_value = lambda value: control.set_value(str(value))
         return control
 

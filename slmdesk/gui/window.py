@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PySide6.QtCore import QByteArray, Signal
+from PySide6.QtCore import QByteArray, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
@@ -40,7 +40,8 @@ NOTICES = 3
 class PlaceSpec:
     """A place the window can show. It is built when it is first shown.
 
-    `foot` puts it at the foot of the rail, `listed=False` leaves it out of rail and shortcuts. `early` are
+    `foot` puts it at the foot of the rail, `listed=False` leaves it out of the rail; `shortcut` comes before the
+    number every listed place has. `early` are
     actions (id, title, shortcut, icon) that are offered before the place is built: they build and show it and
     then run the place's own action of that id.
     """
@@ -51,6 +52,7 @@ class PlaceSpec:
     build: Callable[[WindowServices], Place]
     foot: bool = False
     listed: bool = True
+    shortcut: str = ""
     early: tuple[tuple[str, str, str, str], ...] = ()
 
 
@@ -145,6 +147,8 @@ class MainWindow(QWidget):
             self._rail.set_current(place_id)
         else:
             self._rail.set_none()
+        # Tab goes on from here into the place, and no button wears a focus ring unasked.
+        place.setFocus(Qt.FocusReason.OtherFocusReason)
         if self._application is not None:
             place.activated()
 
@@ -279,11 +283,14 @@ class MainWindow(QWidget):
         whole.addWidget(self.strip)
 
     def _declare_actions(self) -> None:
-        listed = [spec for spec in self._specs.values() if spec.listed]
-        self.actions_known.add(
-            Action(f"go.{spec.id}", f"Go to {spec.title}", self._goer(spec.id), f"Ctrl+{number}", spec.icon)
-            for number, spec in enumerate(listed, 1)
-        )
+        numbers = iter(range(1, 10))
+        for spec in self._specs.values():
+            number = f"Ctrl+{next(numbers)}" if spec.listed else ""
+            keys = (spec.shortcut, number) if spec.shortcut else (number, "")
+            go = Action(
+                f"go.{spec.id}", f"Go to {spec.title}", self._goer(spec.id), keys[0], spec.icon, also=keys[1]
+            )
+            self.actions_known.add((go,))
         for spec in self._specs.values():
             self.actions_known.add(
                 Action(each, title, self._early(spec.id, each), shortcut, icon)

@@ -63,6 +63,7 @@ GLYPHS: dict[str, str] = {
     "code": "code-tags",
     "copy": "content-copy",
     "damaged": "alert-octagon-outline",
+    "dark": "weather-night",
     "delete": "trash-can-outline",
     "dot": "circle",
     "download": "download-outline",
@@ -78,6 +79,7 @@ GLYPHS: dict[str, str] = {
     "idea": "lightbulb-outline",
     "key": "key-outline",
     "keyboard": "keyboard-outline",
+    "light": "white-balance-sunny",
     "link": "open-in-new",
     "list": "format-list-bulleted",
     "lock": "lock-outline",
@@ -102,6 +104,7 @@ GLYPHS: dict[str, str] = {
     "speed": "speedometer",
     "stop": "stop",
     "switch": "swap-horizontal",
+    "text": "format-size",
     "tune": "tune-variant",
     "undo": "undo",
     "unverified": "shield-outline",
@@ -125,6 +128,9 @@ FILLED: dict[str, str] = {
 """The filled variant of an icon, shown in its "on" state."""
 
 CODE_POINTS: dict[str, int] = {
+    "format-size": 0xF027F,
+    "white-balance-sunny": 0xF05A8,
+    "weather-night": 0xF0594,
     "account": 0xF0004,
     "account-outline": 0xF0013,
     "alert-circle-outline": 0xF05D6,

@@ -6,6 +6,7 @@ Lengths are in device-independent pixels. Colours are "#rrggbb".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 def mix(base: str, over: str, share: float) -> str:
@@ -33,7 +34,7 @@ def contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Colours:
     """The colours of one scheme. The properties are derived, so that the table stays small."""
 
@@ -144,66 +145,64 @@ DARK = Colours(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Space:
     """Distances, and nothing between them."""
 
-    tiny: int = 4
-    small: int = 8
-    medium: int = 12
-    large: int = 16
-    wide: int = 24
-    huge: int = 32
+    tiny: Final = 4
+    small: Final = 8
+    medium: Final = 12
+    large: Final = 16
+    wide: Final = 24
+    huge: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
 class Measure:
     """Fixed sizes of the frame and the controls."""
 
-    rail: int = 72
-    rail_narrow: int = 56
-    rail_item: int = 56
-    rail_bar: int = 3
-    header: int = 48
-    strip: int = 28
-    control: int = 32
-    control_small: int = 24
-    chip: int = 26
-    badge: int = 22
-    row: int = 36
-    icon: int = 20
-    icon_small: int = 16
-    icon_large: int = 40
-    line: int = 1
-    focus: int = 2
-    bar: int = 6
-    meter: int = 4
-    scroll: int = 10
-    switch_width: int = 36
-    switch_height: int = 20
-    knob_inset: int = 3
-    corner: int = 6
-    corner_card: int = 10
-    window_width: int = 1180
-    window_height: int = 760
-    minimum_width: int = 720
-    minimum_height: int = 480
-    narrow: int = 900
+    rail: Final = 72
+    rail_narrow: Final = 56
+    rail_item: Final = 56
+    rail_bar: Final = 3
+    header: Final = 48
+    strip: Final = 28
+    control: Final = 32
+    control_small: Final = 24
+    chip: Final = 26
+    badge: Final = 22
+    row: Final = 36
+    icon: Final = 20
+    icon_small: Final = 16
+    icon_large: Final = 40
+    line: Final = 1
+    focus: Final = 2
+    bar: Final = 6
+    meter: Final = 4
+    scroll: Final = 10
+    switch_width: Final = 36
+    switch_height: Final = 20
+    knob_inset: Final = 3
+    corner: Final = 6
+    corner_card: Final = 10
+    window_width: Final = 1180
+    window_height: Final = 760
+    minimum_width: Final = 720
+    minimum_height: Final = 480
+    narrow: Final = 900
     """Below this width the rail shows icons only and detail opens over the list."""
-    wide: int = 1100
+    wide: Final = 1100
     """From this width on a third column may appear."""
-    reading: int = 760
-    field: int = 280
-    field_small: int = 112
-    field_number: int = 152
-    palette_width: int = 600
-    palette_rows: int = 9
-    dialog: int = 440
-    toast: int = 520
-    pages: int = 720
+    reading: Final = 760
+    field: Final = 280
+    field_small: Final = 112
+    field_number: Final = 152
+    palette_width: Final = 600
+    palette_rows: Final = 9
+    dialog: Final = 440
+    toast: Final = 520
+    pages: Final = 720
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Type:
     """Type sizes at a body of 13; `scaled` gives those for another body size."""
 
@@ -227,21 +226,20 @@ class Type:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Motion:
     """Durations in milliseconds. Nothing moves when reduced motion is asked for."""
 
-    fade: int = 140
-    spin: int = 900
-    spin_step: int = 40
-    toast: int = 6000
-    feedback: int = 100
+    fade: Final = 140
+    spin: Final = 900
+    spin_step: Final = 40
+    toast: Final = 6000
+    feedback: Final = 100
 
 
-SPACE = Space()
-MEASURE = Measure()
+SPACE = Space
+MEASURE = Measure
 TYPE = Type()
-MOTION = Motion()
+MOTION = Motion
 WEIGHT_NORMAL = 400
 WEIGHT_MEDIUM = 500
 WEIGHT_STRONG = 600

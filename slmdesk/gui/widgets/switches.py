@@ -33,15 +33,14 @@ class Switch(QAbstractButton):
         self.toggled.connect(self._toggled)
 
     def sizeHint(self) -> QSize:
-        ring = 2 * MEASURE.focus
-        return QSize(MEASURE.switch_width + 2 * ring, MEASURE.switch_height + 2 * ring)
+        return QSize(MEASURE.switch_width, MEASURE.switch_height)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
-        theme, ring = self.theme, 2 * MEASURE.focus
+        theme = self.theme
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        track = QRectF(ring, ring, MEASURE.switch_width, MEASURE.switch_height)
+        track = QRectF(0, 0, MEASURE.switch_width, MEASURE.switch_height)
         round_ = MEASURE.switch_height / 2
         on, enabled = self.isChecked(), self.isEnabled()
         fill = theme.colour("accent" if on else "surface")
@@ -56,15 +55,15 @@ class Switch(QAbstractButton):
         painter.drawRoundedRect(track.adjusted(0.5, 0.5, -0.5, -0.5), round_, round_)
         side = MEASURE.switch_height - 2 * MEASURE.knob_inset
         way = MEASURE.switch_width - 2 * MEASURE.knob_inset - side
-        left = ring + MEASURE.knob_inset + way * self._at
+        left = MEASURE.knob_inset + way * self._at
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(knob)
-        painter.drawEllipse(QRectF(left, ring + MEASURE.knob_inset, side, side))
+        painter.drawEllipse(QRectF(left, MEASURE.knob_inset, side, side))
         if self.hasFocus():
-            painter.setPen(QPen(theme.colour("accent"), MEASURE.focus))
+            # On the accent's own ground an accent ring would not be seen.
+            painter.setPen(QPen(theme.colour("text" if on else "accent"), MEASURE.focus))
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            outer = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-            painter.drawRoundedRect(outer, round_ + ring, round_ + ring)
+            painter.drawRoundedRect(track.adjusted(1, 1, -1, -1), round_ - 1, round_ - 1)
 
     def _toggled(self, on: bool) -> None:
         self._slide.stop()
