@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
-from slmdesk.gui.chat.message_view import MessageView
+from slmdesk.gui.chat.message_view import MessageView, folded
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
 
@@ -182,7 +182,7 @@ class MessageList(QScrollArea):
     def _guess(self, item: MessageItem) -> int:
         """About how high a message will be."""
         style = self._typesetter.style
-        text = item.message.text
+        text = item.message.text if item.answer else folded(item.message.text)
         letters = max(self._column[1] / (style.body.pixelSize() * 0.52), 20)
         lines = len(text) / letters + 0.6 * text.count("\n") + 1
         return round(lines * style.line) + style.line + MEASURE.control_small + 2 * SPACE.tiny
@@ -252,8 +252,8 @@ class MessageList(QScrollArea):
             if near and row.view is None:
                 self._realised(row)
                 new = number if new is None else new
-            elif not near and row.view is not None and not self._pinned(row):
-                self._release(row)
+            elif not near and row.view is not None and self._dirty_from is None and not self._pinned(row):
+                self._release(row)  # only once all rows stand where they belong
         if new is not None:
             self._changed(new)
 

@@ -138,9 +138,7 @@ class MessageView(QWidget):
             self.feed.finish()
 
     def _show_verbatim(self, text: str) -> None:
-        shown = text
-        if not self._whole:
-            shown = "\n".join(text.split("\n")[:LONG_LINES])[:LONG_CHARACTERS]
+        shown = text if self._whole else folded(text)
         self.body.show_blocks(verbatim(shown))
         hidden = text.count("\n") - shown.count("\n")
         if len(shown) < len(text) and self._more is None:
@@ -388,6 +386,11 @@ class MessageView(QWidget):
             inset = MEASURE.focus / 2
             frame = QRectF(self.rect()).adjusted(inset, inset, -inset, -inset)
             painter.drawRoundedRect(frame, MEASURE.corner, MEASURE.corner)
+
+
+def folded(text: str) -> str:
+    """What is shown at first of a message of the person."""
+    return "\n".join(text[:LONG_CHARACTERS].split("\n")[:LONG_LINES])
 
 
 def _row(group: QWidget, *widgets: QWidget) -> None:

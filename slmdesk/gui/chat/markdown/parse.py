@@ -5,11 +5,21 @@ CommonMark with tables and strikethrough. HTML is off: a tag is shown as the tex
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.gui.chat.markdown.blocks import Align, Block, CodeBlock, Inline, Span, TableBlock, TextBlock
+from slmdesk.gui.chat.markdown.blocks import (
+    Align,
+    Block,
+    CodeBlock,
+    Inline,
+    Span,
+    TableBlock,
+    TextBlock,
+    plain_text,
+)
 from slmdesk.gui.chat.markdown.inline import spans_of
 
 if TYPE_CHECKING:
@@ -17,7 +27,8 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 BULLETS = ("•", "◦", "▪")
-MAX_NESTING = 40  # markdown-it stops there by itself; deeper lists stay text
+MAX_NESTING = 100  # markdown-it drops what is deeper
+_MARKS = re.compile(r"[\s>\-*+\d.)]*")
 
 
 @dataclass(slots=True)
@@ -38,6 +49,7 @@ class Unit:
 
     line: int
     settled_line: int
+    end_line: int
     blocks: list[Block] = field(default_factory=list)
     list_context: ListContext | None = None
 
@@ -58,7 +70,16 @@ def parse(source: str) -> list[Block]:
 def parse_units(source: str, env: dict[str, Any], continued: ListContext | None = None) -> list[Unit]:
     """The units of `source`. `env` carries link references from call to call; `continued` is the list whose next
     item `source` may begin with."""
-    return _Flattener(continued).run(_parser().parse(source, env))
+    units = _Flattener(continued).run(_parser().parse(source, env))
+    for unit in units:
+        if not unit.blocks or not plain_text(unit.blocks).strip(" \n" + "".join(BULLETS)):
+            # Nested too deeply to be read, or really empty: whatever words there are, are shown as they came.
+            raw = "\n".join(source.split("\n")[unit.line : unit.end_line]).strip()
+            if not _MARKS.fullmatch(raw) and not any(
+                isinstance(block, CodeBlock | TableBlock) for block in unit.blocks
+            ):
+                unit.blocks = [TextBlock("paragraph", (Span(raw),))]
+    return units
 
 
 @dataclass(slots=True)
@@ -102,8 +123,8 @@ class _Flattener:
         return self._units
 
     def _begin_unit(self, token: Token) -> None:
-        line = token.map[0] if token.map else 0
-        self._units.append(Unit(line, line + 1 if token.type == "table_open" else line))
+        line, end = token.map or (0, 0)
+        self._units.append(Unit(line, line + 1 if token.type == "table_open" else line, end))
 
     def _emit(self, block: Block) -> None:
         self._units[-1].blocks.append(block)

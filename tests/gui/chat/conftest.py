@@ -1,0 +1,201 @@
+"""A real window with the Chat place: real service, real engine, real database, no screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtWidgets import QApplication
+
+from slmdesk.application import Application
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import HOME_VARIABLE, Paths
+from slmdesk.core.settings import Settings
+from slmdesk.core.state import StateFile
+from slmdesk.gui.chat.items import MessageItem
+from slmdesk.gui.chat.message_view import MessageView
+from slmdesk.gui.chat.place import ChatPlace
+from slmdesk.gui.chat.typesetter import Typesetter
+from slmdesk.gui.live_settings import LiveSettings
+from slmdesk.gui.theme import Theme
+from slmdesk.gui.window import MainWindow, PlaceSpec
+
+T = TypeVar("T")
+PATIENCE_S = 60.0
+ENDLESS = {"chat.temperature": 2.0, "chat.top_k": 0, "chat.top_p": 1.0, "chat.min_p": 0.0}
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait for `condition`; fails the test when it does not come true in a minute."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain for {what or condition}")
+        await asyncio.sleep(0.01)
+
+
+class Desk:
+    """A window with the Chat place, and short ways to what a person does and sees in it."""
+
+    def __init__(self, theme: Theme, paths: Paths, application: Application) -> None:
+        settings = Settings(paths.settings_file)
+        specs = [PlaceSpec("chat", "Chat", "chat", ChatPlace)]
+        self.errors: list[BaseException] = []
+        self.window = MainWindow(theme, LiveSettings(settings), StateFile(paths.state_file), specs)
+        self.window.resize(1280, 800)
+        self.window.show()
+        self.application = application
+
+    async def start(self) -> None:
+        await self.application.chats.open()
+        show_error = self.window.show_error
+
+        def remember(error: BaseException, *rest: Any) -> None:
+            self.errors.append(error)
+            show_error(error, *rest)
+
+        self.window.show_error = remember  # type: ignore[method-assign]
+        self.window.attach(self.application)
+        await until(lambda: self.controller.entries, "the list of models")
+
+    async def close(self) -> None:
+        await self.window.shut_down()
+        await self.application.close()
+        self.window.close_now()
+
+    @property
+    def place(self) -> ChatPlace:
+        place = self.window.findChild(ChatPlace)
+        assert place is not None
+        return place
+
+    @property
+    def controller(self) -> Any:
+        controller = self.place.controller
+        assert controller is not None
+        return controller
+
+    @property
+    def composer(self) -> Any:
+        return self.place.pane.composer
+
+    @property
+    def messages(self) -> Any:
+        return self.place.pane.messages
+
+    @property
+    def items(self) -> list[MessageItem]:
+        return list(self.messages.items)
+
+    def view(self, number: int) -> MessageView:
+        """The widget of a message, counted from the first (or from the end)."""
+        view = self.messages.view_of(self.items[number].id)
+        assert isinstance(view, MessageView)
+        return view
+
+    async def ask(self, text: str) -> None:
+        """Type and press Enter; returns when the answer has begun to be waited for."""
+        before = self.controller.running
+        self.composer.field.put(text)
+        self.composer.field.submitted.emit()
+        await until(
+            lambda: self.controller.running - before and self.composer.text == "", "the message to be stored"
+        )
+
+    async def endless(self) -> None:
+        """From now on answers find no end by themselves: every token is as likely as any other."""
+        for key, value in ENDLESS.items():
+            await asyncio.to_thread(self.application.settings.set, key, value)
+
+    async def calm(self) -> None:
+        """Undo `endless`."""
+        for key in ENDLESS:
+            await asyncio.to_thread(self.application.settings.reset, key)
+
+    async def answered(self) -> None:
+        """Wait for the end of the answer in the conversation shown, and until it is all on the screen."""
+        await until(lambda: self.controller.current not in self.controller.running, "the end of the answer")
+        await until(
+            lambda: self.items and not self.items[-1].live and self.place.typesetter.idle, "the answer"
+        )
+
+    def shown_text(self, number: int = -1) -> str:
+        """The words on the screen of a message."""
+        return self.view(number).body.words()
+
+
+@pytest.fixture(scope="session")
+def chat_home(tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str]) -> Iterator[Path]:
+    """One home for all tests here, so that its service starts once; ended after the last of them."""
+    home = tmp_path_factory.mktemp("chat") / "home"
+    lasting_homes.add(str(home))
+    yield home
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.environ().get(HOME_VARIABLE) == str(home):
+                process.terminate()
+        except psutil.Error:
+            continue
+
+
+@pytest.fixture(scope="session")
+def theme(qapp: QApplication) -> Theme:
+    qapp.setQuitOnLastWindowClosed(False)
+    return Theme(qapp, choice="light", reduced_motion=True)
+
+
+@pytest.fixture
+def typesetter(theme: Theme) -> Iterator[Typesetter]:
+    typesetter = Typesetter(theme)
+    yield typesetter
+    typesetter.close()
+
+
+Play = Callable[[Callable[[Desk], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def play(
+    qapp: QApplication, theme: Theme, chat_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Play]:
+    """Runs a scene in a window with an empty list of conversations, on the event loop the program uses."""
+    from qasync import QEventLoop
+
+    monkeypatch.setenv(HOME_VARIABLE, str(chat_home))
+    paths = Paths.resolve()
+    paths.ensure()
+    loop = QEventLoop(qapp)
+    problems: list[str] = []
+    loop.set_exception_handler(lambda _loop, context: problems.append(str(context)))
+    asyncio.set_event_loop(loop)
+
+    async def run(scene: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
+        application = Application.build()
+        await application.chats.open()
+        await application.database.run(lambda connection: connection.execute("DELETE FROM conversations"))
+        await application.database.run(lambda connection: connection.execute("DELETE FROM drafts"))
+        desk = Desk(theme, paths, application)
+        try:
+            await desk.start()
+            await scene(desk)
+        finally:
+            await desk.calm()
+            await desk.close()
+        assert all(isinstance(error, SlmDeskError) for error in desk.errors), desk.errors
+
+    def start(scene: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
+        loop.run_until_complete(run(scene))
+
+    yield start
+    loop.close()
+    asyncio.set_event_loop(None)
+    assert not problems

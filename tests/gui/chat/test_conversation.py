@@ -1,0 +1,189 @@
+"""One conversation as a person has it: ask, read, stop, ask again, edit, and an engine that dies."""
+
+from __future__ import annotations
+
+import psutil
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QPushButton
+
+from slmdesk.gui.chat.markdown.blocks import plain_text
+from slmdesk.gui.chat.markdown.parse import parse
+from slmdesk.gui.chat.notes import CutOff, Ended, Waiting
+
+from .conftest import Desk, Play, until
+
+
+def test_a_question_is_answered_as_it_streams(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        assert desk.place.pane.empty
+        arrived: list[str] = []
+        desk.controller.text_arrived.connect(lambda _id, text: arrived.append(text))
+        await desk.ask("What is Q4_K_M?")
+        await until(lambda: len(desk.items) == 2, "the answer's row")
+        assert desk.items[1].live
+        await desk.answered()
+        assert len(arrived) > 3
+        answer = desk.items[-1].message
+        assert answer.state == "complete"
+        assert "".join(arrived) == answer.text
+        assert "quant" in desk.shown_text().lower()
+        assert [item.name for item in desk.items] == ["You", "Desk Guide F16"]
+        assert "tokens/s" in desk.composer.speed_words
+        assert " of 2,048 tokens" in desk.composer.meter.words
+        assert desk.place.list.model.conversations == [desk.controller.current]
+
+    play(scene)
+
+
+def test_stop_keeps_what_was_written_and_offers_to_go_on(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        begun: list[str] = []
+        desk.controller.text_arrived.connect(lambda _id, text: begun.append(text))
+        await desk.endless()
+        await desk.ask("What is Q4_K_M?")
+        await until(lambda: begun, "the first word")
+        assert desk.composer.streaming
+        QTest.keyClick(desk.composer.field, Qt.Key.Key_Escape)
+        await desk.answered()
+        answer = desk.items[-1].message
+        assert answer.state == "stopped"
+        assert answer.text == "".join(begun)
+        note = desk.view(-1).note
+        assert isinstance(note, Ended)
+        assert note.words == "Stopped"
+        assert [button.text() for button in note.findChildren(QPushButton)] == ["Continue"]
+        kept = len(begun)
+        note.findChildren(QPushButton)[0].click()
+        await until(lambda: len(begun) > kept, "the answer to go on")
+        desk.composer.stop.emit()
+        await desk.answered()
+        assert len(desk.items) == 2
+        assert desk.items[-1].message.text.startswith(answer.text)
+
+    play(scene)
+
+
+def test_regenerating_makes_a_version_beside_the_first(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("Hello")
+        await desk.answered()
+        first = desk.items[-1].id
+        assert desk.view(-1).branch_words == ""
+        desk.view(-1).asked.emit("regenerate", None)
+        await until(lambda: desk.items[-1].id != first, "the second version")
+        await desk.answered()
+        assert desk.view(-1).branch_words == "2/2"
+        back = next(
+            b for b in desk.view(-1).findChildren(QPushButton) if b.accessibleName() == "Earlier version"
+        )
+        back.click()
+        await until(lambda: desk.items[-1].id == first, "the first version")
+        assert desk.view(-1).branch_words == "1/2"
+
+    play(scene)
+
+
+def test_editing_a_message_asks_anew_and_keeps_the_old(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("Hello")
+        await desk.answered()
+        QTest.keyClick(desk.composer.field, Qt.Key.Key_Up)
+        view = desk.view(0)
+        assert view.editing
+        editor = view.findChild(type(desk.composer.field))
+        assert editor is not None
+        assert editor.toPlainText() == "Hello"
+        editor.put("What is a quant?")
+        QTest.keyClick(editor, Qt.Key.Key_Return)
+        await until(lambda: desk.items[0].message.text == "What is a quant?", "the new question")
+        await desk.answered()
+        assert desk.view(0).branch_words == "2/2"
+        assert len(desk.items) == 2
+        tree = await desk.application.chats.load(desk.controller.current)
+        assert {message.text for message in tree.messages.values() if message.role == "user"} == {
+            "Hello",
+            "What is a quant?",
+        }
+
+    play(scene)
+
+
+def test_an_engine_killed_in_mid_answer(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        begun: list[str] = []
+        desk.controller.text_arrived.connect(lambda _id, text: begun.append(text))
+        await desk.endless()
+        await desk.ask("What is Q4_K_M?")
+        await until(lambda: len(begun) > 5, "some words")
+        for process in await own_engines(desk):
+            process.kill()
+        await desk.answered()
+        answer = desk.items[-1].message
+        assert answer.state == "interrupted"
+        assert answer.text == "".join(begun)
+        assert desk.shown_text() == plain_text(parse(answer.text))
+        note = desk.view(-1).note
+        assert isinstance(note, CutOff)
+        assert [button.text() for button in note.findChildren(QPushButton)] == ["Continue", "Try again"]
+        await desk.calm()
+        await desk.ask("Which quant should I choose?")
+        await desk.answered()
+        assert desk.items[-1].message.state == "complete"
+        assert len(desk.items) == 4
+
+    play(scene)
+
+
+async def own_engines(desk: Desk) -> list[psutil.Process]:
+    """The engines of this home's service."""
+    client = await desk.application.connector.attached()
+    assert client is not None
+    health = await client.health()
+    service = psutil.Process(int(health["pid"]))
+    return service.children(recursive=True)
+
+
+def test_waiting_is_said_in_place(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        client = await desk.application.connector.attached()
+        if client is not None:
+            await client.unload("slmdesk/desk-guide")
+        seen: set[str] = set()
+
+        def look() -> None:
+            if desk.items and desk.items[-1].answer:
+                view = desk.messages.view_of(desk.items[-1].id)
+                if view is not None and isinstance(view.note, Waiting):
+                    seen.add(view.note.words)
+
+        desk.controller.item_changed.connect(lambda _item: look())
+        desk.controller.changed.connect(look)
+        await desk.ask("Hello")
+        await desk.answered()
+        assert any(words.startswith("Loading Desk Guide F16… ") and words.endswith(" %") for words in seen), (
+            seen
+        )
+
+    play(scene)
+
+
+def test_two_conversations_are_answered_at_once(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("What is Q4_K_M?")
+        first = desk.controller.current
+        desk.place.new_chat()
+        await until(lambda: desk.controller.current == 0, "a new chat")
+        assert desk.place.pane.empty
+        await desk.ask("How much memory does a model need?")
+        second = desk.controller.current
+        await until(lambda: not desk.controller.running, "both answers")
+        assert first != second
+        for conversation in (first, second):
+            desk.controller.open(conversation)
+            await until(lambda conversation=conversation: desk.controller.current == conversation)
+            await desk.answered()
+            assert [item.message.state for item in desk.items] == ["complete", "complete"]
+            assert desk.shown_text()
+
+    play(scene)
