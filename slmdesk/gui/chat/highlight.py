@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from PySide6.QtCore import QObject, QTimer, Signal
+from shiboken6 import isValid
 
 from slmdesk.gui.chat.body.units import units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pygments.lexer import Lexer
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.gui.chat.body.code import LaidCode, Run
     from slmdesk.gui.chat.body.style import Category
@@ -119,9 +121,9 @@ class Lexers(QObject):
 class _Job:
     """One reading of one block as it stood when the job began."""
 
-    def __init__(self, code: LaidCode, changed: Callable[[], None]) -> None:
+    def __init__(self, code: LaidCode, body: QWidget) -> None:
         self.code = ref(code)
-        self.changed = changed
+        self.body = body
         self.again_at = 0.0
         self.length = -1
         self._tokens: Iterator[tuple[int, Any, str]] | None = None
@@ -153,7 +155,7 @@ class _Job:
         self._tokens = None
         self.again_at = time.perf_counter() + self._spent / SHARE
         code.colour(0, self._lines)
-        self.changed()
+        self.body.update()
         return True
 
     def _add(self, category: Category, text: str) -> None:
@@ -179,17 +181,21 @@ class Highlighter(QObject):
         self._timer.timeout.connect(self._work)
         lexers.loaded.connect(self._resume)
 
-    def colour(self, code: LaidCode, changed: Callable[[], None]) -> None:
-        """Colour `code` soon; `changed` is called when its lines look different."""
+    def colour(self, code: LaidCode, body: QWidget) -> None:
+        """Colour `code` soon, and have `body` painted again then."""
         if not code.block.language:
             return
         for job in self._jobs:
             if job.code() is code:
                 break
         else:
-            self._jobs.append(_Job(code, changed))
+            self._jobs.append(_Job(code, body))
         self._lexers.get(code.block.language)
         self._resume()
+
+    def forget(self, code: LaidCode) -> None:
+        """`code` is not shown any more."""
+        self._jobs = [job for job in self._jobs if job.code() is not code]
 
     @property
     def idle(self) -> bool:
@@ -206,7 +212,7 @@ class Highlighter(QObject):
         waiting = 0
         for job in list(self._jobs):
             code = job.code()
-            if code is None:
+            if code is None or not isValid(job.body):
                 self._jobs.remove(job)
                 continue
             if not self._lexers.known(code.block.language):

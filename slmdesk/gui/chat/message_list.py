@@ -300,6 +300,7 @@ class MessageList(QScrollArea):
         view, row.view = row.view, None
         if view is not None:
             view.feed.close()
+            view.body.release()
             view.hide()
             view.deleteLater()
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
+from shiboken6 import isValid
 
 from slmdesk.gui.chat.markdown.stream import StreamingMarkdown
 
@@ -65,6 +66,11 @@ class Feed:
     @property
     def waiting(self) -> bool:
         return bool(self._waiting) or (self._ending and not self.done)
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is still a widget to show it in."""
+        return isValid(self._body)
 
     def due(self, now: float) -> bool:
         return self.waiting and now >= self._next_at
@@ -132,6 +138,9 @@ class Renderer(QObject):
     def _work(self) -> None:
         began = time.perf_counter()
         for feed in list(self._feeds):
+            if not feed.alive:
+                self._feeds.remove(feed)
+                continue
             while feed.due(time.perf_counter()) and time.perf_counter() - began < SLICE_S:
                 feed.step()
                 if not feed.behind:

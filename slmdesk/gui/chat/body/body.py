@@ -137,7 +137,7 @@ class MessageBody(QWidget):
 
     def _colour(self, code: LaidCode) -> None:
         if self._highlighter is not None:
-            self._highlighter.colour(code, self.update)
+            self._highlighter.colour(code, self)
 
     # layout
     def lay(self, width: int) -> int:
@@ -197,7 +197,14 @@ class MessageBody(QWidget):
             bar.setSingleStep(SPACE.wide)
             bar.setMaximum(frame.overflow)
 
+    def release(self) -> None:
+        """The widget is about to go: nothing is coloured for it any more."""
+        for one in self._laid:
+            self._drop_controls(one)
+
     def _drop_controls(self, one: Laid) -> None:
+        if self._highlighter is not None and isinstance(one, LaidCode):
+            self._highlighter.forget(one)
         for control in self._controls.pop(id(one), (None, None)):
             if control is not None:
                 control.hide()
