@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
 
 _PROGRESS_EVERY = 0.05  # seconds between progress lines
-_SWITCH_INTERVAL = 0.0005  # seconds the worker thread may have to wait for the interpreter lock
+SWITCH_INTERVAL = 0.0005  # seconds the worker thread may have to wait for the interpreter lock
 _SPIN = "2000"
 
 
@@ -87,7 +87,7 @@ class _Engine:
         header = _check_file(self._spec)
         imports = threading.Thread(target=_import_ahead, daemon=True)
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
-        _tune_native()
+        tune_native()
         from slmdesk.engines.native import Native
         from slmdesk.engines.sizing import plan
 
@@ -154,7 +154,7 @@ class _Engine:
         gc.collect()
         gc.freeze()  # what the load left behind lives as long as the process; no collection need walk it again
         gc.set_threshold(20_000, 20, 50)
-        sys.setswitchinterval(_SWITCH_INTERVAL)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         ready = EngineReady(
             port=port,
             pid=os.getpid(),
@@ -239,7 +239,7 @@ def _import_ahead() -> None:
         traceback.print_exc()
 
 
-def _tune_native() -> None:
+def tune_native() -> None:
     """Settings that native libraries read when they are loaded."""
     os.environ.setdefault("GOMP_SPINCOUNT", _SPIN)
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion starts gdb and floods stderr

@@ -6,13 +6,13 @@ import asyncio
 import hmac
 import json
 import time
-from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.answer import Answer
+from slmdesk.engines.events import EventStream, encode
 from slmdesk.engines.requests import bad, read_request, read_sampling
 from slmdesk.engines.sampling import build_sampler
 from slmdesk.engines.text import TextStream
@@ -28,50 +28,6 @@ if TYPE_CHECKING:
 _LARGEST_BODY = 64 * 1024 * 1024
 _LONG_TEXT = 20_000  # characters; tokenizing more than this leaves the event loop
 _STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_large": 413}
-
-
-class EventStream:
-    """The `GET /events` connection of the one parent. A newer connection takes over from an older one.
-
-    Lines go straight to the transport: aiohttp's own stream writer costs as much again as the system call.
-    """
-
-    def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._chunked = False
-        self._closed: asyncio.Event | None = None
-        self._early: list[bytes] = []  # what came before the parent listened
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Hold the connection open until the other side leaves."""
-        response = web.StreamResponse(
-            headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-        )
-        await response.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return response
-        if self._closed is not None:
-            self._closed.set()
-        closed = self._closed = asyncio.Event()
-        self._transport = transport
-        self._chunked = response.chunked or response.headers.get("Transfer-Encoding") == "chunked"
-        early, self._early = self._early, []
-        for line in early:
-            self.send(line)
-        try:
-            await closed.wait()
-        finally:
-            if self._closed is closed:
-                self._transport = self._closed = None
-        return response
-
-    def send(self, line: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            self._early.append(line)
-            return
-        transport.write(b"%x\r\n%b\r\n" % (len(line), line) if self._chunked else line)
 
 
 class EngineServer:
@@ -93,13 +49,11 @@ class EngineServer:
         self._token = token.encode()
         self._events = EventStream()
         self._keys: set[int] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self, worker: Worker) -> int:
         """Listen on a free loopback port and return it."""
-        self._loop = asyncio.get_running_loop()
         self._worker = worker
         app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY)
         app.router.add_get("/events", self._events.serve)
@@ -114,27 +68,11 @@ class EngineServer:
         return int(self._runner.addresses[0][1])
 
     def publish(self, texts: Texts, ends: Ends) -> None:
-        """Called on the worker thread once a step: one line for everything, one wake-up of the event loop."""
-        assert self._loop is not None
-        head = ",".join([f"[{key},{encode_basestring(text)}]" for key, text in texts])
-        tail = ",".join(
-            [
-                f"[{key},{json.dumps(end.to_json(), ensure_ascii=False, separators=(',', ':'))}]"
-                for key, end in ends
-            ]
-        )
-        line = f"[[{head}],[{tail}]]\n".encode("utf-8", "replace")
-        try:
-            if ends:
-                self._loop.call_soon_threadsafe(self._ended, line, [key for key, _ in ends])
-            else:
-                self._loop.call_soon_threadsafe(self._events.send, line)
-        except RuntimeError:
-            return  # the loop is closed: the process is ending
-
-    def _ended(self, line: bytes, keys: list[int]) -> None:
-        self._keys.difference_update(keys)
-        self._events.send(line)
+        """Called on the worker thread once a step: one line for everything."""
+        self._events.send(encode(texts, ends))
+        if ends:
+            for key, _ in ends:
+                self._keys.discard(key)
 
     @web.middleware
     async def _guard(

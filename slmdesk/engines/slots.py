@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from slmdesk.engines.answer import Answer
 
-_WORTH_COPYING = 32  # tokens; a shorter shared beginning is evaluated again sooner than it is looked after
+_WORTH_COPYING = 8  # tokens; a shorter shared beginning is evaluated again sooner than it is looked after
 
 
 class Memory(Protocol):

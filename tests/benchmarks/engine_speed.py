@@ -1,0 +1,212 @@
+"""Tokens a second and first token of the engine against the bare loop, both sides measured in turns in one run.
+
+    python tests/benchmarks/engine_speed.py [--model FILE] [--streams 1 4 16] [--tokens 96] [--rounds 3] [--worker]
+
+`--worker` measures the batch loop alone, in a process of its own without HTTP; otherwise the engine is asked through
+its host, as the service does. Rates count tokens of all streams together, from the first token on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from models import random_llama_gguf  # noqa: E402
+
+from slmdesk.engines.host import Engine, start_engine  # noqa: E402
+from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest  # noqa: E402
+
+SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7}
+PROMPT = "alpha beta gamma delta epsilon zeta"
+
+
+async def ask(engine: Engine, number: int, tokens: int) -> tuple[list[float], Finished]:
+    """One stream: the time of every text that came, and the end."""
+    times: list[float] = []
+    done: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+    def sink(text: str, finished: Finished | None) -> None:
+        if text:
+            times.append(time.perf_counter())
+        if finished is not None:
+            done.set_result(finished)
+
+    request = GenerateRequest(
+        id=f"b{number}-{time.monotonic_ns()}",
+        prompt=f"{number} {PROMPT} {time.monotonic_ns()}",
+        max_tokens=tokens,
+        sampling={**SAMPLING, "seed": 100 + number},
+    )
+    await engine.submit(request, sink)
+    return times, await done
+
+
+async def engine_rate(engine: Engine, streams: int, tokens: int) -> tuple[float, float]:
+    """(tokens a second after the first token of the last stream to begin, seconds to the first token)."""
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(ask(engine, number, tokens) for number in range(streams)))
+    begin = max(times[0] for times, _ in answers)
+    end = min(times[-1] for times, _ in answers)
+    count = sum(sum(begin < at <= end for at in times) for times, _ in answers)
+    return count / (end - begin), min(times[0] for times, _ in answers) - started
+
+
+class Peer:
+    """A child process that runs one measurement for each line it is given."""
+
+    def __init__(self, kind: str, model: Path, threads: int, streams: int) -> None:
+        argv = [sys.executable, __file__, "--child", kind, "--model", str(model), "--threads", str(threads)]
+        self._child = subprocess.Popen(
+            [*argv, "--streams", str(streams)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, streams: int, tokens: int) -> tuple[float, float]:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps([streams, tokens]) + "\n")
+        self._child.stdin.flush()
+        rate, first = json.loads(self._child.stdout.readline())
+        return rate, first
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        self._child.wait(10)
+
+
+def child(kind: str, model: Path, threads: int, streams: int) -> None:
+    """The other end of `Peer`."""
+    run = _bare(model, threads, streams) if kind == "bare" else _worker(model, threads, streams)
+    for line in sys.stdin:
+        print(json.dumps(run(*json.loads(line))), flush=True)
+
+
+def _bare(model: Path, threads: int, streams: int) -> Any:
+    from bare_loop import BareLoop
+
+    loop = BareLoop(model, threads=threads, sequences=streams)
+
+    def run(count: int, tokens: int) -> tuple[float, float]:
+        result = loop.run(count, tokens)
+        return result.tokens_per_s, result.first_token_s
+
+    return run
+
+
+def _worker(model_path: Path, threads: int, streams: int) -> Any:
+    import queue
+
+    from slmdesk.engines import main as engine_main
+    from slmdesk.engines.answer import Answer
+    from slmdesk.engines.loop import Worker
+    from slmdesk.engines.native import Context, Model, Native
+    from slmdesk.engines.protocol import Sampling
+    from slmdesk.engines.sampling import build_sampler
+    from slmdesk.engines.text import TextStream
+
+    engine_main.tune_native()
+    sys.setswitchinterval(engine_main.SWITCH_INTERVAL)
+    model = Model(Native(), str(model_path))
+    context = Context(model, cells=8192, batch=512, sequences=streams + 4, threads=threads)
+    steps: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def publish(texts: Any, ends: Any) -> None:
+        steps.put((time.perf_counter(), len(texts), len(ends)))
+
+    worker = Worker(model, context, parallel=streams, slots=streams + 4, publish=publish)
+    worker.start()
+
+    def run(count: int, tokens: int) -> tuple[float, float]:
+        started = time.perf_counter()
+        for number in range(count):
+            prompt = [300 + (number * 37 + index * 11 + time.monotonic_ns()) % 200 for index in range(16)]
+            sampler = build_sampler(model, Sampling(**{**SAMPLING, "seed": 100 + number}))  # type: ignore[arg-type]
+            worker.submit(Answer(number, prompt, 16 + tokens, sampler, TextStream()))
+        ended, at = 0, []
+        while ended < count:
+            moment, texts, ends = steps.get()
+            at.append((moment, texts))
+            ended += ends
+        full = [moment for moment, texts in at if texts == count]
+        return count * (len(full) - 1) / (full[-1] - full[0]), at[0][0] - started
+
+    return run
+
+
+async def measure(options: argparse.Namespace, model: Path) -> None:
+    most = max(options.streams)
+    bare = Peer("bare", model, options.threads, most)
+    other: Any
+    if options.worker:
+        other = Peer("worker", model, options.threads, most)
+    else:
+        spec = EngineSpec(
+            model_path=str(model), model_id="bench", context_length=2048, parallel=most, threads=options.threads,
+            cache_cells=8192,
+        )  # fmt: skip
+        other = await start_engine(spec)
+    rates: dict[int, list[tuple[float, float, float, float]]] = {streams: [] for streams in options.streams}
+    for _ in range(options.rounds + 1):  # the first is for warming up
+        for streams in options.streams:
+            mine = (
+                other.run(streams, options.tokens)
+                if options.worker
+                else await engine_rate(other, streams, options.tokens)
+            )
+            theirs = bare.run(streams, options.tokens)
+            rates[streams].append((*mine, *theirs))
+    bare.close()
+    if options.worker:
+        other.close()
+    else:
+        await other.stop()
+    for streams, all_rounds in rates.items():
+        rounds = all_rounds[1:]
+        ratio = statistics.median(mine / theirs for mine, _, theirs, _ in rounds)
+        print(
+            json.dumps(
+                {
+                    "streams": streams,
+                    "engine": round(statistics.median(r[0] for r in rounds), 1),
+                    "bare": round(statistics.median(r[2] for r in rounds), 1),
+                    "ratio": round(ratio, 3),
+                    "ratios": [round(mine / theirs, 3) for mine, _, theirs, _ in rounds],
+                    "first_token_more_ms": round(1000 * statistics.median(r[1] - r[3] for r in rounds), 2),
+                }
+            ),
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--worker", action="store_true")
+    parser.add_argument("--child", choices=["bare", "worker"])
+    options = parser.parse_args()
+    cache = Path(tempfile.gettempdir()) / "slmdesk-benchmarks" / "135m-Q4_K_M.gguf"
+    model = options.model or random_llama_gguf(cache)
+    if options.child:
+        child(options.child, model, options.threads, options.streams[0])
+    else:
+        asyncio.run(measure(options, model))
+
+
+if __name__ == "__main__":
+    main()
