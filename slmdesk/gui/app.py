@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 10.0
 
+PARTS = (
+    "sqlite3",
+    "slmdesk.core.database",
+    "slmdesk.library.library",
+    "slmdesk.serving.connector",
+    "slmdesk.chat.store",
+    "slmdesk.chat.chats",
+    "slmdesk.core.secrets",
+)
+"""What `slmdesk.application` imports, in pieces that take some milliseconds each."""
+
 
 def run(argv: list[str]) -> int:
     """Open the window and stay until it is closed. A second start brings the first window up and returns 0.
@@ -59,12 +70,12 @@ class Desk(QObject):
 
     def __init__(self, app: QApplication, paths: Paths, single: SingleInstance) -> None:
         super().__init__(app)
-        self._app = app
+        self.app = app
         self._single = single
         self._exit_code = 0
         self._closed: asyncio.Future[None] | None = None
         self._ended = False
-        self._application: Application | None = None
+        self.application: Application | None = None
         self._companion: Callable[[], Coroutine[Any, Any, None]] | None = None
         settings = Settings(paths.settings_file)
         self.live = LiveSettings(settings, self)
@@ -89,12 +100,12 @@ class Desk(QObject):
         self._companion = companion
         self.window.show()
         # One round of events paints the window; the event loop, the database and the rest come after that.
-        self._app.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        self.app.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
         import asyncio
 
         from qasync import QEventLoop as AsyncLoop
 
-        loop = AsyncLoop(self._app)
+        loop = AsyncLoop(self.app)
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._loop_failed)
         try:
@@ -112,8 +123,7 @@ class Desk(QObject):
         self._end_with_signals()
         self._single.raised.connect(self.window.bring_up)
         self._single.listen()
-        application = await asyncio.to_thread(_build_application)
-        self._application = application
+        self.application = application = await _build_application()
         self._start_logging(application)
         if not self._closed.done():
             self._attach(application)
@@ -140,8 +150,8 @@ class Desk(QObject):
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.window.shut_down()
-                if self._application is not None:
-                    await self._application.close()
+                if self.application is not None:
+                    await self.application.close()
         except TimeoutError:
             sys.stderr.write("warning: closing took too long and was cut short.\n")
         self.live.stop()
@@ -240,7 +250,18 @@ def _about(services: WindowServices) -> Place:
     return AboutPlace(services)
 
 
-def _build_application() -> Application:
+async def _build_application() -> Application:
+    """Import and build what lies behind the window, with a breath for the window between the pieces.
+
+    Not in a thread: imports hold the interpreter's lock anyway, and what a second thread allocates lies in a heap
+    of its own, 3 MB for nothing.
+    """
+    import asyncio
+    from importlib import import_module
+
+    for part in PARTS:
+        import_module(part)
+        await asyncio.sleep(0)
     from slmdesk.application import Application
 
     return Application.build()

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QPoint, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt
 from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.place import ChatPlace
@@ -19,8 +19,6 @@ from slmdesk.gui.chat.place import ChatPlace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from PySide6.QtWidgets import QWidget
 
     from slmdesk.application import Application
     from slmdesk.gui.app import Desk
@@ -53,6 +51,22 @@ class Step:
     passed: bool = False
 
 
+class StrayWindows(QObject):
+    """Notes every window that opens beside the main one and its popups: a widget shown before it had a parent."""
+
+    def __init__(self, main: QObject) -> None:
+        super().__init__(main)
+        self._main = main
+        self.seen: list[str] = []
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+            kinds = (Qt.WindowType.Popup, Qt.WindowType.ToolTip)
+            if watched is not self._main and watched.windowType() not in kinds:
+                self.seen.append(type(watched).__name__)
+        return False
+
+
 class Driver:
     """Drives one window.
 
@@ -66,6 +80,8 @@ class Driver:
         self.steps: list[Step] = []
         self._folder = folder
         self._told = told
+        self._stray = StrayWindows(desk.window)
+        desk.app.installEventFilter(self._stray)
 
     @property
     def window(self) -> Any:
@@ -99,6 +115,8 @@ class Driver:
             errors = self.window.errors_shown
             if len(errors) > before:
                 raise StepFailedError(name, f"the window shows an error: {errors[0]}")
+            if self._stray.seen:
+                raise StepFailedError(name, f"windows flashed up: {', '.join(self._stray.seen)}.")
             step.passed = True
         except SlmDeskError as error:
             step.saw.append(error.message)
@@ -141,7 +159,10 @@ class Driver:
     ) -> None:
         """Press one key in a widget, or in the window."""
         target = widget or QApplication.activePopupWidget() or self.window
-        QTest.keyClick(target.focusWidget() or target, key, modifier)
+        if target.isWindow() and target is not self.window:
+            inner: QWidget | None = target.focusWidget()
+            target = target if inner is None else inner
+        QTest.keyClick(target, key, modifier)
         await asyncio.sleep(LOOK_S)
 
     async def shoot(self, name: str, *sizes: QSize) -> None:

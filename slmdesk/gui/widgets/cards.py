@@ -24,7 +24,9 @@ class CardRow(QWidget):
         self.theme = theme
         self.title = Label(theme, title, role="strong", wrap=True)
         self.text = Label(theme, text, role="small", tone="secondary", wrap=True)
-        self.text.setVisible(bool(text))
+        if not text:
+            # Only ever hidden here: showing a label that has no parent yet opens a window of its own.
+            self.text.hide()
         row = QHBoxLayout(self)
         row.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium)
         row.setSpacing(SPACE.medium)

@@ -279,7 +279,8 @@ class Field(QWidget):
         self._help = help_text
         self._label = Label(theme, label, role="strong")
         self._below = Label(theme, help_text, role="small", tone="secondary", wrap=True)
-        self._below.setVisible(bool(help_text))
+        if not help_text:
+            self._below.hide()
         self._label.setBuddy(control)
         control.setAccessibleName(label)
         control.setAccessibleDescription(help_text)
