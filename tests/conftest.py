@@ -41,6 +41,18 @@ def desk_guide() -> Path:
 
 
 @pytest.fixture(scope="session")
+def endless_model(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model without an end of turn: it writes until its context is full or somebody stops it."""
+    data = bytearray(desk_guide.read_bytes().replace(b"<|im_end|>", b"<|im_on_|>"))
+    key = b"tokenizer.ggml.eos_token_id"
+    value = data.index(key) + len(key) + 4  # behind the key stands the value's type
+    data[value : value + 4] = (1).to_bytes(4, "little")  # the begin of a text, which never comes in one
+    path = tmp_path_factory.mktemp("endless") / "endless.gguf"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="session")
 def lasting_homes() -> set[str]:
     """Homes whose service may go on after a test: add one here where a wider fixture ends it."""
     return set()

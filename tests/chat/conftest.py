@@ -18,8 +18,6 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.state import StateFile
 
 GREEDY = TurnOptions(temperature=0.0)
-# Goes on until the context is full: every token is about as likely as any other.
-ENDLESS = TurnOptions(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0)
 
 
 @pytest.fixture
@@ -33,7 +31,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def service_home(tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str]) -> Iterator[Path]:
     """A home whose service, once started, stays for all tests."""
     home = tmp_path_factory.mktemp("home")
-    lasting_homes.add(str(home))
     lasting_homes.add(str(home))
     yield home
     asyncio.run(end_service(home))

@@ -10,24 +10,24 @@ from pathlib import Path
 import pytest
 
 from slmdesk.application import Application
+from slmdesk.chat.turns import TurnEnded, TurnOptions
 from slmdesk.core.paths import Paths
 
 from .conftest import use_home
 
-# Prints "ID text-so-far-in-hex" for each piece that arrives, as a window would show it.
+# Prints a line for each thing that happens, as a window would show it.
 CHILD = """
-import asyncio
+import asyncio, sys
 from slmdesk.application import Application
-from slmdesk.chat.turns import MessageStored, TextArrived, TurnOptions
+from slmdesk.chat.turns import MessageStored, TextArrived
 
 async def main():
     application = Application.build()
-    conversation = await application.chats.create()
+    conversation = await application.chats.create(sys.argv[1])
     print("conversation", conversation.id, flush=True)
     await application.chats.save_draft(0, "not sent yet")
     text = ""
-    options = TurnOptions(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0)
-    async for event in application.chats.send(conversation.id, "What is Q4_K_M?", options):
+    async for event in application.chats.send(conversation.id, "What is Q4_K_M?"):
         if isinstance(event, MessageStored):
             print("stored", event.message.id, flush=True)
         if isinstance(event, TextArrived):
@@ -48,10 +48,10 @@ def saved_text(database: Path) -> str:
     return str(row[0]) if row else ""
 
 
-def run_and_kill(database: Path, after: str) -> tuple[list[str], str]:
+def run_and_kill(database: Path, model: Path, after: str) -> tuple[list[str], str]:
     """Run the child until it prints a line that begins so ("saved": until part of the answer is in the
     database), then kill it; returns its lines, and what was saved then."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(model)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     lines, saved = [], ""
     for line in child.stdout:
@@ -67,9 +67,11 @@ def run_and_kill(database: Path, after: str) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("after", ["stored", "text", "saved"])
-async def test_nothing_typed_is_lost(service_home: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+async def test_nothing_typed_is_lost(
+    service_home: Path, endless_model: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
     use_home(monkeypatch, service_home)
-    lines, saved = run_and_kill(Paths.resolve().database, after)
+    lines, saved = run_and_kill(Paths.resolve().database, endless_model, after)
     conversation_id = int(lines[0].split()[1])
 
     application = Application.build()
@@ -85,7 +87,9 @@ async def test_nothing_typed_is_lost(service_home: Path, monkeypatch: pytest.Mon
         assert answer.error["code"] == "answer_interrupted"
         assert await application.chats.load_draft(0) == "not sent yet"
         # It can be gone on with.
-        last = [event async for event in application.chats.continue_from(answer.id)][-1]
+        options = TurnOptions(max_tokens=8)
+        last = [event async for event in application.chats.continue_from(answer.id, options)][-1]
+        assert isinstance(last, TurnEnded)
         assert last.message.state == "complete"
         assert last.message.text.startswith(answer.text)
         database = application.paths.database

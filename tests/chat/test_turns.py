@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,10 @@ from slmdesk.chat.turns import (
 )
 from slmdesk.core.errors import SlmDeskError
 
-from .conftest import ENDLESS, GREEDY, engine_processes, service_process
+from .conftest import GREEDY, engine_processes, service_process
 
 QUESTION = "What is Q4_K_M?"
+SHORT = TurnOptions(temperature=0.0, max_tokens=8)
 
 
 async def finish(events: AsyncIterator[TurnEvent]) -> Message:
@@ -106,10 +108,10 @@ async def test_the_second_turn_knows_the_first(application: Application) -> None
     )
 
 
-async def test_closing_the_iterator_stops_the_answer(application: Application) -> None:
+async def test_closing_the_iterator_stops_the_answer(application: Application, endless_model: Path) -> None:
     chats = application.chats
-    conversation = await chats.create()
-    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+    conversation = await chats.create(str(endless_model))
+    async with aclosing(chats.send(conversation.id, QUESTION)) as events:
         seen = await until_text(events)
     answer = (await chats.load(conversation.id)).path()[-1]
     assert (answer.state, answer.error) == ("stopped", None)
@@ -122,16 +124,17 @@ async def test_closing_the_iterator_stops_the_answer(application: Application) -
 
     await until(is_free)
     # And the conversation goes on from there.
+    await chats.set_model(conversation.id, "slmdesk/desk-guide")
     after = await finish(chats.send(conversation.id, QUESTION, GREEDY))
     assert after.state == "complete"
     assert len((await chats.load(conversation.id)).path()) == 4
 
 
-async def test_stop_still_tells_how_it_ended(application: Application) -> None:
+async def test_stop_still_tells_how_it_ended(application: Application, endless_model: Path) -> None:
     chats = application.chats
-    conversation = await chats.create()
+    conversation = await chats.create(str(endless_model))
     states = []
-    async for event in chats.send(conversation.id, QUESTION, ENDLESS):
+    async for event in chats.send(conversation.id, QUESTION):
         if isinstance(event, TextArrived):
             await chats.stop(conversation.id)
         if isinstance(event, TurnEnded):
@@ -140,10 +143,10 @@ async def test_stop_still_tells_how_it_ended(application: Application) -> None:
     await chats.stop(conversation.id)  # nothing runs any more
 
 
-async def test_cancelling_the_reader_stops_the_answer(application: Application) -> None:
+async def test_cancelling_the_reader_stops_the_answer(application: Application, endless_model: Path) -> None:
     chats = application.chats
-    conversation = await chats.create()
-    task = asyncio.create_task(finish(chats.send(conversation.id, QUESTION, ENDLESS)))
+    conversation = await chats.create(str(endless_model))
+    task = asyncio.create_task(finish(chats.send(conversation.id, QUESTION)))
 
     async def has_text() -> bool:
         path = (await chats.load(conversation.id)).path()
@@ -160,9 +163,11 @@ async def test_cancelling_the_reader_stops_the_answer(application: Application) 
     await until(is_stopped)
 
 
-async def test_closing_the_program_keeps_what_was_written(application: Application) -> None:
-    conversation = await application.chats.create()
-    events = application.chats.send(conversation.id, QUESTION, ENDLESS)
+async def test_closing_the_program_keeps_what_was_written(
+    application: Application, endless_model: Path
+) -> None:
+    conversation = await application.chats.create(str(endless_model))
+    events = application.chats.send(conversation.id, QUESTION)
     seen = await until_text(events)
     await application.close()
     await events.aclose()
@@ -231,10 +236,10 @@ async def test_an_answer_cut_short_is_continued(application: Application) -> Non
     assert ended.message.text == cut.text + arrived
 
 
-async def test_one_answer_at_a_time(application: Application) -> None:
+async def test_one_answer_at_a_time(application: Application, endless_model: Path) -> None:
     chats = application.chats
-    conversation = await chats.create()
-    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+    conversation = await chats.create(str(endless_model))
+    async with aclosing(chats.send(conversation.id, QUESTION)) as events:
         await until_text(events)
         with pytest.raises(SlmDeskError) as raised:
             await finish(chats.send(conversation.id, "and this?"))
@@ -311,11 +316,11 @@ async def test_titles_models_drafts_and_prompts_of_a_conversation(application: A
 
 
 async def test_a_killed_engine_cuts_the_answer_and_the_next_turn_starts_it_again(
-    application: Application,
+    application: Application, endless_model: Path
 ) -> None:
     chats = application.chats
-    conversation = await chats.create()
-    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+    conversation = await chats.create(str(endless_model))
+    async with aclosing(chats.send(conversation.id, QUESTION)) as events:
         seen = await until_text(events)
         for engine in engine_processes(application.paths):
             engine.kill()
@@ -328,15 +333,15 @@ async def test_a_killed_engine_cuts_the_answer_and_the_next_turn_starts_it_again
     continued = await finish(chats.continue_from(cut.id, TurnOptions(max_tokens=5)))
     assert continued.error is None
     assert continued.text.startswith(cut.text)
-    assert (await finish(chats.send(conversation.id, QUESTION, GREEDY))).state == "complete"
+    assert (await finish(chats.send(conversation.id, QUESTION, SHORT))).state == "complete"
 
 
 async def test_a_killed_service_cuts_the_answer_and_the_next_turn_finds_another(
-    application: Application,
+    application: Application, endless_model: Path
 ) -> None:
     chats = application.chats
-    conversation = await chats.create()
-    async with aclosing(chats.send(conversation.id, QUESTION, ENDLESS)) as events:
+    conversation = await chats.create(str(endless_model))
+    async with aclosing(chats.send(conversation.id, QUESTION)) as events:
         seen = await until_text(events)
         service = service_process(application.paths)
         service.kill()
@@ -345,9 +350,9 @@ async def test_a_killed_service_cuts_the_answer_and_the_next_turn_finds_another(
     assert cut.text.startswith(seen)
     assert cut.error is not None
     assert cut.error["code"] == "service_lost"
-    after = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    after = await finish(chats.send(conversation.id, QUESTION, SHORT))
     assert (after.state, after.error) == ("complete", None)
     # A service that dies between two turns is not noticed at all.
     service_process(application.paths).kill()
-    last = await finish(chats.send(conversation.id, QUESTION, GREEDY))
+    last = await finish(chats.send(conversation.id, QUESTION, SHORT))
     assert (last.state, last.error) == ("complete", None)

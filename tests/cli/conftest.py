@@ -17,14 +17,6 @@ import pytest
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 
-# Answers that go on until the context is full: every token is about as likely as any other.
-ENDLESS = {
-    "SLMDESK_CHAT_TEMPERATURE": "2",
-    "SLMDESK_CHAT_TOP_K": "0",
-    "SLMDESK_CHAT_TOP_P": "1",
-    "SLMDESK_CHAT_MIN_P": "0",
-}
-
 
 @dataclass(frozen=True)
 class Result:

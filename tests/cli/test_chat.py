@@ -8,12 +8,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from slmdesk.core.paths import Paths
-
-from .conftest import ENDLESS, Program
+from .conftest import Program
 
 QUESTION = "What is Q4_K_M?"
 GREEDY = ("--temperature", "0")
@@ -76,20 +75,20 @@ def test_options_reach_the_model(shared: Program) -> None:
     assert short["usage"]["completion_tokens"] == 3
     assert short["reason"] == "length"
     wild = ("chat", "-p", QUESTION, "--json", "--temperature", "2", "--max-tokens", "20")
-    first = shared.run(*wild, "--seed", "11", env=ENDLESS).result["text"]
-    assert shared.run(*wild, "--seed", "11", env=ENDLESS).result["text"] == first
-    assert shared.run(*wild, "--seed", "12", env=ENDLESS).result["text"] != first
+    free = {"SLMDESK_CHAT_TOP_K": "0", "SLMDESK_CHAT_TOP_P": "1", "SLMDESK_CHAT_MIN_P": "0"}
+    first = shared.run(*wild, "--seed", "11", env=free).result["text"]
+    assert shared.run(*wild, "--seed", "11", env=free).result["text"] == first
+    assert shared.run(*wild, "--seed", "12", env=free).result["text"] != first
     plain = shared.run("chat", "-p", QUESTION, "--json", *GREEDY).result["usage"]["prompt_tokens"]
     system = shared.run("chat", "-p", QUESTION, "--json", *GREEDY, "--system", "Be short.")
     assert system.result["usage"]["prompt_tokens"] > plain
 
 
-def test_a_path_is_a_model(shared: Program) -> None:
-    path = Paths.resolve().builtin_model
+def test_a_path_is_a_model(shared: Program, desk_guide: Path) -> None:
     expected = shared.run("chat", "-p", QUESTION, *GREEDY).out
-    assert shared.run("chat", str(path), "-p", QUESTION, *GREEDY).out == expected
+    assert shared.run("chat", str(desk_guide), "-p", QUESTION, *GREEDY).out == expected
     copy = shared.home / "My Model é.gguf"
-    shutil.copy(path, copy)
+    shutil.copy(desk_guide, copy)
     done = subprocess.run(
         shared.command("chat", copy.name, "-p", QUESTION, *GREEDY),
         cwd=shared.home,  # a relative path means the folder the person is in
@@ -101,9 +100,9 @@ def test_a_path_is_a_model(shared: Program) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, expected)
 
 
-def test_wrong_models_are_decoded(shared: Program) -> None:
+def test_wrong_models_are_decoded(shared: Program, desk_guide: Path) -> None:
     damaged = shared.home / "damaged.gguf"
-    damaged.write_bytes(Paths.resolve().builtin_model.read_bytes()[:100_000])
+    damaged.write_bytes(desk_guide.read_bytes()[:100_000])
     text = shared.home / "text.gguf"
     text.write_text("this is no model")
     for model, code in (
@@ -169,19 +168,21 @@ def test_a_locked_or_damaged_database_does_not_stop_a_question(shared: Program) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send to another process")
-def test_ctrl_c_ends_a_one_shot_with_130(shared: Program) -> None:
+def test_ctrl_c_ends_a_one_shot_with_130(shared: Program, endless_model: Path) -> None:
     for words, ends_with in ((["--json"], '"interrupted"'), ([], "")):
         child = subprocess.Popen(
-            shared.command("chat", "-p", QUESTION, *words),
+            shared.command("chat", str(endless_model), "-p", QUESTION, *words),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=shared.environment(ENDLESS),
+            env=shared.environment(),
         )
         assert child.stdout is not None
         assert child.stderr is not None
         seen = b""
         while len(seen) < 400:
-            seen += os.read(child.stdout.fileno(), 400)
+            data = os.read(child.stdout.fileno(), 400)
+            assert data, child.communicate()
+            seen += data
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
         assert child.returncode == 130
@@ -190,12 +191,12 @@ def test_ctrl_c_ends_a_one_shot_with_130(shared: Program) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is told differently there")
-def test_a_reader_that_goes_away_stops_the_answer(shared: Program) -> None:
+def test_a_reader_that_goes_away_stops_the_answer(shared: Program, endless_model: Path) -> None:
     child = subprocess.Popen(
-        shared.command("chat", "-p", QUESTION),
+        shared.command("chat", str(endless_model), "-p", QUESTION),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=shared.environment(ENDLESS),
+        env=shared.environment(),
     )
     assert child.stdout is not None
     assert child.stderr is not None

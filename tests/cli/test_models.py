@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import shutil
-
-from slmdesk.core.paths import Paths
+from pathlib import Path
 
 from .conftest import Program
 
 
-def put_model(program: Program, name: str = "Small-Q8_0.gguf") -> None:
+def put_model(program: Program, desk_guide: Path) -> None:
     folder = program.home / "models" / "maker" / "Small"
     folder.mkdir(parents=True)
-    shutil.copy(Paths.resolve().builtin_model, folder / name)
+    shutil.copy(desk_guide, folder / "Small-Q8_0.gguf")
 
 
-def test_the_built_in_model_is_always_there(program: Program) -> None:
+def test_the_built_in_model_is_always_there(program: Program, desk_guide: Path) -> None:
     [model] = program.run("list", "--json").result["models"]
     assert (model["id"], model["built_in"]) == ("slmdesk/desk-guide", True)
     [file] = model["files"]
-    assert file["size_bytes"] == Paths.resolve().builtin_model.stat().st_size
+    assert file["size_bytes"] == desk_guide.stat().st_size
     assert file["parameters"] > 1e6
     assert file["context_length"] > 0
     assert file["architecture"] == "llama"
     assert file["problem"] is None
 
 
-def test_models_of_the_folders_are_listed_and_their_problems_told(program: Program) -> None:
-    put_model(program)
+def test_models_of_the_folders_are_listed_and_their_problems_told(program: Program, desk_guide: Path) -> None:
+    put_model(program, desk_guide)
     broken = program.home / "models" / "maker" / "Broken"
     broken.mkdir()
     (broken / "Broken-Q4_K_M.gguf").write_bytes(b"GGUF but not really")
@@ -45,8 +44,8 @@ def test_models_of_the_folders_are_listed_and_their_problems_told(program: Progr
     assert all(row[column - 1] == " " and row[column] != " " for row in rows if row)
 
 
-def test_show_tells_about_one_file(program: Program) -> None:
-    put_model(program)
+def test_show_tells_about_one_file(program: Program, desk_guide: Path) -> None:
+    put_model(program, desk_guide)
     shown = program.run("show", "maker/Small", "--json").result
     assert shown["id"].startswith("maker/Small")
     assert shown["tensors"] > 10
@@ -54,18 +53,18 @@ def test_show_tells_about_one_file(program: Program) -> None:
     text = program.run("show", "slmdesk/desk-guide").out
     assert "slmdesk/desk-guide" in text
     assert " MB (" in text
-    by_path = program.run("show", str(Paths.resolve().builtin_model), "--metadata", "--json").result
+    by_path = program.run("show", str(desk_guide), "--metadata", "--json").result
     assert by_path["metadata"]["general.architecture"] == "llama"
     assert by_path["metadata"]["tokenizer.ggml.tokens"].endswith(" values")
     assert "general.architecture" in program.run("show", "slmdesk/desk-guide", "--metadata").out
 
 
-def test_show_of_what_is_not_there_or_broken(program: Program) -> None:
+def test_show_of_what_is_not_there_or_broken(program: Program, desk_guide: Path) -> None:
     result = program.run("show", "slmdesk/desk-gide", "--json")
     assert (result.code, result.error["code"]) == (1, "model_not_found")
     program.home.mkdir(exist_ok=True)
     broken = program.home / "broken.gguf"
-    broken.write_bytes(Paths.resolve().builtin_model.read_bytes()[:5000])
+    broken.write_bytes(desk_guide.read_bytes()[:5000])
     result = program.run("show", str(broken), "--json")
     assert (result.code, result.error["code"]) == (1, "gguf_truncated")
     assert program.run("show").code == 2

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import ENDLESS, Program
+from .conftest import Program
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are a thing of Unix", allow_module_level=True)
@@ -28,7 +29,7 @@ import termios
 # Makes the pseudo-terminal the controlling one, as a shell would, so that Ctrl-C becomes a signal.
 LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 CTRL_C, CTRL_D, ALT_ENTER, ENTER = "\x03", "\x04", "\x1b\r", "\r"
-PROMPT = "› "
+PROMPT = "›"
 
 
 class Screen:
@@ -141,8 +142,8 @@ def test_talking_commands_and_leaving(shared: Program) -> None:
     assert history.stat().st_mode & 0o077 == 0
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(shared: Program) -> None:
-    with terminal(shared, **ENDLESS) as screen:
+def test_ctrl_c_stops_the_answer_and_not_the_program(shared: Program, endless_model: Path) -> None:
+    with terminal(shared, str(endless_model)) as screen:
         screen.wait_for(PROMPT)
         screen.type("What is Q4_K_M?" + ENTER)
         screen.wait_for("\n")  # the echo of the question
