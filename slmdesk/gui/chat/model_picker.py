@@ -162,6 +162,7 @@ class ModelPicker(QWidget):
         self.setAccessibleName("Models")
         self._theme = theme
         self._all: list[ModelEntry] = []
+        self._button: QWidget | None = None
         self._model = _Model(self)
         self._search = SearchField(theme, "Search models")
         self._search.textChanged.connect(self._filter)
@@ -199,12 +200,8 @@ class ModelPicker(QWidget):
         self._search.setVisible(len(entries) >= SEARCH_FROM)
         self._search.clear()
         self._filter("")
-        place = button.mapToGlobal(QPoint(0, -self.height() - SPACE.tiny))
-        room = button.screen().availableGeometry()
-        place.setX(min(max(place.x(), room.left()), room.right() - self.width()))
-        if place.y() < room.top():
-            place = button.mapToGlobal(QPoint(0, button.height() + SPACE.tiny))
-        self.move(place)
+        self._button = button
+        self._stand_over(button)
         self.show()
         (self._search if self._search.isVisible() else self._view).setFocus()
 
@@ -212,6 +209,17 @@ class ModelPicker(QWidget):
         """The states may have changed while the list is open."""
         self._all = list(entries)
         self._filter(self._search.text())
+        if self._button is not None:
+            self._stand_over(self._button)
+
+    def _stand_over(self, button: QWidget) -> None:
+        """Stand with the lower edge on the button; below it where there is no room above."""
+        place = button.mapToGlobal(QPoint(0, -self.height() - SPACE.tiny))
+        room = button.screen().availableGeometry()
+        place.setX(min(max(place.x(), room.left()), room.right() - self.width()))
+        if place.y() < room.top():
+            place.setY(button.mapToGlobal(QPoint(0, button.height() + SPACE.tiny)).y())
+        self.move(place)
 
     def _filter(self, words: str) -> None:
         wanted = words.casefold().split()
