@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slmdesk.chat import export as exporting
@@ -76,7 +77,6 @@ class Chats:
         self._opening = asyncio.Lock()
         self._running: dict[int, Answering] = {}  # by conversation
         self._unsaved: set[int] = set()  # answers whose end could not be written
-        self._owner = _owner_of_this_process()
 
     async def open(self) -> None:
         """Open the database, mark answers that a crash cut off, and remove what was deleted long ago."""
@@ -378,10 +378,11 @@ class Chats:
         except ValueError:
             return False
 
+    @cached_property
+    def _owner(self) -> str:
+        """This process in the rows it writes. Asked for late: it loads psutil, 4.6 MB of an idle window."""
+        return f"{os.getpid()}:{process_create_time()}"
+
     def _changed(self, conversation_id: int) -> None:
         if self._bus is not None:
             self._bus.publish(ConversationsChanged(conversation_id))
-
-
-def _owner_of_this_process() -> str:
-    return f"{os.getpid()}:{process_create_time()}"
