@@ -11,7 +11,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ class Engine:
             with suppress(SlmDeskError):
                 await self._post("/cancel", {"key": key})
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[str | Finished]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | Finished, None]:
         """`submit` as an iterator: texts, then one `Finished`. Closing it cancels the answer."""
         loop = asyncio.get_running_loop()
         parts: list[str] = []

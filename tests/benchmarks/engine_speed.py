@@ -68,8 +68,10 @@ class Peer:
 
     def __init__(self, kind: str, model: Path, threads: int, streams: int) -> None:
         argv = [sys.executable, __file__, "--child", kind, "--model", str(model), "--threads", str(threads)]
+        # GOMP_SPINCOUNT in our environment tunes the engine; the bare loop keeps the runtime's own default.
+        env = {name: value for name, value in os.environ.items() if kind != "bare" or name != "GOMP_SPINCOUNT"}
         self._child = subprocess.Popen(
-            [*argv, "--streams", str(streams)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*argv, "--streams", str(streams)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
 
     def run(self, streams: int, tokens: int) -> tuple[float, float]:

@@ -54,7 +54,7 @@ async def _ask(engine: Engine, question: str | list[dict[str, Any]], **options: 
     heard = Heard(id=f"t{next(_numbers)}")
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
     sampling = options.pop("sampling", GREEDY)
-    chat = {} if "prompt" in options else {"messages": messages}
+    chat: dict[str, Any] = {} if "prompt" in options else {"messages": messages}
     request = GenerateRequest(id=heard.id, sampling=sampling, **chat, **options)
     heard.prompt_tokens = await engine.submit(request, heard.sink)
     return heard

@@ -185,7 +185,7 @@ async def test_the_engine_ends_when_stdin_closes_in_mid_load(desk_guide: Path) -
 
 async def test_stdout_holds_json_lines_only(desk_guide: Path) -> None:
     child = await _run_engine(EngineSpec(str(desk_guide), "test"))
-    events = []
+    events: list[Any] = []
     while not events or events[-1]["event"] != "ready":
         events.append(json.loads(await child.stdout.readline()))
     child.stdin.close()

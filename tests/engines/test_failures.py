@@ -1,0 +1,84 @@
+"""Exit statuses and last words of engines, decoded."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmdesk.engines import failures
+from slmdesk.engines.protocol import EngineSpec
+
+SPEC = EngineSpec("/models/some-Q4_K_M.gguf", "some")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (-9, "engine_killed"),
+        (137, "engine_killed"),
+        (-15, "engine_killed"),
+        (-11, "engine_crashed"),
+        (139, "engine_crashed"),
+        (-6, "engine_crashed"),
+        (-4, "cpu_unsupported"),
+        (132, "cpu_unsupported"),
+        (0xC0000005, "engine_crashed"),
+        (0xC000001D, "cpu_unsupported"),
+        (-1073741795, "cpu_unsupported"),
+        (0xFFFFFFFFC000001D, "cpu_unsupported"),
+        (0xC0000017, "out_of_memory"),
+        (0xC0000135, "engine_missing"),
+        (0xC0000409, "engine_crashed"),
+        (1, "engine_crashed"),
+        (failures.CRASHED_EXIT, "engine_crashed"),
+        (0, "engine_crashed"),
+    ],
+)
+def test_a_status_while_answering(status: int, code: str) -> None:
+    error = failures.decode(status, [], SPEC, loading=False)
+    assert error.code == code
+    assert error.hint
+    assert str(abs(status)) not in error.message
+    assert "exit status" in error.details
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("error loading model: unknown model architecture: 'lamma'", "architecture_unknown", "lamma"),
+        ("error loading model vocabulary: unknown pre-tokenizer type: 'zeta'", "architecture_unknown", "zeta"),
+        ("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99", "out_of_memory", "some"),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory", "some"),
+        ("gguf_init_from_file_ptr: invalid magic characters: 'ABCD', expected 'GGUF'", "model_damaged", "some"),
+        ("error loading model: invalid vector subscript", "model_damaged", "some"),
+        ("error loading model: missing tensor 'blk.3.ffn_up.weight'", "model_damaged", "blk.3.ffn_up"),
+        ("key not found in model: llama.block_count", "model_damaged", "block_count"),
+        ("GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed", "model_damaged", "twice"),
+        ("tensor 'output.weight' has wrong shape; expected 1, got 2", "model_damaged", "output.weight"),
+        ("Illegal instruction (core dumped)", "cpu_unsupported", "processor"),
+    ],
+)  # fmt: skip
+def test_last_words_while_loading(line: str, code: str, told: str) -> None:
+    error = failures.decode(-6, ["something before", line, "and after"], SPEC, loading=True)
+    assert error.code == code
+    assert told in error.message
+    assert line in error.details
+
+
+def test_memory_that_ran_out_is_said_while_answering_too() -> None:
+    assert failures.decode(-6, ["failed to allocate buffer"], SPEC, loading=False).code == "out_of_memory"
+
+
+def test_a_model_that_loaded_is_not_called_damaged_later() -> None:
+    assert failures.decode(-6, ["failed to open something"], SPEC, loading=False).code == "engine_crashed"
+
+
+def test_an_unknown_end_while_loading_points_at_the_file() -> None:
+    error = failures.decode(-11, [], SPEC, loading=True)
+    assert error.code == "engine_crashed"
+    assert "some-Q4_K_M.gguf" in error.message
+
+
+def test_a_load_that_hangs() -> None:
+    error = failures.start_timeout(SPEC, 300, ["last line"])
+    assert error.code == "engine_start_timeout"
+    assert "last line" in error.details
