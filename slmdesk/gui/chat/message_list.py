@@ -80,10 +80,13 @@ class MessageList(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setAccessibleName("Messages")
+        # A viewport of our own: to wrap one made by Qt, PySide first makes every class it might be, in 25 ms.
+        self._port = QWidget()
+        self.setViewport(self._port)
         self._canvas = QWidget()
         self._canvas.setObjectName("canvas")
         self.setWidget(self._canvas)
-        self.viewport().setAutoFillBackground(False)
+        self._port.setAutoFillBackground(False)
         self._canvas.setAutoFillBackground(False)
         bar = self.verticalScrollBar()
         bar.setSingleStep(SPACE.huge)
@@ -246,16 +249,20 @@ class MessageList(QScrollArea):
         """Give widgets to the messages near the view and take them from the others."""
         value, height = self.verticalScrollBar().value(), self.viewport().height()
         first, last = value - AHEAD, value + height + AHEAD
-        new: int | None = None
+        changed: int | None = None
+        ahead = False  # one message outside the view at a time, so that scrolling stays smooth
         for number, row in enumerate(self._rows):
             near = row.top < last and row.bottom > first
             if near and row.view is None:
-                self._realised(row)
-                new = number if new is None else new
+                seen = row.top < value + height and row.bottom > value
+                if seen or not ahead:
+                    self._realised(row)
+                ahead = ahead or not seen
+                changed = number if changed is None else changed
             elif not near and row.view is not None and self._dirty_from is None and not self._pinned(row):
                 self._release(row)  # only once all rows stand where they belong
-        if new is not None:
-            self._changed(new)
+        if changed is not None:
+            self._changed(changed)
 
     @staticmethod
     def _pinned(row: _Row) -> bool:
