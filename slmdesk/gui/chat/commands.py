@@ -55,7 +55,7 @@ class ChatCommands:
         return self._last_answer() is not None and not self._running()
 
     def _last_answer(self) -> MessageItem | None:
-        answers = [item for item in self._place.pane.messages.items if item.answer]
+        answers = [item for item in self._place.pane.items if item.answer]
         return answers[-1] if answers else None
 
     def _shown(self, run: Callable[[], object]) -> Callable[[], None]:

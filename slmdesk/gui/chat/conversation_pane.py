@@ -10,8 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.composer import Composer
 from slmdesk.gui.chat.first_start import FirstStart
-from slmdesk.gui.chat.markdown.inline import safe_href
-from slmdesk.gui.chat.message_list import MARGIN, MessageList
+from slmdesk.gui.chat.markdown.blocks import safe_href
 from slmdesk.gui.theme import MEASURE, SPACE
 
 if TYPE_CHECKING:
@@ -19,15 +18,19 @@ if TYPE_CHECKING:
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.message_list import MessageList
     from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
+    from slmdesk.gui.theme import Theme
 
 
 class ConversationPane(QWidget):
     """One readable column.
 
+    The list of messages is made when it is first needed, so that the window stands before it.
+
     Attributes:
-        messages, composer, first_start: its parts.
+        composer, first_start: its parts.
 
     Signals:
         asked(int, str, object): something should be done with a message.
@@ -36,26 +39,19 @@ class ConversationPane(QWidget):
     asked = Signal(int, str, object)
 
     def __init__(
-        self,
-        typesetter: Typesetter,
-        mend: Callable[[SlmDeskError], Offer | None],
-        *,
-        parent: QWidget | None = None,
+        self, theme: Theme, mend: Callable[[SlmDeskError], Offer | None], *, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        theme = typesetter.theme
-        self.messages = MessageList(typesetter, mend)
-        self.messages.asked.connect(self.asked)
-        self.messages.link_clicked.connect(self._open_link)
+        self._theme = theme
+        self._mend = mend
+        self._messages: MessageList | None = None
+        self._typesetter: Typesetter | None = None
         self.first_start = FirstStart(theme)
         self.composer = Composer(theme)
-        self.messages.left.connect(self.composer.field.setFocus)
-        self.composer.scrolled.connect(self.messages.page)
         self._stack = QStackedWidget()
         self._stack.addWidget(self.first_start)
-        self._stack.addWidget(self.messages)
         below = QHBoxLayout()
-        below.setContentsMargins(MARGIN, 0, MARGIN, SPACE.small)
+        below.setContentsMargins(SPACE.wide, 0, SPACE.wide, SPACE.small)
         below.addStretch(1)
         # The composer takes all it may have; the stretches only what is left over.
         below.addWidget(self.composer, MEASURE.reading)
@@ -66,10 +62,44 @@ class ConversationPane(QWidget):
         layout.addWidget(self._stack, 1)
         layout.addLayout(below)
 
+    @property
+    def typesetter(self) -> Typesetter:
+        """What the messages are set with."""
+        if self._typesetter is None:
+            from slmdesk.gui.chat.typesetter import Typesetter
+
+            self._typesetter = Typesetter(self._theme, self)
+        return self._typesetter
+
+    @property
+    def messages(self) -> MessageList:
+        """The list of messages."""
+        if self._messages is None:
+            from slmdesk.gui.chat.message_list import MessageList
+
+            made = self._messages = MessageList(self.typesetter, self._mend)
+            made.asked.connect(self.asked)
+            made.link_clicked.connect(self._open_link)
+            made.left.connect(self.composer.field.setFocus)
+            self.composer.scrolled.connect(made.page)
+            self._stack.addWidget(made)
+        return self._messages
+
+    @property
+    def items(self) -> list[MessageItem]:
+        """The messages shown."""
+        return [] if self._messages is None else self._messages.items
+
     def show_items(self, items: Sequence[MessageItem], *, keep: bool) -> None:
         """Show messages, or the first start when there are none."""
-        self.messages.show_items(items, keep=keep)
+        if items or self._messages is not None:
+            self.messages.show_items(items, keep=keep)
         self._stack.setCurrentWidget(self.messages if items else self.first_start)
+
+    def close_up(self) -> None:
+        """End what works behind the messages."""
+        if self._typesetter is not None:
+            self._typesetter.close()
 
     @property
     def empty(self) -> bool:
@@ -78,7 +108,7 @@ class ConversationPane(QWidget):
 
     def edit_last(self) -> None:
         """Edit the last message of the person in place."""
-        mine = [item for item in self.messages.items if not item.answer]
+        mine = [item for item in self.items if not item.answer]
         if mine:
             self.messages.edit(mine[-1].id)
 

@@ -10,8 +10,6 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QWidget
 
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
-from slmdesk.gui.chat.model_picker import ModelPicker
-from slmdesk.gui.chat.typesetter import Typesetter
 from slmdesk.gui.place import Place
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.actions import Action
     from slmdesk.gui.chat.controller import ChatController
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.model_picker import ModelPicker
     from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.place import WindowServices
 
@@ -53,10 +52,9 @@ class ChatPlace(Place):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
         self.controller: ChatController | None = None
-        self.typesetter = Typesetter(self.theme, self)
         self.list = ConversationList(self.theme)
         self.list.setFixedWidth(LIST_WIDTH)
-        self.pane = ConversationPane(self.typesetter, self._mend)
+        self.pane = ConversationPane(self.theme, self._mend)
         self._picker: ModelPicker | None = None
         self._open_list = IconButton(self.theme, "list", "Show conversations")
         self._open_list.clicked.connect(self.toggle_list)
@@ -92,7 +90,7 @@ class ChatPlace(Place):
         controller.opened.connect(self._show_opened)
         controller.changed.connect(lambda: self._show(keep=True))
         controller.item_changed.connect(self._show_item)
-        controller.text_arrived.connect(self.pane.messages.append_text)
+        controller.text_arrived.connect(self._show_text)
         controller.running_changed.connect(self._show_running)
         controller.accepted.connect(self.pane.composer.accepted)
         controller.refused.connect(self.pane.composer.refused)
@@ -128,7 +126,7 @@ class ChatPlace(Place):
         self._keep_draft()
         if self.controller is not None:
             await self.controller.close()
-        self.typesetter.close()
+        self.pane.close_up()
 
     # showing
     def _show_opened(self, draft: str) -> None:
@@ -140,13 +138,16 @@ class ChatPlace(Place):
     def _show(self, *, keep: bool) -> None:
         assert self.controller is not None
         items = self.controller.items()
-        grown = len(items) > len(self.pane.messages.items)
+        grown = len(items) > len(self.pane.items)
         self.pane.show_items(items, keep=keep)
         if keep and grown and items[-1].live:
             self.pane.messages.to_end()
         self.pane.composer.set_stats(self.controller.last_stats)
         self.list.set_current(self.controller.current)
         self._menu_button.setEnabled(self.controller.current != 0)
+
+    def _show_text(self, message_id: int, text: str) -> None:
+        self.pane.messages.append_text(message_id, text)
 
     def _show_item(self, item: MessageItem) -> None:
         assert self.controller is not None
@@ -181,7 +182,6 @@ class ChatPlace(Place):
     # doing
     def _send(self, text: str) -> None:
         assert self.controller is not None
-        self.pane.messages.follow.jump()
         self.controller.send(text)
 
     def _open(self, conversation_id: int) -> None:
@@ -235,6 +235,8 @@ class ChatPlace(Place):
         if self.controller is None:
             return
         if self._picker is None:
+            from slmdesk.gui.chat.model_picker import ModelPicker
+
             self._picker = ModelPicker(self.theme, self)
             self._picker.chosen.connect(self.controller.choose_model)
         self.controller.refresh_models()
@@ -324,6 +326,13 @@ class ChatPlace(Place):
 async def _warm_up() -> None:
     import asyncio
 
+    await asyncio.to_thread(_load_what_messages_need)
+
+
+def _load_what_messages_need() -> None:
+    from importlib import import_module
+
     from slmdesk.gui.chat.markdown.parse import parse
 
-    await asyncio.to_thread(parse, "a **b** `c`\n\n| d |\n|---|\n| e |")
+    import_module("slmdesk.gui.chat.message_list")
+    parse("a **b** `c`\n\n| d |\n|---|\n| e |")

@@ -94,7 +94,7 @@ class Desk:
 
     @property
     def items(self) -> list[MessageItem]:
-        return list(self.messages.items)
+        return list(self.place.pane.items)
 
     def view(self, number: int) -> MessageView:
         """The widget of a message, counted from the first (or from the end)."""
@@ -125,7 +125,7 @@ class Desk:
         """Wait for the end of the answer in the conversation shown, and until it is all on the screen."""
         await until(lambda: self.controller.current not in self.controller.running, "the end of the answer")
         await until(
-            lambda: self.items and not self.items[-1].live and self.place.typesetter.idle, "the answer"
+            lambda: self.items and not self.items[-1].live and self.place.pane.typesetter.idle, "the answer"
         )
 
     def shown_text(self, number: int = -1) -> str:

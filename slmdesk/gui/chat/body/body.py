@@ -167,7 +167,8 @@ class MessageBody(QWidget):
         if height != self._height:
             self._height = height
             self.changed.emit()
-        self.update()
+        from_top = round(self._tops[first - 1]) if first else 0
+        self.update(0, from_top, self.width(), max(self.height(), height) - from_top)
 
     def _place_controls(self, frame: LaidFrame) -> None:
         copy, bar = self._controls.get(id(frame), (None, None))

@@ -73,6 +73,7 @@ class Flow:
         self._layout.setTextOption(option)
         self._layout.setCacheEnabled(True)
         self._codes: list[Range] = []
+        self._grounds: list[QRectF] = []
         self._links: list[tuple[int, int, str]] = []
         self._layout.setFormats(self._formats(font))
         self.height = 0.0
@@ -123,6 +124,7 @@ class Flow:
             self.natural = max(self.natural, line.naturalTextWidth())
         layout.endLayout()
         self.height = y
+        self._grounds = self._find_grounds()
 
     def draw(self, painter: QPainter, at: QPointF, clip: QRectF, selected: Range | None) -> None:
         """Paint with the column's corner at `at`."""
@@ -137,22 +139,28 @@ class Flow:
         self._layout.draw(painter, at, marks, clip)
 
     def _draw_code_grounds(self, painter: QPainter, at: QPointF, clip: QRectF) -> None:
-        if not self._codes:
+        if not self._grounds:
             return
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(self._style.inline_ground)
-        pad = SPACE.tiny / 2
-        for number in range(self._layout.lineCount()):
-            line = self._layout.lineAt(number)
-            top = at.y() + number * self._line
-            if top > clip.bottom() or top + self._line < clip.top():
-                continue
-            for x, right in self._parts_on(line, self._codes):
-                box = QRectF(at.x() + x - pad, top + pad, right - x + 2 * pad, self._line - 2 * pad)
+        for ground in self._grounds:
+            box = ground.translated(at)
+            if box.intersects(clip):
                 painter.drawRoundedRect(box, SPACE.tiny, SPACE.tiny)
         painter.restore()
+
+    def _find_grounds(self) -> list[QRectF]:
+        """Where inline code stands, line by line."""
+        pad = SPACE.tiny / 2
+        found: list[QRectF] = []
+        for number in range(self._layout.lineCount() if self._codes else 0):
+            for x, right in self._parts_on(self._layout.lineAt(number), self._codes):
+                found.append(
+                    QRectF(x - pad, number * self._line + pad, right - x + 2 * pad, self._line - 2 * pad)
+                )
+        return found
 
     @staticmethod
     def _parts_on(line: QTextLine, ranges: list[Range]) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ equal exactly when their blocks are.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -85,3 +86,11 @@ def plain_text(blocks: tuple[Block, ...] | list[Block]) -> str:
 def verbatim(text: str) -> list[Block]:
     """Text as it was typed: one block a line, nothing read into it."""
     return [TextBlock("line", (Span(line),) if line else ()) for line in text.split("\n")]
+
+
+_SAFE = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
+
+
+def safe_href(href: str) -> str:
+    """`href` when a browser or a mail program may be given it, else "": the text then stands alone."""
+    return href if _SAFE.match(href) else ""

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slmdesk.gui.chat.markdown.blocks import Inline, Span
+from slmdesk.gui.chat.markdown.blocks import Inline, Span, safe_href
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _OPENS = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}
 _CLOSES = {"strong_close": "bold", "em_close": "italic", "s_close": "strike"}
-_SAFE = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 _BARE = re.compile(r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;:!?)\]}*_]")
 
 
@@ -69,11 +68,6 @@ def _with_bare_links(text: str, style: Span) -> list[Span]:
         at = found.end()
     runs.append(replace(style, text=text[at:]))
     return runs
-
-
-def safe_href(href: str) -> str:
-    """`href` when a browser or a mail program may be given it, else "": the text then stands alone."""
-    return href if _SAFE.match(href) else ""
 
 
 def join_runs(runs: Sequence[Span]) -> Inline:
