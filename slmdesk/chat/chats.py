@@ -302,7 +302,8 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
     ) -> tuple[_Prepared, Answering]:
         prepared = await self._database.run(prepare)
-        sampling = {name: self._choice(name, getattr(options, name)) for name in _SAMPLING}
+        chosen = {name: self._chosen(name, getattr(options, name)) for name in _SAMPLING}
+        sampling = {name: value for name, value in chosen.items() if value is not None}
         if options.seed is not None:
             sampling["seed"] = options.seed
         question = Question(
@@ -310,7 +311,7 @@ class Chats:
             prepared.conversation.system_prompt,
             prepared.path,
             sampling,
-            self._choice("max_tokens", options.max_tokens),
+            self._chosen("max_tokens", options.max_tokens) or 0,
             options.stop,
             options.context_length or 0,
         )
@@ -357,8 +358,12 @@ class Chats:
     def _model(self, conversation: Conversation) -> str:
         return conversation.model or str(self._settings.get("chat.model"))
 
-    def _choice(self, name: str, chosen: Any) -> Any:
-        return self._settings.get(f"chat.{name}") if chosen is None else chosen
+    def _chosen(self, name: str, chosen: Any) -> Any:
+        """What this turn asks for, or what a person set; None leaves it to the model's own recommendation."""
+        if chosen is not None:
+            return chosen
+        key = f"chat.{name}"
+        return None if self._settings.source(key) == "default" else self._settings.get(key)
 
     async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         await self.open()

@@ -139,6 +139,8 @@ _NETWORK = "Network"
 _LIBRARY = "Library"
 _LOGS = "Logs"
 
+_MODEL_FIRST = " Until you set it, what the model itself recommends comes first."
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "appearance.theme", str, "system", "Theme",
@@ -167,27 +169,32 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "chat.temperature", float, 0.8, "Temperature",
-        "How freely the model picks words. 0 always takes the likeliest one; above 1 answers become wild.",
+        "How freely the model picks words. 0 always takes the likeliest one; above 1 answers become wild."
+        + _MODEL_FIRST,
         _CHAT, minimum=0, maximum=2,
     ),
     Setting(
         "chat.top_k", int, 40, "Top K",
-        "Picks only among this many of the likeliest tokens. 0 takes all of them into account.",
+        "Picks only among this many of the likeliest tokens. 0 takes all of them into account."
+        + _MODEL_FIRST,
         _CHAT, minimum=0, maximum=1000, special="all",
     ),
     Setting(
         "chat.top_p", float, 0.95, "Top P",
-        "Picks only among the likeliest tokens that together reach this probability. 1 turns it off.",
+        "Picks only among the likeliest tokens that together reach this probability. 1 turns it off."
+        + _MODEL_FIRST,
         _CHAT, minimum=0, maximum=1,
     ),
     Setting(
         "chat.min_p", float, 0.05, "Min P",
-        "Leaves out tokens that are this much less likely than the likeliest one. 0 turns it off.",
+        "Leaves out tokens that are this much less likely than the likeliest one. 0 turns it off."
+        + _MODEL_FIRST,
         _CHAT, minimum=0, maximum=1,
     ),
     Setting(
         "chat.repeat_penalty", float, 1.0, "Repeat penalty",
-        "Makes tokens that were just used less likely. 1 turns it off; small models sometimes gain from 1.1.",
+        "Makes tokens that were just used less likely. 1 turns it off; small models sometimes gain from 1.1."
+        + _MODEL_FIRST,
         _CHAT, minimum=0.5, maximum=2,
     ),
     Setting(

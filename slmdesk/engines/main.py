@@ -140,10 +140,15 @@ class _Engine:
         import psutil
 
         from slmdesk.engines.loop import Worker
+        from slmdesk.engines.requests import recommended_sampling
         from slmdesk.engines.server import EngineServer
 
         server = EngineServer(
-            model, _template(model), context_length=sizes.context_length, token=self._spec.token
+            model,
+            _template(model),
+            context_length=sizes.context_length,
+            token=self._spec.token,
+            recommended=recommended_sampling(header.metadata),
         )
         slots = sizes.slots if model.keeps_every_position else sizes.parallel
         worker = Worker(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.protocol import GenerateRequest, Sampling
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _MOST_STOPS = 64
+_RECOMMENDATIONS = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repeat_penalty",
+    "penalty_last_n": "penalty_last_n",
+}
 
 
 def bad(message: str, hint: str = "") -> SlmDeskError:
@@ -49,9 +60,24 @@ def read_request(data: dict[str, Any]) -> GenerateRequest:
     return request
 
 
-def read_sampling(data: dict[str, Any]) -> Sampling:
-    """Sampling settings; what is not given (or null) keeps its default. Ranges are checked with the sampler."""
-    return Sampling.from_json({name: value for name, value in data.items() if value is not None})
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """What the publisher recommends, as fields of `Sampling`. Source: GGUF keys `general.sampling.*`, which
+    llama.cpp's converter copies from the model's generation_config.json."""
+    found = {field: metadata.get(f"general.sampling.{key}") for key, field in _RECOMMENDATIONS.items()}
+    return {
+        field: value
+        for field, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def read_sampling(data: dict[str, Any], recommended: Mapping[str, float] | None = None) -> Sampling:
+    """Sampling settings; what is not given (or null) is as recommended for the model, or else the default.
+
+    Ranges are checked with the sampler.
+    """
+    given = {name: value for name, value in data.items() if value is not None}
+    return Sampling.from_json({**(recommended or {}), **given})
 
 
 def _message(message: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from slmdesk.engines.sampling import build_sampler
 from slmdesk.engines.text import TextStream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from slmdesk.engines.loop import Ends, Texts, Worker
     from slmdesk.engines.native import Model
@@ -41,12 +41,19 @@ class EngineServer:
     """
 
     def __init__(
-        self, model: Model, template: ChatTemplate | SlmDeskError, *, context_length: int, token: str
+        self,
+        model: Model,
+        template: ChatTemplate | SlmDeskError,
+        *,
+        context_length: int,
+        token: str,
+        recommended: Mapping[str, float] | None = None,
     ) -> None:
         self._model = model
         self._template = template
         self._context_length = context_length
         self._token = token.encode()
+        self._recommended = recommended or {}
         self._events = EventStream()
         self._keys: set[int] = set()
         self._worker: Worker | None = None
@@ -112,7 +119,7 @@ class EngineServer:
                 f"The prompt has {len(tokens)} tokens; the context holds {room}.",
                 "Shorten the prompt, begin a new conversation, or set a longer context.",
             )
-        sampling = read_sampling(wanted.sampling)
+        sampling = read_sampling(wanted.sampling, self._recommended)
         if sampling.json_schema is None and sampling.grammar is None:
             sampler = build_sampler(self._model, sampling)
         else:  # a grammar can take long to read
