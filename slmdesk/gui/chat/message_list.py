@@ -12,7 +12,6 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
-from slmdesk.gui.chat.message_view import MessageView, folded
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.message_view import MessageView
     from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
 
@@ -184,6 +184,8 @@ class MessageList(QScrollArea):
 
     def _guess(self, item: MessageItem) -> int:
         """About how high a message will be."""
+        from slmdesk.gui.chat.message_view import folded
+
         style = self._typesetter.style
         text = item.message.text if item.answer else folded(item.message.text)
         letters = max(self._column[1] / (style.body.pixelSize() * 0.52), 20)
@@ -277,6 +279,9 @@ class MessageList(QScrollArea):
     def _realised(self, row: _Row) -> MessageView:
         if row.view is not None:
             return row.view
+        # What shows messages is imported with the first of them: an empty conversation is painted without it.
+        from slmdesk.gui.chat.message_view import MessageView
+
         left, width = self._column
         view = row.view = MessageView(self._typesetter, row.item, self._mend, parent=self._canvas)
         view.changed.connect(lambda: self._changed(self._rows.index(row)) if row in self._rows else None)
