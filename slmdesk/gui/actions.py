@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Action:
     """One thing to do. `shortcut` is in Qt's portable form ("Ctrl+N", where Ctrl means Cmd on a Mac)."""
 

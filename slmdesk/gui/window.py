@@ -36,7 +36,7 @@ NOTICES = 3
 """At most so many error panels at once; the oldest gives way."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlaceSpec:
     """A place the window can show. It is built when it is first shown.
 
