@@ -75,11 +75,17 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         (
-            r"tensor '?([\w.-]+)'? (?:not found|data is not within|has wrong|is missing|has invalid)|missing tensor "
+            r"tensor '?([\w.-]+)'? (?:not found|data is not within|is missing|has invalid)|missing tensor "
             r"'?([\w.-]+)"
         ),
         "model_damaged",
         "{name} is damaged: its tensor “{0}” is missing or lies outside the file.",
+        _DAMAGED_HINT,
+    ),
+    (
+        r"tensor '?([\w.-]+)'? has wrong",
+        "model_damaged",
+        "{name} is damaged: its tensor “{0}” does not have the shape that the rest of the file asks for.",
         _DAMAGED_HINT,
     ),
     (

@@ -13,6 +13,7 @@ import os
 import sys
 import types
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
@@ -103,6 +104,57 @@ class Native:
     def offloads(self) -> bool:
         """Whether this build can put layers on a GPU."""
         return bool(self.api.llama_supports_gpu_offload())
+
+
+class _ThreadPoolParameters(ctypes.Structure):
+    """struct ggml_threadpool_params"""
+
+    _fields_ = [
+        ("cpumask", ctypes.c_bool * 512),
+        ("n_threads", ctypes.c_int),
+        ("prio", ctypes.c_int),
+        ("poll", ctypes.c_uint32),
+        ("strict_cpu", ctypes.c_bool),
+        ("paused", ctypes.c_bool),
+    ]
+
+
+class ThreadPool:
+    """Worker threads that stay between steps.
+
+    Builds with OpenMP keep their own. The others would start and end threads for every token.
+    """
+
+    def __init__(self, native: Native, threads: int) -> None:
+        folder = Path(native.api._lib._name).parent  # noqa: SLF001
+        base, processor = (_library(folder, name) for name in ("ggml-base", "ggml-cpu"))
+        base.ggml_threadpool_params_default.restype = _ThreadPoolParameters
+        base.ggml_threadpool_params_default.argtypes = [ctypes.c_int]
+        processor.ggml_threadpool_new.restype = ctypes.c_void_p
+        processor.ggml_threadpool_new.argtypes = [ctypes.POINTER(_ThreadPoolParameters)]
+        parameters = base.ggml_threadpool_params_default(threads)
+        self.handle = processor.ggml_threadpool_new(ctypes.byref(parameters))
+        self._free = processor.ggml_threadpool_free
+        self._free.argtypes = [ctypes.c_void_p]
+        self._free.restype = None
+
+    def attach(self, native: Native, context: int) -> None:
+        function = native.api._lib.llama_attach_threadpool  # noqa: SLF001
+        function.argtypes = [ctypes.c_void_p] * 3
+        function.restype = None
+        function(context, self.handle, self.handle)
+
+    def close(self) -> None:
+        if self.handle:
+            self._free(self.handle)
+            self.handle = None
+
+
+def _library(folder: Path, name: str) -> ctypes.CDLL:
+    for file in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
+        if (folder / file).is_file():
+            return ctypes.CDLL(str(folder / file))
+    raise OSError(f"{name} is not beside llama.cpp's library")
 
 
 class Model:
@@ -287,6 +339,7 @@ class Context:
         self.handle: int | None = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             raise SlmDeskError("out_of_memory", "llama.cpp could not make room for the context.", "")
+        self._pool = self._keep_threads(threads)
         self.cells: int = api.llama_n_ctx(self.handle)
         self.memory = api.llama_get_memory(self.handle)
         self.size = batch
@@ -323,6 +376,16 @@ class Context:
         assert strlen is not None
         parameters.abort_callback = callback_type(strlen)
         parameters.abort_callback_data = ctypes.addressof(self._abort)
+
+    def _keep_threads(self, threads: int) -> ThreadPool | None:
+        if "OPENMP = 1" in self.native.system_info() or threads < 2:
+            return None
+        try:
+            pool = ThreadPool(self.native, threads)
+            pool.attach(self.native, self.handle or 0)
+        except (OSError, AttributeError):
+            return None  # another layout of the libraries: llama.cpp starts threads as it needs them
+        return pool
 
     def abort(self) -> None:
         """Make a running `decode` return `ABORTED` soon (CPU only). Any thread may call this."""
@@ -364,3 +427,6 @@ class Context:
         if self.handle:
             self.native.api.llama_free(self.handle)
             self.handle = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None

@@ -76,9 +76,7 @@ class Sampling(Wire):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     penalty_last_n: int = 64
-    seed: int | None = (
-        None  # makes an answer repeatable, given the same tokens in the KV cache and no company
-    )
+    seed: int | None = None  # repeats an answer, given the same tokens in the KV cache and no company
     grammar: str | None = None  # GBNF
     json_schema: dict[str, Any] | None = None  # turned into a grammar where grammar is None
     logit_bias: dict[str, float] = field(default_factory=dict)  # token id (as text) -> added to its logit

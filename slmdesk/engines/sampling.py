@@ -10,7 +10,6 @@ vocabulary instead. The tokens chosen are the same either way.
 from __future__ import annotations
 
 import ctypes
-import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.grammar import build_grammar
+from slmdesk.engines.requests import LIMITS, WHOLE_NUMBERS, in_range, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,36 +207,19 @@ def build_sampler(model: Model, sampling: Sampling) -> Sampler:
     )
 
 
-_LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("temperature", 0.0, 100.0),
-    ("top_k", 0, 2**31 - 1),
-    ("top_p", 0.0, 1.0),
-    ("min_p", 0.0, 1.0),
-    ("repeat_penalty", 0.01, 100.0),
-    ("presence_penalty", -100.0, 100.0),
-    ("frequency_penalty", -100.0, 100.0),
-    ("penalty_last_n", 0, 2**20),
-)
-
-
 def _check(sampling: Sampling, tokens: int) -> None:
-    for name, low, high in _LIMITS:
-        value = getattr(sampling, name)
-        if not _is_number(value) or not low <= value <= high:
-            raise _out_of_range(name, f"a number from {low:g} to {high:g}")
-    for name in ("top_k", "penalty_last_n", "seed"):
-        if not isinstance(getattr(sampling, name), int | None):
-            raise _out_of_range(name, "a whole number")
+    for field, (low, high) in LIMITS.items():
+        if not in_range(getattr(sampling, field), field):
+            kind = "whole number" if field in WHOLE_NUMBERS else "number"
+            raise _out_of_range(field, f"a {kind} from {low:g} to {high:g}")
+    if not isinstance(sampling.seed, int | None):
+        raise _out_of_range("seed", "a whole number")
     bias: object = sampling.logit_bias
     known = isinstance(bias, dict) and all(
-        str(token).isdecimal() and int(token) < tokens and _is_number(value) for token, value in bias.items()
+        str(token).isdecimal() and int(token) < tokens and is_number(value) for token, value in bias.items()
     )
     if not known:
         raise _out_of_range("logit_bias", f"an object with token ids from 0 to {tokens - 1} and numbers")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _out_of_range(name: str, wanted: str) -> SlmDeskError:
