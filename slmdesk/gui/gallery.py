@@ -263,7 +263,7 @@ class Gallery(QScrollArea):
 
 def main(argv: list[str]) -> int:
     """Show the gallery in a window of its own."""
-    app = QApplication(argv[:1])
+    app = QApplication([*argv[:1], "-style", "fusion"])
     choice = argv[1] if len(argv) > 1 else "system"
     gallery = Gallery(Theme(app, choice=cast("Choice", choice)))
     gallery.resize(MEASURE.window_width, MEASURE.window_height)

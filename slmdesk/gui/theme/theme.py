@@ -23,6 +23,8 @@ _SCHEMES = {"light": Qt.ColorScheme.Light, "dark": Qt.ColorScheme.Dark}
 class Theme(QObject):
     """What the window looks like now. Made once, after the QApplication, and handed to every widget.
 
+    The application is to run Qt's Fusion style, which looks the same everywhere (`-style fusion`).
+
     Attributes:
         colours: the colours in force.
         type: the type sizes in force, in pixels.
@@ -52,7 +54,6 @@ class Theme(QObject):
         self.colours: Colours = LIGHT
         self.type: Type = TYPE
         self.dark = False
-        app.setStyle("Fusion")
         hints = app.styleHints()
         if choice != "system":
             hints.setColorScheme(_SCHEMES[choice])

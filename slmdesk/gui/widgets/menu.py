@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from PySide6.QtGui import QAction
 
     from slmdesk.gui.theme import Theme
 
@@ -35,6 +36,8 @@ class Menu(QMenu):
         enabled: bool = True,
     ) -> QAction:
         """Add an entry that calls `run`."""
+        from PySide6.QtGui import QAction, QKeySequence
+
         action = QAction(text, self)
         if icon:
             action.setIcon(self.theme.icon(icon))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from PySide6.QtCore import QRectF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleValueChangeEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
@@ -48,6 +48,8 @@ class Meter(QWidget):
         share = min(max(share, 0.0), 1.0)
         self.colour = colour or self.colour
         if round(share * 100) != round(self._share * 100):
+            from PySide6.QtGui import QAccessible, QAccessibleValueChangeEvent
+
             self.setAccessibleDescription(f"{share:.0%}")
             QAccessible.updateAccessibility(QAccessibleValueChangeEvent(self, round(share * 100)))
         self._share = share
