@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REFRESH_MS = 60
 """Changes of conversations within this time cost one reading of the list."""
 PAGE = 500
-SERVICE_LOST = frozenset({"service_lost", "service_unreachable"})
+SERVICE_LOST = frozenset({"service_lost", "service_unreachable", "service_stopping"})
 
 
 class ChatController(QObject):

@@ -111,8 +111,24 @@ class Desk:
             lambda: self.controller.running - before and self.composer.text == "", "the message to be stored"
         )
 
+    async def mid_answer(self, text: str, words: int = 3) -> list[str]:
+        """Ask and return when some words of the answer have come and more are to come; the list goes on growing.
+
+        An answer may end by chance before that; then the question is asked again.
+        """
+        await self.endless()
+        for _ in range(20):
+            begun: list[str] = []
+            collect = self.controller.text_arrived.connect(lambda _id, more, begun=begun: begun.append(more))
+            await self.ask(text)
+            await until(lambda begun=begun: len(begun) >= words or not self.controller.running, "some words")
+            if self.controller.running:
+                return begun
+            self.controller.text_arrived.disconnect(collect)
+        pytest.fail("twenty answers ended after a few words")
+
     async def endless(self) -> None:
-        """From now on answers find no end by themselves: every token is as likely as any other."""
+        """From now on answers are long: every token is as likely as any other."""
         for key, value in ENDLESS.items():
             await asyncio.to_thread(self.application.settings.set, key, value)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psutil
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QListView, QPushButton
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.markdown.blocks import plain_text
 from slmdesk.gui.chat.markdown.parse import parse
+from slmdesk.gui.chat.model_picker import ModelPicker
 from slmdesk.gui.chat.notes import CutOff, Ended, Waiting
+from slmdesk.gui.widgets.panels import ErrorPanel
 
 from .conftest import Desk, Play, until
 
@@ -38,11 +43,7 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
 
 def test_stop_keeps_what_was_written_and_offers_to_go_on(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        begun: list[str] = []
-        desk.controller.text_arrived.connect(lambda _id, text: begun.append(text))
-        await desk.endless()
-        await desk.ask("What is Q4_K_M?")
-        await until(lambda: begun, "the first word")
+        begun = await desk.mid_answer("What is Q4_K_M?")
         assert desk.composer.streaming
         QTest.keyClick(desk.composer.field, Qt.Key.Key_Escape)
         await desk.answered()
@@ -53,12 +54,12 @@ def test_stop_keeps_what_was_written_and_offers_to_go_on(play: Play) -> None:
         assert isinstance(note, Ended)
         assert note.words == "Stopped"
         assert [button.text() for button in note.findChildren(QPushButton)] == ["Continue"]
-        kept = len(begun)
+        count = len(desk.items)
         note.findChildren(QPushButton)[0].click()
-        await until(lambda: len(begun) > kept, "the answer to go on")
+        await until(lambda: desk.controller.running, "the answer to go on")
         desk.composer.stop.emit()
         await desk.answered()
-        assert len(desk.items) == 2
+        assert len(desk.items) == count
         assert desk.items[-1].message.text.startswith(answer.text)
 
     play(scene)
@@ -111,11 +112,7 @@ def test_editing_a_message_asks_anew_and_keeps_the_old(play: Play) -> None:
 
 def test_an_engine_killed_in_mid_answer(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        begun: list[str] = []
-        desk.controller.text_arrived.connect(lambda _id, text: begun.append(text))
-        await desk.endless()
-        await desk.ask("What is Q4_K_M?")
-        await until(lambda: len(begun) > 5, "some words")
+        begun = await desk.mid_answer("What is Q4_K_M?")
         for process in await own_engines(desk):
             process.kill()
         await desk.answered()
@@ -130,7 +127,10 @@ def test_an_engine_killed_in_mid_answer(play: Play) -> None:
         await desk.ask("Which quant should I choose?")
         await desk.answered()
         assert desk.items[-1].message.state == "complete"
-        assert len(desk.items) == 4
+        assert [item.message.text for item in desk.items if not item.answer][-2:] == [
+            "What is Q4_K_M?",
+            "Which quant should I choose?",
+        ]
 
     play(scene)
 
@@ -185,5 +185,59 @@ def test_two_conversations_are_answered_at_once(play: Play) -> None:
             await desk.answered()
             assert [item.message.state for item in desk.items] == ["complete", "complete"]
             assert desk.shown_text()
+
+    play(scene)
+
+
+def test_a_service_killed_in_mid_answer(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        begun = await desk.mid_answer("What is Q4_K_M?")
+        client = await desk.application.connector.attached()
+        assert client is not None
+        psutil.Process(int((await client.health())["pid"])).kill()
+        await desk.answered()
+        answer = desk.items[-1].message
+        assert answer.state == "interrupted"
+        assert answer.text == "".join(begun)
+        await desk.calm()
+        said: set[str] = set()
+        desk.controller.changed.connect(lambda: said.add(desk.items[-1].status))
+        again = next(b for b in desk.view(-1).findChildren(QPushButton) if b.text() == "Try again")
+        again.click()
+        await until(lambda: desk.controller.running, "the second try")
+        await desk.answered()
+        assert "Reconnecting…" in said
+        assert desk.items[-1].message.state == "complete"
+        assert desk.view(-1).branch_words == "2/2"
+
+    play(scene)
+
+
+def test_a_model_that_is_not_there_is_said_with_a_way_out(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await asyncio.to_thread(desk.application.settings.set, "chat.model", "nobody/nothing")
+        try:
+            await desk.ask("Hello")
+            await desk.answered()
+            assert desk.items[-1].message.state == "failed"
+            panel = desk.view(-1).note
+            assert isinstance(panel, ErrorPanel)
+            assert isinstance(panel.error, SlmDeskError)
+            assert panel.error.code == "model_not_found"
+            choose = next(b for b in panel.findChildren(QPushButton) if b.text() == "Choose another model")
+            choose.click()
+            picker = desk.place.findChild(ModelPicker)
+            assert picker is not None
+            await until(picker.isVisible, "the list of models")
+            assert [entry.title for entry in picker.entries] == ["Desk Guide F16"]
+            QTest.keyClick(picker.findChild(QListView), Qt.Key.Key_Return)
+            assert not picker.isVisible()
+            await until(lambda: desk.controller.model == "slmdesk/desk-guide:F16", "the other model")
+        finally:
+            await asyncio.to_thread(desk.application.settings.reset, "chat.model")
+        desk.view(-1).asked.emit("regenerate", None)
+        await until(lambda: desk.controller.running, "the second try")
+        await desk.answered()
+        assert desk.items[-1].message.state == "complete"
 
     play(scene)
