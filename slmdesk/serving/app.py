@@ -68,7 +68,7 @@ class Front:
             except web.HTTPException as error:
                 response = error_response(from_http(error, request.method, request.path))
             except ConnectionError:
-                raise
+                return web.Response(status=400)  # to nobody: the client went away
             except Exception:
                 log.exception("%s %s failed", request.method, request.path)
                 response = error_response(

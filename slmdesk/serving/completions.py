@@ -122,6 +122,8 @@ class Completions:
                 raise
             await self._end_with_error(stream, error)
         except ConnectionError:
+            if stream.response is None:
+                raise
             stream.abort()
         assert stream.response is not None
         return stream.response

@@ -58,11 +58,10 @@ class EventStream:
         if self._chunked:
             response.enable_chunked_encoding()
         await response.prepare(self._request)
-        transport = self._request.transport
-        if transport is None:
-            raise ReaderLostError
-        self._transport = transport
         self.response = response
+        self._transport = self._request.transport
+        if self._transport is None:
+            raise ReaderLostError
 
     def flow(self, first: bytes) -> None:
         """Send `first`, and the text behind it from now on as it comes."""

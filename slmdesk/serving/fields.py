@@ -56,7 +56,10 @@ class Field:
 def parse_body(data: bytes) -> dict[str, Any]:
     """The JSON object of a request body. Raises `RequestError("malformed_json")`."""
     try:
-        body = json.loads(data, parse_constant=_no_constant)
+        text = data.decode("utf-8-sig")
+        body = json.loads(text, parse_constant=_no_constant)
+        if "\\ud" in text.lower():
+            _refuse_half_characters(body)
     except RecursionError as error:
         raise RequestError(
             "malformed_json", "The body is nested too deeply.", "Send a flatter JSON object."
@@ -86,19 +89,6 @@ def read_fields(body: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str
     return values
 
 
-def check_text(name: str, text: str) -> str:
-    """Refuse text that is not Unicode: half of a surrogate pair can be written in JSON, but is no character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        refuse(
-            name,
-            f"“{name}” holds half of a surrogate pair at character {error.start}, which is not a character.",
-            "Send the whole character.",
-        )
-    return text
-
-
 def refuse(name: str, message: str, hint: str = "", *, code: str = "invalid_value") -> NoReturn:
     """Raise the error of a field."""
     raise RequestError(code, message, hint, param=name)
@@ -115,8 +105,18 @@ def _check(name: str, value: object, field: Field) -> None:
         )
     if isinstance(value, int | float) and not field.minimum <= value <= field.maximum:
         refuse(name, f"“{name}” is {_shown(value)}; it must be {_limits(field)}.")
-    if isinstance(value, str):
-        check_text(name, value)
+
+
+def _refuse_half_characters(body: object) -> None:
+    """JSON can write half of a surrogate pair, which no text holds: an engine could not even be told of it."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            "malformed_json",
+            "The body holds half of a surrogate pair, which is not a character.",
+            "Send the whole character.",
+        ) from error
 
 
 def _limits(field: Field) -> str:

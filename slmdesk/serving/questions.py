@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.serving.fields import Field, check_text, read_fields, refuse
+from slmdesk.serving.fields import Field, read_fields, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ def read_completion(body: Mapping[str, Any]) -> Question:
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], str):
             refuse("prompt", "“prompt” must be one string.", "Ask once for each prompt.", code="unsupported")
-        prompt = check_text("prompt", prompt[0])
+        prompt = prompt[0]
     if values.get("echo"):
         refuse("echo", "Repeating the prompt is not supported.", "Leave “echo” out.", code="unsupported")
     if values.get("best_of", 1) != 1:
@@ -202,7 +202,7 @@ def _message(name: str, item: Any) -> dict[str, Any]:
 
 def _content(name: str, content: Any) -> str:
     if isinstance(content, str):
-        return check_text(name, content)
+        return content
     if not isinstance(content, list):
         refuse(name, f"“{name}” must be a string or an array of text parts.", code="invalid_type")
     texts: list[str] = []
@@ -230,7 +230,7 @@ def _content(name: str, content: Any) -> str:
                 f"“{where}” must be a part of type “text” with a string in “text”.",
                 code="invalid_type",
             )
-        texts.append(check_text(where, text))
+        texts.append(text)
     return "".join(texts)
 
 
@@ -245,7 +245,7 @@ def _stop(value: str | list[Any]) -> list[str]:
         if len(item) > _LONGEST_STOP:
             refuse("stop", f"A stop string has {len(item)} characters; {_LONGEST_STOP} are allowed.")
         if item:
-            stops.append(check_text("stop", item))
+            stops.append(item)
     return stops
 
 

@@ -143,10 +143,16 @@ def test_half_a_surrogate_pair_is_no_text(service: Running) -> None:
         ("/v1/chat/completions", {"messages": MESSAGES, "stop": ["\ud83d"]}),
         ("/v1/chat/completions", {"messages": MESSAGES, "model": "\ud83d"}),
         ("/v1/completions", {"prompt": "\ude42"}),
+        ("/v1/completions", {"prompt": "a", "grammar": 'root ::= "\ud83d"'}),
+        ("/v1/chat/completions", {"messages": MESSAGES, "chat_template_kwargs": {"\ud83d": 1}}),
     ):
         answer = service.post(path, {**body, **field})
         assert answer.status == 400, field
-        assert answer.error["code"] == "invalid_value"
+        assert answer.error["code"] == "malformed_json"
+    raw = b'{"model": "\xed\xa0\x80", "prompt": "a"}'
+    assert service.post("/v1/completions", raw).error["code"] == "malformed_json"
+    whole = {**body, "prompt": "\U0001f642"}
+    assert service.post("/v1/completions", json.dumps(whole).encode("ascii")).status == 200
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(service: Running) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .conftest import Front, Running
+from slmdesk.serving.discovery import read_state
+
+from .conftest import Front, Running, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -161,3 +165,38 @@ async def test_the_key_is_in_no_log(front: Front) -> None:
     texts = [path.read_text("utf-8", "replace") for path in front.paths.logs.iterdir()]
     assert any("answering at" in text for text in texts)
     assert all(token not in text for text in texts)
+
+
+def test_other_machines_need_the_key(home: Path) -> None:
+    """An address of this machine that is not loopback stands for another machine: it is seen as the caller's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; only asks for the way there
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address = probe.getsockname()[0]
+    with serve(home, "--host", "0.0.0.0") as running:
+        port = int(running.netloc.split(":")[1])
+        state = read_state(running.paths.service_state)
+        assert state is not None
+        assert state.url == running.url == f"http://127.0.0.1:{port}"
+        host = ("Host", f"{address}:{port}")
+        assert raw(f"127.0.0.1:{port}", [host]).status == 200
+        assert raw(f"{address}:{port}", [host]).status == 401
+        key = ("Authorization", f"Bearer {state.token}")
+        assert raw(f"{address}:{port}", [host, key]).status == 200
+        assert raw(f"{address}:{port}", [("Host", f"evil.example:{port}"), key]).status == 403
+
+
+def test_it_can_answer_over_ipv6(home: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with serve(home, "--host", "::1") as running:
+        assert running.url.startswith("http://[::1]:")
+        assert running.ask("GET", "/health").status == 200
+
+
+def test_an_origin_can_be_allowed(home: Path) -> None:
+    with serve(home, "--allow-origin", "https://notes.example") as running:
+        for origin, status in (("https://notes.example", 200), ("https://other.example", 403)):
+            assert running.ask("GET", "/v1/models", headers={"Origin": origin}).status == status
