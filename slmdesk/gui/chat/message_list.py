@@ -12,6 +12,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
+from slmdesk.gui.chat.message_view import INSET, MessageView, folded
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
 
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
-    from slmdesk.gui.chat.message_view import MessageView
     from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
 
-GAP = SPACE.small
 MARGIN = SPACE.wide
 AHEAD = 600
 """Messages this far (pixels) outside the view have their widgets ready."""
@@ -184,8 +183,6 @@ class MessageList(QScrollArea):
 
     def _guess(self, item: MessageItem) -> int:
         """About how high a message will be."""
-        from slmdesk.gui.chat.message_view import folded
-
         style = self._typesetter.style
         text = item.message.text if item.answer else folded(item.message.text)
         letters = max(self._column[1] / (style.body.pixelSize() * 0.52), 20)
@@ -214,7 +211,7 @@ class MessageList(QScrollArea):
     def _reflow(self, first: int, anchor: tuple[_Row, int] | None) -> None:
         """Place the rows from `first` on, and keep what the reader sees where it is."""
         left, width = self._column
-        y = self._rows[first - 1].bottom + GAP if first else MARGIN
+        y = self._rows[first - 1].bottom if first else MARGIN
         for row in self._rows[first:]:
             row.top = y
             if row.view is not None:
@@ -222,9 +219,9 @@ class MessageList(QScrollArea):
                 # A message that is still being read in does not shrink what was guessed.
                 row.height = height if row.view.complete or row.item.live else max(height, row.height)
                 row.known = row.view.complete
-                row.view.setGeometry(left, y, width, row.height)
-            y += row.height + GAP
-        self._resize_canvas(max(y - GAP + MARGIN, 0))
+                row.view.setGeometry(left - INSET, y, width + 2 * INSET, row.height)
+            y += row.height
+        self._resize_canvas(y + MARGIN)
         bar = self.verticalScrollBar()
         if self.follow.following:
             self._move(bar.maximum())
@@ -280,7 +277,6 @@ class MessageList(QScrollArea):
         if row.view is not None:
             return row.view
         # What shows messages is imported with the first of them: an empty conversation is painted without it.
-        from slmdesk.gui.chat.message_view import MessageView
 
         left, width = self._column
         view = row.view = MessageView(self._typesetter, row.item, self._mend, parent=self._canvas)
@@ -293,7 +289,7 @@ class MessageList(QScrollArea):
         height = view.lay(width)
         if not row.known:
             row.height = height if view.complete else max(height, row.height)
-        view.setGeometry(left, row.top, width, row.height)
+        view.setGeometry(left - INSET, row.top, width + 2 * INSET, row.height)
         self._tab_order(row)
         view.show()
         return view

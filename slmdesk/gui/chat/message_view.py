@@ -30,6 +30,9 @@ LONG_LINES = 40
 """Of a longer message of the person only this many lines are shown at first."""
 LONG_CHARACTERS = 6000
 
+INSET = SPACE.small
+"""Room around the text for the focus ring: the widget is wider than its column by this on either side."""
+
 _BY_KEY = {
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -200,31 +203,31 @@ class MessageView(QWidget):
     def lay(self, width: int) -> int:
         """Place everything for `width` pixels; returns the height."""
         self._width = width
-        y = 0
+        x, y = INSET, SPACE.tiny
         name_height = self._name.sizeHint().height()
-        self._name.setGeometry(0, y, width, name_height)
+        self._name.setGeometry(x, y, width, name_height)
         y += name_height + SPACE.tiny
         if self._editor is not None:
             height = self._editor.sizeHint().height()
-            self._editor.setGeometry(0, y, width, height)
+            self._editor.setGeometry(x, y, width, height)
             y += height
         else:
             height = self.body.lay(width)
-            self.body.setGeometry(0, y, width, height)
+            self.body.setGeometry(x, y, width, height)
             y += height
             for extra in (self._more, self._note):
                 if extra is not None:
                     height = _height(extra, width)
                     y += SPACE.small if self.body.blocks else 0
                     narrow = extra is self._more
-                    extra.setGeometry(0, y, extra.sizeHint().width() if narrow else width, height)
+                    extra.setGeometry(x, y, extra.sizeHint().width() if narrow else width, height)
                     y += height
         y += SPACE.tiny
         self._place_actions(y)
-        return y + MEASURE.control_small
+        return y + MEASURE.control_small + SPACE.tiny
 
     def _place_actions(self, y: int) -> None:
-        x = 0
+        x = INSET - SPACE.tiny  # so that the icons, not their buttons, stand in line with the text
         for group in (self._branches, self._actions):
             if group is not None:
                 size = group.sizeHint()
@@ -274,7 +277,7 @@ class MessageView(QWidget):
         if wanted and self._actions is None:
             self._actions = self._make_actions()
             if self._width:
-                self._place_actions(self.height() - MEASURE.control_small)
+                self._place_actions(self.height() - MEASURE.control_small - SPACE.tiny)
         if self._actions is not None:
             self._actions.setVisible(wanted)
 

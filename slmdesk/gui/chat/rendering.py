@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer
 from shiboken6 import isValid
 
+from slmdesk.gui.chat.markdown.stream import StreamingMarkdown
+
 if TYPE_CHECKING:
     from slmdesk.gui.chat.body.body import MessageBody
-    from slmdesk.gui.chat.markdown.stream import StreamingMarkdown
 
 FRAME_MS = 33
 """Streamed text is shown at most this often."""
@@ -22,13 +23,6 @@ PIECE = 1200
 DEAR_S = 0.004
 REST = 10
 """A step that took longer than `DEAR_S` is followed by a rest of that many times its length."""
-
-
-def _fresh() -> StreamingMarkdown:
-    # Imported with the first message: an empty conversation is painted without it.
-    from slmdesk.gui.chat.markdown.stream import StreamingMarkdown
-
-    return StreamingMarkdown()
 
 
 class Feed:
@@ -44,7 +38,7 @@ class Feed:
         self._waiting: list[str] = []
         self._ending = False
         self._next_at = 0.0
-        self.stream = _fresh()
+        self.stream = StreamingMarkdown()
         self.done = False
 
     def append(self, text: str) -> None:
@@ -60,7 +54,7 @@ class Feed:
 
     def restart(self) -> None:
         """Forget everything; other text follows."""
-        self.stream = _fresh()
+        self.stream = StreamingMarkdown()
         self._waiting = []
         self._ending = self.done = False
 
