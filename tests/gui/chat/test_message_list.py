@@ -152,7 +152,7 @@ def test_the_column_is_as_wide_as_is_readable_and_never_wider_than_the_window(
         qtbot.wait(20)
         view = shown.view_of(6)
         assert view is not None
-        assert view.width() == min(MEASURE.reading, width - 48)
+        assert view.body.width() == min(MEASURE.reading, width - 48)
         assert shown.horizontalScrollBar().maximum() == 0
 
 
