@@ -26,6 +26,8 @@ class Action:
     enabled: Callable[[], bool] | None = None
     also: str = ""
     """A second shortcut."""
+    listed: bool = True
+    """Whether the palette shows it."""
 
     @property
     def available(self) -> bool:
@@ -75,7 +77,7 @@ class Actions(QObject):
         scored = [
             (score, place, action)
             for place, action in enumerate(self._actions.values())
-            if action.available and (score := match_score(words, action.title)) is not None
+            if action.listed and action.available and (score := match_score(words, action.title)) is not None
         ]
         return [action for _, _, action in sorted(scored, key=lambda found: (-found[0], found[1]))]
 

@@ -160,6 +160,9 @@ class Palette(QWidget):
             self._before = None
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if not hasattr(self, "_found"):
+            # Events still come when Python has already taken the attributes away at the end.
+            return False
         if watched is self._host and event.type() == QEvent.Type.Resize and self.isVisible():
             self._place()
         if watched is self._search and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:

@@ -283,6 +283,11 @@ class MainWindow(QWidget):
         whole.addWidget(self.strip)
 
     def _declare_actions(self) -> None:
+        for spec in self._specs.values():
+            self.actions_known.add(
+                Action(each, title, self._early(spec.id, each), shortcut, icon)
+                for each, title, shortcut, icon in spec.early
+            )
         numbers = iter(range(1, 10))
         for spec in self._specs.values():
             number = f"Ctrl+{next(numbers)}" if spec.listed else ""
@@ -291,14 +296,9 @@ class MainWindow(QWidget):
                 f"go.{spec.id}", f"Go to {spec.title}", self._goer(spec.id), keys[0], spec.icon, also=keys[1]
             )
             self.actions_known.add((go,))
-        for spec in self._specs.values():
-            self.actions_known.add(
-                Action(each, title, self._early(spec.id, each), shortcut, icon)
-                for each, title, shortcut, icon in spec.early
-            )
         self.actions_known.add(
             (
-                Action("palette", "Show all actions", self.open_palette, "Ctrl+K", "keyboard"),
+                Action("palette", "Show all actions", self.open_palette, "Ctrl+K", listed=False),
                 Action(
                     "undo", "Undo the last change", self.undo, "Ctrl+Z", "undo", lambda: bool(self.message)
                 ),

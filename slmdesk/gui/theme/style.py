@@ -113,19 +113,14 @@ def _buttons(c: Colours, t: Type) -> str:
     s, m = SPACE, MEASURE
 
     def sizes(edge: int, state: str) -> str:
-        """Borders, paddings and heights of every size of button; all states of one size are equally large."""
-        small = m.control_small - 2 * edge
+        """Borders and paddings of every size of button; all states of one size are equally large."""
         return f"""
-    QPushButton{state} {{ {_edged(edge, s.medium, s.tiny)} min-height: {m.control - 2 * s.tiny}px; }}
-    QPushButton[small="true"]{state} {{ {_edged(edge, s.small, edge)} min-height: {small}px; }}
-    QPushButton[iconOnly="true"]{state} {{ {_edged(edge, s.tiny, s.tiny)}
-        min-width: {m.control - 2 * s.tiny}px; }}
-    QPushButton[iconOnly="true"][small="true"]{state} {{ {_edged(edge, edge, edge)} min-width: {small}px;
-        min-height: {small}px; }}
-    QPushButton[kind="segment"]{state} {{ {_edged(edge, s.medium, m.focus)}
-        min-height: {m.control - 2 * s.tiny}px; }}
-    QPushButton[kind="chip"]{state} {{ {_edged(edge, s.medium, edge)} min-height: {m.chip - 2 * edge}px; }}
-    QPushButton[kind="link"]{state} {{ {_edged(edge, s.tiny, m.focus)} min-height: 0; }}
+    QPushButton{state} {{ {_edged(edge, s.medium, s.tiny)} }}
+    QPushButton[small="true"]{state} {{ {_edged(edge, s.small, m.focus)} }}
+    QPushButton[iconOnly="true"]{state} {{ {_edged(edge, m.focus, m.focus)} }}
+    QPushButton[kind="segment"]{state} {{ {_edged(edge, s.medium, m.focus)} }}
+    QPushButton[kind="chip"]{state} {{ {_edged(edge, s.medium, m.focus)} }}
+    QPushButton[kind="link"]{state} {{ {_edged(edge, s.tiny, m.focus)} }}
     """
 
     kinds = f"""
@@ -175,12 +170,10 @@ def _fields(c: Colours, t: Type) -> str:
     def each(suffix: str = "") -> str:
         return ", ".join(name + suffix for name in names)
 
-    inner = m.control - 2 * s.tiny
     return f"""
     {each()} {{ {_edged(m.line, s.small, s.tiny)} border-color: {c.control}; border-radius: {m.corner}px;
         background: {c.surface}; color: {c.text};
         selection-background-color: {c.selection}; selection-color: {c.text}; }}
-    QLineEdit, QComboBox {{ min-height: {inner}px; }}
     {each(":focus")} {{ {_edged(m.focus, s.small, s.tiny)} border-color: {c.accent}; }}
     {each('[invalid="true"]')} {{ border-color: {c.bad}; }}
     {each(":disabled")} {{ color: {c.secondary}; background: {c.window}; border-color: {c.line_strong}; }}
@@ -197,9 +190,8 @@ def _fields(c: Colours, t: Type) -> str:
     QComboBox QAbstractItemView::item:hover, QComboBox QAbstractItemView::item:selected {{
         background: {c.hover}; color: {c.text}; }}
     QAbstractSpinBox QLineEdit, QAbstractSpinBox QLineEdit:focus {{ border: 0; padding: 0; background: transparent;
-        min-height: 0; border-radius: 0; }}
-    QAbstractSpinBox {{ padding: 0 {s.wide}px 0 0; min-height: {m.control - 2 * m.line}px; }}
-    QAbstractSpinBox:focus {{ padding: 0 {s.wide}px 0 0; min-height: {m.control - 2 * m.focus}px; }}
+        border-radius: 0; }}
+    QAbstractSpinBox, QAbstractSpinBox:focus {{ padding: 0 {s.wide}px 0 0; }}
     QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border;
         width: {s.wide}px; border: 0; background: transparent; }}
     QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}

@@ -27,6 +27,23 @@ def restyle(widget: QWidget, name: str, value: object) -> None:
     widget.update()
 
 
+class Tall:
+    """Mixed into controls: as high as the others of their kind, or higher where large text needs it.
+
+    A minimum in the style sheet would not do: it lets a layout squeeze the control to it, whatever its text needs.
+    """
+
+    least_height = MEASURE.control
+
+    def sizeHint(self) -> QSize:
+        hint: QSize = super().sizeHint()  # type: ignore[misc]
+        return QSize(hint.width(), max(hint.height(), self.least_height))
+
+    def minimumSizeHint(self) -> QSize:
+        hint: QSize = super().minimumSizeHint()  # type: ignore[misc]
+        return QSize(hint.width(), self.sizeHint().height())
+
+
 class Pane(QFrame):
     """An area with a ground and perhaps a line along one edge."""
 

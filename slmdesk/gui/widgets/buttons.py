@@ -9,7 +9,7 @@ from PySide6.QtGui import QHideEvent, QIcon, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from slmdesk.gui.theme import MEASURE, MOTION, Theme
-from slmdesk.gui.widgets.base import restyle
+from slmdesk.gui.widgets.base import Tall, restyle
 
 Kind = Literal["primary", "secondary", "quiet", "danger", "link"]
 
@@ -75,7 +75,7 @@ class Spinner(QWidget):
         self.theme.icons.paint(painter, QRectF(self.rect()), "busy", colour, angle=self._turn.angle())
 
 
-class Button(QPushButton):
+class Button(Tall, QPushButton):
     """A button with a verb on it. Tab reaches it; a click leaves no focus ring behind."""
 
     def __init__(
@@ -97,6 +97,9 @@ class Button(QPushButton):
         self._was_enabled = True
         self.setProperty("kind", kind)
         self.setProperty("small", small)
+        self.least_height = MEASURE.control_small if small else MEASURE.control
+        if kind == "link":
+            self.least_height = 0
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAutoDefault(False)
         side = MEASURE.icon_small if small else MEASURE.icon
@@ -160,6 +163,12 @@ class IconButton(Button):
         super().__init__(theme, "", kind=kind, icon=icon, small=small, tip=tip or name, parent=parent)
         self.setProperty("iconOnly", True)
         self.setAccessibleName(name)
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.least_height, self.least_height)
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
 
     def rename(self, name: str) -> None:
         """Another name for the same button (Pause becomes Resume)."""

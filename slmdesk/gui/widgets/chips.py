@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
+from slmdesk.gui.widgets.base import Tall
 
 if TYPE_CHECKING:
     from slmdesk.gui.widgets.base import Tone
@@ -119,8 +120,10 @@ class VerdictPill(Badge):
         self.show_as(f"{word} · {number}", icon, tone, tip)
 
 
-class Chip(QPushButton):
+class Chip(Tall, QPushButton):
     """A filter that is on or off; a tick shows that it is on."""
+
+    least_height = MEASURE.chip
 
     def __init__(self, theme: Theme, text: str, *, on: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(text, parent)

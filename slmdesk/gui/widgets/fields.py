@@ -19,13 +19,13 @@ from PySide6.QtWidgets import (
 )
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
-from slmdesk.gui.widgets.base import Label, restyle
+from slmdesk.gui.widgets.base import Label, Tall, restyle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class TextField(QLineEdit):
+class TextField(Tall, QLineEdit):
     """One line of text."""
 
     def __init__(
@@ -48,10 +48,14 @@ class SearchField(TextField):
     def __init__(self, theme: Theme, placeholder: str = "Search", *, parent: QWidget | None = None) -> None:
         super().__init__(theme, placeholder=placeholder, parent=parent)
         self.setAccessibleName(placeholder)
-        self.addAction(theme.icon("search", colour="secondary"), QLineEdit.ActionPosition.LeadingPosition)
+        mark = self.addAction(
+            theme.icon("search", colour="secondary"), QLineEdit.ActionPosition.LeadingPosition
+        )
+        mark.setText("Search")
+        mark.triggered.connect(self.selectAll)
         self._clear = self.addAction(QIcon(), QLineEdit.ActionPosition.TrailingPosition)
         self._clear.setIcon(theme.icon("clear", colour="secondary"))
-        self._clear.setToolTip("Clear")
+        self._clear.setText("Clear")
         self._clear.setVisible(False)
         self._clear.triggered.connect(self.clear)
         self.textChanged.connect(lambda text: self._clear.setVisible(bool(text)))
@@ -132,7 +136,7 @@ class _Wheelless:
             event.ignore()
 
 
-class Select(_Wheelless, QComboBox):
+class Select(Tall, _Wheelless, QComboBox):
     """One of a few named values.
 
     Signals:

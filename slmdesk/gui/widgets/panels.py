@@ -46,11 +46,12 @@ class EmptyState(QWidget):
         words = Label(theme, sentence, tone="secondary", wrap=True)
         words.setAlignment(middle)
         words.setMaximumWidth(MEASURE.dialog)
-        # A wrapped label asks for few, long lines only when it is told how wide it may be.
-        words.setMinimumWidth(
-            min(MEASURE.dialog, words.fontMetrics().horizontalAdvance(sentence) + SPACE.small)
-        )
-        layout.addWidget(words, 0, middle)
+        across = QHBoxLayout()
+        across.addStretch(1)
+        # The words take their widest; only what is left goes to the sides.
+        across.addWidget(words, MEASURE.dialog)
+        across.addStretch(1)
+        layout.addLayout(across)
         if action:
             text, run = action
             button = Button(theme, text)

@@ -9,7 +9,7 @@ from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, MOTION, SPACE, Theme
-from slmdesk.gui.widgets.base import Pane
+from slmdesk.gui.widgets.base import Pane, Tall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +79,10 @@ class Switch(QAbstractButton):
         self.update()
 
 
+class _Segment(Tall, QPushButton):
+    least_height = MEASURE.control - SPACE.tiny
+
+
 class SegmentedSwitch(Pane):
     """One of a few values, all of them in sight. Arrow keys move between them.
 
@@ -107,7 +111,7 @@ class SegmentedSwitch(Pane):
         layout.setContentsMargins(inset, inset, inset, inset)
         layout.setSpacing(0)
         for index, (_, text) in enumerate(choices):
-            button = QPushButton(text)
+            button = _Segment(text)
             button.setProperty("kind", "segment")
             button.setCheckable(True)
             button.setAutoDefault(False)

@@ -22,6 +22,9 @@ class Toast(Pane):
     It stays while the pointer or the focus is on it.
     """
 
+    # Events still come when Python has already taken the object's attributes away at its end.
+    _host: QWidget | None = None
+
     def __init__(self, theme: Theme, host: QWidget) -> None:
         super().__init__(theme, kind="toast", parent=host)
         self._host = host
@@ -31,7 +34,7 @@ class Toast(Pane):
         self._button.clicked.connect(self._undone)
         shut = IconButton(theme, "close", "Close this message", small=True)
         shut.clicked.connect(self.put_away)
-        layout = self._layout = QHBoxLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(SPACE.large, SPACE.small, SPACE.small, SPACE.small)
         layout.setSpacing(SPACE.small)
         layout.addWidget(self._words, 1)
@@ -41,6 +44,7 @@ class Toast(Pane):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._expired)
         host.installEventFilter(self)
+        theme.changed.connect(self._place)
         self.hide()
 
     @property
@@ -54,8 +58,8 @@ class Toast(Pane):
         self._button.setText(undo_text)
         self._button.setVisible(undo is not None)
         self.setAccessibleName(text)
-        self._place()
         self.show()
+        self._place()
         self.raise_()
         self._fade_in()
         self._timer.start(MOTION.toast)
@@ -104,12 +108,15 @@ class Toast(Pane):
     def _place(self) -> None:
         self.ensurePolished()
         words = self._words.fontMetrics().horizontalAdvance(self._words.text()) + SPACE.tiny
-        rest = self._layout.sizeHint().width() - self._words.sizeHint().width()
-        room = self._host.width() - 2 * SPACE.wide
+        rest = self.sizeHint().width() - self._words.sizeHint().width()
+        host = self._host
+        if host is None:
+            return
+        room = host.width() - 2 * SPACE.wide
         width = min(max(words + rest, MEASURE.field), MEASURE.toast, room)
-        height = self._layout.sizeHint().height()
-        left = (self._host.width() - width) // 2
-        self.setGeometry(left, self._host.height() - height - SPACE.large, width, height)
+        height = self.sizeHint().height()
+        left = (host.width() - width) // 2
+        self.setGeometry(left, host.height() - height - SPACE.large, width, height)
 
     def _fade_in(self) -> None:
         if not self.theme.animated:

@@ -1,0 +1,85 @@
+"""A real window without a screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtWidgets import QApplication
+
+from slmdesk.core.paths import Paths
+from slmdesk.gui.app import Desk
+from slmdesk.gui.single import SingleInstance
+from slmdesk.gui.theme import Theme
+
+PATIENCE_S = 30.0
+Scene = Callable[[Desk], Coroutine[Any, Any, None]]
+Play = Callable[[Scene], Desk]
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition` holds; fails the test when it does not in time."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain for {what}")
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def qapp_args() -> list[str]:
+    return ["slmdesk", "-style", "fusion"]
+
+
+@pytest.fixture
+def fresh_theme(qapp: QApplication) -> Theme:
+    """A theme of this test's own, light and still."""
+    return Theme(qapp, choice="light", reduced_motion=True)
+
+
+@pytest.fixture
+def play(qapp: QApplication, home: Path) -> Iterator[Play]:
+    """Runs the whole program in this process, in a home of its own, with a scene for the person's part.
+
+    The scene begins when everything is there; the window is closed after it as a person closes it. What the
+    scene raises fails the test.
+    """
+    del home
+
+    def run(scene: Scene) -> Desk:
+        paths = Paths.resolve()
+        paths.ensure()
+        single = SingleInstance(paths.runtime, qapp)
+        assert single.first()
+        desk = Desk(qapp, paths, single)
+        raised: list[BaseException] = []
+
+        async def act() -> None:
+            try:
+                await scene(desk)
+            except BaseException as error:  # noqa: BLE001 - pytest's own failures are among them
+                raised.append(error)
+            finally:
+                desk.window.close()
+
+        begun: list[asyncio.Task[None]] = []
+        desk.window.attached.connect(lambda: begun.append(asyncio.get_running_loop().create_task(act())))
+        try:
+            assert desk.run() == 0
+        finally:
+            single.release()
+        if raised:
+            raise raised[0]
+        return desk
+
+    yield run
+    assert sys.excepthook is sys.__excepthook__
