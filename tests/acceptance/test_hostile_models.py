@@ -74,11 +74,11 @@ async def open_damaged(paths: Paths, desk_guide: Path, folder: Path, rounds: int
     assert len(outcomes) > 1
 
 
-async def test_a_few_damaged_files(paths: Paths, desk_guide: Path, tmp_path: Path) -> None:
-    await open_damaged(paths, desk_guide, tmp_path, 8)
+async def test_a_few_damaged_files(served: Paths, desk_guide: Path, tmp_path: Path) -> None:
+    await open_damaged(served, desk_guide, tmp_path, 8)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-async def test_two_hundred_damaged_files(paths: Paths, desk_guide: Path, tmp_path: Path) -> None:
-    await open_damaged(paths, desk_guide, tmp_path, 200)
+async def test_two_hundred_damaged_files(served: Paths, desk_guide: Path, tmp_path: Path) -> None:
+    await open_damaged(served, desk_guide, tmp_path, 200)

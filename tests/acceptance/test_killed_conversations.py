@@ -121,11 +121,11 @@ async def cut_conversations(paths: Paths, rounds: int) -> None:
         await again.close()
 
 
-async def test_a_few_conversations_cut_by_sigkill(paths: Paths) -> None:
-    await cut_conversations(paths, 4)
+async def test_a_few_conversations_cut_by_sigkill(served: Paths) -> None:
+    await cut_conversations(served, 4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_fifty_conversations_cut_by_sigkill(paths: Paths) -> None:
-    await cut_conversations(paths, 50)
+async def test_fifty_conversations_cut_by_sigkill(served: Paths) -> None:
+    await cut_conversations(served, 50)
