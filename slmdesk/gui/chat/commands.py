@@ -32,7 +32,7 @@ class ChatCommands:
             Action("chat.regenerate", "Regenerate the last answer", self._again, "Ctrl+R", "refresh", self._answered),
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),
             Action("chat.edit", "Edit the last message", shown(place.pane.edit_last), "", "edit", self._answered),
-            Action("chat.model", "Choose a model", shown(place.choose_model), "Ctrl+M", "model"),
+            Action("chat.model", "Choose a model", shown(place.choose_model), "Ctrl+Shift+M", "model"),
             Action("chat.search", "Search conversations", shown(self._search), "Ctrl+F", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),

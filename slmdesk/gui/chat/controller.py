@@ -78,6 +78,7 @@ class ChatController(QObject):
         self._search = ""
         self._limit = PAGE
         self._lost: set[int] = set()
+        self._left = NEW_CHAT
         self._new_model = ""
         self._refresh = QTimer(self)
         self._refresh.setSingleShot(True)
@@ -308,6 +309,7 @@ class ChatController(QObject):
     async def _delete(self, conversation_id: int, title: str) -> None:
         await self._chats.delete(conversation_id)
         if self.current == conversation_id:
+            self._left = conversation_id
             self.new_chat()
         self.deleted.emit(conversation_id, title)
 
@@ -317,7 +319,8 @@ class ChatController(QObject):
 
     async def _restore(self, conversation_id: int) -> None:
         await self._chats.restore(conversation_id)
-        self.open(conversation_id)
+        if self._left == conversation_id and self.current == NEW_CHAT:
+            self.open(conversation_id)  # it was shown when it was deleted
 
     def save_draft(self, conversation_id: int, text: str) -> None:
         """Keep what is typed and not sent."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class MessageItem:
     """One message as the list shows it.
 
-    `branch` counts from 0 among the `branches` that stand in its place. `status` says what an answer without text
-    waits for ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now.
+    `branch` counts from 0 among the `branches` that stand in its place. `status` says what an answer waits for
+    ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now.
     """
 
     message: Message

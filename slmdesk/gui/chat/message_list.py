@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
@@ -92,6 +92,7 @@ class MessageList(QScrollArea):
         bar.valueChanged.connect(self._scrolled)
         self._latest = Button(typesetter.theme, "Latest", icon="arrow-down", small=True, parent=self)
         self._latest.setToolTip("Go to the end")
+        self._latest.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow behind the word
         self._latest.clicked.connect(self.to_end)
         self._latest.hide()
         typesetter.changed.connect(self._restyle)
@@ -285,6 +286,7 @@ class MessageList(QScrollArea):
         view.link_clicked.connect(self.link_clicked)
         view.selecting.connect(lambda: self._end_selections(row))
         view.reached.connect(lambda: self._reveal(row))
+        view.body.dragged.connect(self._dragged)
         view.step.connect(lambda by: self._step(row, by))
         height = view.lay(width)
         if not row.known:
@@ -355,6 +357,14 @@ class MessageList(QScrollArea):
         x = (self.width() - size.width()) // 2
         self._latest.setGeometry(x, self.height() - size.height() - SPACE.small, size.width(), size.height())
         self._latest.raise_()
+
+    def _dragged(self, where: QPoint) -> None:
+        """A selection is being drawn: scroll when the pointer leaves the view."""
+        y = self.viewport().mapFromGlobal(where).y()
+        beyond = min(y, 0) or max(y - self.viewport().height(), 0)
+        if beyond:
+            bar = self.verticalScrollBar()
+            bar.setValue(bar.value() + max(-SPACE.huge, min(beyond, SPACE.huge)))
 
     def _step(self, row: _Row, by: int) -> None:
         at = self._rows.index(row) + by

@@ -95,6 +95,7 @@ class MessageView(QWidget):
         self.feed = typesetter.renderer.feed(self.body)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._shown = ""
+        self._text_came = False
         self._show_text()
         self._show_state()
 
@@ -110,6 +111,7 @@ class MessageView(QWidget):
     def append(self, text: str) -> None:
         """More text of an answer being written."""
         self._shown += text
+        self._text_came = True
         self.feed.append(text)
 
     @property
@@ -161,8 +163,9 @@ class MessageView(QWidget):
     def _show_state(self) -> None:
         self._show_branches()
         if self.item.live:
-            if self.body.blocks:
-                self._set_note(None)
+            self._text_came = not self.item.status
+            if self._text_came:
+                pass  # a note goes when the first words are on the screen, so that there is no gap between
             elif isinstance(self._note, Waiting):
                 self._note.set_words(self.item.status)
             else:
@@ -235,7 +238,7 @@ class MessageView(QWidget):
                 x += size.width() + SPACE.small
 
     def _body_changed(self) -> None:
-        if isinstance(self._note, Waiting) and self.body.blocks:
+        if isinstance(self._note, Waiting) and self._text_came:
             self._set_note(None)
         self._resized()
 

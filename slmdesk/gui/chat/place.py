@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt
-from PySide6.QtGui import QKeySequence, QMouseEvent, QShortcut
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QWidget
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
@@ -15,7 +15,7 @@ from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QResizeEvent
+    from PySide6.QtGui import QKeyEvent, QResizeEvent
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.actions import Action
@@ -69,9 +69,6 @@ class ChatPlace(Place):
         self._row.addWidget(self.list)
         self._row.addWidget(self.pane, 1)
         self.pane.installEventFilter(self)
-        stop = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
-        stop.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        stop.activated.connect(self._escape)
 
     def header_widgets(self) -> list[QWidget]:
         return [self._open_list, self._menu_button]
@@ -305,11 +302,10 @@ class ChatPlace(Place):
             self.show_list(shown=False)
         return super().eventFilter(watched, event)
 
-    def _escape(self) -> None:
-        popup = QApplication.activePopupWidget()
-        if popup is not None:
-            # The shortcut of a place also hears keys of its popups, which only want to be closed.
-            popup.close()
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # Not a shortcut: popups, a search, a title being changed and an edited message take Esc first.
+        if event.key() != Qt.Key.Key_Escape:
+            super().keyPressEvent(event)
         elif self._over and not self.list.isHidden():
             self.show_list(shown=False)
             self.pane.focus()

@@ -23,7 +23,7 @@ class Turn:
 
     Attributes:
         answer: the row of the answer, once it is stored.
-        status: what is being waited for, in words.
+        status: what is being waited for, in words; empty once text comes.
         ended: the answer as it was saved.
     """
 
@@ -55,5 +55,6 @@ class Turn:
                 self.status = f"Reading {tokens:,} tokens…" if tokens >= LONG_PROMPT else "Thinking…"
             case TextArrived(text=text):
                 self._parts.append(text)
+                self.status = ""
             case TurnEnded(message=message):
                 self.ended = message

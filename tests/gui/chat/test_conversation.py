@@ -14,6 +14,7 @@ from slmdesk.gui.chat.markdown.blocks import plain_text
 from slmdesk.gui.chat.markdown.parse import parse
 from slmdesk.gui.chat.model_picker import ModelPicker
 from slmdesk.gui.chat.notes import CutOff, Ended, Waiting
+from slmdesk.gui.chat.text_input import TextInput
 from slmdesk.gui.widgets.panels import ErrorPanel
 
 from .conftest import Desk, Play, until
@@ -257,5 +258,28 @@ def test_a_model_that_is_not_there_is_said_with_a_way_out(play: Play) -> None:
         await until(lambda: desk.controller.running, "the second try")
         await desk.answered()
         assert desk.items[-1].message.state == "complete"
+
+    play(scene)
+
+
+def test_esc_ends_what_is_nearest(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.mid_answer("What is Q4_K_M?")
+        search = desk.place.list.search
+        search.setFocus()
+        QTest.keyClicks(search, "abc")
+        QTest.keyClick(search, Qt.Key.Key_Escape)
+        assert search.text() == ""
+        assert desk.composer.streaming
+        desk.messages.focus_last()
+        QTest.keyClick(desk.view(-1), Qt.Key.Key_Escape)
+        await desk.answered()
+        assert desk.items[-1].message.state in {"stopped", "complete"}
+        desk.place.pane.edit_last()
+        editing = next(
+            view for item in desk.items if (view := desk.messages.view_of(item.id)) and view.editing
+        )
+        QTest.keyClick(editing.findChild(TextInput), Qt.Key.Key_Escape)
+        assert not editing.editing
 
     play(scene)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QContextMenuEvent,
     QGuiApplication,
@@ -51,11 +51,13 @@ class MessageBody(QWidget):
         changed: the height for the present width is another one.
         link_clicked(str): the person clicked an address.
         selecting: a selection begins here; those elsewhere should end.
+        dragged(QPoint): the selection is being drawn, the pointer is here (global).
     """
 
     changed = Signal()
     link_clicked = Signal(str)
     selecting = Signal()
+    dragged = Signal(QPoint)
 
     def __init__(
         self,
@@ -306,6 +308,7 @@ class MessageBody(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         if event.buttons() & Qt.MouseButton.LeftButton and self._selection:
             self._select(self._selection.anchor, self.spot_at(event.position()))
+            self.dragged.emit(event.globalPosition().toPoint())
             return
         over = self.href_at(event.position())
         shape = Qt.CursorShape.PointingHandCursor if over else Qt.CursorShape.IBeamCursor
