@@ -63,7 +63,7 @@ class FolderList(QWidget):
     def add_folder(self, folder: Path) -> None:
         """Put a folder at the end of the list, unless it is there already."""
         if str(folder) not in self._folders:
-            self.edited.emit(os.pathsep.join([*self._folders, str(folder)]))
+            self._change([*self._folders, str(folder)])
 
     def _row(self, folder: str) -> QWidget:
         row = QWidget()
@@ -81,7 +81,12 @@ class FolderList(QWidget):
         return row
 
     def _remove(self, folder: str) -> None:
-        self.edited.emit(os.pathsep.join(each for each in self._folders if each != folder))
+        self._change([each for each in self._folders if each != folder])
+
+    def _change(self, folders: list[str]) -> None:
+        # Remembered at once: the next change may come before this one is stored and shown.
+        self._folders = folders
+        self.edited.emit(os.pathsep.join(folders))
 
     def _add(self) -> None:
         self.services.run(self._ask(), "choosing a folder")

@@ -14,6 +14,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from slmdesk.core.paths import Paths
@@ -23,7 +24,7 @@ from slmdesk.gui.theme import Theme
 
 PATIENCE_S = 30.0
 Scene = Callable[[Desk], Coroutine[Any, Any, None]]
-Play = Callable[[Scene], Desk]
+Play = Callable[[Scene], None]
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -55,7 +56,7 @@ def play(qapp: QApplication, home: Path) -> Iterator[Play]:
     """
     del home
 
-    def run(scene: Scene) -> Desk:
+    def run(scene: Scene) -> None:
         paths = Paths.resolve()
         paths.ensure()
         single = SingleInstance(paths.runtime, qapp)
@@ -77,9 +78,12 @@ def play(qapp: QApplication, home: Path) -> Iterator[Play]:
             assert desk.run() == 0
         finally:
             single.release()
+            # What is left over would be styled anew with every later change of the theme.
+            for each in (desk.window, desk.theme, desk, single):
+                each.deleteLater()
+            qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         if raised:
             raise raised[0]
-        return desk
 
     yield run
     assert sys.excepthook is sys.__excepthook__

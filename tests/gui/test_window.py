@@ -1,0 +1,373 @@
+"""The whole program in a window: places, shortcuts, palette, settings, errors, geometry."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QScrollArea, QWidget
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
+from slmdesk.core.setting_table import SETTINGS
+from slmdesk.gui.app import Desk
+from slmdesk.gui.rail import RailButton
+from slmdesk.gui.settings_page import SettingsPlace
+from slmdesk.gui.theme import MEASURE
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.fields import NumberField, TextArea
+from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
+from slmdesk.gui.window import NOTICES
+
+from .conftest import Play, until
+
+NOISE = "This plugin does not support propagateSizeHints()\n"
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+def press(desk: Desk, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+    """A key, to whatever has the focus in the window."""
+    QTest.keyClick(QApplication.focusWidget() or desk.window, key, modifier)
+
+
+def stored(paths: Paths) -> dict[str, dict[str, object]]:
+    return tomllib.loads(paths.settings_file.read_text("utf-8")) if paths.settings_file.exists() else {}
+
+
+def settings_page(desk: Desk) -> SettingsPlace:
+    desk.window.go_to("settings")
+    page = desk.window.place("settings")
+    assert isinstance(page, SettingsPlace)
+    return page
+
+
+def test_places_change_by_shortcut_and_by_click(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        assert window.current == "chat"
+        press(desk, Qt.Key.Key_2, CTRL)
+        assert window.current == "settings"
+        press(desk, Qt.Key.Key_1, CTRL)
+        assert window.current == "chat"
+        press(desk, Qt.Key.Key_Comma, CTRL)
+        assert window.current == "settings"
+        chat = next(each for each in window.findChildren(RailButton) if each.text() == "Chat")
+        QTest.mouseClick(chat, Qt.MouseButton.LeftButton)
+        assert window.current == "chat"
+        assert [each.isChecked() for each in window.findChildren(RailButton)].count(True) == 1
+        window.go_to("about")
+        assert not any(each.isChecked() for each in window.findChildren(RailButton))
+        assert not window.errors_shown
+
+    play(scene)
+
+
+def test_the_rail_shows_icons_only_in_a_narrow_window(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        button = window.findChild(RailButton)
+        assert isinstance(button, RailButton)
+        for width, rail in ((MEASURE.narrow, MEASURE.rail), (MEASURE.narrow - 1, MEASURE.rail_narrow)):
+            window.resize(width, MEASURE.minimum_height)
+            await until(lambda rail=rail: button.parentWidget().width() == rail, "the rail to change")
+        assert button.toolTip() == button.text()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("size", [(720, 480), (900, 600)], ids=str)
+def test_nothing_is_cut_off_or_scrolls_sideways(play: Play, size: tuple[int, int]) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        window.resize(*size)
+        window.show_error(SlmDeskError("x", "A long message about what happened. " * 4, "Do this. " * 8))
+        for place in ("chat", "settings", "about"):
+            window.go_to(place)
+            await asyncio.sleep(0.1)
+            assert (window.width(), window.height()) == size, f"{place} forces the window to grow"
+            for area in window.findChildren(QAbstractScrollArea):
+                if area.isVisible() and area.property("kind") != "code":
+                    assert area.horizontalScrollBar().maximum() == 0, f"{place}: {area} scrolls sideways"
+            for area in window.findChildren(QScrollArea):
+                inner = area.widget()
+                if area.isVisible() and inner is not None:
+                    assert inner.width() <= area.viewport().width(), f"{place}: wider than its view"
+            outside = [
+                f"{place}: {type(each).__name__} {each.accessibleName()!r} {left}+{each.width()}"
+                for each in window.findChildren(QWidget)
+                if each.isVisible()
+                and (left := each.mapTo(window, QPoint(0, 0)).x()) + each.width() > window.width()
+            ]
+            assert outside == []
+
+    play(scene)
+
+
+def test_the_palette_filters_and_runs(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        before = QApplication.focusWidget()
+        press(desk, Qt.Key.Key_K, CTRL)
+        palette = window.palette_of_actions()
+        assert palette.isVisible()
+        assert {"New chat", "Go to Settings", "Use dark colours", "Make text larger"} <= set(palette.titles)
+        assert "Show all actions" not in palette.titles
+        QTest.keyClicks(QApplication.focusWidget(), "udc")
+        assert palette.titles[0] == "Use dark colours"
+        press(desk, Qt.Key.Key_Return)
+        assert not palette.isVisible()
+        await until(lambda: desk.theme.dark, "the dark scheme")
+        await until(lambda: window.message == "Theme changed to Dark.", "the toast")
+        press(desk, Qt.Key.Key_K, CTRL)
+        QTest.keyClicks(QApplication.focusWidget(), "zzz")
+        assert palette.titles == []
+        press(desk, Qt.Key.Key_Return)
+        assert palette.isVisible(), "nothing found, nothing run"
+        press(desk, Qt.Key.Key_Escape)
+        assert not palette.isVisible()
+        assert QApplication.focusWidget() is before, "the focus is back where it was"
+        press(desk, Qt.Key.Key_K, CTRL)
+        QTest.keyClicks(QApplication.focusWidget(), "go to")
+        press(desk, Qt.Key.Key_Down)
+        press(desk, Qt.Key.Key_Return)
+        assert window.current == "settings"
+
+    play(scene)
+
+
+def test_the_settings_page_has_every_setting_with_help_default_and_name(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        page = settings_page(desk)
+        assert set(page.rows) == {setting.key for setting in SETTINGS}
+        for row in page.rows.values():
+            assert row.control.accessibleName() == row.setting.title
+            assert row.setting.help in row.text.text()
+        assert isinstance(page.rows["network.offline"].control, Switch)
+        assert isinstance(page.rows["appearance.theme"].control, SegmentedSwitch)
+        assert isinstance(page.rows["chat.system_prompt"].control, TextArea)
+        restart = [row for row in page.rows.values() if row.setting.restart]
+        assert restart
+        assert all("next start" in row.text.text() for row in restart)
+
+    play(scene)
+
+
+def test_search_leaves_only_what_was_meant(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        page = settings_page(desk)
+        page.filter("reduce motion")
+        visible = [key for key, row in page.rows.items() if row.isVisible()]
+        assert visible == ["appearance.reduced_motion"]
+        page.filter("no such thing at all")
+        assert not any(row.isVisible() for row in page.rows.values())
+        page.filter("")
+        assert all(row.isVisible() for row in page.rows.values())
+
+    play(scene)
+
+
+def test_a_change_is_written_at_once_and_undo_restores(play: Play, home: Path) -> None:
+    paths = Paths.resolve()
+
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        page = settings_page(desk)
+        number = page.rows["engine.parallel"].control
+        assert isinstance(number, NumberField)
+        number.setValue(7)
+        await until(lambda: window.message == "Answers at once changed to 7.", "the toast")
+        assert stored(paths)["engine"]["parallel"] == 7
+        press(desk, Qt.Key.Key_Z, CTRL)
+        await until(lambda: "engine" not in stored(paths), "the default to be back")
+        await until(lambda: number.value() == 4, "the control to show it")
+        assert window.message == ""
+
+        switch = page.rows["appearance.reduced_motion"].control
+        QTest.mouseClick(switch, Qt.MouseButton.LeftButton)
+        await until(lambda: stored(paths).get("appearance") == {"reduced_motion": True}, "the change")
+        await until(lambda: not desk.theme.animated, "the change to count")
+        reset = next(
+            each
+            for each in page.rows["appearance.reduced_motion"].findChildren(Button)
+            if each.text() == "Reset"
+        )
+        QTest.mouseClick(reset, Qt.MouseButton.LeftButton)
+        await until(lambda: window.message == "Reduce motion is back to its default.", "the reset")
+        assert "appearance" not in stored(paths)
+        assert window.undo()
+        await until(lambda: stored(paths).get("appearance") == {"reduced_motion": True}, "the undone reset")
+
+    play(scene)
+
+
+def test_a_prompt_is_stored_when_the_focus_leaves(play: Play, home: Path) -> None:
+    paths = Paths.resolve()
+
+    async def scene(desk: Desk) -> None:
+        page = settings_page(desk)
+        area = page.rows["chat.system_prompt"].control
+        area.setFocus()
+        QTest.keyClicks(area, "Answer in one line.")
+        assert stored(paths) == {}
+        page.rows["engine.parallel"].control.setFocus()
+        await until(lambda: stored(paths) == {"chat": {"system_prompt": "Answer in one line."}}, "the prompt")
+
+    play(scene)
+
+
+def test_folders_are_added_and_taken_off(play: Play, home: Path, tmp_path: Path) -> None:
+    paths = Paths.resolve()
+    first, second = tmp_path / "one", tmp_path / "two"
+
+    async def scene(desk: Desk) -> None:
+        row = settings_page(desk).rows["library.folders"]
+        for folder in (first, second, second):
+            row.control.add_folder(folder)  # type: ignore[attr-defined]
+            await until(lambda folder=folder: str(folder) in str(stored(paths)), "the folder")
+        assert stored(paths)["library"]["folders"] == os.pathsep.join([str(first), str(second)])
+        await until(lambda: len(row.control.findChildren(Button)) == 3, "both folders in the list")
+        take = next(each for each in row.control.findChildren(Button) if str(first) in each.accessibleName())
+        QTest.mouseClick(take, Qt.MouseButton.LeftButton)
+        await until(lambda: stored(paths)["library"]["folders"] == str(second), "the other to stay")
+
+    play(scene)
+
+
+def test_what_the_environment_sets_is_locked(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLMDESK_CHAT_TEMPERATURE", "0.3")
+    monkeypatch.setenv("SLMDESK_NETWORK_OFFLINE", "true")
+
+    async def scene(desk: Desk) -> None:
+        row = settings_page(desk).rows["chat.temperature"]
+        assert not row.control.isEnabled()
+        words = " ".join(label.text() for label in row.findChildren(QWidget) if hasattr(label, "set_tone"))
+        assert "Set by the environment (SLMDESK_CHAT_TEMPERATURE)" in words
+        network = next(each for each in desk.window.strip.findChildren(Button) if each.text() == "Offline")
+        assert not network.isEnabled()
+        titles = [action.title for action in desk.window.actions_known.matching("work")]
+        assert "Work online" not in titles
+
+    play(scene)
+
+
+def test_the_offline_switch_writes_the_setting_and_can_be_undone(play: Play, home: Path) -> None:
+    paths = Paths.resolve()
+
+    async def scene(desk: Desk) -> None:
+        button = next(each for each in desk.window.strip.findChildren(Button) if each.text() == "Online")
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        await until(lambda: button.text() == "Offline", "the strip to say so")
+        assert stored(paths) == {"network": {"offline": True}}
+        await until(lambda: desk.window.message == "Work offline changed to on.", "the toast")
+        assert desk.window.undo()
+        await until(lambda: button.text() == "Online", "the undone change")
+
+    play(scene)
+
+
+def test_a_settings_file_nobody_can_read_is_told_at_the_top(play: Play, paths: Paths) -> None:
+    paths.settings_file.write_text("[chat]\ntemperature = 99\n", "utf-8")
+
+    async def scene(desk: Desk) -> None:
+        assert any("temperature" in str(error) for error in desk.window.errors_shown)
+
+    play(scene)
+
+
+def test_a_defect_in_a_slot_is_reported_and_the_window_lives(
+    play: Play, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scene(desk: Desk) -> None:
+        def broken() -> None:
+            raise ZeroDivisionError("a defect")
+
+        QTimer.singleShot(0, broken)
+        await until(lambda: desk.window.errors_shown, "the report")
+        assert isinstance(desk.window.errors_shown[0], ZeroDivisionError)
+
+        async def broken_too() -> None:
+            raise KeyError("another defect")
+
+        desk.window.run(broken_too(), "a test")
+        await until(lambda: len(desk.window.errors_shown) == 2, "the second report")
+        asyncio.get_running_loop().call_soon(broken)
+        press(desk, Qt.Key.Key_2, CTRL)
+        assert desk.window.current == "settings"
+        for number in range(5):
+            desk.window.show_error(SlmDeskError("x", f"Number {number}.", ""))
+        assert len(desk.window.errors_shown) == NOTICES
+        await asyncio.sleep(0.1)
+
+    play(scene)
+    assert "ZeroDivisionError: a defect" in capsys.readouterr().err
+    assert "another defect" in (Paths.resolve().logs / "window.log").read_text("utf-8")
+
+
+def test_size_and_place_are_remembered(play: Play) -> None:
+    async def leave(desk: Desk) -> None:
+        desk.window.resize(750, 607)
+        desk.window.go_to("settings")
+
+    async def return_(desk: Desk) -> None:
+        assert (desk.window.width(), desk.window.height()) == (750, 607)
+        assert desk.window.current == "settings"
+
+    play(leave)
+    play(return_)
+
+
+def test_text_grows_at_once(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        before = QApplication.font().pixelSize()
+        press(desk, Qt.Key.Key_Equal, CTRL)
+        await until(lambda: QApplication.font().pixelSize() == before + 1, "larger text")
+        press(desk, Qt.Key.Key_Minus, CTRL)
+        await until(lambda: QApplication.font().pixelSize() == before, "smaller text")
+
+    play(scene)
+
+
+def test_a_second_start_raises_the_first_window(play: Play) -> None:
+    """The second start is a process of its own, with the program's own entry."""
+
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        window.showMinimized()
+        await until(window.isMinimized, "the window to be minimised")
+        code = "import sys; from slmdesk.gui.app import run; sys.exit(run(['slmdesk']))"
+        second = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (second.returncode, second.stderr.replace(NOISE, "")) == (0, "")
+        await until(lambda: not window.isMinimized(), "the window to come up")
+
+    play(scene)
+
+
+def test_a_window_that_died_leaves_nothing_in_the_way(play: Play, paths: Paths) -> None:
+    """The lock and the socket of a window that was killed do not keep the next from starting."""
+    code = (
+        "import os; from PySide6.QtCore import QCoreApplication; from pathlib import Path\n"
+        "from slmdesk.gui.single import SingleInstance\n"
+        "app = QCoreApplication([])\n"
+        f"single = SingleInstance(Path({str(paths.runtime)!r})); assert single.first(); single.listen()\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
+
+    async def scene(desk: Desk) -> None:
+        assert desk.window.application.paths == paths
+
+    play(scene)
