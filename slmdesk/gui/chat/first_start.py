@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 GUIDE_QUESTIONS = (
     "What is Q4_K_M?",
-    "Which quant should I choose?",
-    "How much memory does a model need?",
+    "Which quant should I use?",
+    "How much memory does a 7B model need?",
 )
 OPEN_QUESTIONS = (
     "Explain in five sentences how a language model writes an answer.",
