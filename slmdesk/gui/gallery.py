@@ -61,6 +61,7 @@ class Gallery(QScrollArea):
         super().__init__()
         self.theme = theme
         self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
         page = Pane(theme, ground="window")
         self._page = QVBoxLayout(page)
         self._page.setContentsMargins(SPACE.huge, SPACE.wide, SPACE.huge, SPACE.huge)

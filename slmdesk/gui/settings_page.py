@@ -124,6 +124,7 @@ class SettingsPlace(Place):
         column.addWidget(self._none)
         column.addStretch(1)
         self._area = QScrollArea()
+        self._area.setFrameShape(QScrollArea.Shape.NoFrame)
         self._area.setWidgetResizable(True)
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)

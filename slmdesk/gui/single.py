@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RAISE = b"raise\n"
 ANSWER = b"up\n"
-PATIENCE_S = 4.0
+PATIENCE_S = 8.0
 STEP_MS = 400
 
 
@@ -64,7 +64,8 @@ class SingleInstance(QObject):
             if socket.waitForConnected(STEP_MS):
                 socket.write(RAISE)
                 socket.waitForBytesWritten(STEP_MS)
-                if socket.waitForReadyRead(int(PATIENCE_S * 1000)):
+                # The answer may have come while the question was still being written.
+                if socket.bytesAvailable() or socket.waitForReadyRead(int(PATIENCE_S * 1000)):
                     return True
             # The first window may be about to listen.
             time.sleep(STEP_MS / 4000)

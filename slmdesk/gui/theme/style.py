@@ -1,8 +1,10 @@
 """Qt's palette and the one style sheet, both made from the tokens.
 
-Widgets say what they are through dynamic properties (`role`, `tone`, `kind`, `ground`); the rules below are
-the only place that turns that into looks. A focused control gets a two-pixel edge in place of its one-pixel
-edge, so nothing shifts.
+Controls and labels say what they are through dynamic properties (`role`, `tone`, `kind`); the rules below turn
+that into looks. A focused control gets a two-pixel edge in place of its one-pixel edge, so nothing shifts.
+
+No rule may speak of anything that holds other widgets: the style sheet would set its palette, which Qt passes
+on to everything in it, level by level. Such areas paint themselves (`widgets.base.Pane`).
 """
 
 from __future__ import annotations
@@ -54,30 +56,13 @@ def palette_of(colours: Colours) -> QPalette:
 
 def style_sheet(colours: Colours, sizes: Type) -> str:
     """The style sheet of the application (Qt's dialect of CSS)."""
-    parts = (_grounds, _labels, _buttons, _fields, _lists, _scrolling, _floating)
+    parts = (_lines, _labels, _buttons, _fields, _lists, _scrolling, _floating)
     return "\n".join(part(colours, sizes) for part in parts)
 
 
-def _grounds(c: Colours, _: Type) -> str:
-    m = MEASURE
-    line = f"{MEASURE.line}px solid {c.line}"
+def _lines(c: Colours, _: Type) -> str:
     return f"""
-    *[ground="window"] {{ background: {c.window}; }}
-    *[ground="surface"] {{ background: {c.surface}; }}
-    *[ground="raised"] {{ background: {c.raised}; }}
-    *[edge="top"] {{ border: 0; border-top: {line}; }}
-    *[edge="right"] {{ border: 0; border-right: {line}; }}
-    *[edge="bottom"] {{ border: 0; border-bottom: {line}; }}
-    *[edge="left"] {{ border: 0; border-left: {line}; }}
-    *[kind="card"] {{ background: {c.surface}; border: {line}; border-radius: {MEASURE.corner_card}px; }}
-    *[kind="panel"] {{ border: {MEASURE.line}px solid {c.line_strong}; border-radius: {MEASURE.corner_card}px;
-        background: {c.raised}; }}
-    *[kind="panel"][tone="bad"] {{ background: {c.tint(c.bad)}; border-color: {c.bad}; }}
-    *[kind="panel"][tone="caution"] {{ background: {c.tint(c.caution)}; border-color: {c.caution}; }}
-    *[kind="segments"] {{ background: {c.track}; border: 0; border-radius: {m.corner + 2}px; }}
-    *[kind="toast"] {{ background: {c.raised}; border: {m.line}px solid {c.line_strong};
-        border-radius: {m.corner_card}px; }}
-    *[kind="line"] {{ background: {c.line}; border: 0; }}
+    Line {{ background: {c.line}; border: 0; }}
     QSplitter::handle {{ background: {c.line}; }}
     """
 
@@ -177,7 +162,8 @@ def _fields(c: Colours, t: Type) -> str:
     {each(":focus")} {{ {_edged(m.focus, s.small, s.tiny)} border-color: {c.accent}; }}
     {each('[invalid="true"]')} {{ border-color: {c.bad}; }}
     {each(":disabled")} {{ color: {c.secondary}; background: {c.window}; border-color: {c.line_strong}; }}
-    *[kind="bare"], *[kind="bare"]:focus {{ border: 0; background: transparent; padding: 0;
+    QLineEdit[kind="bare"], QLineEdit[kind="bare"]:focus, QPlainTextEdit[kind="bare"],
+    QPlainTextEdit[kind="bare"]:focus {{ border: 0; background: transparent; padding: 0;
         border-radius: 0; }}
     QComboBox {{ padding-right: {s.wide + s.tiny}px; combobox-popup: 0; }}
     QComboBox:hover, QAbstractSpinBox:hover {{ background: {c.hover}; }}
@@ -226,7 +212,6 @@ def _scrolling(c: Colours, _: Type) -> str:
     m = MEASURE
     half = (m.scroll - 4) // 2
     return f"""
-    QScrollArea {{ background: transparent; border: 0; }}
     QScrollBar:vertical {{ background: transparent; width: {m.scroll}px; margin: 0; border: 0; }}
     QScrollBar:horizontal {{ background: transparent; height: {m.scroll}px; margin: 0; border: 0; }}
     QScrollBar::handle {{ background: {c.line_strong}; border-radius: {half}px; margin: 2px; }}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtCore import QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, Theme
@@ -44,8 +44,11 @@ class Tall:
         return QSize(hint.width(), self.sizeHint().height())
 
 
-class Pane(QFrame):
-    """An area with a ground and perhaps a line along one edge."""
+class Pane(QWidget):
+    """An area with a ground, and perhaps a line along one edge or (with a `kind`) all around.
+
+    It paints itself from its properties `ground`, `edge`, `kind` and `tone`: card, panel, toast or segments.
+    """
 
     def __init__(
         self,
@@ -58,9 +61,56 @@ class Pane(QFrame):
     ) -> None:
         super().__init__(parent)
         self.theme = theme
-        for name, value in (("ground", ground), ("edge", edge), ("kind", kind)):
-            if value:
-                self.setProperty(name, value)
+        self._ground = ground
+        self._edge = edge
+        self._kind = kind
+        line = MEASURE.line
+        if edge:
+            # What lies in the area keeps off its line.
+            sides = ("left", "top", "right", "bottom")
+            self.setContentsMargins(*(line if side == edge else 0 for side in sides))
+        elif kind in _FACES:
+            self.setContentsMargins(line, line, line, line)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        if self._kind in _FACES:
+            self._paint_face()
+            return
+        painter = QPainter(self)
+        if self._ground:
+            painter.fillRect(self.rect(), self.theme.colour(self._ground))
+        if self._edge:
+            line, width, height = MEASURE.line, self.width(), self.height()
+            strip = {
+                "top": QRect(0, 0, width, line),
+                "bottom": QRect(0, height - line, width, line),
+                "left": QRect(0, 0, line, height),
+                "right": QRect(width - line, 0, line, height),
+            }[self._edge]
+            painter.fillRect(strip, self.theme.colour("line"))
+
+    def _paint_face(self) -> None:
+        ground, edge, corner = _FACES[self._kind]
+        fill, line = self.theme.colour(ground), self.theme.colour(edge)
+        tone = self.property("tone")
+        if tone:
+            fill, line = self.theme.tint(tone), self.theme.colour(tone)
+        half = MEASURE.line / 2
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(line, MEASURE.line))
+        painter.setBrush(fill)
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(half, half, -half, -half), corner, corner)
+
+
+_FACES = {
+    # kind: its ground, its edge and its corner
+    "card": ("surface", "line", MEASURE.corner_card),
+    "panel": ("raised", "line_strong", MEASURE.corner_card),
+    "toast": ("raised", "line_strong", MEASURE.corner_card),
+    "segments": ("track", "track", MEASURE.corner + 2),
+}
 
 
 class Line(QFrame):

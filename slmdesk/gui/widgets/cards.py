@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.theme import SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label, Line, Pane
 
 
@@ -48,7 +48,7 @@ class Card(Pane):
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, kind="card", parent=parent)
         self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(MEASURE.line, MEASURE.line, MEASURE.line, MEASURE.line)
+        self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(0)
         self._rows: list[tuple[QWidget, Line | None]] = []
 

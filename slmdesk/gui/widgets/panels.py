@@ -149,7 +149,9 @@ class ErrorPanel(Pane):
             copy = Button(self.theme, "Copy report", kind=kind, icon="copy", small=True)
             copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._report))
             copy.clicked.connect(lambda: copy.setText("Copied"))
-            fold = Button(self.theme, "Show details", kind="quiet", icon="chevron-down", small=True)
+            # The first button stands under the words, so it wears its edge.
+            second: Kind = "secondary" if expected and not action else "quiet"
+            fold = Button(self.theme, "Show details", kind=second, icon="chevron-down", small=True)
             fold.clicked.connect(lambda: self._unfold(fold))
             if expected:
                 buttons.addWidget(fold)
