@@ -127,13 +127,15 @@ def _folders(application: Application) -> Iterator[Check]:
 
 def _folder(name: str, folder: Path) -> Check:
     group = "Folders"
-    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    hint = "Check its permissions, or set SLMDESK_HOME to another folder."
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        return Check(group, name, "failed", f"{existing} is a file, not a folder", hint)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
         free = shutil.disk_usage(existing).free
     except OSError as error:
-        hint = "Check its permissions, or set SLMDESK_HOME to another folder."
         return Check(group, name, "failed", f"{folder} cannot be written: {error.strerror or error}", hint)
     missing = "" if folder == existing else ", not made yet"
     text = f"{folder} ({size_text(free)} free{missing})"

@@ -64,7 +64,7 @@ def test_show_of_what_is_not_there_or_broken(program: Program, desk_guide: Path)
     assert (result.code, result.error["code"]) == (1, "model_not_found")
     program.home.mkdir(exist_ok=True)
     broken = program.home / "broken.gguf"
-    broken.write_bytes(desk_guide.read_bytes()[:5000])
+    broken.write_bytes(desk_guide.read_bytes()[:-1000])
     result = program.run("show", str(broken), "--json")
     assert (result.code, result.error["code"]) == (1, "gguf_truncated")
     assert program.run("show").code == 2
