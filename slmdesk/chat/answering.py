@@ -69,7 +69,7 @@ class Answering:
         self._text = answer.text
         self._kept = len(answer.text)
         self._started = False
-        self._stats: dict[str, Any] = {}
+        self._stats = dict(answer.stats)
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"answer {answer.id}")

@@ -58,9 +58,9 @@ async def examine(application: Application, *, with_model: bool) -> AsyncIterato
         yield check
     yield await _guarded("Storage", "database", lambda: _database(application))
     yield await _guarded("Storage", "keyring", lambda: _keyring(application))
+    yield _window()
     for check in await _library(application):
         yield check
-    yield _window()
     yield await _guarded("Models", "service", lambda: _service(application))
     if with_model:
         yield await _guarded("Models", "model runtime", lambda: _runtime(application))
@@ -164,7 +164,7 @@ async def _database(application: Application) -> Check:
         return Check("Storage", "database", "failed", f"{path} is damaged", hint, "\n".join(broken[:20]))
     conversations = await application.chats.conversations()
     size = f", {size_text(path.stat().st_size)}" if existed else ", made just now"
-    return Check("Storage", "database", "ok", f"{path} ({len(conversations)} conversations{size})")
+    return Check("Storage", "database", "ok", f"{path} (conversations: {len(conversations)}{size})")
 
 
 async def _keyring(application: Application) -> Check:
@@ -184,7 +184,7 @@ async def _library(application: Application) -> list[Check]:
         return [Check("Models", "library", "failed", error.message, error.hint)]
     files = [file for model in models for file in model.files]
     size = size_text(sum(file.size_bytes for file in files))
-    found = [Check("Models", "library", "ok", f"{len(models)} models, {len(files)} files, {size}")]
+    found = [Check("Models", "library", "ok", f"models: {len(models)}, files: {len(files)}, {size}")]
     found += [
         Check("Models", "library", "warning", f"{file.id}: {file.problem.message}", file.problem.hint)
         for file in files

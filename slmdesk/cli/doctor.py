@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from slmdesk.cli.output import Output
 
 _MARKS = {"ok": "✓", "note": "·", "warning": "!", "failed": "✗"}
+_NAME_WIDTH = 18
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(
             out.bad(f"{len(failed)} of {len(found)} checks failed: {', '.join(c.name for c in failed)}.")
         )
+    elif limits := sum(check.state == "warning" for check in found):
+        out.text(out.good(f"Everything works; what is marked with ! is limited ({limits})."))
     else:
         out.text(out.good("Everything that was checked works."))
     out.done({"ok": not failed, "checks": [check.to_json() for check in found]})
@@ -59,6 +62,6 @@ async def _examine(out: Output, *, with_model: bool) -> list[Check]:
 
 def _show(check: Check, out: Output) -> None:
     paint = {"ok": out.good, "note": out.dim, "warning": out.wary, "failed": out.bad}[check.state]
-    out.text(f"  {paint(_MARKS[check.state])} {check.name.ljust(16)} {check.text}".rstrip())
+    out.text(f"  {paint(_MARKS[check.state])} {check.name.ljust(_NAME_WIDTH)} {check.text}".rstrip())
     if check.hint and check.state in {"warning", "failed"}:
-        out.text(f"    {' ' * 16} {out.dim(check.hint)}")
+        out.text(f"    {' ' * _NAME_WIDTH} {out.dim(check.hint)}")

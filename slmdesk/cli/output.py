@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -141,8 +142,14 @@ class Output:
         self.event("error", error=error.to_json())
 
     def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError as error:
+            # Windows calls a pipe nobody reads any more an invalid argument.
+            if error.errno in {errno.EPIPE, errno.EINVAL}:
+                raise BrokenPipeError(error.errno, "nobody reads the output") from error
+            raise
 
     @staticmethod
     def _paint(text: str, colour: str, on: bool) -> str:
