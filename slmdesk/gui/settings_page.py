@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
@@ -22,12 +22,14 @@ from slmdesk.gui.widgets.fields import SearchField
 if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting, Value
 
+AT_ONCE = 2
+"""Groups that fill the page before one scrolls."""
+
 
 class SettingsPlace(Place):
     """Groups of settings, a search over all of them, and Undo after each change.
 
-    Attributes:
-        rows: the rows by key.
+    The groups in sight are built at once, the others one by one while nothing else is to do.
     """
 
     id = "settings"
@@ -38,7 +40,8 @@ class SettingsPlace(Place):
     def __init__(self, services: WindowServices, live: LiveSettings) -> None:
         super().__init__(services)
         self._live = live
-        self.rows: dict[str, SettingRow] = {}
+        self._rows: dict[str, SettingRow] = {}
+        self._waiting = list(groups().items())
         self._groups: list[tuple[Label, Card, list[SettingRow]]] = []
         self._search = SearchField(self.theme, "Search settings")
         self._search.setFixedWidth(MEASURE.field)
@@ -52,6 +55,17 @@ class SettingsPlace(Place):
         self._lay_out()
         live.changed.connect(self._changed)
 
+    @property
+    def rows(self) -> dict[str, SettingRow]:
+        """All rows by key."""
+        self.complete()
+        return self._rows
+
+    def complete(self) -> None:
+        """Build what is not built yet."""
+        while self._waiting:
+            self._build_group()
+
     def header_widgets(self) -> list[QWidget]:
         return [self._search, self._about]
 
@@ -60,6 +74,7 @@ class SettingsPlace(Place):
 
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""
+        self.complete()
         wanted = words.casefold().split()
         found = 0
         for heading, card, rows in self._groups:
@@ -72,7 +87,7 @@ class SettingsPlace(Place):
 
     async def change(self, key: str, value: object) -> None:
         """Store a value and offer to undo it; what is wrong with it is said in its row."""
-        row = self.rows[key]
+        row = self._rows[key]
         before = self._live.stored(key)
         try:
             stored = await self._live.set(key, value)
@@ -90,7 +105,7 @@ class SettingsPlace(Place):
         before = self._live.stored(key)
         await self._live.restore(key, None)
         self._show(key)
-        title = self.rows[key].setting.title
+        title = self._rows[key].setting.title
         self.services.toast(f"{title} is back to its default.", lambda: self._restore(key, before))
 
     def _restore(self, key: str, value: Value | None) -> None:
@@ -110,16 +125,7 @@ class SettingsPlace(Place):
         column.setContentsMargins(0, 0, 0, 0)
         across.addWidget(holder, 1000)
         across.addStretch(1)
-        for title, settings in groups().items():
-            heading = Label(self.theme, title, role="emphasis")
-            heading.setContentsMargins(0, SPACE.large, 0, 0)
-            card = Card(self.theme)
-            rows = [self._row(setting) for setting in settings]
-            for row in rows:
-                card.add_row(row)
-            column.addWidget(heading)
-            column.addWidget(card)
-            self._groups.append((heading, card, rows))
+        self._column = column
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)
@@ -134,23 +140,48 @@ class SettingsPlace(Place):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._area)
+        for _ in range(AT_ONCE):
+            self._build_group()
+        self._later = QTimer(self)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._build_later)
+        self._later.start()
+
+    def _build_later(self) -> None:
+        if self._waiting:
+            self._build_group()
+        else:
+            self._later.stop()
+
+    def _build_group(self) -> None:
+        title, settings = self._waiting.pop(0)
+        heading = Label(self.theme, title, role="emphasis")
+        heading.setContentsMargins(0, SPACE.large, 0, 0)
+        card = Card(self.theme)
+        rows = [self._row(setting) for setting in settings]
+        for row in rows:
+            card.add_row(row)
+        place = 2 * len(self._groups)
+        self._column.insertWidget(place, heading)
+        self._column.insertWidget(place + 1, card)
+        self._groups.append((heading, card, rows))
 
     def _row(self, setting: Setting) -> SettingRow:
         row = SettingRow(self.services, setting)
         key = setting.key
         row.edited.connect(lambda value: self.services.run(self.change(key, value), f"changing {key}"))
         row.reset.connect(lambda: self.services.run(self.reset(key), f"resetting {key}"))
-        self.rows[key] = row
+        self._rows[key] = row
         self._show(key)
         return row
 
     def _show(self, key: str) -> None:
         settings = self._live.settings
-        self.rows[key].show_value(settings.get(key), settings.source(key))
+        self._rows[key].show_value(settings.get(key), settings.source(key))
 
     def _changed(self, key: str, value: object) -> None:
         del value
-        if key in self.rows:
+        if key in self._rows:
             self._show(key)
 
     def _find(self) -> None:
