@@ -27,6 +27,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("aiohttp", "aiohttp", "Apache-2.0, MIT", "the service and its clients"),
     ("huggingface_hub", "huggingface_hub", "Apache-2.0", "talks to the hub"),
     ("hf-xet", "hf-xet", "Apache-2.0", "transfers files"),
+    ("filelock", "filelock", "MIT", "keeps two programs apart"),
     ("Jinja", "jinja2", "BSD-3-Clause", "chat templates"),
     ("keyring", "keyring", "MIT", "keeps secrets in the system's keyring"),
     ("markdown-it-py", "markdown-it-py", "MIT", "reads Markdown"),

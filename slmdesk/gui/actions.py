@@ -108,8 +108,9 @@ def match_score(words: str, title: str) -> int | None:
         begins = found == 0 or not target[found - 1].isalnum()
         score += 1 + (8 if begins else 0) + (5 if found == previous + 1 else 0)
         previous, at = found, found + 1
-    if words.strip() and words.strip().casefold() in target:
-        score += 20
+    whole = target.find(words.strip().casefold()) if words.strip() else -1
+    if whole >= 0:
+        score += 20 if whole == 0 or not target[whole - 1].isalnum() else 4
     return score
 
 
