@@ -102,6 +102,7 @@ async def _ask(
             "reason": answer.stats.get("reason"),
             "usage": answer.stats.get("usage", {}),
             "timings": answer.stats.get("timings", {}),
+            "context_length": answer.stats.get("context_length", 0),
             "trimmed_turns": answer.stats.get("trimmed_turns", 0),
             "conversation": conversation.id if keep else None,
         }

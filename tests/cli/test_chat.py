@@ -84,6 +84,16 @@ def test_options_reach_the_model(shared: Program) -> None:
     assert system.result["usage"]["prompt_tokens"] > plain
 
 
+def test_the_context_length_is_for_one_run(shared: Program) -> None:
+    usual = shared.run("chat", "-p", QUESTION, "--json", *GREEDY).result["context_length"]
+    short = shared.run("chat", "-p", QUESTION, "--json", *GREEDY, "--context", "512").result
+    assert short["context_length"] == 512 != usual
+    refused = shared.run("chat", "-p", "quant " * 600, "--json", "--context", "512")
+    assert (refused.code, refused.error["code"]) == (1, "context_exceeded")
+    assert "512" in refused.error["message"] + refused.error["hint"]
+    assert shared.run("chat", "-p", QUESTION, "--json", *GREEDY).result["context_length"] == usual
+
+
 def test_a_path_is_a_model(shared: Program, desk_guide: Path) -> None:
     expected = shared.run("chat", "-p", QUESTION, *GREEDY).out
     assert shared.run("chat", str(desk_guide), "-p", QUESTION, *GREEDY).out == expected
