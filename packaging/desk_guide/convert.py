@@ -42,8 +42,15 @@ def main() -> None:
         sources = args.sources or fetch_sources(Path(temporary))
         convert(sources / "vendor" / "llama.cpp", args.folder, args.out)
         check(sources / "vendor" / "llama.cpp", args.folder, args.out)
-    digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
-    print(f"{args.out}: {args.out.stat().st_size} bytes, SHA-256 {digest}")
+    sums = write_sums(args.out.parent, args.out, args.folder / "model.safetensors")
+    print(f"{args.out}: {args.out.stat().st_size} bytes\n{sums}", end="")
+
+
+def write_sums(folder: Path, *files: Path) -> str:
+    """Writes SHA256SUMS, against which the application checks its built-in model, and returns its text."""
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8", newline="\n")
+    return "".join(lines)
 
 
 def fetch_sources(into: Path) -> Path:
@@ -65,6 +72,8 @@ def convert(llama_cpp: Path, folder: Path, out: Path) -> None:
     partial = out.with_suffix(".partial")
     metadata.write_text(
         '{"general.name": "Desk Guide", "general.basename": "desk-guide", "general.license": "apache-2.0", '
+        # A tiny model is right or wrong; chance only makes it wrong. Applications that read this key answer greedily.
+        '"general.sampling.temp": 0.0, '
         '"general.author": "SLM Desk", "general.description": "The built-in guide of SLM Desk: a tiny model that '
         'answers questions about small language models and the application."}',
         encoding="utf-8",
