@@ -26,7 +26,9 @@ def main() -> None:
     pins = sorted(f"{name}=={min(found)}" for name, found in versions.items() if len(found) == 1)
     project = ROOT / "pyproject.toml"
     lines = "".join(f'    "{pin}",\n' for pin in pins)
-    text = PINS.sub(lambda _: f"constraint-dependencies = [\n{lines}]", project.read_text(encoding="utf-8"), count=1)
+    text = PINS.sub(
+        lambda _: f"constraint-dependencies = [\n{lines}]", project.read_text(encoding="utf-8"), count=1
+    )
     project.write_text(text, encoding="utf-8")
     print(f"{len(pins)} versions pinned")
 
