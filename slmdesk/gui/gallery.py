@@ -17,20 +17,13 @@ from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton, Kind, Spinner
 from slmdesk.gui.widgets.cards import Card, CardRow
 from slmdesk.gui.widgets.chips import STATES, VERDICTS, Chip, StateChip, VerdictPill
-from slmdesk.gui.widgets.fields import (
-    DecimalField,
-    Field,
-    NumberField,
-    SearchField,
-    Select,
-    TextArea,
-    TextField,
-)
+from slmdesk.gui.widgets.fields import Field, SearchField, TextArea, TextField
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
 from slmdesk.gui.widgets.progress import JobState, Meter, ProgressRow, TokenMeter
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 from slmdesk.gui.widgets.toast import Toast
+from slmdesk.gui.widgets.values import DecimalField, NumberField, Select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

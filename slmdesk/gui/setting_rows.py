@@ -13,8 +13,9 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, restyle
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
-from slmdesk.gui.widgets.fields import DecimalField, NumberField, TextArea, TextField
+from slmdesk.gui.widgets.fields import TextArea, TextField
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
+from slmdesk.gui.widgets.values import DecimalField, NumberField
 
 if TYPE_CHECKING:
     from collections.abc import Callable

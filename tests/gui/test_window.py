@@ -22,8 +22,9 @@ from slmdesk.gui.rail import RailButton
 from slmdesk.gui.settings_page import SettingsPlace
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import NumberField, TextArea
+from slmdesk.gui.widgets.fields import TextArea
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
+from slmdesk.gui.widgets.values import NumberField
 from slmdesk.gui.window import NOTICES
 
 from .conftest import Play, until

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.composer import Composer
 from slmdesk.gui.chat.first_start import FirstStart
-from slmdesk.gui.chat.markdown.blocks import safe_href
 from slmdesk.gui.theme import MEASURE, SPACE
 
 if TYPE_CHECKING:
@@ -114,6 +112,11 @@ class ConversationPane(QWidget):
 
     @staticmethod
     def _open_link(href: str) -> None:
+        from PySide6.QtCore import QUrl
+        from PySide6.QtGui import QDesktopServices
+
+        from slmdesk.gui.chat.markdown.blocks import safe_href
+
         if safe_href(href):
             QDesktopServices.openUrl(QUrl(href, QUrl.ParsingMode.StrictMode))
 
