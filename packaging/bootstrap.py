@@ -72,16 +72,19 @@ def main() -> int:
     what, arguments = sys.argv[1], sys.argv[2:]
     check_system(for_tests=what == "test", window=what == "test" or not arguments or arguments[0] == "tour")
     uv = find_uv()
-    announce_environment()
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)
     environment.pop("PYTHONHOME", None)
-    command = [str(uv), "run", "--quiet", "--project", str(ROOT)]
+    options = ["--quiet", "--project", str(ROOT)]
     if sys.version_info >= OLDEST_PYTHON:
         # A Python that is there beats one that must be fetched.
-        command += ["--python", sys.executable]
+        options += ["--python", sys.executable]
     if what == "run":
-        command += ["--no-dev", "slmdesk", *arguments]
+        options.append("--no-dev")
+    make_environment([str(uv), "sync", *options], environment)
+    command = [str(uv), "run", *options]
+    if what == "run":
+        command += ["slmdesk", *arguments]
     else:
         os.chdir(str(ROOT))
         environment.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -127,12 +130,16 @@ def find_uv() -> Path:
     return program
 
 
-def announce_environment() -> None:
+def make_environment(sync: list, environment: dict) -> None:
+    """Before the first run, from what uv has kept where that is enough; what is missing `uv run` fetches."""
     pattern = "Lib/site-packages/llama_cpp" if WINDOWS else "lib/python3*/site-packages/llama_cpp"
     if any(ENVIRONMENT.glob(pattern)):
         return
     say(f"making the environment in {ENVIRONMENT}")
-    say("downloads about 150 MB and compiles llama.cpp once: 5 to 6 minutes on two cores, less on more")
+    say("what uv has not kept from before is fetched (about 150 MB), and llama.cpp is compiled once:")
+    say("that takes 5 to 6 minutes on two cores, less on more")
+    # Asked over the network, some registries make uv forget the llama.cpp it compiled before.
+    subprocess.run([*sync, "--offline"], env=environment, capture_output=True)
 
 
 def check_system(for_tests: bool, window: bool) -> None:
