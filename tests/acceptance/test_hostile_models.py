@@ -8,10 +8,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
-from slmdesk.formats.gguf import read_header
 
 from slmdesk.application import Application
 from slmdesk.chat.turns import TurnEnded
+from slmdesk.formats.gguf import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
