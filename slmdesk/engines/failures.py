@@ -37,6 +37,12 @@ _DAMAGED_HINT = "Download the file again, or choose another file of this model."
 _MEMORY_HINT = "Choose a smaller quant, set a shorter context, or close other programs."
 _OTHER_MODEL = "Choose another model, or update SLM Desk."
 
+_NO_CPU = (
+    "cpu_unsupported",
+    "This processor lacks an instruction that the installed engine uses.",
+    "Set SLM Desk up again on this machine, so that the engine is built for its processor.",
+)
+
 # (pattern on stderr, code, message, hint); the first that matches counts. `{name}` is the file's name, `{0}` the
 # pattern's first group.
 _SIGNS: tuple[tuple[str, str, str, str], ...] = (
@@ -53,6 +59,12 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
         _OTHER_MODEL,
     ),
     (
+        r"[KV] cache (?:type|requires|was requested)",
+        "spec_invalid",
+        "{name} cannot run with this kind of cache.",
+        "Set engine.cache_type to f16, or turn engine.flash_attention on.",
+    ),
+    (
         (
             r"(?:failed|unable) to allocate|out of memory|cannot allocate|bad_alloc|MemoryError|failed to create ggml "
             r"context|alloc_tensor_range|failed to reserve|could not reserve"
@@ -63,9 +75,7 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         r"illegal instruction|cpu.*not support",
-        "cpu_unsupported",
-        "This processor lacks an instruction that the installed engine uses.",
-        "Set SLM Desk up again on this machine, so that the engine is built for its processor.",
+        *_NO_CPU,
     ),
     (
         r"invalid magic|bad magic|magic mismatch|not a gguf|invalid vector subscript",
@@ -133,7 +143,7 @@ def decode(
         code, message, hint, group = sign
         return error(code, message.format(group or "?", name=name), hint)
     if ending == "illegal instruction":
-        return error(*_SIGNS[3][1:])
+        return error(*_NO_CPU)
     if ending == "no memory":
         return error("out_of_memory", f"There is not enough memory to run {name}.", _MEMORY_HINT)
     if ending == "missing library":

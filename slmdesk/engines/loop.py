@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import native
 from slmdesk.engines.sampling import Candidates
+from slmdesk.engines.shelf import Shelf
 from slmdesk.engines.slots import SlotTable
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ Publish = Callable[[Texts, Ends], None]
 
 _SLOWEST_STEP = 0.1  # seconds a step with prompt tokens in it should take while others are waiting for theirs
 _SMALLEST_CHUNK = 32  # prompt tokens
+_BEARABLE_IDLE = 0.01  # part of a step's time that idle cells may cost
+_FEWEST_IDLE = 256  # llama.cpp looks at cells in blocks of this many
 _AHEAD = 32  # cells kept for an answer to grow into before others are let in
 
 
@@ -38,7 +41,7 @@ class Worker:
     """Runs on its own thread from `start` to `stop`. `submit` and `cancel` may be called from any thread.
 
     `publish` is called on the worker thread once a step, with the new text of each answer and those that ended;
-    `on_crash` when a defect ends the thread.
+    `on_crash` when a defect ends the thread. `shelf_bytes` of memory hold conversations that had to leave the cache.
     """
 
     def __init__(
@@ -50,11 +53,14 @@ class Worker:
         slots: int,
         publish: Publish,
         on_crash: Callable[[], None] = lambda: None,
+        shelf_bytes: int = 0,
+        idle_cell_s: float = 0.0,
     ) -> None:
         self._model = model
         self._context = context
         self._parallel = parallel
-        self._table = SlotTable(context, slots, cuttable=model.keeps_every_position)
+        self._table = SlotTable(context, slots, cuttable=model.keeps_every_position, shelf=Shelf(shelf_bytes))
+        self._idle_cell_s = idle_cell_s  # seconds that an idle cell adds to a step
         self._publish = publish
         self._on_crash = on_crash
         self._candidates = Candidates(model.native, model.tokens)
@@ -109,6 +115,8 @@ class Worker:
                 if self._active:
                     self._step()
                 self._flush()
+                if not self._active and not self._waiting:
+                    self._tidy()
         except BaseException as error:  # noqa: BLE001 - a defect: said to every client, then the thread ends
             traceback.print_exc()
             problem = SlmDeskError(
@@ -144,6 +152,17 @@ class Worker:
                 self._finish(answer, "cancelled")
                 return
 
+    def _tidy(self) -> None:
+        """With nothing to answer: put conversations aside until those that stay cost a step next to nothing."""
+        while self._inbox.empty() and self._table.idle_cells > self._bearable_idle_cells():
+            if not self._table.evict(spare=1):  # the last conversation is likely to go on
+                return
+
+    def _bearable_idle_cells(self) -> float:
+        if not self._idle_cell_s or not self._step_s:
+            return self._context.cells
+        return max(_BEARABLE_IDLE * self._step_s / self._idle_cell_s, _FEWEST_IDLE)
+
     def _admit(self) -> None:
         """Let waiting requests in, in order, as slots and cells allow."""
         while self._waiting and len(self._active) < self._parallel:
@@ -156,6 +175,8 @@ class Worker:
                 return
             self._waiting.popleft()
             slot.answer, answer.slot = answer, slot
+            while not self._active and self._table.idle_cells > self._bearable_idle_cells():
+                self._table.evict(hurry=True)
             if answer.cached_tokens < 0:  # not one that was preempted
                 answer.cached_tokens = slot.past
                 answer.admitted = time.perf_counter()
@@ -365,7 +386,7 @@ class Worker:
             return
         slot = youngest.slot
         assert slot is not None
-        self._table.forget(slot)
+        self._table.put_aside(slot)
         self._leave(youngest)
         self._waiting.appendleft(youngest)
 

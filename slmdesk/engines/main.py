@@ -152,7 +152,14 @@ class _Engine:
         )
         slots = sizes.slots if model.keeps_every_position else sizes.parallel
         worker = Worker(
-            model, context, parallel=sizes.parallel, slots=slots, publish=server.publish, on_crash=_crash
+            model,
+            context,
+            parallel=sizes.parallel,
+            slots=slots,
+            publish=server.publish,
+            on_crash=_crash,
+            shelf_bytes=sizes.shelf_bytes,
+            idle_cell_s=sizes.idle_cell_s,
         )
         port = await server.start(worker)
         worker.start()

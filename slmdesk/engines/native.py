@@ -420,6 +420,28 @@ class Context:
         """Let `target` share the first `end` positions of `source`."""
         self.native.api.llama_memory_seq_cp(self.memory, source, target, 0, end)
 
+    def state_size(self, sequence: int) -> int:
+        """Bytes that `save` would give."""
+        return int(self.native.api.llama_state_seq_get_size(self.handle, sequence))
+
+    def save(self, sequence: int) -> NDArray[np.uint8] | None:
+        """A copy of what the memory holds for a sequence; None where that is not possible."""
+        import numpy as np
+
+        state = np.empty(self.state_size(sequence), np.uint8)
+        size = self.native.api.llama_state_seq_get_data(
+            self.handle, self._pointer(state, ctypes.c_uint8), len(state), sequence
+        )
+        return state[:size] if size else None
+
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        """Put back what `save` gave. False when there are not enough free cells."""
+        return bool(
+            self.native.api.llama_state_seq_set_data(
+                self.handle, self._pointer(state, ctypes.c_uint8), len(state), sequence
+            )
+        )
+
     def clear(self) -> None:
         self.native.api.llama_memory_clear(self.memory, False)
 

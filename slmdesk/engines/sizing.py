@@ -20,6 +20,8 @@ _CELL_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}  # bytes a value, b
 _SPARE_SLOTS = 4  # slots beyond the parallel ones, for conversations that wait for their next turn
 _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _OWN_BYTES = 120e6  # the process itself: Python, numpy, the batch's compute buffers of a small model
+_SHELF_SHARE = 0.2  # of the memory then still free, for the shelf
+_LARGEST_SHELF = 1e9  # bytes
 _CACHE_SHARE = 0.25  # of free memory that cells beyond one conversation's context may take
 
 
@@ -35,6 +37,8 @@ class Plan:
     threads: int
     cache_bytes: int
     needed_bytes: int
+    shelf_bytes: int  # plain memory for conversations that had to leave the cache
+    idle_cell_s: float  # seconds that an idle cell of the cache adds to a step
 
 
 def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool) -> Plan:
@@ -68,15 +72,18 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool
             f"{available / 1e9:.1f} GB is free.",
             "Choose a smaller quant, set a shorter context, or close other programs.",
         )
+    threads = spec.threads or default_threads()
     return Plan(
         context_length=context,
         parallel=spec.parallel,
         slots=min(spec.parallel + _SPARE_SLOTS, _MOST_SEQUENCES),
         cells=cells,
         batch=batch,
-        threads=spec.threads or default_threads(),
+        threads=threads,
         cache_bytes=int(cells * cell),
         needed_bytes=needed,
+        shelf_bytes=int(min((available - needed) * _SHELF_SHARE, _LARGEST_SHELF)),
+        idle_cell_s=0.0 if offloads and spec.gpu_layers != 0 else _idle_cell_s(header, threads),
     )
 
 
@@ -115,6 +122,15 @@ def default_threads() -> int:
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(min(psutil.cpu_count(logical=False) or usable, usable), 1)
+
+
+def _idle_cell_s(header: GgufHeader, threads: int) -> float:
+    """What a cell that no answer uses costs a step: attention looks at it for every head of every layer.
+
+    Measured: 4000 idle cells added 2.6 ms with 30 layers of 9 heads on 2 threads, 4.8 ns a look.
+    """
+    looks = _number(header, "block_count", 32) * _number(header, "attention.head_count", 32)
+    return 4.8e-9 * looks / threads
 
 
 def _number(header: GgufHeader, key: str, default: float) -> float:

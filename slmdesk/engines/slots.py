@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from slmdesk.engines.answer import Answer
+from slmdesk.engines.shelf import Shelf, common_prefix
 
-_WORTH_COPYING = 8  # tokens; a shorter shared beginning is evaluated again sooner than it is looked after
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from slmdesk.engines.answer import Answer
+    from slmdesk.engines.shelf import Kept
+
+_WORTH_COPYING = 8  # tokens; sharing cells costs a walk over them, evaluating a token costs far more
+_WORTH_KEEPING = 64  # tokens; less is evaluated again in no time
+_WORTH_WAITING = 512  # tokens; less is not copied to the shelf while a request waits for it
 
 
 class Memory(Protocol):
@@ -20,6 +28,9 @@ class Memory(Protocol):
 
     def remove(self, sequence: int, start: int = -1) -> bool: ...
     def copy(self, source: int, target: int, end: int) -> None: ...
+    def state_size(self, sequence: int) -> int: ...
+    def save(self, sequence: int) -> NDArray[np.uint8] | None: ...
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -37,11 +48,17 @@ class Slot:
 class SlotTable:
     """The slots of one context. Used on the worker thread only."""
 
-    def __init__(self, memory: Memory, count: int, *, cuttable: bool) -> None:
+    def __init__(self, memory: Memory, count: int, *, cuttable: bool, shelf: Shelf | None = None) -> None:
         self.slots = [Slot(sequence) for sequence in range(count)]
         self._memory = memory
         self._cuttable = cuttable  # the memory can be cut back to any position (no recurrent state)
+        self._shelf = shelf if shelf is not None else Shelf(0)
         self._clock = 0
+
+    @property
+    def idle_cells(self) -> int:
+        """Cells held for conversations that nobody answers at the moment."""
+        return sum(slot.past for slot in self.slots if slot.answer is None)
 
     def take(self, tokens: list[int], conversation: str) -> Slot | None:
         """Give the best idle slot to an answer that begins with `tokens`; None when all are in use.
@@ -55,30 +72,42 @@ class SlotTable:
         shared = {slot.sequence: self._reusable(slot, tokens) for slot in self.slots}
         best = max(self.slots, key=lambda slot: (shared[slot.sequence], slot.conversation == conversation))
         reuse = shared[best.sequence]
-        # Another conversation that only shares the system prompt keeps its slot: that beginning is copied.
-        own = best.answer is None and (
-            (conversation != "" and best.conversation == conversation)
-            or 2 * reuse >= best.past
-            or not self._cuttable
-        )
-        if reuse and own:
-            slot = best
-            if not self._cut(slot, reuse):
-                reuse = 0
+        kept, kept_reuse = self._shelf.best(tokens, whole=not self._cuttable)
+        if kept is not None and kept_reuse >= reuse + _WORTH_KEEPING:
+            slot, reuse = self._take_from_shelf(kept, kept_reuse, idle)
         else:
-            others = [s for s in idle if s is not best or not reuse]
-            slot = min(others, key=lambda s: (s.past > 0, s.used), default=best)
-            if slot is best:  # nowhere else to go: what it holds beyond the shared beginning is given up
-                reuse = reuse if self._cut(slot, reuse) else 0
-            else:
-                self._cut(slot, 0)
-                if reuse >= _WORTH_COPYING and self._cuttable:
-                    self._memory.copy(best.sequence, slot.sequence, reuse)
-                else:
-                    reuse = 0
+            slot, reuse = self._take_near(best, reuse, idle, conversation)
         self._clock += 1
         slot.tokens, slot.past, slot.conversation, slot.used = tokens, reuse, conversation, self._clock
         return slot
+
+    def _take_near(self, best: Slot, reuse: int, idle: list[Slot], conversation: str) -> tuple[Slot, int]:
+        """The slot that shares most, or another one with that beginning copied into it."""
+        # Another conversation that only shares the system prompt keeps its slot: that beginning is copied.
+        same = conversation != "" and best.conversation == conversation
+        own = best.answer is None and (same or 2 * reuse >= best.past or not self._cuttable)
+        if reuse and own:
+            return best, reuse if self._give_up(best, keep=reuse) else 0
+        slot = self._least_missed([slot for slot in idle if slot is not best or not reuse], best)
+        if slot is best:  # nowhere else to go: what it holds beyond the shared beginning is given up
+            return slot, reuse if self._give_up(slot, keep=reuse) else 0
+        self._give_up(slot)
+        if reuse < _WORTH_COPYING or not self._cuttable:
+            return slot, 0
+        self._memory.copy(best.sequence, slot.sequence, reuse)
+        return slot, reuse
+
+    def _take_from_shelf(self, kept: Kept, reuse: int, idle: list[Slot]) -> tuple[Slot, int]:
+        slot = self._least_missed(idle, idle[0])
+        self._give_up(slot)
+        self._shelf.remove(kept)
+        while not self._memory.restore(slot.sequence, kept.state):
+            if not self.evict():  # no room even so: others are using the cells
+                self.forget(slot)
+                self._shelf.put(kept.tokens, kept.conversation, kept.state)
+                return slot, 0
+        slot.tokens, slot.past = kept.tokens, len(kept.tokens)
+        return slot, reuse if self._cut(slot, reuse) else 0
 
     def release(self, slot: Slot) -> None:
         """The answer ended; what the cache holds of it stays."""
@@ -97,15 +126,33 @@ class SlotTable:
         if slot.past == 0 or not self._cuttable or not self._memory.remove(slot.sequence, slot.past):
             self.forget(slot)
 
-    def evict(self) -> bool:
-        """Forget the idle slot that was used least recently. False when there is none to forget."""
+    def evict(self, *, hurry: bool = False, spare: int = 0) -> bool:
+        """Put the idle slot that was used least recently on the shelf. False when there are only `spare` or fewer.
+
+        `hurry`: somebody waits; what is evaluated again quickly is forgotten instead.
+        """
         held = [slot for slot in self.slots if slot.answer is None and slot.past]
-        if not held:
+        if len(held) <= spare:
             return False
-        slot = min(held, key=lambda s: s.used)
-        self.forget(slot)
-        slot.tokens = []
+        self._give_up(min(held, key=lambda s: s.used), _WORTH_WAITING if hurry else _WORTH_KEEPING)
         return True
+
+    def put_aside(self, slot: Slot) -> None:
+        """Empty a slot in use; its answer will take one again."""
+        self._give_up(slot, _WORTH_KEEPING)
+
+    def _give_up(self, slot: Slot, worth: int = _WORTH_WAITING, keep: int = 0) -> bool:
+        """Cut a slot back to `keep` tokens; what is worth it goes on the shelf. False: it had to be emptied."""
+        if slot.past - keep >= worth and self._shelf.has_room_for(self._memory.state_size(slot.sequence)):
+            state = self._memory.save(slot.sequence)
+            if state is not None:
+                self._shelf.put(slot.tokens[: slot.past], slot.conversation, state)
+        return self._cut(slot, keep)
+
+    @staticmethod
+    def _least_missed(slots: list[Slot], otherwise: Slot) -> Slot:
+        """An empty slot, or the one used least recently."""
+        return min(slots, key=lambda slot: (slot.past > 0, slot.used), default=otherwise)
 
     def _cut(self, slot: Slot, keep: int) -> bool:
         """Cut a slot back to `keep` tokens. False: that was not possible and it is empty now."""
@@ -125,17 +172,3 @@ class SlotTable:
         if not self._cuttable and shared < slot.past:
             return 0  # a recurrent state is only good for exactly the tokens it has seen
         return shared
-
-
-def common_prefix(first: list[int], second: list[int], limit: int) -> int:
-    """How many leading tokens, at most `limit`, are the same. Bisection over slices: compared in C."""
-    if first[:limit] == second[:limit]:
-        return limit
-    low, high = 0, limit  # the first `low` are the same, the first `high` are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if first[low:middle] == second[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

@@ -1,6 +1,7 @@
 """Tokens a second and first token of the engine against the bare loop, both sides measured in turns in one run.
 
     python tests/benchmarks/engine_speed.py [--model FILE] [--streams 1 4 16] [--tokens 96] [--rounds 3] [--worker]
+        [--patience 60]
 
 `--worker` measures the batch loop alone, in a process of its own without HTTP; otherwise the engine is asked through
 its host, as the service does. Rates count tokens of all streams together, from the first token on.
@@ -12,13 +13,16 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import psutil
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -28,8 +32,10 @@ from models import random_llama_gguf  # noqa: E402
 from slmdesk.engines.host import Engine, start_engine  # noqa: E402
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest  # noqa: E402
 
+_QUIET = 0.05  # part of the machine that other programs may take during a slice that counts
+
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7}
-PROMPT = "alpha beta gamma delta epsilon zeta"
+PROMPT_TOKENS = 16
 
 
 async def ask(engine: Engine, number: int, tokens: int) -> tuple[list[float], Finished]:
@@ -45,7 +51,7 @@ async def ask(engine: Engine, number: int, tokens: int) -> tuple[list[float], Fi
 
     request = GenerateRequest(
         id=f"b{number}-{time.monotonic_ns()}",
-        prompt=f"{number} {PROMPT} {time.monotonic_ns()}",
+        prompt=" ".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=PROMPT_TOKENS)),  # a letter, a token
         max_tokens=tokens,
         sampling={**SAMPLING, "seed": 100 + number},
     )
@@ -69,10 +75,20 @@ class Peer:
     def __init__(self, kind: str, model: Path, threads: int, streams: int) -> None:
         argv = [sys.executable, __file__, "--child", kind, "--model", str(model), "--threads", str(threads)]
         # GOMP_SPINCOUNT in our environment tunes the engine; the bare loop keeps the runtime's own default.
-        env = {name: value for name, value in os.environ.items() if kind != "bare" or name != "GOMP_SPINCOUNT"}
+        env = {
+            name: value for name, value in os.environ.items() if kind != "bare" or name != "GOMP_SPINCOUNT"
+        }
         self._child = subprocess.Popen(
-            [*argv, "--streams", str(streams)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            [*argv, "--streams", str(streams)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
         )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def run(self, streams: int, tokens: int) -> tuple[float, float]:
         assert self._child.stdin is not None
@@ -100,8 +116,8 @@ def _bare(model: Path, threads: int, streams: int) -> Any:
 
     loop = BareLoop(model, threads=threads, sequences=streams)
 
-    def run(count: int, tokens: int) -> tuple[float, float]:
-        result = loop.run(count, tokens)
+    def run(count: int, tokens: int, prompt: int = PROMPT_TOKENS) -> tuple[float, float]:
+        result = loop.run(count, tokens, prompt_tokens=prompt)
         return result.tokens_per_s, result.first_token_s
 
     return run
@@ -130,12 +146,15 @@ def _worker(model_path: Path, threads: int, streams: int) -> Any:
     worker = Worker(model, context, parallel=streams, slots=streams + 4, publish=publish)
     worker.start()
 
-    def run(count: int, tokens: int) -> tuple[float, float]:
-        started = time.perf_counter()
+    def run(count: int, tokens: int, prompt: int = PROMPT_TOKENS) -> tuple[float, float]:
+        answers = []
         for number in range(count):
-            prompt = [300 + (number * 37 + index * 11 + time.monotonic_ns()) % 200 for index in range(16)]
+            tokens_in = random.choices(range(300, 500), k=prompt)
             sampler = build_sampler(model, Sampling(**{**SAMPLING, "seed": 100 + number}))  # type: ignore[arg-type]
-            worker.submit(Answer(number, prompt, 16 + tokens, sampler, TextStream()))
+            answers.append(Answer(number, tokens_in, prompt + tokens, sampler, TextStream()))
+        started = time.perf_counter()
+        for answer in answers:
+            worker.submit(answer)
         ended, at = 0, []
         while ended < count:
             moment, texts, ends = steps.get()
@@ -145,6 +164,40 @@ def _worker(model_path: Path, threads: int, streams: int) -> Any:
         return count * (len(full) - 1) / (full[-1] - full[0]), at[0][0] - started
 
     return run
+
+
+class Bystanders:
+    """How much of the machine other programs took while a slice was measured (0…1)."""
+
+    def __init__(self, own: list[int]) -> None:
+        self._own = [psutil.Process(pid) for pid in (os.getpid(), *own)]
+        self._began = self._used()
+
+    def _used(self) -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+        ours = sum(sum(process.cpu_times()[:2]) for process in self._own)
+        return time.perf_counter(), busy, ours
+
+    def share(self) -> float:
+        began, ended = self._began, self._used()
+        seconds = (ended[0] - began[0]) * (os.cpu_count() or 1)
+        return max((ended[1] - began[1]) - (ended[2] - began[2]), 0.0) / seconds
+
+
+async def quiet_slice(run: Any, own: list[int], patience: float) -> tuple[float, float]:
+    """`run()` while other programs leave the machine alone; after `patience` seconds whatever comes counts."""
+    end = time.monotonic() + patience
+    while True:
+        watch = Bystanders(own)
+        await asyncio.sleep(0.2)
+        late = time.monotonic() > end
+        if watch.share() > _QUIET and not late:
+            continue
+        watch = Bystanders(own)
+        result: tuple[float, float] = await run()
+        if watch.share() <= _QUIET or late:
+            return result
 
 
 async def measure(options: argparse.Namespace, model: Path) -> None:
@@ -160,15 +213,22 @@ async def measure(options: argparse.Namespace, model: Path) -> None:
         )  # fmt: skip
         other = await start_engine(spec)
     rates: dict[int, list[tuple[float, float, float, float]]] = {streams: [] for streams in options.streams}
-    for _ in range(options.rounds + 1):  # the first is for warming up
+    own = [bare.pid, other.pid]
+    for round_ in range(options.rounds + 1):  # the first is for warming up
         for streams in options.streams:
-            mine = (
-                other.run(streams, options.tokens)
-                if options.worker
-                else await engine_rate(other, streams, options.tokens)
-            )
-            theirs = bare.run(streams, options.tokens)
-            rates[streams].append((*mine, *theirs))
+            tokens = max(options.tokens // (1 + streams // 4), 8) if options.patience else options.tokens
+
+            async def mine(streams: int = streams, tokens: int = tokens) -> tuple[float, float]:
+                if options.worker:
+                    return cast("tuple[float, float]", other.run(streams, tokens))
+                return await engine_rate(other, streams, tokens)
+
+            async def theirs(streams: int = streams, tokens: int = tokens) -> tuple[float, float]:
+                return bare.run(streams, tokens)
+
+            patience = options.patience if round_ else 0.0
+            results = [await quiet_slice(run, own, patience) for run in (mine, theirs)]
+            rates[streams].append((*results[0], *results[1]))
     bare.close()
     if options.worker:
         other.close()
@@ -193,12 +253,17 @@ async def measure(options: argparse.Namespace, model: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--patience", type=float, default=0.0, help="seconds to wait for a quiet machine, each slice"
+    )
     parser.add_argument("--worker", action="store_true")
     parser.add_argument("--child", choices=["bare", "worker"])
     options = parser.parse_args()

@@ -99,6 +99,27 @@ async def test_an_answer_that_was_set_back_reads_as_if_it_had_not_been(start: St
     assert texts[0] == texts[1]
 
 
+async def test_a_conversation_that_had_to_leave_the_cache_is_not_evaluated_again(
+    start: StartEngine, answer: Ask
+) -> None:
+    engine = await start(parallel=1, context_length=1024, cache_cells=1024)
+    long = "A model is a file of numbers. " * 60
+    first, begun = await answer(engine, long, conversation="a", max_tokens=30)
+    turns = [
+        {"role": "user", "content": long},
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": FIRST},
+    ]
+    assert begun.prompt_tokens > 400
+    for number in range(3):
+        await answer(engine, f"{number} other words " * 150, conversation=f"b{number}", max_tokens=5)
+    second, finished = await answer(engine, turns, conversation="a", max_tokens=60)
+    assert finished.cached_tokens >= begun.prompt_tokens
+    fresh = await start(parallel=1, context_length=1024)
+    uncached, _ = await answer(fresh, turns, max_tokens=60)
+    assert second == uncached
+
+
 async def test_idle_conversations_make_room(start: StartEngine, answer: Ask) -> None:
     engine = await start(parallel=1, context_length=512, cache_cells=512)
     for number in range(6):

@@ -54,6 +54,7 @@ def test_a_status_while_answering(status: int, code: str) -> None:
         ("key not found in model: llama.block_count", "model_damaged", "block_count"),
         ("GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed", "model_damaged", "twice"),
         ("tensor 'output.weight' has wrong shape; expected 1, got 2", "model_damaged", "output.weight"),
+        ("K cache type q8_0 with block size 32 does not divide n_embd_head_k=80", "spec_invalid", "cache"),
         ("Illegal instruction (core dumped)", "cpu_unsupported", "processor"),
     ],
 )  # fmt: skip

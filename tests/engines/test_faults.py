@@ -104,6 +104,15 @@ async def test_a_model_too_large_for_memory(tmp_path: Path, desk_guide: Path) ->
     assert "GB" in error.message
 
 
+async def test_a_cache_type_the_model_cannot_use(models: ModuleType, tmp_path: Path) -> None:
+    shape = models.Shape(
+        layers=1, hidden=48, feed_forward=64, heads=2, kv_heads=1, vocabulary=400, context=256
+    )
+    path = models.random_llama_gguf(tmp_path / "odd.gguf", shape, quant="F16")
+    error = await _fails(path, cache_type="q8_0")
+    assert error.code == "spec_invalid"
+
+
 async def test_an_engine_that_aborts_while_loading_is_decoded(tmp_path: Path) -> None:
     """A real abort in a child, with what llama.cpp's assertion prints."""
     program = (
@@ -214,7 +223,7 @@ async def test_a_spec_that_cannot_be_read(line: bytes) -> None:
 async def test_a_cancelled_start_leaves_no_process(desk_guide: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     task = asyncio.create_task(start_engine(EngineSpec(str(desk_guide), "test")))
-    while {child.pid for child in psutil.Process().children(recursive=True)} == before:  # noqa: ASYNC110
+    while {child.pid for child in psutil.Process().children(recursive=True)} == before:
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

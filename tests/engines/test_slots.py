@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from slmdesk.engines.slots import SlotTable, common_prefix
+from slmdesk.engines.shelf import Shelf, common_prefix
+from slmdesk.engines.slots import SlotTable
 
 
 class Cells:
@@ -18,6 +21,16 @@ class Cells:
 
     def remove(self, sequence: int, start: int = -1) -> bool:
         self.held[sequence] = min(self.held.get(sequence, 0), max(start, 0))
+        return True
+
+    def state_size(self, sequence: int) -> int:
+        return self.held.get(sequence, 0)
+
+    def save(self, sequence: int) -> NDArray[np.uint8]:
+        return np.zeros(self.held[sequence], np.uint8)
+
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        self.held[sequence] = len(state)
         return True
 
     def copy(self, source: int, target: int, end: int) -> None:
@@ -98,12 +111,47 @@ def test_evict_forgets_the_least_recently_used() -> None:
     assert _play(table, cells, [3] * 11, "3") == 10
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), max_size=25), st.integers(1, 4))
-def test_books_and_cache_agree_whatever_comes(prompts: list[list[int]], count: int) -> None:
+def test_what_leaves_the_cache_comes_back_from_the_shelf() -> None:
     cells = Cells()
-    table = SlotTable(cells, count, cuttable=True)
+    shelf = Shelf(2000)
+    table = SlotTable(cells, 1, cuttable=True, shelf=shelf)
+    talk = list(range(600))
+    _play(table, cells, talk, "a")
+    _play(table, cells, [7] * 700, "b")
+    assert len(shelf) == 1
+    assert _play(table, cells, [*talk, 1, 2], "a") == 600
+    assert _play(table, cells, [7] * 701, "b") == 700
+    assert len(shelf) == 1
+
+
+def test_the_shelf_keeps_to_its_room() -> None:
+    shelf = Shelf(250)
+    for number in range(5):
+        shelf.put([number] * 100, "", np.zeros(100, np.uint8))
+    assert len(shelf) == 2
+    assert shelf.best([4] * 200, whole=True)[1] == 100
+    assert shelf.best([0] * 200, whole=True) == (None, 0)
+    assert not shelf.has_room_for(251)
+
+
+def test_a_longer_state_of_a_conversation_replaces_the_shorter() -> None:
+    shelf = Shelf(10**6)
+    shelf.put(list(range(100)), "a", np.zeros(100, np.uint8))
+    shelf.put(list(range(200)), "a", np.zeros(200, np.uint8))
+    assert len(shelf) == 1
+    assert shelf.best(list(range(300)), whole=False)[1] == 200
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), max_size=25),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_books_and_cache_agree_whatever_comes(prompts: list[list[int]], count: int, cuttable: bool) -> None:
+    cells = Cells()
+    table = SlotTable(cells, count, cuttable=cuttable, shelf=Shelf(1000))
     for prompt in prompts:
-        _play(table, cells, prompt)
+        _play(table, cells, prompt * 100)
         for slot in table.slots:
             assert cells.held.get(slot.sequence, 0) == slot.past == len(slot.tokens)
 
