@@ -71,7 +71,8 @@ async def open_damaged(paths: Paths, desk_guide: Path, folder: Path, rounds: int
         await application.close()
     print(outcomes)
     assert sum(outcomes.values()) == rounds
-    assert len(outcomes) > 1
+    if rounds >= 50:  # most changes hit the vocabulary; only many rounds are sure to find other ends
+        assert len(outcomes) > 1
 
 
 async def test_a_few_damaged_files(served: Paths, desk_guide: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 
 def start(script: str, *words: str, home: str) -> dict[str, float]:
     """One fresh process. Seconds are counted from before it was asked for."""
-    environment = {**os.environ, "SLMDESK_HOME": home}
+    # With byte code kept, as on a machine where the program was started before.
+    environment = {**os.environ, "SLMDESK_HOME": home, "PYTHONDONTWRITEBYTECODE": ""}
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         environment["QT_QPA_PLATFORM"] = "offscreen"
     command = [sys.executable, str(HERE / script), *words, repr(time.time())]

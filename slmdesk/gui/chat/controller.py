@@ -82,6 +82,7 @@ class ChatController(QObject):
         self._new_model = ""
         self._refresh = QTimer(self)
         self._refresh.setSingleShot(True)
+        self._closed = False
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self.refresh_list)
         # Settings may change on other threads; the signal brings them to this one.
@@ -107,6 +108,7 @@ class ChatController(QObject):
 
     async def close(self) -> None:
         """End every task; running answers are stopped and kept."""
+        self._closed = True
         for forget in self._forget:
             forget()
         self._refresh.stop()
@@ -293,6 +295,8 @@ class ChatController(QObject):
 
     def refresh_list(self) -> None:
         """Read the list of conversations anew."""
+        if self._closed:
+            return  # a search that was still resting when the window closed
         self._alone("list", self._list(self._search, self._limit))
 
     async def _list(self, words: str, limit: int) -> None:
