@@ -1,5 +1,6 @@
 """GGUF files that are cut off, damaged or made to hurt: always a header or an error in words."""
 
+import re
 import struct
 import subprocess
 import sys
