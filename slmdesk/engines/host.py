@@ -149,6 +149,11 @@ class Engine:
         body = {"messages": messages} if messages is not None else {"prompt": prompt}
         return int((await self._post("/tokenize", body))["tokens"])
 
+    async def idle(self) -> bool:
+        """Whether the engine itself has nothing to do. Raises `SlmDeskError`."""
+        status = await self._request("GET", "/status")
+        return not status["active"] and not status["queued"]
+
     async def stop(self) -> None:
         """End the process; running answers get `Finished("cancelled")`."""
         self._stopping = True
@@ -172,12 +177,15 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._request("POST", path, body)
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         import aiohttp
 
         if not self.alive:
             raise await self._why()
         try:
-            async with self._http.post(path, json=body) as response:
+            async with self._http.request(method, path, json=body) as response:
                 data = await response.json()
                 if response.status != 200:
                     raise SlmDeskError.from_json(data["error"])

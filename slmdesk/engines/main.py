@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
 
 _PROGRESS_EVERY = 0.05  # seconds between progress lines
+_STACK = 64 * 1024 * 1024  # bytes; some tokenizers and grammars make llama.cpp recurse deeply
 SWITCH_INTERVAL = 0.0005  # seconds the worker thread may have to wait for the interpreter lock
 _SPIN = "2000"
 
@@ -34,6 +35,7 @@ _SPIN = "2000"
 def main() -> int:
     """Run the engine. 0 after a clean end, 1 after an error that was reported on stdout."""
     out = _Output()
+    threading.stack_size(_STACK)
     die_with_parent()
     line = read_spec_then_watch(lambda: os._exit(0))  # also in the middle of a load: nothing needs saving
     if not line:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # enum ggml_type
 _CONTROL_OR_UNKNOWN = (1 << 3) | (1 << 0)  # enum llama_token_attr
+_SENTENCE_PIECE = 1  # enum llama_vocab_type
 _WARNING, _CONTINUE = 3, 5  # enum ggml_log_level
 
 # llama_decode's results that a caller can act on.
@@ -160,8 +161,8 @@ def _library(folder: Path, name: str) -> ctypes.CDLL:
 class Model:
     """A loaded GGUF: its vocabulary, and tokens to text and back.
 
-    `texts[token]` holds a token's text once it was asked for, or None where it is not known yet, is no complete
-    UTF-8, or ends the answer; `describe_token` sorts those out.
+    `texts[token]` holds a token's text once `piece` was asked for it, or None where it is not known yet, is empty, is
+    no complete UTF-8, or ends the answer.
     """
 
     def __init__(
@@ -195,11 +196,22 @@ class Model:
         self.bos: int = api.llama_vocab_bos(self.vocabulary)
         self.eos: int = api.llama_vocab_eos(self.vocabulary)
         self.add_bos: bool = api.llama_vocab_get_add_bos(self.vocabulary)
+        # SentencePiece writes "Hello" as "▁Hello" at the beginning of a text, unless the file says otherwise.
+        self.space_prefix: bool = (
+            api.llama_vocab_type(self.vocabulary) == _SENTENCE_PIECE
+            and self._metadata("tokenizer.ggml.add_space_prefix") != "false"
+        )
         self.special_texts = self._special_texts()
 
     @property
     def description(self) -> str:
         size = self.native.api.llama_model_desc(self.handle, self._buffer, len(self._buffer))
+        return self._buffer.raw[: max(size, 0)].decode(errors="replace")
+
+    def _metadata(self, key: str) -> str:
+        size = self.native.api.llama_model_meta_val_str(
+            self.handle, key.encode(), self._buffer, len(self._buffer)
+        )
         return self._buffer.raw[: max(size, 0)].decode(errors="replace")
 
     @property
@@ -267,7 +279,7 @@ class Model:
         self._pieces[token] = piece
         if piece is not None:
             try:
-                self.texts[token] = piece.decode()
+                self.texts[token] = piece.decode() or None
             except UnicodeDecodeError:
                 self.texts[token] = None
         return piece

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -56,6 +57,7 @@ class EngineServer:
         self._recommended = recommended or {}
         self._events = EventStream()
         self._keys: set[int] = set()
+        self._dropped: deque[int] = deque(maxlen=256)  # cancelled before the worker had them
         self._worker: Worker | None = None
         self._runner: web.AppRunner | None = None
 
@@ -130,12 +132,15 @@ class EngineServer:
             tokens,
             limit,
             sampler,
-            TextStream(wanted.stop),
+            TextStream(wanted.stop, strip_space=self._begins_with_space(wanted)),
             conversation=wanted.conversation,
             penalty_window=sampling.penalty_last_n,
             arrived=arrived,
         )
         assert self._worker is not None
+        if key in self._dropped:  # the parent gave up while the prompt was being cut into tokens
+            self.publish([], [(key, answer.finished("cancelled"))])
+            return web.json_response({"prompt_tokens": len(tokens)})
         self._keys.add(key)
         self._worker.submit(answer)
         return web.json_response({"prompt_tokens": len(tokens)})
@@ -147,6 +152,8 @@ class EngineServer:
         assert self._worker is not None
         if key in self._keys:
             self._worker.cancel(key)
+        else:
+            self._dropped.append(key)
         return web.json_response({})
 
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
@@ -156,6 +163,11 @@ class EngineServer:
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
         return web.json_response({"active": self._worker.active, "queued": self._worker.queued})
+
+    def _begins_with_space(self, wanted: GenerateRequest) -> bool:
+        """Whether the first token of an answer brings a space that belongs to the tokenizer, not to the text."""
+        messages = wanted.messages
+        return self._model.space_prefix and messages is not None and messages[-1]["role"] != "assistant"
 
     async def _tokens(self, wanted: GenerateRequest) -> list[int]:
         if wanted.messages is not None:

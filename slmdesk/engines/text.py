@@ -16,18 +16,24 @@ class TextStream:
     bytes of an unfinished character waiting.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "plain", "stopped")
+    __slots__ = ("_decoder", "_held", "_stops", "_strip", "plain", "stopped")
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), *, strip_space: bool = False) -> None:
+        """`strip_space`: one space at the very beginning is left out."""
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self._decoder: codecs.IncrementalDecoder | None = None
-        self.plain = not self._stops
+        self._strip = strip_space
+        self.plain = not self._stops and not strip_space
         self.stopped = False  # a stop string was found; the text before it has been given out
 
     def push(self, data: bytes | str) -> str:
         """Take the next bytes (or complete text); returns what may be shown now."""
         text = self._decode(data)
+        if self._strip and text:
+            self._strip = False
+            self.plain = not self._stops and self._complete()
+            text = text.removeprefix(" ")
         if not self._stops or not text:
             return text
         text = self._held + text
@@ -53,8 +59,12 @@ class TextStream:
                 return data
             self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = self._decoder.decode(data.encode() if isinstance(data, str) else data)
-        self.plain = not self._stops and not self._decoder.getstate()[0]
+        self.plain = not self._stops and not self._strip and self._complete()
         return text
+
+    def _complete(self) -> bool:
+        """No bytes of an unfinished character are waiting."""
+        return self._decoder is None or not self._decoder.getstate()[0]
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -250,6 +250,23 @@ async def test_closing_the_iterator_cancels(engine: Engine) -> None:
     assert engine.running == 0
 
 
+async def test_giving_up_before_the_engine_replied_leaves_nothing_running(engine: Engine) -> None:
+    request = GenerateRequest("gone", prompt="On and on", sampling={"seed": 2, "logit_bias": ENDLESS})
+    for delay in (0.0, 0.0005, 0.001, 0.002, 0.004):
+        task = asyncio.create_task(engine.submit(request, lambda _text, _end: None))
+        await asyncio.sleep(delay)
+        task.cancel()
+        done = await asyncio.gather(task, return_exceptions=True)
+        if not isinstance(done[0], BaseException):
+            await engine.cancel("gone")
+        for _ in range(500):
+            if engine.running == 0 and await engine.idle():
+                break
+            await asyncio.sleep(0.01)
+        assert engine.running == 0
+        assert await engine.idle()
+
+
 async def test_the_iterator_ends_with_finished(engine: Engine) -> None:
     parts = [
         part

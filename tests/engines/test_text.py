@@ -59,6 +59,14 @@ def test_broken_bytes_become_replacement_characters_at_the_end() -> None:
     assert stream.finish() == "\ufffd"
 
 
+def test_a_tokenizers_space_at_the_beginning_is_left_out() -> None:
+    stream = TextStream(strip_space=True)
+    shown = [(stream.push(piece), stream.plain) for piece in (b" Hello", b" you")]
+    assert shown == [("Hello", True), (" you", True)]
+    assert not TextStream(strip_space=True).plain
+    assert _feed(TextStream(["x"], strip_space=True), [b" ", b" a"]) == " a"
+
+
 def test_plain_comes_back_once_a_character_is_whole() -> None:
     stream = TextStream()
     stream.push("é".encode()[:1])
