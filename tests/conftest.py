@@ -52,6 +52,11 @@ def endless_model(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The window's tests last: once there is a QApplication, every test pays for its events."""
+    items.sort(key=lambda item: "gui" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def lasting_homes() -> set[str]:
     """Homes whose service may go on after a test: add one here where a wider fixture ends it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -39,6 +40,18 @@ async def until(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
     return ["slmdesk", "-style", "fusion"]
+
+
+@pytest.fixture(autouse=True)
+def no_widget_stays(qapp: QApplication) -> Iterator[None]:
+    """What a test showed is gone before the next one, here and now: Qt and Python must not meet over it later."""
+    yield
+    for widget in QApplication.topLevelWidgets():
+        widget.hide()
+        widget.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    gc.collect()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 @pytest.fixture
