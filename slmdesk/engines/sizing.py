@@ -19,6 +19,9 @@ _DEFAULT_CONTEXT = 8192  # tokens; more only when it is asked for
 _CELL_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}  # bytes a value, block scales included
 _SPARE_SLOTS = 4  # slots beyond the parallel ones, for conversations that wait for their next turn
 _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
+# Threads meet hundreds of times a token. A model this small (bytes) computes less between two meetings than a meeting
+# costs when something else runs on the machine; one thread gives it a thousand tokens a second as it is.
+_TINY = 40e6
 _OWN_BYTES = 120e6  # the process itself: Python, numpy, the batch's compute buffers of a small model
 _SHELF_SHARE = 0.2  # of the memory then still free, for the shelf
 _LARGEST_SHELF = 1e9  # bytes
@@ -72,7 +75,7 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool
             f"{available / 1e9:.1f} GB is free.",
             "Choose a smaller quant, set a shorter context, or close other programs.",
         )
-    threads = spec.threads or default_threads()
+    threads = spec.threads or (1 if header.file_bytes < _TINY else default_threads())
     return Plan(
         context_length=context,
         parallel=spec.parallel,

@@ -18,6 +18,7 @@ from slmdesk.engines.protocol import Finished, GenerateRequest
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Ask = Callable[..., Awaitable[Any]]
+Start = Callable[..., Awaitable[Engine]]
 QUESTION = "What is Q4_K_M?"
 ENDLESS = {"5": -100.0, "2": -100.0, "3": -100.0}  # the tokens that end an answer
 
@@ -84,10 +85,11 @@ async def test_max_tokens_ends_with_length(engine: Engine, answer: Ask, size: in
     assert (finished.reason, finished.completion_tokens) == ("length", size)
 
 
-async def test_the_full_context_ends_with_length(engine: Engine, answer: Ask) -> None:
+async def test_the_full_context_ends_with_length(start: Start, answer: Ask) -> None:
+    engine = await start(context_length=200)
     _, finished = await answer(engine, QUESTION, sampling={"seed": 3, "logit_bias": ENDLESS})
     assert finished.reason == "length"
-    assert finished.prompt_tokens + finished.completion_tokens == engine.ready.context_length
+    assert finished.prompt_tokens + finished.completion_tokens == engine.ready.context_length == 200
 
 
 async def test_a_prompt_larger_than_the_context_is_refused_with_counts(engine: Engine, ask: Ask) -> None:

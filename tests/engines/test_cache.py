@@ -78,24 +78,24 @@ async def test_a_copied_beginning_gives_the_same_answer(start: StartEngine, ask:
 async def test_when_cells_run_out_answers_wait_their_turn_and_none_is_lost(
     start: StartEngine, ask: Ask, answer: Ask
 ) -> None:
-    """Four answers grow until 768 cells cannot hold them together: some are set back and evaluated again."""
-    engine = await start(parallel=4, context_length=512, cache_cells=768)
-    heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(n), max_tokens=380) for n in range(4)]
+    """Four answers grow until 512 cells cannot hold them together: some are set back and evaluated again."""
+    engine = await start(parallel=4, context_length=256, cache_cells=512)
+    heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(n), max_tokens=200) for n in range(4)]
     ends = await asyncio.gather(*(one.end for one in heard))
-    assert [(end.reason, end.completion_tokens) for end in ends] == [("length", 380)] * 4
+    assert [(end.reason, end.completion_tokens) for end in ends] == [("length", 200)] * 4
     assert all(one.text for one in heard)
     _, finished = await answer(engine, FIRST)
     assert finished.reason == "stop"
 
 
 async def test_an_answer_that_was_set_back_reads_as_if_it_had_not_been(start: StartEngine, ask: Ask) -> None:
-    roomy = await start(parallel=2, context_length=512, cache_cells=2048)
-    tight = await start(parallel=2, context_length=512, cache_cells=512)
+    roomy = await start(parallel=2, context_length=256, cache_cells=1024)
+    tight = await start(parallel=2, context_length=256, cache_cells=256)
     texts = []
     for engine in (roomy, tight):
-        heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(None), max_tokens=300) for n in range(2)]
+        heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(None), max_tokens=180) for n in range(2)]
         await asyncio.gather(*(one.end for one in heard))
-        texts.append([one.text[:200] for one in heard])
+        texts.append([one.text[:300] for one in heard])
     assert texts[0] == texts[1]
 
 
@@ -148,7 +148,7 @@ async def test_a_long_prompt_does_not_hold_up_a_running_answer(
     engine = await start(slow, parallel=2, context_length=8192)
     running = await ask(engine, "", prompt="a", sampling={"seed": 1})
     await running.until(lambda heard: len(heard.texts) > 20)
-    long = await ask(engine, "", prompt="lorem ipsum dolor sit amet " * 200, max_tokens=1)
+    long = await ask(engine, "", prompt="lorem ipsum dolor sit amet " * 60, max_tokens=1)
     before = len(running.texts)
     await long.end
     assert len(running.texts) - before > 8
