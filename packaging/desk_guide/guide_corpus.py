@@ -62,6 +62,13 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         "how to use {x} in a shell", "what is the {x} command for", "{x} cli", "syntax of {x}", "show me {x}",
         "purpose of {x}", "{x} on the command line", "can you explain {x} in the terminal",
     ),
+    "title": (
+        "{x}", "{x}", "explain {x}", "tell me about {x}", "question about {x}", "i want to know about {x}",
+        "{x} please", "i need information on {x}", "something about {x}", "and {x}", "what about {x}",
+        "can you tell me {x}", "i'm asking about {x}", "my question is about {x}", "{x}, how does that go",
+        "{x}, what do i do", "{x} info",
+        "could you explain {x}", "i don't get {x}", "not sure about {x}", "help with {x}", "more on {x}",
+    ),
     "vs": (
         "{a} vs {b}", "{a} or {b}", "difference between {a} and {b}", "is {a} better than {b}",
         "which is better {a} or {b}", "{a} compared to {b}", "should i use {a} or {b}", "compare {a} and {b}",
@@ -118,17 +125,20 @@ def load_questions(folder: Path = CORPUS_FOLDER) -> list[Question]:
     more: dict[str, list[str]] = tomllib.loads((folder / "wordings.toml").read_text(encoding="utf-8"))[
         "wordings"
     ]
+    titles = load_topics()
     questions: list[Question] = []
     for path in sorted(folder.glob("*.toml")):
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("question", [])
-        questions += [_question(entry, more.pop(entry["id"], []), path) for entry in entries]
+        questions += [
+            _question(entry, more.pop(entry["id"], []), titles.get(entry["id"]), path) for entry in entries
+        ]
     if more:
         raise ValueError(f"wordings.toml: no such question: {sorted(more)}")
     return questions
 
 
-def _question(entry: dict[str, Any], more: list[str], path: Path) -> Question:
-    known = {"id", "ask", "heldout", "answer", "keywords", *PATTERNS}
+def _question(entry: dict[str, Any], more: list[str], title: str | None, path: Path) -> Question:
+    known = {"id", "ask", "heldout", "answer", "keywords", *PATTERNS} - {"title"}
     missing = {"id", "ask", "heldout", "answer", "keywords"} - entry.keys()
     unknown = entry.keys() - known
     if missing or unknown:
@@ -141,8 +151,12 @@ def _question(entry: dict[str, Any], more: list[str], path: Path) -> Question:
         heldout=tuple(entry["heldout"]),
         answer=entry["answer"],
         keywords=tuple(tuple(k) if isinstance(k, list) else (k,) for k in entry["keywords"]),
-        phrases={kind: tuple(entry[kind]) for kind in PATTERNS if kind in entry},
+        phrases={kind: tuple(entry[kind]) for kind in PATTERNS if kind in entry} | _titled(title),
     )
+
+
+def _titled(title: str | None) -> dict[str, tuple[str, ...]]:
+    return {} if title is None else {"title": (title[:1].lower() + title[1:],)}
 
 
 @dataclass(frozen=True)
