@@ -1,0 +1,606 @@
+"""A hub on the loopback: two real HTTP servers, one for the hub itself and one for its file storage (the CDN).
+
+The routes, headers and status codes are those that huggingface_hub uses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from .faults import Fault, Faults, Kind, Where
+from .repositories import (
+    Content,
+    HubFile,
+    Repository,
+    User,
+    entry_json,
+    matches,
+    model_json,
+    repository,
+    tree_json,
+)
+
+_CHUNK = 256 * 1024
+_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_SORTS = {"downloads": "downloads", "likes": "likes", "trendingScore": "trending", "createdAt": "created_at",
+          "lastModified": "last_modified"}  # fmt: skip
+Side = Literal["hub", "cdn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came."""
+
+    side: Side
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]  # names in small letters
+    status: int
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class LoopbackHub:
+    """`with LoopbackHub({"publisher/name": {"file.gguf": path}}) as hub:` and use `hub.url` as the endpoint.
+
+    `add` puts in repositories with more to say (gating, licence, tags); `hub[repo_id]` is one of them.
+    `users` maps tokens to people. `requests` are all requests as they came, those of the CDN too, so that a test
+    can see whether a token went there. `faults` makes things go wrong.
+    """
+
+    def __init__(
+        self,
+        repositories: Mapping[str, Mapping[str, Content]] | Iterable[Repository] = (),
+        *,
+        users: Mapping[str, User] | None = None,
+        port: int = 0,
+        page_size: int = 1000,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.repositories: dict[str, Repository] = {}
+        if isinstance(repositories, Mapping):
+            for repo_id, files in repositories.items():
+                self.add(repo_id, files)
+        else:
+            self.repositories = {repo.id: repo for repo in repositories}
+        self.users = dict(users or {})
+        self.faults = Faults()
+        self.page_size = page_size
+        self.link_lifetime_s = 3600.0
+        self.requests: list[Request] = []
+        self._served: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.closing = threading.Event()
+        self._host = host
+        self._sides: dict[Side, _Server] = {}
+        self._ports: dict[Side, int] = {"hub": port, "cdn": 0}
+
+    # Starting and stopping
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen. After `stop` the same ports are used again, so that a hub can go away and come back."""
+        self.closing.clear()
+        for side in ("hub", "cdn"):
+            server = _Server((self._host, self._ports[side]), self, side)
+            self._ports[side] = server.server_address[1]
+            self._sides[side] = server
+            threading.Thread(
+                target=server.serve_forever, args=(0.05,), name=f"hub-{side}", daemon=True
+            ).start()
+
+    def stop(self) -> None:
+        """Refuse new connections and break the open ones."""
+        self.closing.set()
+        for server in self._sides.values():
+            server.shutdown()
+            server.server_close()
+            server.break_connections()
+        self._sides.clear()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._host}:{self._ports['hub']}"
+
+    @property
+    def cdn_url(self) -> str:
+        """On another host name as well as another port: a token must not follow there."""
+        host = "localhost" if self._host == "127.0.0.1" else self._host
+        return f"http://{host}:{self._ports['cdn']}"
+
+    # Content and what was seen
+
+    def add(self, repo_id: str, files: Mapping[str, Content], **facts: Any) -> Repository:
+        """Put in a repository; keyword arguments are the fields of `Repository`."""
+        self.repositories[repo_id] = repository(repo_id, files, **facts)
+        return self.repositories[repo_id]
+
+    def __getitem__(self, repo_id: str) -> Repository:
+        return self.repositories[repo_id]
+
+    def served(self, repo_id: str, path: str = "") -> int:
+        """Bytes of file content sent so far: of one file, or of a repository."""
+        with self._lock:
+            if path:
+                return self._served[f"{repo_id}/{path}"]
+            return sum(count for key, count in self._served.items() if key.startswith(f"{repo_id}/"))
+
+    @property
+    def total_served(self) -> int:
+        with self._lock:
+            return self._served.total()
+
+    def holders_of(self, secret: str) -> set[Side]:
+        """The sides that saw this text in an address or a header."""
+        with self._lock:
+            return {
+                request.side
+                for request in self.requests
+                if secret in request.path
+                or any(secret in value for value in request.headers.values())
+                or any(secret in value for values in request.query.values() for value in values)
+            }
+
+    def count(self, method: str, pattern: str, side: Side | None = None) -> int:
+        """How many requests matched."""
+        wanted = re.compile(pattern)
+        with self._lock:
+            return sum(
+                r.method == method and side in {None, r.side} and bool(wanted.search(r.path))
+                for r in self.requests
+            )
+
+    def forget(self) -> None:
+        """Start counting anew."""
+        with self._lock:
+            self.requests.clear()
+            self._served.clear()
+
+    def saw(self, request: Request) -> None:
+        with self._lock:
+            self.requests.append(request)
+
+    def sent(self, key: str, count: int) -> None:
+        with self._lock:
+            self._served[key] += count
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], hub: LoopbackHub, side: Side) -> None:
+        self.hub = hub
+        self.side: Side = side
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def break_connections(self) -> None:
+        with self._open_lock:
+            connections = list(self._open)
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is what these tests are about; defects of the hub show as broken answers."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def do_GET(self) -> None:
+        self._handle()
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+    def _handle(self) -> None:
+        self.hub = self.server.hub
+        address = urlsplit(self.path)
+        self.where_to = unquote(address.path)
+        self.query = parse_qs(address.query, keep_blank_values=True)
+        self.form: dict[str, list[str]] = {}
+        if length := int(self.headers.get("Content-Length") or 0):
+            self.form = parse_qs(self.rfile.read(length).decode())
+        try:
+            if self.server.side == "cdn":
+                self._storage()
+            else:
+                self._hub_side(address.path)
+            self.wfile.flush()
+        except (ConnectionError, TimeoutError, _BrokenOffError):
+            self.close_connection = True
+
+    # The hub's own routes
+
+    def _hub_side(self, raw_path: str) -> None:
+        segments = [unquote(part) for part in raw_path.split("/") if part]
+        if segments[:2] == ["api", "whoami-v2"]:
+            return self._json(*self._whoami())
+        if segments[:2] == ["api", "models"]:
+            if self._spoiled("api", self.where_to):
+                return None
+            return self._list() if len(segments) == 2 else self._api(segments[2:])
+        for verb in ("resolve", "raw"):
+            if len(segments) >= 5 and segments[2] == verb:
+                return self._resolve("/".join(segments[:2]), segments[3], "/".join(segments[4:]))
+        if "cas" in segments[:1]:
+            return self._json(503, {"error": "no xet storage here"})
+        return self._refuse(404, "", "Not found")
+
+    def _user(self) -> User | None:
+        header = self.headers.get("Authorization", "")
+        token = header.removeprefix("Bearer ").strip()
+        if not token:
+            return None
+        user = self.hub.users.get(token)
+        if user is None:
+            self._refuse(401, "", "Invalid credentials in Authorization header")
+            raise _Answered
+        return user
+
+    def _whoami(self) -> tuple[int, Any]:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        user = self.hub.users.get(token)
+        if user is None:
+            return 401, {"error": "Invalid username or password."}
+        access = {"type": "access_token", "accessToken": {"displayName": "test", "role": "read"}}
+        return 200, {"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "orgs": [],
+                     "auth": access}  # fmt: skip
+
+    def _list(self) -> None:
+        try:
+            user = self._user()
+        except _Answered:
+            return
+        found = [repo for repo in self.hub.repositories.values() if matches(repo, self.query, user)]
+        sort = _SORTS.get(self._one("sort"), "trending")
+        found.sort(key=lambda repo: getattr(repo, sort), reverse=True)
+        start = int(self._one("cursor") or 0)
+        limit = min(int(self._one("limit") or self.hub.page_size), self.hub.page_size)
+        full = bool(self._one("full")) or "siblings" in self.query.get("expand", [])
+        page = [
+            model_json(repo, repo.files, repo.sha, blobs=False, security=False, siblings=full)
+            for repo in found[start : start + limit]
+        ]
+        headers = {}
+        if start + limit < len(found):
+            query = {**self.query, "cursor": [str(start + limit)]}
+            headers["Link"] = f'<{self.hub.url}/api/models?{urlencode(query, doseq=True)}>; rel="next"'
+        self._json(200, page, headers)
+
+    def _api(self, segments: list[str]) -> None:
+        repo = self._visible("/".join(segments[:2]))
+        if repo is None:
+            return None
+        rest = segments[2:]
+        revision = rest[1] if len(rest) > 1 else "main"
+        at = repo.at(revision)
+        if at is None:
+            return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        sha, true_files = at
+        files = {path: self._told(repo, file) for path, file in true_files.items()}
+        if not rest or rest[0] == "revision":
+            blobs = self._one("blobs").lower() in {"true", "1"}
+            security = bool(self._one("securityStatus"))
+            return self._json(200, model_json(repo, files, sha, blobs=blobs, security=security))
+        if rest[0] == "tree":
+            flags = {name: self._one(name).lower() in {"true", "1"} for name in ("recursive", "expand")}
+            return self._tree(tree_json(repo, files, "/".join(rest[2:]), **flags))
+        if rest[0] == "paths-info":
+            wanted = self.form.get("paths", [])
+            expand = (self.form.get("expand") or [""])[0].lower() == "true"
+            return self._json(
+                200, [entry_json(repo, files[path], expand=expand) for path in wanted if path in files]
+            )
+        if rest[0] == "xet-read-token":
+            expires = int(time.time()) + 3600
+            return self._json(200, {"casUrl": f"{self.hub.url}/cas", "accessToken": "xet", "exp": expires})
+        return self._refuse(404, "", "Not found")
+
+    def _tree(self, entries: list[dict[str, Any]]) -> None:
+        start = int(self._one("cursor") or 0)
+        limit = int(self._one("limit") or self.hub.page_size)
+        headers = {}
+        if start + limit < len(entries):
+            query = urlencode({**self.query, "cursor": [str(start + limit)]}, doseq=True)
+            headers["Link"] = f'<{self.hub.url}{quote(self.where_to)}?{query}>; rel="next"'
+        self._json(200, entries[start : start + limit], headers)
+
+    def _visible(self, repo_id: str) -> Repository | None:
+        """The repository, or None after an answer that says why not."""
+        try:
+            user = self._user()
+        except _Answered:
+            return None
+        repo = self.hub.repositories.get(repo_id)
+        hidden = repo is not None and repo.private and repo_id.partition("/")[0] not in (
+            user.member_of if user else ()
+        )  # fmt: skip
+        if repo is None or hidden:
+            if user is None:  # the real hub does not tell strangers what does not exist
+                self._refuse(401, "", "Invalid username or password.")
+            else:
+                self._refuse(404, "RepoNotFound", "Repository not found")
+            return None
+        if repo.disabled:
+            self._refuse(403, "", "Access to this resource is disabled.")
+            return None
+        return repo
+
+    def _admitted(self, repo: Repository) -> bool:
+        if not repo.gated:
+            return True
+        user = self._user()
+        if user is None:
+            message = (
+                f"Access to model {repo.id} is restricted. You must have access to it and be authenticated to "
+                "access it. Please log in."
+            )
+            self._refuse(401, "GatedRepo", message)
+            return False
+        if repo.id in user.accepted:
+            return True
+        if repo.id in user.refused:
+            message = f"Your request to access model {repo.id} has been rejected by the repo's authors."
+        elif repo.id in user.pending:
+            message = f"Your request to access model {repo.id} is awaiting a review from the repo authors."
+        else:
+            message = (
+                f"Access to model {repo.id} is restricted and you are not in the authorized list. "
+                f"Visit {self.hub.url}/{repo.id} to ask for access."
+            )
+        self._refuse(403, "GatedRepo", message)
+        return False
+
+    def _resolve(self, repo_id: str, revision: str, path: str) -> None:
+        repo = self._visible(repo_id)
+        if repo is None or not self._admitted(repo):
+            return None
+        at = repo.at(revision)
+        if at is None:
+            return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        sha, files = at
+        file = files.get(path)
+        if file is None:
+            return self._refuse(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": sha})
+        key = f"{repo.id}/{path}"
+        if self._spoiled("resolve", key):
+            return None
+        told = self._told(repo, file)
+        headers = {"X-Repo-Commit": sha, "Accept-Ranges": "bytes", "ETag": f'"{told.etag}"'}
+        if not file.lfs:
+            headers["Content-Type"] = "text/plain; charset=utf-8"
+            return self._content(key, file, headers)
+        headers |= {"X-Linked-ETag": f'"{told.sha256}"', "X-Linked-Size": str(told.size)}
+        if repo.xet:
+            route = f"{self.hub.url}/api/models/{repo.id}/xet-read-token/{sha}"
+            headers |= {"X-Xet-Hash": file.sha256, "X-Xet-Refresh-Route": route}
+        until = time.time() + self.hub.link_lifetime_s
+        signed = urlencode({"Expires": f"{until:.3f}", "Signature": file.oid})
+        headers["Location"] = f"{self.hub.cdn_url}/{quote(repo.id)}/{sha}/{quote(path)}?{signed}"
+        return self._answer(_Answer(302, headers))
+
+    def _told(self, repo: Repository, file: HubFile) -> HubFile:
+        lies = self.hub.faults.take("metadata", f"{repo.id}/{file.path}")
+        if not lies:
+            return file
+        size = int(lies["size"].number) if "size" in lies else file.size
+        return HubFile(
+            file.path, file.content, size, lies["hash"].text if "hash" in lies else file.sha256, file.oid
+        )
+
+    # The storage's one route
+
+    def _storage(self) -> None:
+        segments = [part for part in self.where_to.split("/") if part]
+        repo = self.hub.repositories.get("/".join(segments[:2]))
+        at = repo.at(segments[2]) if repo is not None and len(segments) > 3 else None
+        path = "/".join(segments[3:])
+        if repo is None or at is None or path not in at[1]:
+            return self._answer(_Answer(404, {}, b"no such object"))
+        key = f"{repo.id}/{path}"
+        if float(self._one("Expires") or 0) < time.time() or self.hub.faults.take("body", key, ("expired",)):
+            return self._answer(_Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>"))
+        file = at[1][path]
+        return self._content(key, file, {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes"})
+
+    # Answers
+
+    def _one(self, name: str) -> str:
+        return (self.query.get(name) or [""])[0]
+
+    def _saw(self, status: int) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.hub.saw(Request(self.server.side, self.command, self.where_to, self.query, headers, status))
+
+    def _answer(self, answer: _Answer) -> None:
+        self._saw(answer.status)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        told = {"X-Error-Message": message, **(headers or {}), **({"X-Error-Code": code} if code else {})}
+        self._answer(_Answer(status, {**told, "Content-Type": "application/json"},
+                             json.dumps({"error": message}).encode()))  # fmt: skip
+
+    def _json(self, status: int, data: Any, headers: Mapping[str, str] | None = None) -> None:
+        body = json.dumps(data).encode()
+        if self.hub.faults.take("api", self.where_to, ("cut_json",)):
+            body = body[: len(body) // 2]
+        self._paced(
+            self._start(
+                status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, len(body)
+            ),
+            self.hub.faults.take("api", self.where_to, ("stall", "cut", "slow")),
+            [body],
+            "",
+        )
+
+    def _spoiled(self, where: Where, key: str) -> bool:
+        """Whether a fault answered in place of the route."""
+        kinds: tuple[Kind, ...] = ("status", "redirect", "loop")
+        found = self.hub.faults.take(where, key, kinds)
+        if fault := found.get("status"):
+            headers = {"Retry-After": fault.text} if fault.text else {}
+            self._answer(_Answer(int(fault.number), headers, b"it is meant to fail"))
+        elif fault := found.get("redirect"):
+            self._answer(_Answer(302, {"Location": fault.text}))
+        elif "loop" in found:
+            self._answer(_Answer(302, {"Location": self.path}))
+        return bool(found)
+
+    def _start(self, status: int, headers: Mapping[str, str], length: int) -> int:
+        self._saw(status)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        return 0 if self.command == "HEAD" else length
+
+    def _content(self, key: str, file: HubFile, headers: dict[str, str]) -> None:
+        if self.command == "HEAD":
+            self._start(200, headers, file.size)
+            return
+        if self._spoiled("body", key):
+            return
+        faults = self.hub.faults.take("body", key, ("stall", "cut", "slow", "bytes", "no_range"))
+        content = _spoilt(file, faults["bytes"]) if "bytes" in faults else file.content
+        size = len(content) if isinstance(content, bytes) else file.size
+        first, last = 0, size - 1
+        status = 200
+        if "no_range" not in faults and (asked := self.headers.get("Range")):
+            bounds = _bounds(asked, size)
+            if bounds is None:
+                self._answer(_Answer(416, {"Content-Range": f"bytes */{size}"}))
+                return
+            first, last = bounds
+            status = 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        length = self._start(status, headers, last - first + 1)
+        self._paced(length, faults, _pieces(content, first, length), key)
+
+    def _paced(self, length: int, faults: Mapping[Kind, Fault], pieces: Iterable[bytes], key: str) -> None:
+        """Send the body as far and as fast as the faults let it."""
+        limit = min((int(faults[kind].number) for kind in ("stall", "cut") if kind in faults), default=length)
+        rate = faults["slow"].number if "slow" in faults else 0.0
+        sent, begun = 0, time.monotonic()
+        self.wfile.flush()
+        for piece in pieces if length else ():
+            rest = memoryview(piece)[: max(0, limit - sent)]
+            while rest:
+                step = rest[: max(1, int(rate / 20))] if rate else rest
+                self.connection.sendall(step)
+                sent += len(step)
+                rest = rest[len(step) :]
+                if key:
+                    self.hub.sent(key, len(step))
+                if rate and self.hub.closing.wait(max(0.0, sent / rate - (time.monotonic() - begun))):
+                    raise _BrokenOffError
+            if sent >= limit:
+                break
+        if sent >= length:
+            return
+        if "stall" in faults:
+            self._wait_until_left()
+        raise _BrokenOffError
+
+    def _wait_until_left(self) -> None:
+        self.connection.settimeout(0.05)
+        while not self.hub.closing.is_set():
+            try:
+                if not self.connection.recv(1):
+                    return
+            except TimeoutError:
+                continue
+
+
+class _BrokenOffError(Exception):
+    """The answer ends here, in the middle."""
+
+
+class _Answered(Exception):  # noqa: N818
+    """An answer has been sent already."""
+
+
+def _bounds(asked: str, size: int) -> tuple[int, int] | None:
+    found = _RANGE.match(asked.strip())
+    if found is None or found[1] == found[2] == "":
+        return None
+    first = int(found[1]) if found[1] else max(0, size - int(found[2]))
+    last = int(found[2]) if found[1] and found[2] else size - 1
+    last = min(last, size - 1)
+    return (first, last) if first <= last else None
+
+
+def _spoilt(file: HubFile, fault: Fault) -> bytes:
+    if fault.data:
+        return fault.data
+    whole = bytearray(file.content if isinstance(file.content, bytes) else file.content.read_bytes())
+    whole[len(whole) // 2] ^= 0x5A
+    return bytes(whole)
+
+
+def _pieces(content: bytes | Path, first: int, count: int) -> Iterable[bytes]:
+    if isinstance(content, bytes):
+        for start in range(first, first + count, _CHUNK):
+            yield content[start : min(start + _CHUNK, first + count)]
+        return
+    with content.open("rb", buffering=0) as file:
+        file.seek(first)
+        while count > 0:
+            piece = file.read(min(_CHUNK, count))
+            if not piece:
+                return
+            count -= len(piece)
+            yield piece
