@@ -96,6 +96,8 @@ class _Engine:
         native = Native()
         sizes = plan(self._spec, header, available=memory()[1], offloads=native.offloads)
         model = self._load(native)
+        if not native.offloads:
+            _let_go(header)
         imports.join()
         context = self._open(model, sizes)
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
@@ -227,6 +229,17 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
             "Download the file again, or choose another file of this model.",
         )
     return header
+
+
+def _let_go(header: GgufHeader) -> None:
+    """Give back the pages of weights that were copied, so that the engine holds each weight once."""
+    from slmdesk.engines.residence import forget_peak, let_go_of_copied
+    from slmdesk.formats.gguf import read_header
+    from slmdesk.formats.weights import parts_of
+
+    others = (part for part in parts_of(header.path) if part != header.path)
+    let_go_of_copied([header, *(read_header(part) for part in others)])
+    forget_peak()
 
 
 def _template(model: Model) -> Any:

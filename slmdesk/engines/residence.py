@@ -1,0 +1,98 @@
+"""The memory this process really holds: letting go of file pages that are read no more, and the peak since then.
+
+llama.cpp maps the model's file and touches all of it, then copies some weights into a faster order. On Linux the
+originals would stay counted (and mapped) for as long as the engine lives: half the model once more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.formats.weights import rearranged, rearranged_types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slmdesk.formats.gguf import GgufHeader
+
+_DONT_NEED = 4  # MADV_DONTNEED
+_RESET_PEAK = "5"  # what clear_refs takes to forget the peak
+
+
+def let_go_of_copied(headers: Iterable[GgufHeader]) -> int:
+    """Drop this process's pages of weights that llama.cpp copied; the bytes dropped.
+
+    A page dropped too much is only looked up again from the system's cache when it is read. Linux; elsewhere the
+    system takes such pages back by itself when it needs them, and nothing is done.
+    """
+    types = rearranged_types()
+    if sys.platform != "linux" or not types:
+        return 0
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    dropped = 0
+    for header in headers:
+        mapped = _mappings(header.path.resolve())
+        for tensor in header.tensors:
+            if not rearranged(tensor, types):
+                continue
+            start = header.data_offset + tensor.offset
+            for address, length in _within(mapped, start, start + tensor.nbytes):
+                if advise(address, length, _DONT_NEED) == 0:
+                    dropped += length
+    return dropped
+
+
+def forget_peak() -> None:
+    """Let the peak count from now on, where the system can (Linux)."""
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        except OSError:
+            return  # a container may forbid it; the peak then includes the load
+
+
+def held_bytes(pid: int) -> int:
+    """The most memory a process held, in bytes: on Linux its peak, elsewhere what it holds now. 0 when it is gone."""
+    import psutil
+
+    if sys.platform == "linux":
+        try:
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return 0
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return 0
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _mappings(path: Path) -> list[tuple[int, int, int]]:
+    """Where the file is mapped: (address, its offset in the file, bytes)."""
+    found = []
+    name = str(path)
+    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.rstrip("\n").split(maxsplit=5)
+            if len(fields) == 6 and fields[5] == name:
+                begin, end = (int(part, 16) for part in fields[0].split("-"))
+                found.append((begin, int(fields[2], 16), end - begin))
+    return found
+
+
+def _within(mapped: list[tuple[int, int, int]], start: int, end: int) -> Iterable[tuple[int, int]]:
+    """Whole pages of the file's bytes from `start` to `end` that are mapped: (address, bytes)."""
+    page = mmap.PAGESIZE
+    first, last = -(-start // page) * page, end // page * page
+    for address, offset, length in mapped:
+        low, high = max(first, offset), min(last, offset + length)
+        if low < high:
+            yield address + low - offset, high - low
