@@ -12,6 +12,10 @@ def main() -> int:
         from slmdesk.engines.main import main as engine
 
         return engine()
+    if sys.argv[1:2] == ["work"]:
+        from slmdesk.runner import main as work
+
+        return work()
     from slmdesk.cli.main import main as command_line
 
     return command_line(sys.argv[1:])

@@ -7,23 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmdesk.chat import store as chat_store
 from slmdesk.chat.chats import Chats
-from slmdesk.core import jobs
-from slmdesk.core.database import Database, Migration
+from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.events import EventBus
+from slmdesk.core.job_queue import Jobs
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.library.library import Library
+from slmdesk.schema import MIGRATIONS
 from slmdesk.serving.connector import ServiceConnector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# Applied in this order and recorded by name: only ever append.
-MIGRATIONS: tuple[Migration, ...] = (*jobs.MIGRATIONS, *chat_store.MIGRATIONS)
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 
@@ -44,6 +41,7 @@ class Application:
     library: Library
     connector: ServiceConnector
     chats: Chats
+    jobs: Jobs
     problems: list[SlmDeskError] = field(default_factory=list)
 
     @classmethod
@@ -69,16 +67,19 @@ class Application:
         library = Library(paths, settings)
         connector = ServiceConnector(paths, settings)
         chats = Chats(database, connector, library, settings, events)
-        return cls(paths, settings, events, database, Secrets(), library, connector, chats, problems)
+        secrets = Secrets()
+        queue = Jobs(database, paths, secrets)
+        return cls(paths, settings, events, database, secrets, library, connector, chats, queue, problems)
 
     async def open(self) -> SlmDeskError | None:
-        """Open the database now and recover what a crash left behind.
+        """Open the database now and recover what a crash left behind; interrupted jobs go on.
 
         Returns the problem (also kept in `problems`) instead of raising it: a front end starts without
         conversations and says so.
         """
         try:
             await self.chats.open()
+            await self.jobs.wake()
         except SlmDeskError as error:
             self.problems.append(error)
             return error

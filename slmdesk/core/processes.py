@@ -216,27 +216,35 @@ async def start_child(
     return ChildProcess(transport, pipes, on_stderr, _job_for(transport.get_pid()))
 
 
-def start_detached(argv: Sequence[str], log_path: Path, *, env: Mapping[str, str] | None = None) -> int:
+def start_detached(
+    argv: Sequence[str], log_path: Path, *, env: Mapping[str, str] | None = None, input_text: str = ""
+) -> int:
     """Start a process that outlives this one: own session, no console, output added to `log_path`.
 
-    Returns its process id. Raises `SlmDeskError("child_start_failed")`.
+    `input_text` (a few kilobytes at most) is all it finds on its stdin. Returns its process id.
+    Raises `SlmDeskError("child_start_failed")`.
     """
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("ab") as log:
-            process = _popen_detached(argv, log.fileno(), child_environment(env))
+            process = _popen_detached(argv, log.fileno(), child_environment(env), piped=bool(input_text))
     except (OSError, ValueError) as error:
         raise _start_failed(argv, error) from error
+    if process.stdin is not None:
+        with suppress(OSError), process.stdin as stdin:
+            stdin.write(input_text.encode("utf-8"))
     # Collects its exit status, should it end before this process: no zombie that looks alive.
     threading.Thread(target=process.wait, name=f"slmdesk-reaper-{process.pid}", daemon=True).start()
     return process.pid
 
 
-def _popen_detached(argv: Sequence[str], log: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+def _popen_detached(
+    argv: Sequence[str], log: int, env: dict[str, str], *, piped: bool
+) -> subprocess.Popen[bytes]:
     def popen(flags: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=env,

@@ -72,6 +72,17 @@ class Secrets:
                     return
             self._memory[name] = value
 
+    def hold(self, name: str, value: str) -> None:
+        """Keep the secret in this process's memory alone, in front of what the keyring may say."""
+        register_secret(value)
+        with self._lock:
+            self._memory[name] = value
+
+    def session_only(self) -> dict[str, str]:
+        """The secrets that are in memory alone: another process of the program cannot read them anywhere."""
+        with self._lock:
+            return dict(self._memory)
+
     def delete(self, name: str) -> None:
         """Forget the secret, wherever it is. Deleting one that is not there is no error."""
         with self._lock:

@@ -1,0 +1,145 @@
+"""Free space on disks, and what running and waiting jobs are going to write to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.core.database import Database, Migration
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# What a disk needs to breathe: the database, logs, other programs.
+MARGIN_BYTES = 64 * 1024 * 1024
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "core.space.1",
+        """
+        CREATE TABLE reservations (
+            job_id TEXT NOT NULL,
+            folder TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            PRIMARY KEY (job_id, folder)
+        );
+        """,
+    ),
+)
+
+
+class Space:
+    """Reservations of free space by jobs. Methods raise what `Database.run` raises.
+
+    A reservation is what a job is still going to write below a folder; it shrinks while the job writes, ends
+    with `release`, and no longer counts once its job ended.
+    """
+
+    def __init__(self, database: Database, *, margin_bytes: int = MARGIN_BYTES) -> None:
+        self._database = database
+        self._margin = margin_bytes
+
+    async def reserve(self, job_id: str, folder: Path, count: int) -> None:
+        """Reserve `count` bytes below `folder` for a job, in place of what it had reserved there.
+
+        Raises `SlmDeskError("disk_full")` when less is free than this and other jobs' reservations on the same
+        disk, or `drive_missing` when the disk is not there.
+        """
+        free, volume = await asyncio.to_thread(_free, folder)
+
+        def work(connection: sqlite3.Connection) -> int:
+            others = _others(connection, job_id, volume)
+            if count + others + self._margin <= free:
+                connection.execute(
+                    "INSERT OR REPLACE INTO reservations (job_id, folder, bytes) VALUES (?, ?, ?)",
+                    (job_id, str(folder), count),
+                )
+                return -1
+            return others
+
+        others = await self._database.run(work)
+        if others >= 0:
+            raise _too_little(folder, count, free, others, self._margin)
+
+    async def shrink(self, job_id: str, folder: Path, count: int) -> None:
+        """Only this much is still to be written."""
+        await self._database.run(
+            lambda connection: connection.execute(
+                "UPDATE reservations SET bytes = min(bytes, ?) WHERE job_id = ? AND folder = ?",
+                (max(0, count), job_id, str(folder)),
+            )
+        )
+
+    async def release(self, job_id: str) -> None:
+        """Give back what a job had reserved."""
+        await self._database.run(
+            lambda connection: connection.execute("DELETE FROM reservations WHERE job_id = ?", (job_id,))
+        )
+
+    async def free(self, folder: Path, *, besides: str = "") -> int:
+        """Bytes below `folder` that nobody reserved (but for the job `besides`); may be negative.
+
+        Raises `SlmDeskError("drive_missing")`.
+        """
+        free, volume = await asyncio.to_thread(_free, folder)
+        others = await self._database.read(lambda connection: _others(connection, besides, volume))
+        return free - others - self._margin
+
+
+def existing_parent(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    for candidate in (folder, *folder.parents):
+        if candidate.is_dir():
+            return candidate
+    return folder
+
+
+def amount(count: int) -> str:
+    """Bytes for people: "1.2 GB"."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{max(0, count)} bytes"
+
+
+def _free(folder: Path) -> tuple[int, int]:
+    """Free bytes for this user, and which volume it is."""
+    parent = existing_parent(folder)
+    try:
+        return shutil.disk_usage(parent).free, os.stat(parent).st_dev  # noqa: PTH116
+    except OSError as error:
+        raise SlmDeskError(
+            "drive_missing",
+            f"The disk of {folder} is not there: {error.strerror or error}.",
+            "Connect it again; what was begun goes on then.",
+        ) from error
+
+
+def _others(connection: sqlite3.Connection, job_id: str, volume: int) -> int:
+    rows = connection.execute(
+        "SELECT r.folder, r.bytes FROM reservations r JOIN jobs ON jobs.id = r.job_id WHERE r.job_id != ?"
+        " AND jobs.state IN ('queued', 'running', 'paused', 'interrupted')",
+        (job_id,),
+    )
+    total = 0
+    for folder, count in rows:
+        try:
+            same = os.stat(existing_parent(Path(folder))).st_dev == volume  # noqa: PTH116
+        except OSError:
+            same = False
+        total += count if same else 0
+    return total
+
+
+def _too_little(folder: Path, count: int, free: int, others: int, margin: int) -> SlmDeskError:
+    missing = count + others + margin - free
+    promised = f", of which {amount(others)} are promised to other jobs" if others else ""
+    return SlmDeskError(
+        "disk_full",
+        f"{amount(count)} are needed in {folder}; {amount(free)} are free there{promised}.",
+        f"Free {amount(missing)} on that disk, or choose another models folder.",
+    )

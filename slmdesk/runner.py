@@ -1,0 +1,129 @@
+"""`slmdesk work`: the process that runs the jobs of this user, one at a time; front ends start it.
+
+Here the kinds of jobs get the rooms they work with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slmdesk.core.database import Database
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.job_runner import JobRunner
+from slmdesk.core.jobs import JobStore
+from slmdesk.core.logs import configure, release
+from slmdesk.core.paths import Paths
+from slmdesk.core.secrets import Secrets
+from slmdesk.core.settings import Settings
+from slmdesk.core.space import Space
+from slmdesk.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slmdesk.core.job_kinds import JobKind
+
+_IDLE_S = 15.0
+_LOCK_S = 10.0  # for another runner that is just ending
+_INPUT_LIMIT = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What a kind of job may need."""
+
+    paths: Paths
+    settings: Settings
+    database: Database
+    store: JobStore
+    space: Space
+    secrets: Secrets
+
+
+# Each imports its room when the first job of the kind comes.
+KINDS: dict[str, Callable[[Rooms], JobKind]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the jobs until nothing is left to do; the exit code."""
+    parser = argparse.ArgumentParser(prog="slmdesk work")
+    parser.add_argument("--secrets-on-stdin", action="store_true")
+    parser.add_argument("--idle-s", type=float, default=_IDLE_S)
+    args = parser.parse_args(sys.argv[2:] if argv is None else argv)
+    secrets = Secrets()
+    if args.secrets_on_stdin:
+        _take(secrets)
+    paths = Paths.resolve()
+    try:
+        paths.ensure()
+        settings = Settings(paths.settings_file)
+        settings.load()
+        configure(paths, "runner", str(settings.get("logs.level")))
+        return _run_alone(paths, settings, secrets, args.idle_s)
+    except SlmDeskError as error:
+        _log.error("the jobs cannot be run: %s", error)
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    finally:
+        release()
+
+
+def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, idle_s: float) -> int:
+    """One runner a user: a second one ends at once."""
+    import filelock
+
+    lock = filelock.FileLock(str(paths.runtime / "runner.lock"), mode=0o600, thread_local=False)
+    database = Database(paths.database, MIGRATIONS)
+    deadline = time.monotonic() + _LOCK_S
+    try:
+        while True:
+            with suppress(filelock.Timeout):
+                lock.acquire(blocking=False)
+                break
+            # The one that holds it works on; unless it has just told that it ends.
+            if asyncio.run(JobStore(database).runner()) is not None or time.monotonic() > deadline:
+                return 0
+            time.sleep(0.05)
+        return asyncio.run(_run(Rooms(
+            paths, settings, database, JobStore(database), Space(database), secrets
+        ), idle_s))  # fmt: skip
+    finally:
+        database.close()
+        lock.release(force=True)
+
+
+async def _run(rooms: Rooms, idle_s: float) -> int:
+    kinds = {name: _bound(make, rooms) for name, make in KINDS.items()}
+    runner = JobRunner(rooms.store, rooms.space, kinds, idle_s=idle_s)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, runner.end)
+    ending = await runner.run()
+    _log.info("no more jobs are run: %s", ending)
+    return 0
+
+
+def _bound(make: Callable[[Rooms], JobKind], rooms: Rooms) -> Callable[[], JobKind]:
+    return lambda: make(rooms)
+
+
+def _take(secrets: Secrets) -> None:
+    """Secrets that the starter has in memory alone come as one line of JSON."""
+    try:
+        given = json.loads(sys.stdin.buffer.readline(_INPUT_LIMIT))
+    except ValueError:
+        return
+    if isinstance(given, dict):
+        for name, value in given.items():
+            secrets.hold(str(name), str(value))

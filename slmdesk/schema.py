@@ -1,0 +1,14 @@
+"""The one list of what the database is made of; every process of the program opens it with all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slmdesk.chat import store as chat_store
+from slmdesk.core import jobs, space
+
+if TYPE_CHECKING:
+    from slmdesk.core.database import Migration
+
+# Applied in this order and recorded by name: only ever append.
+MIGRATIONS: tuple[Migration, ...] = (*jobs.MIGRATIONS, *chat_store.MIGRATIONS, *space.MIGRATIONS)
