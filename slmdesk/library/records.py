@@ -9,17 +9,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.errors import SlmDeskError
+    from slmdesk.library.sidecar import Origin
 
 FileState = Literal["verified", "unverified", "damaged", "changed upstream", "partial"]
 FILE_STATES: tuple[FileState, ...] = get_args(FileState)
+FileFormat = Literal["gguf", "safetensors", "onnx"]
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryFile:
-    """One quant of a model: a file, or the parts it is split into (`path` is then the first one).
+    """One quant of a model: a file, the parts it is split into (`path` is then the first one), or a folder of
+    safetensors or ONNX files (`path` is the folder, `parts` everything in it).
 
     `id` is `publisher/name:QUANT`, `publisher/name/FILE` where that is not unique, or the path of a file that
     lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
+    `in_place`: it lies elsewhere (another program's folder) and the library only remembers where. `origins`
+    are the sidecar's entries, one for each of `parts`.
     """
 
     id: str
@@ -33,6 +38,15 @@ class LibraryFile:
     problem: SlmDeskError | None = None
     parts: tuple[Path, ...] = ()
     licence: str = ""
+    format: FileFormat = "gguf"
+    name: str = ""
+    in_place: bool = False
+    origins: tuple[Origin, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether an engine loads this format; safetensors and ONNX folders are there to be converted."""
+        return self.format == "gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +58,7 @@ class LibraryModel:
     publisher: str
     files: tuple[LibraryFile, ...]
     built_in: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)

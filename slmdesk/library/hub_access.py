@@ -1,0 +1,390 @@
+"""The one way to a hub: its address, proxy, certificates, token, and what may go wrong.
+
+All traffic of the program's own requests runs on one thread with a loop of its own: importing huggingface_hub takes
+most of a second, and neither that nor TLS nor a slow answer may hold up a window. A cancelled call closes its
+connection at once. Downloads use `api` and `prepare` from their worker threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from slmdesk import __version__
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.logs import register_secret
+from slmdesk.library.hub_errors import DEFAULT_ENDPOINT, HubError, converted, offline_error
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Coroutine, Mapping
+
+    import httpx2
+    from huggingface_hub import HfApi
+
+    from slmdesk.core.secrets import Secrets
+    from slmdesk.core.settings import Settings
+
+T = TypeVar("T")
+
+TOKEN_NAME = "huggingface"  # noqa: S105 - the secret's name, not the secret
+PROXY_LOGIN_NAME = "proxy"
+_CONNECT_S, _READ_S = 10.0, 20.0
+_ANSWER_LIMIT = 64 * 1024 * 1024
+_REDIRECTS = 8
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True, slots=True)
+class HubAnswer:
+    """A hub's JSON, and the address of the next page where there is one."""
+
+    data: Any
+    next_page: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HubRoute:
+    """How a hub is reached. `proxy` may hold a login: never log or store it."""
+
+    endpoint: str
+    proxy: str
+    ca_file: str
+
+    def __repr__(self) -> str:
+        return f"HubRoute({self.endpoint}, proxy={'yes' if self.proxy else 'no'}, ca_file={self.ca_file!r})"
+
+
+class HubAccess:
+    """Requests to the hub of the settings. Methods that say "blocks" belong in a worker thread."""
+
+    def __init__(
+        self, settings: Settings, secrets: Secrets, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._environ = os.environ if environ is None else environ
+        self._lock = threading.Lock()
+        self._line: _Line | None = None
+        self._client: httpx2.AsyncClient | None = None
+        self._client_route: HubRoute | None = None
+        self._token: str | None = None
+        self._token_known = False
+
+    # What is set
+
+    @property
+    def endpoint(self) -> str:
+        """The hub's address without a slash at the end. Raises `SlmDeskError("endpoint_invalid")`."""
+        chosen: str = self._settings.get("hub.endpoint").strip()
+        variable = self._environ.get("HF_ENDPOINT", "").strip()
+        if self._settings.source("hub.endpoint") != "environment" and variable:
+            chosen = variable
+        address = (chosen or DEFAULT_ENDPOINT).rstrip("/")
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise SlmDeskError(
+                "endpoint_invalid",
+                "The hub's address is not one.",
+                "It looks like https://huggingface.co (setting hub.endpoint, variable HF_ENDPOINT).",
+            )
+        return address
+
+    @property
+    def offline(self) -> bool:
+        """Whether the person wants no connections to other machines."""
+        variable = self._environ.get("HF_HUB_OFFLINE", "").strip().lower()
+        return bool(self._settings.get("network.offline")) or variable in _TRUE
+
+    def require_online(self) -> None:
+        """Raises `HubError("offline")` when connections are not wanted."""
+        if self.offline:
+            raise offline_error()
+
+    def page_url(self, repo: str) -> str:
+        """The model's page for a browser, where its licence can be accepted."""
+        return f"{self.endpoint}/{repo}"
+
+    def route(self) -> HubRoute:
+        """Address, proxy (with its login) and certificates in force. Blocks: the login is in the keyring."""
+        proxy: str = self._settings.get("network.proxy").strip()
+        if proxy and (login := self._secrets.get(PROXY_LOGIN_NAME)):
+            scheme, _, rest = proxy.partition("://")
+            user, _, password = login.partition(":")
+            register_secret(quote(password, safe=""))
+            proxy = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+        return HubRoute(self.endpoint, proxy, str(self._settings.get("network.ca_file")).strip())
+
+    @property
+    def direct(self) -> bool:
+        """Whether nothing stands between: a proxy or certificates of our own are not known to xet's transport."""
+        return not (self._settings.get("network.proxy") or self._settings.get("network.ca_file"))
+
+    def set_proxy_login(self, user: str, password: str) -> None:
+        """Keep the proxy's login in the keyring; an empty user forgets it. Blocks."""
+        if user:
+            self._secrets.set(PROXY_LOGIN_NAME, f"{user}:{password}")
+        else:
+            self._secrets.delete(PROXY_LOGIN_NAME)
+
+    # The token
+
+    def token(self, *, fresh: bool = False) -> str | None:
+        """The access token: the keyring's, else the variable HF_TOKEN. Blocks; `fresh` asks the keyring again."""
+        with self._lock:
+            if self._token_known and not fresh:
+                return self._token
+        found = self._secrets.get(TOKEN_NAME) or self._environ.get("HF_TOKEN", "").strip() or None
+        register_secret(found)
+        with self._lock:
+            self._token, self._token_known = found, True
+        return found
+
+    def set_token(self, token: str) -> None:
+        """Keep a token in the keyring; an empty one forgets it. Blocks."""
+        if token.strip():
+            self._secrets.set(TOKEN_NAME, token.strip())
+        else:
+            self._secrets.delete(TOKEN_NAME)
+        with self._lock:
+            self._token_known = False
+
+    async def whoami(self, token: str) -> str:
+        """The name of the person a token belongs to. Raises `HubError("token_invalid")` and those of `get_json`."""
+        register_secret(token)
+        try:
+            answer = await self.get_json("/api/whoami-v2", token=token)
+        except HubError as error:
+            if error.code != "repo_not_found":
+                raise
+            raise HubError("token_invalid", "The hub does not know this access token.",
+                           f"Copy it again from {self.endpoint}/settings/tokens.") from error  # fmt: skip
+        return str(answer.data.get("name", "")) if isinstance(answer.data, dict) else ""
+
+    # Our own requests
+
+    async def get_json(
+        self, path: str, params: Mapping[str, Any] | None = None, *, repo: str = "", token: str | None = None
+    ) -> HubAnswer:
+        """GET `path` below the hub's address, or a `next_page`. Raises `HubError`; see `hub_error` for the codes."""
+        return await self._call(lambda: self._get_json(path, params, repo, token))
+
+    async def get_file(
+        self, repo: str, path: str, *, revision: str = "main", start: int = 0, count: int | None = None
+    ) -> bytes:
+        """A file's bytes, or `count` of them from `start` on; fewer at its end. Raises `HubError`.
+
+        For cards, configurations and headers: more than 64 MiB are refused.
+        """
+        return await self._call(lambda: self._get_file(repo, path, revision, start, count))
+
+    async def close(self) -> None:
+        """Break off what runs and end the thread. The next request starts a new one."""
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            await line.end(self._close_client)
+
+    # huggingface_hub's own transfers
+
+    def prepare(self) -> HubRoute:
+        """Give huggingface_hub this route and these certificates, for the whole process. Blocks."""
+        import httpx2
+        import huggingface_hub
+        from huggingface_hub import constants
+        from huggingface_hub.utils._http import hf_request_event_hook
+
+        route = self.route()
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+        constants.HF_HUB_DISABLE_PROGRESS_BARS = True
+        constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
+        verify = _trusted(route.ca_file)
+
+        def client() -> httpx2.Client:
+            return httpx2.Client(
+                event_hooks={"request": [hf_request_event_hook]},
+                follow_redirects=True,
+                max_redirects=_REDIRECTS,
+                timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
+                proxy=route.proxy or None,
+                verify=verify,
+            )
+
+        huggingface_hub.set_client_factory(client)
+        return route
+
+    def api(self) -> HfApi:
+        """huggingface_hub's client with this address and token, after `prepare`. Blocks. Raises `HubError("offline")`.
+
+        Close its connections with `huggingface_hub.close_session()`.
+        """
+        self.require_online()
+        from huggingface_hub import HfApi
+
+        route = self.prepare()
+        return HfApi(route.endpoint, self.token(fresh=True) or False, "slmdesk", __version__)
+
+    # On the hub's thread
+
+    async def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self.require_online()
+        with self._lock:
+            if self._line is None:
+                self._line = _Line()
+            line = self._line
+        return await line.call(make)
+
+    async def _get_json(
+        self, path: str, params: Mapping[str, Any] | None, repo: str, token: str | None
+    ) -> HubAnswer:
+        endpoint = self.endpoint
+        with converted(endpoint, repo):
+            body, links = await self._fetch(_below(endpoint, path), params, token, {}, _ANSWER_LIMIT)
+            data = json.loads(body)
+        following = links.get("next", {}).get("url", "")
+        return HubAnswer(data, _below(endpoint, following) if following else "")
+
+    async def _get_file(self, repo: str, path: str, revision: str, start: int, count: int | None) -> bytes:
+        endpoint = self.endpoint
+        address = f"{endpoint}/{quote(repo)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+        headers = {"Accept-Encoding": "identity"}
+        if start or count is not None:
+            headers["Range"] = f"bytes={start}-{'' if count is None else start + count - 1}"
+        with converted(endpoint, repo):
+            body, _ = await self._fetch(address, None, None, headers, count or _ANSWER_LIMIT, start=start)
+        return body
+
+    async def _fetch(
+        self,
+        address: str,
+        params: Mapping[str, Any] | None,
+        token: str | None,
+        headers: Mapping[str, str],
+        limit: int,
+        *,
+        start: int = 0,
+    ) -> tuple[bytes, Mapping[str | None, dict[str, str]]]:
+        """The body and the links. A server that ignored the range has the rest skipped."""
+        from huggingface_hub.utils import (
+            build_hf_headers,  # type: ignore[attr-defined]
+            hf_raise_for_status,
+        )
+
+        client = await self._connected()
+        chosen = token or await asyncio.to_thread(self.token) or False
+        sent = build_hf_headers(token=chosen, library_name="slmdesk", library_version=__version__)
+        ranged = "Range" in headers
+        async with client.stream("GET", address, params=params, headers={**sent, **headers}) as response:
+            if ranged and response.status_code == 416:
+                return b"", {}
+            if response.status_code >= 400:
+                await response.aread()
+            hf_raise_for_status(response)
+            skip = start if ranged and response.status_code == 200 else 0
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) - skip >= limit:
+                    break
+            else:
+                return bytes(body[skip:]), response.links
+        if not ranged:
+            raise HubError(
+                "hub_answer_invalid", "The hub answered with more than can be true.", "Try again later."
+            )
+        return bytes(body[skip : skip + limit]), {}
+
+    async def _connected(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        route = await asyncio.to_thread(self.route)
+        if self._client is None or route != self._client_route:
+            await self._close_client()
+            self._client = httpx2.AsyncClient(
+                follow_redirects=True,
+                max_redirects=_REDIRECTS,
+                timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
+                proxy=route.proxy or None,
+                verify=_trusted(route.ca_file),
+            )
+            self._client_route = route
+        return self._client
+
+    async def _close_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+class _Line:
+    """A thread with an event loop, for calls from any other loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="slmdesk-hub", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The coroutine's result; cancelling the caller cancels it too."""
+
+        async def run() -> T:
+            return await make()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+
+    async def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def finish() -> None:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            with suppress(Exception):
+                await last()
+
+        await self.call(finish)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+
+
+def _below(endpoint: str, address: str) -> str:
+    """`address` on this endpoint: a mirror may name the hub it mirrors in its links, and the token stays here."""
+    parts = urlsplit(address)
+    path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
+    prefix = urlsplit(endpoint).path
+    if parts.netloc and prefix and path.startswith(f"{prefix}/"):
+        path = path[len(prefix) :]
+    return f"{endpoint}{path}" + (f"?{parts.query}" if parts.query else "")
+
+
+def _trusted(ca_file: str) -> ssl.SSLContext | bool:
+    """The system's certificates, and those of the person's file. Raises `SlmDeskError("ca_file_invalid")`."""
+    if not ca_file:
+        return True
+    import httpx2
+
+    context: ssl.SSLContext = httpx2.create_ssl_context()
+    try:
+        context.load_verify_locations(cafile=str(Path(ca_file).expanduser()))
+    except OSError as error:  # ssl.SSLError is one
+        raise SlmDeskError(
+            "ca_file_invalid",
+            f"The certificate file {ca_file} cannot be used: {error.strerror or error}.",
+            "Name a PEM file, or leave the setting network.ca_file empty.",
+        ) from error
+    return context
