@@ -112,7 +112,7 @@ def configure(
         handler.set_name(_HANDLER_NAME)
         root.addHandler(handler)
     root.setLevel(_level(level))
-    for chatty in ("asyncio", "qasync", "httpcore", "httpx", "markdown_it"):
+    for chatty in ("asyncio", "qasync", "filelock", "httpcore2", "httpx2", "markdown_it"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     return path

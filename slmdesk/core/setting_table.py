@@ -7,8 +7,10 @@ are all made from `SETTINGS`.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from slmdesk.core.errors import SlmDeskError
 
@@ -25,6 +27,7 @@ _BOOLEANS = {
     "off": False,
     "0": False,
 }
+_LOGIN = re.compile(r"//[^/\s]*@")
 _TYPE_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -34,7 +37,8 @@ class Setting:
 
     `special` says what the lowest value means where it is no plain number ("automatic"). `form` asks for
     another field than the type's own. `aliases` are further keys a file, `slmdesk config` or the environment
-    may use. `restart` is true where a new value counts from the next start on.
+    may use. `schemes` are those a network address may have; an address holds no login, because settings are
+    no place for a password. `restart` is true where a new value counts from the next start on.
     """
 
     key: str
@@ -50,6 +54,7 @@ class Setting:
     special: str = ""
     form: Form = ""
     aliases: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
     restart: bool = False
 
     @property
@@ -61,6 +66,9 @@ class Setting:
         """The values allowed, in words: "light, dark or system", "0 to 2", "true or false"."""
         if self.choices:
             return _either(self.choices)
+        if self.schemes:
+            starts = _either([f"{scheme}://" for scheme in self.schemes])
+            return f"an address that starts with {starts}, without a login in it, or nothing"
         words = _TYPE_WORDS[self.type]
         if self.minimum is None and self.maximum is None:
             return words
@@ -77,7 +85,7 @@ class Setting:
         if checked is None or not self._within(checked):
             raise SlmDeskError(
                 "setting_invalid",
-                f"{value!r} is no value for {self.key}.",
+                f"{_without_login(value)!r} is no value for {self.key}.",
                 f"{self.key} takes {self.limits()}.",
             )
         return checked
@@ -115,10 +123,24 @@ class Setting:
         if self.choices:
             return value in self.choices
         if isinstance(value, str):
-            return True
+            return not self.schemes or not value.strip() or _is_address(value, self.schemes)
         if self.minimum is not None and value < self.minimum:
             return False
         return self.maximum is None or value <= self.maximum
+
+
+def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text.strip())
+        _ = parts.port  # raises when it is no number
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _without_login(value: object) -> object:
+    """What may be shown of a value that was refused: never a password."""
+    return _LOGIN.sub("//…@", value) if isinstance(value, str) else value
 
 
 class _Unparsed:
@@ -266,6 +288,23 @@ SETTINGS: tuple[Setting, ...] = (
         "network.offline", bool, False, "Work offline",
         "Stops every connection to other machines. Chatting with models of the library still works.",
         _NETWORK,
+    ),
+    Setting(
+        "network.proxy", str, "", "Proxy",
+        "The HTTP or SOCKS proxy on the way to other machines. Empty uses the system's. A login for it is kept in "
+        "the keyring, not here.",
+        _NETWORK, schemes=("http", "https", "socks5", "socks5h"),
+    ),
+    Setting(
+        "network.ca_file", str, "", "Extra certificates",
+        "A PEM file with certificate authorities to trust beside the system's, as some companies need.",
+        _NETWORK,
+    ),
+    Setting(
+        "hub.endpoint", str, "", "Hub address",
+        "The hub or mirror that models come from. Empty uses the environment's HF_ENDPOINT, or "
+        "https://huggingface.co.",
+        _NETWORK, schemes=("https", "http"),
     ),
     Setting(
         "library.folders", str, "", "Model folders",

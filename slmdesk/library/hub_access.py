@@ -272,10 +272,7 @@ class HubAccess:
         start: int = 0,
     ) -> tuple[bytes, Mapping[str | None, dict[str, str]]]:
         """The body and the links. A server that ignored the range has the rest skipped."""
-        from huggingface_hub.utils import (
-            build_hf_headers,  # type: ignore[attr-defined]
-            hf_raise_for_status,
-        )
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
         client = await self._connected()
         chosen = token or await asyncio.to_thread(self.token) or False
