@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
 
 _DONT_NEED = 4  # MADV_DONTNEED
+_LINUX: bool = sys.platform == "linux"
 _RESET_PEAK = "5"  # what clear_refs takes to forget the peak
 
 
@@ -30,7 +31,7 @@ def let_go_of_copied(headers: Iterable[GgufHeader]) -> int:
     system takes such pages back by itself when it needs them, and nothing is done.
     """
     types = rearranged_types()
-    if sys.platform != "linux" or not types:
+    if not _LINUX or not types:
         return 0
     advise = ctypes.CDLL(None, use_errno=True).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -49,7 +50,7 @@ def let_go_of_copied(headers: Iterable[GgufHeader]) -> int:
 
 def forget_peak() -> None:
     """Let the peak count from now on, where the system can (Linux)."""
-    if sys.platform == "linux":
+    if _LINUX:
         try:
             Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         except OSError:
@@ -58,9 +59,7 @@ def forget_peak() -> None:
 
 def held_bytes(pid: int) -> int:
     """The most memory a process held, in bytes: on Linux its peak, elsewhere what it holds now. 0 when it is gone."""
-    import psutil
-
-    if sys.platform == "linux":
+    if _LINUX:
         try:
             status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -69,6 +68,12 @@ def held_bytes(pid: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
         return 0
+    return _resident(pid)
+
+
+def _resident(pid: int) -> int:
+    import psutil
+
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

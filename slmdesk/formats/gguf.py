@@ -115,7 +115,7 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
         # Read, not mapped: a file that shrinks under a mapping (a share that goes away) would end the process.
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            data = file.read(_FIRST_READ)
+            data = file.read(min(size, _FIRST_READ))  # the buffer of a longer read is cleared first
             while True:
                 try:
                     header = _Parser(path, data, size).header()

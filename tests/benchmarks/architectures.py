@@ -91,7 +91,8 @@ def write_model(path: Path, sizes: Sizes, *, seed: int = 3) -> Path:
 
 def _type_of(name: str, shape: tuple[int, ...], sizes: Sizes) -> str:
     """What a quantizer of the same name would choose: more bits for embeddings, F16 where rows are too short."""
-    if sizes.quant == "F16" or shape[-1] % 256 and sizes.quant in {"Q4_K", "Q5_K", "Q6_K"} or shape[-1] % 32:
+    block = 256 if sizes.quant.endswith("_K") else 32
+    if sizes.quant == "F16" or shape[-1] % block:
         return "F16"
     if sizes.quant in {"Q4_K", "Q5_K"} and ("token_embd" in name or name == "output.weight"):
         return "Q6_K"
@@ -132,6 +133,16 @@ def _add_keys(writer: gguf.GGUFWriter, sizes: Sizes) -> None:
         if sizes.head:
             writer.add_key_length(sizes.head)
             writer.add_value_length(sizes.head)
+    if sizes.window:
+        writer.add_sliding_window(sizes.window)
+        if sizes.pattern:
+            writer.add_uint32(f"{name}.attention.sliding_window_pattern", sizes.pattern)
+    _add_special_keys(writer, sizes)
+    writer.add_file_type(1)
+
+
+def _add_special_keys(writer: gguf.GGUFWriter, sizes: Sizes) -> None:
+    name = sizes.architecture
     if name in {"mamba", "mamba2", "falcon-h1"}:
         writer.add_ssm_conv_kernel(4)
         writer.add_ssm_inner_size(2 * sizes.hidden)
@@ -141,10 +152,6 @@ def _add_keys(writer: gguf.GGUFWriter, sizes: Sizes) -> None:
             writer.add_ssm_group_count(sizes.groups)
     if name == "lfm2":
         writer.add_shortconv_l_cache(3)
-    if sizes.window:
-        writer.add_sliding_window(sizes.window)
-        if sizes.pattern:
-            writer.add_uint32(f"{name}.attention.sliding_window_pattern", sizes.pattern)
     if sizes.experts:
         writer.add_expert_count(sizes.experts)
         writer.add_expert_used_count(sizes.experts_used)
@@ -155,7 +162,6 @@ def _add_keys(writer: gguf.GGUFWriter, sizes: Sizes) -> None:
         writer.add_attention_scale(sizes.head_size**-0.5)
     if name == "phi3":
         writer.add_rope_scaling_orig_ctx_len(sizes.context)
-    writer.add_file_type(1)
 
 
 def _ranks(sizes: Sizes) -> int:
