@@ -21,7 +21,7 @@ def find(models: Sequence[LibraryModel], ref: str) -> LibraryFile:
     wanted = ref.casefold()
     for model in models:
         for file in model.files:
-            if file.id.casefold() == wanted or f"{model.id}/{file.path.name}".casefold() == wanted:
+            if file.id.casefold() == wanted or f"{model.id}/{file.name}".casefold() == wanted:
                 return file
     name, _, quant = wanted.partition(":")
     found = [model for model in models if model.id.casefold() == name]
@@ -50,9 +50,9 @@ def find(models: Sequence[LibraryModel], ref: str) -> LibraryFile:
 def preferred(files: Iterable[LibraryFile]) -> LibraryFile:
     """The file to run when several would do: one without a problem, of the quant that suits most people."""
 
-    def order(file: LibraryFile) -> tuple[bool, int, int]:
+    def order(file: LibraryFile) -> tuple[bool, bool, int, int]:
         place = PREFERRED.index(file.quant) if file.quant in PREFERRED else len(PREFERRED)
-        return file.problem is not None, place, -file.size_bytes
+        return not file.runs, file.problem is not None, place, -file.size_bytes
 
     return min(files, key=order)
 

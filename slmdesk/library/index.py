@@ -1,4 +1,4 @@
-"""What headers said, remembered by path, size and time, so that each is read once.
+"""What headers and sidecars said, remembered by path, size and time, so that each is read once.
 
 It also keeps the list of a models folder that is not there today (an unplugged disk, a share). Everything in it
 can be had again by reading the files.
@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
+from slmdesk.library import sidecar
 
-_VERSION = 1
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slmdesk.library.sidecar import Origin
+
+_VERSION = 2
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the header of one file says; `error` is its `SlmDeskError.to_json()` where it does not parse."""
 
     size: int
@@ -33,6 +38,7 @@ class Facts:
     parameters: int = 0
     context_length: int = 0
     licence: str = ""
+    format: str = "gguf"
     error: dict[str, str] | None = None
 
     @property
@@ -41,13 +47,15 @@ class Facts:
 
 
 class Index:
-    """Facts by path. Safe to use from several threads."""
+    """Facts by path, and sidecars by folder. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._facts: dict[str, Facts] | None = None
+        self._loaded = False
         self._changed = False
+        self._facts: dict[str, Facts] = {}
+        self._sidecars: dict[str, tuple[int, int, dict[str, Origin]]] = {}
 
     def facts(self, path: Path, *, whole: bool) -> Facts:
         """What the file's header says, read when the file is new or changed.
@@ -56,61 +64,115 @@ class Index:
         the file is not there.
         """
         status = path.stat()
-        key = str(path)
-        with self._lock:
-            known = self._load().get(key)
-        if known is not None and (known.size, known.time_ns) == (status.st_size, status.st_mtime_ns):
+        return self.known(str(path), status.st_size, status.st_mtime_ns, whole=whole)
+
+    def known(self, path: str, size: int, time_ns: int, *, whole: bool) -> Facts:
+        """The same for a file whose size and time were just seen."""
+        return self.look(path, size, time_ns, lambda: _read(Path(path), size, time_ns, whole=whole))
+
+    def look(self, path: str, size: int, time_ns: int, read: Callable[[], Facts]) -> Facts:
+        """What is known of anything with a size and a time; `read` finds it out when it is new or changed."""
+        self._load()
+        known = self._facts.get(path)
+        if known is not None and known.size == size and known.time_ns == time_ns:
             return known
-        facts = _read(path, status.st_size, status.st_mtime_ns, whole=whole)
+        facts = read()
         with self._lock:
-            self._load()[key] = facts
+            self._facts[path] = facts
             self._changed = True
         return facts
 
-    def below(self, folder: Path) -> dict[Path, Facts]:
-        """What was known of the files below a folder when it was there."""
-        with self._lock:
-            return {path: f for name, f in self._load().items() if folder in (path := Path(name)).parents}
+    def remembered(self, path: str) -> Facts | None:
+        """What was known of a file when it was last there."""
+        self._load()
+        return self._facts.get(path)
 
-    def keep_only(self, paths: set[Path], folder: Path) -> None:
-        """Forget the files below `folder` that are not among `paths` any more."""
-        known = self.below(folder)
+    def sidecar(self, folder: str, size: int, time_ns: int) -> Mapping[str, Origin]:
+        """The entries of a folder's sidecar, which has this size and time."""
+        self._load()
+        known = self._sidecars.get(folder)
+        if known is not None and known[:2] == (time_ns, size):
+            return known[2]
+        origins = sidecar.read(Path(folder))
         with self._lock:
-            for path in known.keys() - paths:
-                self._load().pop(str(path), None)
-                self._changed = True
+            self._sidecars[folder] = (time_ns, size, origins)
+            self._changed = True
+        return origins
+
+    def below(self, folder: Path) -> tuple[dict[str, Facts], dict[str, Mapping[str, Origin]]]:
+        """The files and the sidecars that were below a folder when it was there."""
+        self._load()
+        start = _start(folder)
+        with self._lock:
+            files = {path: facts for path, facts in self._facts.items() if path.startswith(start)}
+            sidecars = {
+                path: known[2]
+                for path, known in self._sidecars.items()
+                if path.startswith(start) or path == str(folder)
+            }
+        return files, dict(sidecars)
+
+    def keep_only(self, paths: set[str], sidecars: set[str], folder: Path) -> None:
+        """Forget the files and sidecars below `folder` that are not among these any more."""
+        self._load()
+        start = _start(folder)
+        with self._lock:
+            gone = [path for path in self._facts if path not in paths and path.startswith(start)]
+            emptied = [path for path in self._sidecars if path not in sidecars and path.startswith(start)]
+            for path in gone:
+                del self._facts[path]
+            for path in emptied:
+                del self._sidecars[path]
+            self._changed = self._changed or bool(gone or emptied)
 
     def save(self) -> None:
         """Write the index if something changed. Failing costs time at the next start, no more."""
         with self._lock:
-            if not self._changed or self._facts is None:
+            if not self._changed:
                 return
             self._changed = False
-            files = {path: asdict(facts) for path, facts in self._facts.items()}
+            sidecars = {
+                folder: [time_ns, size, {name: origin.to_json() for name, origin in origins.items()}]
+                for folder, (time_ns, size, origins) in self._sidecars.items()
+            }
+            data = {"version": _VERSION, "files": self._facts, "sidecars": sidecars}
             try:
-                atomic_write(self._path, json.dumps({"version": _VERSION, "files": files}))
+                atomic_write(self._path, json.dumps(data, separators=(",", ":")))
             except SlmDeskError as error:
                 _log.warning("the library's index was not kept: %s", error)
 
-    def _load(self) -> dict[str, Facts]:
-        if self._facts is None:
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        with self._lock:
+            if self._facts or self._sidecars:
+                return  # another thread was faster
             try:
-                data = json.loads(self._path.read_text("utf-8"))
-                files = data["files"] if data["version"] == _VERSION else {}
-                self._facts = {path: _facts(entry) for path, entry in files.items()}
+                data = json.loads(self._path.read_bytes())
+                if data["version"] == _VERSION:
+                    facts = {path: _facts(entry) for path, entry in data["files"].items()}
+                    sidecars = {
+                        folder: (int(time_ns), int(size), sidecar.parse(entries))
+                        for folder, (time_ns, size, entries) in data["sidecars"].items()
+                    }
+                    self._facts, self._sidecars = facts, sidecars
             except FileNotFoundError:
-                self._facts = {}
+                pass
             except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 _log.warning("the library's index is read anew: %r", error)
-                self._facts = {}
-        return self._facts
+            self._loaded = True
 
 
-def _facts(entry: dict[str, Any]) -> Facts:
-    facts = Facts(**{f.name: entry[f.name] for f in fields(Facts)})
-    for name in ("size", "time_ns", "parameters", "context_length"):
-        if type(getattr(facts, name)) is not int:
-            raise TypeError(name)
+def _start(folder: Path) -> str:
+    text = str(folder)
+    return text if text.endswith(os.sep) else text + os.sep
+
+
+def _facts(entry: list[Any]) -> Facts:
+    facts = Facts(*entry)
+    numbers = (facts.size, facts.time_ns, facts.parameters, facts.context_length)
+    if any(type(number) is not int for number in numbers):
+        raise TypeError(entry)
     return facts
 
 

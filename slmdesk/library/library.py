@@ -53,17 +53,43 @@ class Library:
         """What was wrong with whole folders when the models were last listed."""
         return list(self._problems)
 
-    async def models(self) -> list[LibraryModel]:
-        """All models, the built-in one first. A damaged file is listed with its problem; nothing raises."""
-        return await asyncio.to_thread(self._list)
+    async def models(self, *, every_format: bool = False) -> list[LibraryModel]:
+        """The models an engine runs, the built-in one first; `every_format` adds safetensors and ONNX folders.
 
-    async def resolve(self, ref: str) -> LibraryFile:
+        A damaged file is listed with its problem; nothing raises.
+        """
+        models = await asyncio.to_thread(self._list)
+        return models if every_format else _running(models)
+
+    async def resolve(self, ref: str, *, every_format: bool = False) -> LibraryFile:
         """The file that `publisher/name`, `publisher/name:QUANT`, a model's name alone or a path means.
 
-        Of several quants the healthy one that suits most people is taken. The file may have a `problem`.
-        Raises `model_not_found` (close matches in the hint) or `model_ambiguous`.
+        Of several quants the healthy one that suits most people is taken; a safetensors or ONNX folder only
+        with `every_format` and when there is nothing else or it is named (`publisher/name:safetensors`). The
+        file may have a `problem`. Raises `model_not_found` (close matches in the hint), `model_ambiguous`, or
+        `model_not_runnable` for a folder without `every_format`.
         """
-        return await asyncio.to_thread(self._resolve, ref.strip())
+        file = await asyncio.to_thread(self._resolve, ref.strip())
+        if not every_format and not file.runs:
+            raise SlmDeskError(
+                "model_not_runnable",
+                f"{file.id} is here as {file.format} only, which is not run directly.",
+                "Make a GGUF of it: slmdesk quantize, or the Quantize tab.",
+            )
+        return file
+
+    async def model(self, ref: str) -> LibraryModel:
+        """The model `ref` names, with all its files. Raises as `resolve` does."""
+        file = await self.resolve(ref, every_format=True)
+        for model in await self.models(every_format=True):
+            if any(known.id == file.id for known in model.files):
+                return model
+        return LibraryModel(file.id, file.name, "", (file,))
+
+    def forget_listing(self) -> None:
+        """The next question looks at the disks again: something was just changed there."""
+        with self._lock:
+            self._listed_at = None
 
     def _resolve(self, ref: str) -> LibraryFile:
         if ref == BUILT_IN or ref.startswith(BUILT_IN + ":"):
@@ -96,36 +122,37 @@ class Library:
                 if any(part == path or part.resolve() == real for part in file.parts):
                     return file
         if path.is_dir():
-            below = scan.models_below(path, scan.gguf_files(path, depth=0), self._index)
-            files = [file for model in below for file in model.files]
+            files = [file for model in scan.below(path, self._index, depth=0) for file in model.files]
             if not files:
                 raise SlmDeskError(
-                    "model_not_found", f"There is no GGUF file in {path}.", "Name a GGUF file."
+                    "model_not_found", f"There is no model in {path}.", "Name a GGUF file or its folder."
                 )
             file = preferred(files)
             return replace(file, id=str(file.path))
         together = [p for p in _siblings(path) if p.is_file()] or [path]
-        whole = {part: self._index.facts(part, whole=number == 0) for number, part in enumerate(together)}
-        return scan.make_file(str(path), whole, {})
+        items = [
+            scan.Item(part.name, part, self._index.facts(part, whole=number == 0))
+            for number, part in enumerate(together)
+        ]
+        return replace(scan.make_file(items), id=str(path))
 
     def _list(self) -> list[LibraryModel]:
         with self._lock:
             problems: list[SlmDeskError] = []
             seen: set[Path] = set()  # one models folder may lie inside another
-            merged: dict[str, list[LibraryFile]] = {}
-            publishers: dict[str, tuple[str, str]] = {}
-            for folder in self.folders:
+            merged: dict[str, LibraryModel] = {}
+            folders = self.folders
+            for folder in folders:
                 for model in self._below(folder, problems):
-                    files = [file for file in model.files if file.path not in seen]
-                    seen.update(file.path for file in files)
-                    if files:
-                        publishers[model.id] = (model.publisher, model.name)
-                        merged.setdefault(model.id, []).extend(files)
-            listed = [
-                scan.model_with(*publishers[model_id], merged[model_id])
-                for model_id in sorted(merged, key=str.casefold)
-                if model_id != BUILT_IN
-            ]
+                    kept = model
+                    if len(folders) > 1:
+                        files = [file for file in model.files if file.in_place or file.path not in seen]
+                        seen.update(file.path for file in files)
+                        files = [*(merged[model.id].files if model.id in merged else ()), *files]
+                        kept = scan.model_with(model.publisher, model.name, files)
+                    if kept.files and kept.id != BUILT_IN:
+                        merged[kept.id] = kept
+            listed = [merged[model_id] for model_id in sorted(merged, key=str.casefold)]
             built_in = self._built_in()
             if built_in is None:
                 problems.append(
@@ -144,15 +171,13 @@ class Library:
 
     def _below(self, folder: Path, problems: list[SlmDeskError]) -> list[LibraryModel]:
         try:
-            paths = scan.gguf_files(folder)
+            return scan.below(folder, self._index)
         except FileNotFoundError:
-            if folder == self._paths.models and not self._index.below(folder):
+            if folder == self._paths.models and not any(self._index.below(folder)):
                 return []  # made with the first download
             return self._remembered(folder, "is not there", problems)
         except OSError as error:
             return self._remembered(folder, f"cannot be read ({error.strerror or error})", problems)
-        self._index.keep_only(set(paths), folder)
-        return scan.models_below(folder, paths, self._index)
 
     def _remembered(self, folder: Path, what: str, problems: list[SlmDeskError]) -> list[LibraryModel]:
         problem = SlmDeskError(
@@ -161,7 +186,7 @@ class Library:
             "Connect its disk or network share, or take the folder out of the settings.",
         )
         problems.append(problem)
-        return scan.group(folder, self._index.below(folder), problem)
+        return scan.remembered(folder, self._index, problem)
 
     def _built_in(self) -> LibraryModel | None:
         path = self._paths.builtin_model
@@ -169,7 +194,7 @@ class Library:
             facts = self._index.facts(path, whole=True)
         except OSError:
             return None
-        made = scan.make_file("", {path: facts}, {})
+        made = scan.make_file([scan.Item(path.name, path, facts)])
         if made.problem is None:
             made = replace(made, state=self._checked(path, (facts.size, facts.time_ns)))
         publisher = BUILT_IN.partition("/")[0]
@@ -181,6 +206,15 @@ class Library:
             state: FileState = "verified" if _matches_checksum(path) else "unverified"
             self._built_in_state = (version, state)
         return self._built_in_state[1]
+
+
+def _running(models: list[LibraryModel]) -> list[LibraryModel]:
+    kept: list[LibraryModel] = []
+    for model in models:
+        files = tuple(file for file in model.files if file.runs)
+        if files:
+            kept.append(model if len(files) == len(model.files) else replace(model, files=files))
+    return kept
 
 
 def _existing(ref: str) -> Path | None:

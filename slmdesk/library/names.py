@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import PurePath
+    from collections.abc import Sequence
 
 LOCAL = "local"  # the publisher of files that lie outside `publisher/name` folders
 
@@ -35,14 +35,15 @@ def quant_in(stem: str) -> str:
     return found[-1].upper().replace("FP16", "F16").replace("FP32", "F32") if found else ""
 
 
-def model_of(relative: PurePath) -> tuple[str, str]:
-    """Publisher and name of the model a file belongs to, by its path below a models folder."""
-    folders = relative.parts[:-1]
+def model_of(relative: Sequence[str]) -> tuple[str, str]:
+    """Publisher and name of the model a file belongs to, by the parts of its path below a models folder."""
+    folders = relative[:-1]
     if len(folders) >= 2:
         return folders[0], folders[1]
     if folders:
         return LOCAL, folders[0]
-    split = split_part(relative.stem)
-    stem = split[0] if split else relative.stem
+    stem = relative[-1].rpartition(".")[0] or relative[-1]
+    split = split_part(stem)
+    stem = split[0] if split else stem
     without = _QUANT.sub("", stem).strip("-._ ")
     return LOCAL, without or stem

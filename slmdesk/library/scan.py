@@ -1,78 +1,80 @@
-"""Finding the models below a folder: `<publisher>/<name>/<files>`, and what people put there otherwise."""
+"""From the files below a folder to the models they make: `<publisher>/<name>/<files>`, and what people do otherwise."""
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.library import sidecar
+from slmdesk.library import folder_models, walk
+from slmdesk.library.index import Facts
 from slmdesk.library.names import model_of, quant_in, split_part
-from slmdesk.library.records import FileState, LibraryFile, LibraryModel
+from slmdesk.library.records import FileFormat, FileState, LibraryFile, LibraryModel
+from slmdesk.library.sidecar import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from slmdesk.library.index import Facts, Index
+    from slmdesk.library.index import Index
+    from slmdesk.library.walk import Folder
 
-_DEPTH = 6  # folders below a models folder that are looked into
-
-
-def gguf_files(folder: Path, depth: int = _DEPTH) -> list[Path]:
-    """All GGUF files at most `depth` folders below one, without hidden ones.
-
-    Raises `OSError` when the folder itself cannot be listed.
-    """
-    found: list[Path] = []
-    os.scandir(folder).close()  # os.walk would say nothing
-    seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        try:
-            status = Path(here).stat()
-        except OSError:
-            continue
-        if (status.st_dev, status.st_ino) in seen or len(Path(here).relative_to(folder).parts) >= depth:
-            folders.clear()
-        # Windows before 3.12 gives no inode for some file systems; the depth bounds those.
-        if status.st_ino:
-            seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(here, name) for name in sorted(files) if _is_model_file(name)]
-    return found
+_UNKNOWN = Origin()
+_TIME_SLACK_NS = 2_100_000_000  # FAT keeps times to two seconds
+_WORST_FIRST: tuple[FileState, ...] = ("damaged", "partial", "changed upstream", "unverified", "verified")
 
 
-def models_below(folder: Path, paths: Iterable[Path], index: Index) -> list[LibraryModel]:
-    """The models these files make. Reads the headers that the index does not know."""
-    facts: dict[Path, Facts] = {}
-    for path in paths:
-        split = split_part(path.stem)
-        try:
-            facts[path] = index.facts(path, whole=split is None or split[1] == 1)
-        except OSError:
-            continue  # gone since the folder was listed
-    return group(folder, facts)
+class Item(NamedTuple):
+    """One file (or folder) that is, or is part of, a library file. `name` is what the sidecar calls it."""
+
+    name: str
+    path: Path
+    facts: Facts
+    origin: Origin = _UNKNOWN
+    in_place: bool = False
+    problem: SlmDeskError | None = None
 
 
-def group(
-    folder: Path, facts: Mapping[Path, Facts], missing: SlmDeskError | None = None
-) -> list[LibraryModel]:
-    """Models from what is known of their files. `missing` is the problem of a folder that is not there."""
-    by_model: dict[tuple[str, str], list[LibraryFile]] = {}
-    origins: dict[Path, dict[str, sidecar.Origin]] = {}
-    for parts in _together(facts):
-        known = {part: facts[part] for part in parts}
-        if known[parts[0]].kind != "model":
-            continue
-        publisher, name = model_of(parts[0].relative_to(folder))
-        if missing is None and parts[0].parent not in origins:
-            origins[parts[0].parent] = sidecar.read(parts[0].parent)
-        file = make_file("", known, origins.get(parts[0].parent, {}))
-        if missing is not None:
-            file = replace(file, problem=missing)
-        by_model.setdefault((publisher, name), []).append(file)
-    return [model_with(publisher, name, files) for (publisher, name), files in by_model.items()]
+Sidecars = dict[str, "Mapping[str, Origin]"]
+
+
+def below(root: Path, index: Index, depth: int = walk.DEPTH) -> list[LibraryModel]:
+    """The models below a folder. Reads the headers that the index does not know. Raises `OSError`."""
+    folders = walk.folders(root, depth)
+    sidecars: Sidecars = {
+        folder.path: index.sidecar(folder.path, folder.sidecar.size, folder.sidecar.time_ns)
+        for folder in folders
+        if folder.sidecar is not None
+    }
+    seen: set[str] = set()
+    items: list[tuple[tuple[str, ...], Item]] = []
+    for folder in folders:
+        for item in _of_folder(folder, sidecars, str(root), index):
+            items.append((folder.parts, item))
+            seen.add(str(item.path))
+    index.keep_only(seen, set(sidecars), root)
+    return _models(items)
+
+
+def remembered(root: Path, index: Index, missing: SlmDeskError) -> list[LibraryModel]:
+    """The models that were below a folder when it was there, each with the problem `missing`."""
+    facts, sidecars = index.below(root)
+    items: list[tuple[tuple[str, ...], Item]] = []
+    for path, known in facts.items():
+        where = Path(path)
+        above = where if known.format != "gguf" else where.parent
+        origin = _origin(str(above), where.name if known.format == "gguf" else "", sidecars, str(root))
+        items.append((above.relative_to(root).parts, Item(where.name, where, known, origin, problem=missing)))
+    for place, origins in sidecars.items():
+        parts = Path(place).relative_to(root).parts
+        for name, origin in origins.items():
+            if origin.path:
+                known = index.remembered(origin.path) or Facts(max(origin.size, 0), 0)
+                items.append((parts, Item(name, Path(origin.path), known, origin, True, missing)))
+    return _models(items)
 
 
 def model_with(publisher: str, name: str, files: list[LibraryFile]) -> LibraryModel:
@@ -85,79 +87,210 @@ def with_ids(model_id: str, files: list[LibraryFile]) -> list[LibraryFile]:
     taken: set[str] = set()
     done: list[LibraryFile] = []
     for file in files:
-        choices = [f"{model_id}:{quant}" for quant in (file.quant, quant_in(file.path.stem)) if quant]
-        choices.append(f"{model_id}/{file.path.name}")
-        chosen = next((choice for choice in choices if choice not in taken), str(file.path))
+        chosen = f"{model_id}:{file.quant}"
+        if not file.quant or chosen in taken:
+            quant = quant_in(_stem(file.name))
+            choices = ([f"{model_id}:{quant}"] if quant else []) + [f"{model_id}/{file.name}"]
+            chosen = next((choice for choice in choices if choice not in taken), str(file.path))
         taken.add(chosen)
-        done.append(replace(file, id=chosen))
+        done.append(file if file.id == chosen else replace(file, id=chosen))
     return done
 
 
-def make_file(
-    identity: str, facts: Mapping[Path, Facts], origins: Mapping[str, sidecar.Origin]
-) -> LibraryFile:
-    """The library's view of one file, or of all parts of a split one (the first part first)."""
-    parts = tuple(facts)
-    first = facts[parts[0]]
-    problem = next((known.problem for known in facts.values() if known.error), None)
-    state, problem = _state(facts, origins, problem)
-    origin = origins.get(parts[0].name, sidecar.Origin())
+def make_file(items: Sequence[Item]) -> LibraryFile:
+    """The library's view of one file, or of all parts of a split one (the first part first). It has no id yet."""
+    head = items[0]
+    first = head.facts
+    if first.format == "gguf":
+        parts = tuple(item.path for item in items)
+    else:
+        parts = tuple(Path(head.path, seen.name) for seen in _files_of(head.path))
+    problem = next((item.problem for item in items if item.problem), None)
+    problem = problem or next((known for item in items if (known := item.facts.problem)), None)
+    state, problem = _state(items, problem)
     return LibraryFile(
-        id=identity,
-        path=parts[0],
-        size_bytes=sum(known.size for known in facts.values()),
-        quant=first.quant or quant_in(parts[0].stem),
+        id="",
+        path=head.path,
+        size_bytes=sum(item.facts.size for item in items),
+        quant=first.quant or quant_in(_stem(head.name)),
         architecture=first.architecture,
-        parameters=sum(known.parameters for known in facts.values()),
+        parameters=sum(item.facts.parameters for item in items),
         context_length=first.context_length,
         state=state,
         problem=problem,
         parts=parts,
-        licence=origin.licence or first.licence,
+        licence=head.origin.licence or first.licence,
+        format=cast("FileFormat", first.format),
+        name=head.name,
+        in_place=head.in_place,
+        origins=tuple(item.origin for item in items),
     )
 
 
-def _state(
-    facts: Mapping[Path, Facts], origins: Mapping[str, sidecar.Origin], problem: SlmDeskError | None
-) -> tuple[FileState, SlmDeskError | None]:
-    first = next(iter(facts))
-    split = split_part(first.stem)
-    if split is not None:
-        there = {number[1] for path in facts if (number := split_part(path.stem))}
-        absent = [number for number in range(1, min(split[2], 9999) + 1) if number not in there]
-        if absent:
-            listed = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
-            return "partial", SlmDeskError(
-                "model_parts_missing",
-                f"{first.name} is one of {split[2]} parts; missing: {listed}.",
-                "Put the missing parts into the same folder, or download the model again.",
-            )
-    if problem is not None:
-        return "damaged", problem
-    known = [origins.get(path.name, sidecar.Origin()) for path in facts]
-    for path, origin in zip(facts, known, strict=True):
-        size = facts[path].size
-        if origin.size not in {-1, size}:
-            return ("partial" if size < origin.size else "damaged"), SlmDeskError(
-                "file_size_wrong",
-                f"{path.name} has {size} bytes; {origin.size} were downloaded.",
-                "Download it again.",
-            )
-    states = {origin.state for origin in known}
-    # A split file is as good as its worst part.
-    order: tuple[FileState, ...] = ("damaged", "partial", "changed upstream", "unverified", "verified")
-    return next(state for state in order if state in states), None
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
-def _together(facts: Mapping[Path, Facts]) -> list[list[Path]]:
-    """Each file by itself, the parts of a split one together and in order."""
-    groups: dict[object, list[tuple[int, Path]]] = {}
-    for path in facts:
+def _of_folder(folder: Folder, sidecars: Sidecars, root: str, index: Index) -> Iterable[Item]:
+    for name, size, time_ns in folder.gguf:
+        path = os.path.join(folder.path, name)  # noqa: PTH118 - many thousand calls
+        split = split_part(name[:-5])
+        facts = index.known(path, size, time_ns, whole=split is None or split[1] == 1)
+        yield Item(name, Path(path), facts, _origin(folder.path, name, sidecars, root))
+    if folder.weights:
+        origin = _of_all(folder, sidecars, root)
+        yield Item(Path(folder.path).name, Path(folder.path), _weights(folder, index), origin)
+    for name, origin in sidecars.get(folder.path, {}).items():
+        if origin.path:
+            yield _in_place(name, origin, index)
+
+
+def _in_place(name: str, origin: Origin, index: Index) -> Item:
+    """A file or folder elsewhere that a sidecar tells of."""
+    path = Path(origin.path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            facts = _weights(walk.one(path), index)
+            if facts.format != "gguf":
+                return Item(name, path, facts, origin, in_place=True)
+            raise FileNotFoundError(path)
         split = split_part(path.stem)
-        key = (path.parent, split[0], split[2]) if split else path
-        groups.setdefault(key, []).append((split[1] if split else 0, path))
-    return [[path for _, path in sorted(parts)] for parts in groups.values()]
+        whole = split is None or split[1] == 1
+        facts = index.known(str(path), status.st_size, status.st_mtime_ns, whole=whole)
+        return Item(name, path, facts, origin, in_place=True)
+    except OSError:
+        gone = SlmDeskError(
+            "import_missing",
+            f"{path} is used where it lies, and is not there any more.",
+            "Connect its disk, import it again, or remove it from the library.",
+        )
+        facts = index.remembered(str(path)) or Facts(max(origin.size, 0), 0)
+        return Item(name, path, facts, origin, in_place=True, problem=gone)
 
 
-def _is_model_file(name: str) -> bool:
-    return name.lower().endswith(".gguf") and not name.startswith(".")
+def _weights(folder: Folder, index: Index) -> Facts:
+    if not folder.weights:
+        return Facts(0, 0)
+    size, time_ns = folder_models.size_and_time(folder)
+    return index.look(folder.path, size, time_ns, partial(folder_models.read, folder))
+
+
+def _files_of(folder: Path) -> list[walk.Seen]:
+    try:
+        return walk.one(folder).files
+    except OSError:
+        return []
+
+
+def _origin(folder: str, name: str, sidecars: Sidecars, root: str) -> Origin:
+    """The entry of a file, in its own folder's sidecar or in that of a folder above (named by the path below it)."""
+    own = sidecars.get(folder)
+    if own is not None and (found := own.get(name)) is not None:
+        return found
+    if not sidecars or len(folder) <= len(root):
+        return _UNKNOWN
+    above, _, last = folder.rpartition(os.sep)
+    return _origin(above, f"{last}/{name}" if name else last, sidecars, root)
+
+
+def _of_all(folder: Folder, sidecars: Sidecars, root: str) -> Origin:
+    """One entry that stands for all files of a folder: as good as the worst weights file in it."""
+    weights = [
+        seen for seen in folder.files if seen.name.lower().endswith(("." + folder.weights, ".onnx_data"))
+    ]
+    entries = [(_origin(folder.path, seen.name, sidecars, root), seen) for seen in weights]
+    known = [origin for origin, _ in entries if origin is not _UNKNOWN]
+    if not known:
+        return _UNKNOWN
+    states = {_known_state(origin, seen.size, seen.time_ns)[0] for origin, seen in entries}
+    state = next(state for state in _WORST_FIRST if state in states)
+    return replace(known[0], state=state, size=-1, sha256="", modified_ns=0)
+
+
+def _models(items: Iterable[tuple[tuple[str, ...], Item]]) -> list[LibraryModel]:
+    by_model: dict[tuple[str, str], list[LibraryFile]] = {}
+    for parts, together in _together(items):
+        if together[0].facts.kind != "model":
+            continue
+        head = together[0]
+        is_file = head.facts.format == "gguf"
+        place = model_of((*parts, head.name) if is_file else (*(parts or (head.name,)), ""))
+        by_model.setdefault(place, []).append(make_file(together))
+    return [model_with(publisher, name, files) for (publisher, name), files in by_model.items()]
+
+
+def _together(
+    items: Iterable[tuple[tuple[str, ...], Item]],
+) -> Iterable[tuple[tuple[str, ...], list[Item]]]:
+    """Each file by itself, the parts of a split one together and in order."""
+    groups: dict[object, tuple[tuple[str, ...], list[tuple[int, Item]]]] = {}
+    for parts, item in items:
+        split = split_part(item.name[:-5]) if "-of-" in item.name else None
+        if split is None:
+            groups[len(groups)] = (parts, [(0, item)])
+        else:
+            group = groups.setdefault((parts, split[0], split[2], item.path.parent), (parts, []))
+            group[1].append((split[1], item))
+    for parts, numbered in groups.values():
+        if len(numbered) > 1:
+            numbered.sort(key=lambda pair: pair[0])
+        yield parts, [item for _, item in numbered]
+
+
+def _state(items: Sequence[Item], problem: SlmDeskError | None) -> tuple[FileState, SlmDeskError | None]:
+    if (absent := _absent(items)) is not None:
+        return "partial", absent
+    if problem is not None:
+        # What is merely not there today keeps the state it had.
+        there = not any(item.problem for item in items)
+        return ("damaged" if there else _worst(item.origin.state for item in items)), problem
+    found = [_known_state(item.origin, item.facts.size, item.facts.time_ns, item.name) for item in items]
+    worst = _worst(state for state, _ in found)
+    return worst, next((error for state, error in found if state == worst and error), None)
+
+
+def _worst(states: Iterable[FileState]) -> FileState:
+    """A split file is as good as its worst part."""
+    found = set(states)
+    if len(found) == 1:
+        return found.pop()
+    return next(state for state in _WORST_FIRST if state in found)
+
+
+def _absent(items: Sequence[Item]) -> SlmDeskError | None:
+    first = items[0].name
+    split = split_part(first[:-5]) if "-of-" in first else None
+    if split is None:
+        return None
+    there = {number[1] for item in items if (number := split_part(item.name[:-5]))}
+    absent = [number for number in range(1, min(split[2], 9999) + 1) if number not in there]
+    if not absent:
+        return None
+    listed = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
+    return SlmDeskError(
+        "model_parts_missing",
+        f"{first} is one of {split[2]} parts; missing: {listed}.",
+        "Put the missing parts into the same folder, or download the model again.",
+    )
+
+
+def _known_state(
+    origin: Origin, size: int, time_ns: int, name: str = ""
+) -> tuple[FileState, SlmDeskError | None]:
+    """What the sidecar's entry means for a file of this size and time."""
+    if origin.size not in {-1, size}:
+        return ("partial" if size < origin.size else "damaged"), SlmDeskError(
+            "file_size_wrong",
+            f"{name} has {size} bytes; {origin.size} were downloaded.",
+            "Download it again.",
+        )
+    if origin.modified_ns and abs(origin.modified_ns - time_ns) > _TIME_SLACK_NS:
+        return ("changed upstream" if origin.state == "changed upstream" else "unverified"), None
+    if origin.state == "damaged":
+        return "damaged", SlmDeskError(
+            "hash_wrong",
+            f"The content of {name} is not what it should be: its SHA-256 differs.",
+            "Download it again.",
+        )
+    return origin.state, None

@@ -79,7 +79,11 @@ _KNOWN = frozenset({*_TEXTS, "state", "size", "published", "checked_at", "modifi
 def read(folder: Path) -> dict[str, Origin]:
     """The entries by file name. What cannot be read or understood is left out: the files are still there."""
     data = _load(folder / NAME)
-    files = data.get("files") if data is not None else None
+    return parse(data.get("files") if data is not None else None)
+
+
+def parse(files: object) -> dict[str, Origin]:
+    """The entries of a sidecar's `files`."""
     if not isinstance(files, dict):
         return {}
     return {name: _origin(entry) for name, entry in files.items() if isinstance(entry, dict)}
@@ -212,7 +216,7 @@ def _origin(entry: Mapping[str, Any]) -> Origin:
         licence=text("licence"),
         published=entry.get("published") is not False,
         source=text("source"),
-        checked_at=float(checked) if type(checked) in {int, float} else 0.0,
+        checked_at=float(checked) if isinstance(checked, int | float) else 0.0,
         modified_ns=number("modified_ns", 0),
         path=text("path"),
         changed_at=text("changed_at"),

@@ -17,7 +17,9 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.formats import gguf
+from slmdesk.library import sidecar
 from slmdesk.library.library import BUILT_IN, Library, LibraryFile, LibraryModel
+from slmdesk.library.sidecar import Origin
 
 
 @pytest.fixture
@@ -407,3 +409,91 @@ async def test_many_callers_at_once(models: Path, library: Library) -> None:
     found = await asyncio.gather(*(library.resolve(f"p/m{number}") for number in range(20)))
     assert all(len(listing) == 21 for listing in listings)
     assert [file.id for file in found] == [f"p/m{number}:Q4_K_M" for number in range(20)]
+
+
+def safetensors_folder(folder: Path, *, cut: bool = False) -> Path:
+    """A tiny model as transformers writes it."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 2048}))
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {}})
+    data = len(header).to_bytes(8, "little") + header.encode() + bytes(20 if cut else 24)
+    (folder / "model.safetensors").write_bytes(data)
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+async def test_folders_to_convert_are_there_but_never_run(models: Path, library: Library) -> None:
+    folder = safetensors_folder(models / "p" / "m")
+    (models / "p" / "o" / "onnx").mkdir(parents=True)
+    (models / "p" / "o" / "config.json").write_text("{}")
+    (models / "p" / "o" / "onnx" / "model.onnx").write_bytes(b"x")
+    safetensors_folder(models / "p" / "broken", cut=True)
+    assert list(by_id(await library.models())) == ["slmdesk/desk-guide:F16"]
+    files = by_id(await library.models(every_format=True))
+    assert set(files) == {
+        "slmdesk/desk-guide:F16", "p/m:safetensors", "p/o:onnx", "p/broken:safetensors",
+    }  # fmt: skip
+    file = files["p/m:safetensors"]
+    assert (file.path, file.architecture, file.parameters, file.context_length) == (folder, "llama", 6, 2048)
+    assert {part.name for part in file.parts} == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert file.size_bytes == sum(part.stat().st_size for part in file.parts)
+    broken = files["p/broken:safetensors"].problem
+    assert broken is not None
+    assert broken.code == "safetensors_truncated"
+    assert (await refused(library, "p/m")).code == "model_not_runnable"
+    assert (await library.resolve("p/m", every_format=True)).path == folder
+    make(folder / "m-Q4_0.gguf", 2)
+    library.forget_listing()
+    assert (await library.resolve("p/m", every_format=True)).quant == "Q4_0"
+    assert (await refused(library, "p/m:safetensors")).code == "model_not_runnable"
+    assert [part.name for part in (await library.resolve("p/m:safetensors", every_format=True)).parts] == [
+        "config.json", "model.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+
+
+async def test_what_a_sidecar_remembers_elsewhere_is_used_in_place(
+    models: Path, library: Library, paths: Paths, tmp_path: Path
+) -> None:
+    blob = make(tmp_path / "blobs" / "sha256-1234", 15)
+    other = safetensors_folder(tmp_path / "hf" / "snap")
+    folder = models / "ollama" / "tiny"
+    sidecar.record(folder, {"tiny.gguf": Origin(path=str(blob)), "snap": Origin(path=str(other))})
+    files = by_id(await library.models(every_format=True))
+    file = files["ollama/tiny:Q4_K_M"]
+    assert (file.path, file.name, file.in_place, file.problem) == (blob, "tiny.gguf", True, None)
+    assert files["ollama/tiny:safetensors"].path == other
+    assert (await library.resolve("ollama/tiny/tiny.gguf")).path == blob
+    blob.unlink()
+    file = by_id(await fresh(paths).models())["ollama/tiny:Q4_K_M"]
+    assert file.problem is not None
+    assert (file.problem.code, file.parameters) == ("import_missing", 256)
+    models.rename(tmp_path / "unplugged")
+    file = by_id(await fresh(paths).models())["ollama/tiny:Q4_K_M"]
+    assert file.problem is not None
+    assert file.problem.code == "folder_missing"
+
+
+async def test_a_file_changed_since_it_was_verified_is_not_called_verified(
+    models: Path, library: Library
+) -> None:
+    path = make(models / "p" / "m" / "m.gguf", 15)
+    time_ns = path.stat().st_mtime_ns
+    sidecar.record(path.parent, {"m.gguf": Origin(state="verified", modified_ns=time_ns)})
+    assert by_id(await library.models())["p/m:Q4_K_M"].state == "verified"
+    os.utime(path, ns=(time_ns, time_ns + 10**10))
+    assert by_id(await library.models())["p/m:Q4_K_M"].state == "unverified"
+
+
+async def test_a_file_found_damaged_does_not_run(models: Path, library: Library) -> None:
+    path = make(models / "p" / "m" / "m.gguf", 15)
+    sidecar.record(path.parent, {"m.gguf": Origin(state="damaged")})
+    file = by_id(await library.models())["p/m:Q4_K_M"]
+    assert file.problem is not None
+    assert (file.state, file.problem.code) == ("damaged", "hash_wrong")
+
+
+async def test_the_models_sidecar_tells_of_files_in_folders_below(models: Path, library: Library) -> None:
+    make(models / "p" / "m" / "deep" / "er" / "m.gguf", 15)
+    sidecar.record(models / "p" / "m", {"deep/er/m.gguf": Origin(state="verified", licence="mit")})
+    file = by_id(await library.models())["p/m:Q4_K_M"]
+    assert (file.state, file.licence) == ("verified", "mit")

@@ -46,4 +46,4 @@ def test_parts() -> None:
     ],
 )
 def test_models(path: str, model: tuple[str, str]) -> None:
-    assert model_of(PurePosixPath(path)) == model
+    assert model_of(PurePosixPath(path).parts) == model
