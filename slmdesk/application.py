@@ -15,6 +15,9 @@ from slmdesk.core.job_queue import Jobs
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
+from slmdesk.core.space import Space
+from slmdesk.downloads.downloads import Downloads
+from slmdesk.library.hub_access import HubAccess
 from slmdesk.library.library import Library
 from slmdesk.schema import MIGRATIONS
 from slmdesk.serving.connector import ServiceConnector
@@ -42,6 +45,8 @@ class Application:
     connector: ServiceConnector
     chats: Chats
     jobs: Jobs
+    hub: HubAccess
+    downloads: Downloads
     problems: list[SlmDeskError] = field(default_factory=list)
 
     @classmethod
@@ -69,7 +74,24 @@ class Application:
         chats = Chats(database, connector, library, settings, events)
         secrets = Secrets()
         queue = Jobs(database, paths, secrets)
-        return cls(paths, settings, events, database, secrets, library, connector, chats, queue, problems)
+        hub = HubAccess(settings, secrets, env)
+        downloads = Downloads(
+            hub, queue, Space(database), library, secrets=secrets, default_root=paths.models
+        )
+        return cls(
+            paths,
+            settings,
+            events,
+            database,
+            secrets,
+            library,
+            connector,
+            chats,
+            queue,
+            hub,
+            downloads,
+            problems,
+        )
 
     async def open(self) -> SlmDeskError | None:
         """Open the database now and recover what a crash left behind; interrupted jobs go on.
@@ -89,4 +111,5 @@ class Application:
         """Stop running answers (what they wrote is kept), let go of the service and close the database."""
         await self.chats.close()
         await self.connector.close()
+        await self.hub.close()
         self.database.close()

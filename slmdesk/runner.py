@@ -50,8 +50,16 @@ class Rooms:
     secrets: Secrets
 
 
+def _download(rooms: Rooms) -> JobKind:
+    from slmdesk.downloads.kind import DownloadKind
+    from slmdesk.library.hub_access import HubAccess
+
+    hub = HubAccess(rooms.settings, rooms.secrets)
+    return DownloadKind(hub, rooms.settings, rooms.space, rooms.paths.models)
+
+
 # Each imports its room when the first job of the kind comes.
-KINDS: dict[str, Callable[[Rooms], JobKind]] = {}
+KINDS: dict[str, Callable[[Rooms], JobKind]] = {"download": _download}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

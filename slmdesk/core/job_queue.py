@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import JOB_STATES, Job, JobState, JobStore
+from slmdesk.core.jobs import JOB_STATES, Also, Job, JobState, JobStore
 from slmdesk.core.paths import HOME_VARIABLE, Paths
 from slmdesk.core.processes import process_alive, self_command, start_detached
 
@@ -50,9 +50,11 @@ class Jobs:
         self._looked_at = 0.0
         self._active = False
 
-    async def submit(self, kind: str, title: str, parameters: Mapping[str, Any]) -> Job:
-        """Put a job at the end of the queue and see to it that it is worked on."""
-        job = await self.store.create(kind, parameters, title)
+    async def submit(
+        self, kind: str, title: str, parameters: Mapping[str, Any], *, also: Also | None = None
+    ) -> Job:
+        """Put a job at the end of the queue and see to it that it is worked on. `also` is that of `JobStore.create`."""
+        job = await self.store.create(kind, parameters, title, also)
         self._stirred()
         await self.wake()
         return job

@@ -11,6 +11,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,10 +21,11 @@ from slmdesk.core.processes import process_alive, process_create_time
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled", "interrupted"]
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+Also = Callable[["sqlite3.Connection", str], None]
 Wish = Literal["", "pause", "cancel", "cancel_keep"]
 
 # From a state to those that may follow it. A job that ended well, or by a person's wish, stays as it is.
@@ -158,8 +160,13 @@ class JobStore:
         self._database = database
         self._alive = alive
 
-    async def create(self, kind: str, parameters: Mapping[str, Any], title: str = "") -> Job:
-        """A queued job, last in the queue. `parameters` is anything JSON holds, and enough to do the work again."""
+    async def create(
+        self, kind: str, parameters: Mapping[str, Any], title: str = "", also: Also | None = None
+    ) -> Job:
+        """A queued job, last in the queue. `parameters` is anything JSON holds, and enough to do the work again.
+
+        `also(connection, job's id)` is done in the same transaction; what it raises leaves no job behind.
+        """
         now = time.time()
         job_id = uuid.uuid4().hex[:12]
 
@@ -169,6 +176,8 @@ class JobStore:
                 " SELECT ?, ?, ?, ?, 'queued', ?, ?, coalesce(max(position), 0) + 1 FROM jobs",
                 (job_id, kind, title, json.dumps(dict(parameters)), now, now),
             )
+            if also is not None:
+                also(connection, job_id)
             return _get(connection, job_id)
 
         return await self._database.run(work)

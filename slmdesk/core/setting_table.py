@@ -158,6 +158,7 @@ _CHAT = "Chat"
 _ENGINE = "Engine"
 _SERVICE = "Service"
 _NETWORK = "Network"
+_DOWNLOADS = "Downloads"
 _LIBRARY = "Library"
 _LOGS = "Logs"
 
@@ -305,6 +306,22 @@ SETTINGS: tuple[Setting, ...] = (
         "The hub or mirror that models come from. Empty uses the environment's HF_ENDPOINT, or "
         "https://huggingface.co.",
         _NETWORK, schemes=("https", "http"),
+    ),
+    Setting(
+        "downloads.parallel", int, 2, "Downloads at once",
+        "How many downloads run at the same time; further ones wait in line.",
+        _DOWNLOADS, minimum=1, maximum=8,
+    ),
+    Setting(
+        "downloads.max_rate", float, 0.0, "Bandwidth limit",
+        "What all downloads together may take of the line. 0 takes all there is.",
+        _DOWNLOADS, minimum=0, maximum=100_000, unit="MB/s", special="no limit",
+    ),
+    Setting(
+        "downloads.transfer", str, "auto", "Way of transfer",
+        "“xet” is the hub's chunk storage, “https” plain files. “auto” takes xet for large files and changes to "
+        "HTTPS when it has trouble.",
+        _DOWNLOADS, choices=("auto", "xet", "https"),
     ),
     Setting(
         "library.folders", str, "", "Model folders",

@@ -14,6 +14,8 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     import sqlite3
 
+    from slmdesk.core.jobs import Also
+
 # What a disk needs to breathe: the database, logs, other programs.
 MARGIN_BYTES = 64 * 1024 * 1024
 
@@ -49,21 +51,23 @@ class Space:
         Raises `SlmDeskError("disk_full")` when less is free than this and other jobs' reservations on the same
         disk, or `drive_missing` when the disk is not there.
         """
+        promise = await self.promise(folder, count)
+        await self._database.run(lambda connection: promise(connection, job_id))
+
+    async def promise(self, folder: Path, count: int) -> Also:
+        """`reserve` as a step of a transaction, for `JobStore.create`. Raises `drive_missing` itself."""
         free, volume = await asyncio.to_thread(_free, folder)
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection, job_id: str) -> None:
             others = _others(connection, job_id, volume)
-            if count + others + self._margin <= free:
-                connection.execute(
-                    "INSERT OR REPLACE INTO reservations (job_id, folder, bytes) VALUES (?, ?, ?)",
-                    (job_id, str(folder), count),
-                )
-                return -1
-            return others
+            if count + others + self._margin > free:
+                raise _too_little(folder, count, free, others, self._margin)
+            connection.execute(
+                "INSERT OR REPLACE INTO reservations (job_id, folder, bytes) VALUES (?, ?, ?)",
+                (job_id, str(folder), count),
+            )
 
-        others = await self._database.run(work)
-        if others >= 0:
-            raise _too_little(folder, count, free, others, self._margin)
+        return work
 
     async def shrink(self, job_id: str, folder: Path, count: int) -> None:
         """Only this much is still to be written."""

@@ -205,7 +205,7 @@ class HubAccess:
         constants.HF_HUB_DISABLE_TELEMETRY = True
         constants.HF_HUB_DISABLE_PROGRESS_BARS = True
         constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
-        verify = _trusted(route.ca_file)
+        verify = trusted(route.ca_file)
 
         def client() -> httpx2.Client:
             return httpx2.Client(
@@ -309,7 +309,7 @@ class HubAccess:
                 max_redirects=_REDIRECTS,
                 timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
                 proxy=route.proxy or None,
-                verify=_trusted(route.ca_file),
+                verify=trusted(route.ca_file),
             )
             self._client_route = route
         return self._client
@@ -369,7 +369,7 @@ def _below(endpoint: str, address: str) -> str:
     return f"{endpoint}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
-def _trusted(ca_file: str) -> ssl.SSLContext | bool:
+def trusted(ca_file: str) -> ssl.SSLContext | bool:
     """The system's certificates, and those of the person's file. Raises `SlmDeskError("ca_file_invalid")`."""
     if not ca_file:
         return True

@@ -1,0 +1,1 @@
+"""Bring a model here: plan, reserve space, transfer, resume, check, hand to the library."""

@@ -1,0 +1,127 @@
+"""The last steps of a file: its header is read, it is moved into place, and the library is told where it is from."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.downloads.hashing import hash_of
+from slmdesk.downloads.transfer import disk_error
+from slmdesk.formats import gguf
+from slmdesk.library import sidecar
+from slmdesk.library.names import split_part
+from slmdesk.library.sidecar import Origin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slmdesk.downloads.plan import Plan, PlannedFile
+
+_REPLACE_TRIES = 20  # Windows refuses while a scanner looks at the file
+
+
+def already_there(plan: Plan, file: PlannedFile, *, look_inside: bool = True) -> bool:
+    """Whether the very file lies in its place already: by the sidecar, or, with `look_inside`, by its content.
+
+    Blocks; hashing a file takes a while.
+    """
+    target = plan.target(file)
+    try:
+        status = target.stat()
+    except OSError:
+        return False
+    if status.st_size != file.size:
+        return False
+    known = sidecar.read(plan.folder).get(file.local)
+    if known is not None and known.state == "verified" and known.modified_ns == status.st_mtime_ns:
+        if file.sha256:
+            return known.sha256 == file.sha256
+        return known.extra.get("git_oid") == file.oid
+    if not look_inside:
+        return False
+    try:
+        if hash_of(target, file) != file.key:
+            return False
+    except OSError:
+        return False
+    _note(plan, file, target)
+    return True
+
+
+def arrive(plan: Plan, file: PlannedFile) -> None:
+    """Move a checked partial file into its place. Blocks.
+
+    Raises `DiskError`, or what is wrong with the file's header: such a file stays set aside.
+    """
+    partial, target = plan.partial(file), plan.target(file)
+    try:
+        _check_header(file, partial)
+    except SlmDeskError:
+        with suppress(OSError):
+            partial.replace(plan.quarantine(file))
+        raise
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _flush(partial)
+        _replace(partial, target)
+        plan.quarantine(file).unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(plan, target, error) from error
+    _note(plan, file, target)
+
+
+def _check_header(file: PlannedFile, path: Path) -> None:
+    """A file may be what the hub promised and yet be damaged."""
+    if not file.local.lower().endswith(".gguf"):
+        return
+    header = gguf.read_header(path)
+    split = split_part(file.local.rpartition("/")[2].rpartition(".")[0])
+    if split is None or split[1] == 1:
+        # The first part of a split model may hold metadata alone.
+        if header.tensors or split is None:
+            gguf.check(header)
+    else:
+        gguf.check_weights(header)
+
+
+def _note(plan: Plan, file: PlannedFile, target: Path) -> None:
+    try:
+        status = target.stat()
+    except OSError as error:
+        raise disk_error(plan, target, error) from error
+    origin = Origin(
+        state="verified",
+        size=file.size,
+        sha256=file.sha256,
+        repo=plan.repo,
+        revision=plan.revision,
+        licence=plan.licence,
+        source="hub",
+        checked_at=time.time(),
+        modified_ns=status.st_mtime_ns,
+        extra={key: value for key, value in (("git_oid", file.oid), ("flag", file.flag)) if value},
+    )
+    sidecar.record(plan.folder, {file.local: origin})
+
+
+def _flush(path: Path) -> None:
+    """What is called complete is complete after a power cut, too."""
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(source: Path, target: Path) -> None:
+    for attempt in range(_REPLACE_TRIES):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if os.name != "nt" or attempt == _REPLACE_TRIES - 1:
+                raise
+            time.sleep(0.05)

@@ -1,0 +1,109 @@
+"""Downloads as front ends ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.downloads.kind import KIND
+from slmdesk.downloads.plan import Plan, make_plan
+from slmdesk.downloads.transfer import drive_missing, partial_size
+from slmdesk.library.hub_access import TOKEN_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from slmdesk.core.job_queue import Jobs
+    from slmdesk.core.jobs import Job
+    from slmdesk.core.secrets import Secrets
+    from slmdesk.core.space import Space
+    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.library.library import Library
+
+
+class Downloads:
+    """Plans downloads and hands them to the queue. Pausing, resuming and the like is `Jobs`' own."""
+
+    def __init__(
+        self,
+        hub: HubAccess,
+        jobs: Jobs,
+        space: Space,
+        library: Library,
+        *,
+        secrets: Secrets,
+        default_root: Path,
+    ) -> None:
+        self._hub = hub
+        self._jobs = jobs
+        self._space = space
+        self._library = library
+        self._secrets = secrets
+        self._default_root = default_root
+
+    async def plan(
+        self,
+        repo: str,
+        files: Sequence[str],
+        *,
+        revision: str = "main",
+        insist: bool = False,
+        root: Path | None = None,
+    ) -> Plan:
+        """What fetching these files of a repository means; see `make_plan` for what it raises.
+
+        `insist` takes pickle files and files the hub's scanners warn of, too. `root` is a models folder; the
+        first one by default.
+        """
+        chosen = root or self._library.folders[0]
+        return await make_plan(self._hub, repo, files, chosen, revision=revision, insist=insist)
+
+    async def start(self, plan: Plan, title: str = "") -> Job:
+        """Queue a planned download with its space reserved. A download of the same files that is under way is
+        returned instead, and goes on if it was paused.
+
+        Raises `disk_full` or `drive_missing`; nothing is queued then.
+        """
+        if not await asyncio.to_thread(plan.root.is_dir) and plan.root != self._default_root:
+            raise drive_missing(plan.root)
+        for job in await self._jobs.list(("queued", "running", "paused", "interrupted", "failed")):
+            if job.kind == KIND and _same(job, plan):
+                return (
+                    await self._jobs.resume(job.id) if job.state != "failed" else await self._again(job, plan)
+                )
+        await self._hand_token()
+        left = await asyncio.to_thread(_to_write, plan)
+        promise = await self._space.promise(plan.folder, left)
+        return await self._jobs.submit(KIND, title or _title(plan), plan.to_json(), also=promise)
+
+    async def _again(self, job: Job, plan: Plan) -> Job:
+        """A failed one makes room for a new try with what the hub says now."""
+        await self._jobs.forget(job.id)
+        return await self.start(plan, job.title)
+
+    async def _hand_token(self) -> None:
+        """A token of the environment reaches the process that downloads as one without a keyring does."""
+        token = await asyncio.to_thread(self._hub.token)
+        if token and await asyncio.to_thread(self._secrets.get, TOKEN_NAME) is None:
+            self._secrets.hold(TOKEN_NAME, token)
+
+
+def _title(plan: Plan) -> str:
+    names = [file.local.rpartition("/")[2] for file in plan.files]
+    return f"{plan.repo}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _to_write(plan: Plan) -> int:
+    return sum(file.size - partial_size(plan.partial(file), file.size) for file in plan.files)
+
+
+def _same(job: Job, plan: Plan) -> bool:
+    try:
+        other = Plan.from_json(job.parameters)
+    except (SlmDeskError, KeyError, TypeError):
+        return False
+    return other.folder == plan.folder and {(f.local, f.key) for f in other.files} == {
+        (f.local, f.key) for f in plan.files
+    }

@@ -1,0 +1,208 @@
+"""What a download will bring: which files of which revision, how big, and by which hash they are known."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.downloads.names import local_paths, repo_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slmdesk.library.hub_access import HubAccess
+
+PARTIAL_FOLDER = ".slmdesk-partial"
+_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mar"}
+_FLAGS = {"unsafe", "suspicious", "caution", "infected"}
+_SIZE_LIMIT = 1 << 46  # 64 TiB: more is a lie
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file. `path` is its name on the hub, `local` the one below the model's folder. `sha256` is the hub's LFS
+    value, or "" for small files, which git knows by `oid` (a SHA-1). `flag`: what the hub's scanners say."""
+
+    path: str
+    local: str
+    size: int
+    sha256: str
+    oid: str
+    flag: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name of its content, for the partial file."""
+        return self.sha256 or self.oid
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole download, enough to do it again at any time. `root` is the models folder."""
+
+    repo: str
+    revision: str
+    root: Path
+    files: tuple[PlannedFile, ...]
+    licence: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        publisher, name = repo_folder(self.repo)
+        return self.root / publisher / name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def flagged(self) -> tuple[PlannedFile, ...]:
+        """Files the hub's scanners warn of."""
+        return tuple(file for file in self.files if file.flag)
+
+    def target(self, file: PlannedFile) -> Path:
+        """Where the file will lie."""
+        return self.folder.joinpath(*file.local.split("/"))
+
+    def partial(self, file: PlannedFile) -> Path:
+        """Where it lies while it comes. Known by its content, so that another job goes on with it."""
+        return self.folder / PARTIAL_FOLDER / f"{file.key}.part"
+
+    def quarantine(self, file: PlannedFile) -> Path:
+        """Where it is put when its content is not what the hub promised."""
+        return self.folder / PARTIAL_FOLDER / f"{file.key}.damaged"
+
+    def to_json(self) -> dict[str, Any]:
+        """As parameters of a job."""
+        return {
+            "repo": self.repo,
+            "revision": self.revision,
+            "root": str(self.root),
+            "licence": self.licence,
+            "files": [asdict(file) for file in self.files],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The reverse. Names are checked again: a job's row may be older than the checks."""
+        files = tuple(PlannedFile(**entry) for entry in data["files"])
+        if [file.local for file in files] != list(local_paths(file.path for file in files).values()):
+            raise SlmDeskError(
+                "plan_old",
+                "This download was planned by another version.",
+                "Start it again from the catalog.",
+            )
+        repo_folder(data["repo"])
+        return cls(data["repo"], data["revision"], Path(data["root"]), files, data.get("licence", ""))
+
+
+async def make_plan(
+    hub: HubAccess,
+    repo: str,
+    files: Sequence[str],
+    root: Path,
+    *,
+    revision: str = "main",
+    insist: bool = False,
+) -> Plan:
+    """Look up what is to be fetched, and whether the hub gives it to this person.
+
+    Raises `HubError` (see `hub_error` for the codes; `token_missing`, `licence_not_accepted` and `access_refused`
+    name the page to open), `files_missing`, `pickle_refused`, `file_flagged` (both unless `insist`),
+    `name_unsafe`, `name_invalid`.
+    """
+    repo_folder(repo)
+    address = f"/api/models/{quote(repo)}/revision/{quote(revision, safe='')}"
+    answer = await hub.get_json(address, {"blobs": "true", "securityStatus": "true"}, repo=repo)
+    info = answer.data if isinstance(answer.data, dict) else {}
+    known = {path: entry for entry in _list(info.get("siblings")) if (path := _text(entry, "rfilename"))}
+    missing = [path for path in files if path not in known]
+    if missing or not files:
+        raise SlmDeskError(
+            "files_missing",
+            f"{repo} has no {missing[0]!r} on the hub." if missing else "No file was named.",
+            "Look at the model's files; they may have been renamed.",
+        )
+    locals_ = local_paths(files)
+    flags = _flags(info)
+    planned = tuple(_planned(repo, known[path], path, locals_[path], flags.get(path, "")) for path in files)
+    if not insist:
+        _refuse_dangerous(repo, planned)
+    commit = _text(info, "sha") or revision
+    if info.get("gated") or info.get("private"):
+        # The list of files is open to all; only a file tells whether this person gets it.
+        await hub.get_file(repo, planned[0].path, revision=commit, start=0, count=1)
+    card = info.get("cardData")
+    licence = card.get("license", "") if isinstance(card, dict) else ""
+    name = _text(info, "id")
+    return Plan(
+        name if _same_model(name, repo) else repo,
+        commit,
+        root,
+        planned,
+        licence if isinstance(licence, str) else ", ".join(map(str, _list(licence))),
+    )
+
+
+def is_pickle(path: str) -> bool:
+    """Whether loading such a file may run a program hidden in it."""
+    return PurePosixPath(path).suffix.lower() in _PICKLES
+
+
+def _refuse_dangerous(repo: str, files: Sequence[PlannedFile]) -> None:
+    for file in files:
+        if is_pickle(file.path):
+            raise SlmDeskError(
+                "pickle_refused",
+                f"{file.path} of {repo} is a pickle file: loading one runs whatever program hides in it.",
+                "Take the safetensors or GGUF files of the model. If you trust the publisher, insist on it.",
+            )
+        if file.flag == "unsafe":
+            raise SlmDeskError(
+                "file_flagged",
+                f"The hub's scanners call {file.path} of {repo} unsafe.",
+                "Choose another model. If you know better, insist on it.",
+            )
+
+
+def _planned(repo: str, entry: Mapping[str, Any], path: str, local: str, flag: str) -> PlannedFile:
+    lfs = entry.get("lfs")
+    large = lfs if isinstance(lfs, dict) else {}
+    size = large.get("size", entry.get("size"))
+    sha256, oid = _text(large, "sha256").lower(), _text(entry, "blobId").lower()
+    if type(size) is not int or not 0 <= size < _SIZE_LIMIT or not (_hex(sha256, 64) or _hex(oid, 40)):
+        raise SlmDeskError(
+            "hub_answer_invalid",
+            f"The hub does not say how big {path} of {repo} is, or what it holds.",
+            "Try again in a while.",
+        )
+    return PlannedFile(path, local, size, sha256 if _hex(sha256, 64) else "", oid, flag)
+
+
+def _flags(info: Mapping[str, Any]) -> dict[str, str]:
+    status = info.get("securityRepoStatus")
+    issues = _list(status.get("filesWithIssues")) if isinstance(status, dict) else []
+    return {_text(issue, "path"): level for issue in issues if (level := _text(issue, "level")) in _FLAGS}
+
+
+def _same_model(name: str, repo: str) -> bool:
+    """The hub's own spelling of a name that differs in capitals only."""
+    return name.casefold() == repo.casefold()
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(entry: object, key: str) -> str:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _hex(text: str, length: int) -> bool:
+    return len(text) == length and all(letter in "0123456789abcdef" for letter in text)

@@ -1,0 +1,156 @@
+"""Downloads by the real runner from the loopback hub: whole, checked, noted, and the same file not twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slmdesk.application import Application
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.jobs import Job
+from slmdesk.library import sidecar
+from tests.downloads.conftest import REPO, settled, until
+from tests.hub import LoopbackHub
+
+GGUF = "small-Q4_K_M.gguf"
+WEIGHTS = "weights.safetensors"
+
+
+async def fetch(app: Application, *files: str, repo: str = REPO, insist: bool = False) -> Job:
+    job = await app.downloads.start(await app.downloads.plan(repo, files, insist=insist))
+    return await settled(app, job.id)
+
+
+def folder(app: Application, repo: str = REPO) -> Path:
+    return app.paths.models / repo
+
+
+async def test_a_model_comes_whole_and_is_called_verified(app: Application, hub: LoopbackHub) -> None:
+    job = await fetch(app, GGUF, "config.json", "onnx/model.onnx")
+    assert job.state == "done", job.error
+    for path in (GGUF, "config.json", "onnx/model.onnx"):
+        content = folder(app).joinpath(path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == hub[REPO].files[path].sha256
+    origin = sidecar.read(folder(app))[GGUF]
+    assert (origin.state, origin.repo, origin.revision) == ("verified", REPO, hub[REPO].sha)
+    file = await app.library.resolve(f"{REPO}:F16")
+    assert file.state == "verified"
+    assert (
+        job.done
+        == job.total
+        == sum(hub[REPO].files[p].size for p in (GGUF, "config.json", "onnx/model.onnx"))
+    )
+    assert not (folder(app) / ".slmdesk-partial").exists()
+    hub.forget()
+    again = await fetch(app, GGUF, "onnx/model.onnx")
+    assert again.state == "done"
+    assert hub.total_served == 0
+
+
+async def test_a_killed_runner_fetches_hardly_anything_twice(app: Application, hub: LoopbackHub) -> None:
+    hub.faults.slow(f"{REPO}/{WEIGHTS}", 4e6)
+    job = await app.downloads.start(await app.downloads.plan(REPO, [WEIGHTS]))
+    for at in (1_000_000, 3_000_000):
+        await until(app, job.id, lambda job, at=at: job.done >= at)  # type: ignore[misc]
+        pid = await app.jobs.store.runner()
+        assert pid is not None
+        psutil.Process(pid).kill()
+        assert not (folder(app) / WEIGHTS).exists()
+    done = await settled(app, job.id)
+    assert done.state == "done", done.error
+    assert hashlib.sha256((folder(app) / WEIGHTS).read_bytes()).hexdigest() == hub[REPO].files[WEIGHTS].sha256
+    assert hub.served(REPO, WEIGHTS) < 6_000_000 + 2 * 1024 * 1024
+
+
+async def test_pause_resume_and_cancel(app: Application, hub: LoopbackHub) -> None:
+    hub.faults.slow(f"{REPO}/{WEIGHTS}", 3e6)
+    job = await app.downloads.start(await app.downloads.plan(REPO, [WEIGHTS]))
+    await until(app, job.id, lambda job: job.done >= 600_000)
+    await app.jobs.pause(job.id)
+    paused = await until(app, job.id, lambda job: job.state == "paused")
+    assert paused.error is None
+    partial = next((folder(app) / ".slmdesk-partial").iterdir())
+    size = partial.stat().st_size
+    assert size >= 600_000
+    same = await app.downloads.start(await app.downloads.plan(REPO, [WEIGHTS]))
+    assert same.id == job.id  # asked for again, it goes on
+    running = await until(app, job.id, lambda job: job.state == "running" and job.done > size)
+    assert running.rate is None or running.rate > 0
+    await app.jobs.cancel(job.id)
+    await until(app, job.id, lambda job: job.state == "cancelled")
+    async with asyncio.timeout(20):
+        while folder(app).exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cancelled_download_keeps_what_came_if_asked(app: Application, hub: LoopbackHub) -> None:
+    hub.faults.slow(f"{REPO}/{WEIGHTS}", 3e6)
+    job = await app.downloads.start(await app.downloads.plan(REPO, [WEIGHTS]))
+    await until(app, job.id, lambda job: job.done >= 600_000)
+    await app.jobs.cancel(job.id, keep=True)
+    await until(app, job.id, lambda job: job.state == "cancelled")
+    hub.faults.clear()
+    hub.forget()
+    assert (await fetch(app, WEIGHTS)).state == "done"
+    assert hub.served(REPO, WEIGHTS) < 5_500_000
+
+
+async def test_a_file_that_is_there_by_other_means_is_adopted(app: Application, hub: LoopbackHub) -> None:
+    folder(app).mkdir(parents=True)
+    content = hub[REPO].files[WEIGHTS].content
+    assert isinstance(content, bytes)
+    (folder(app) / WEIGHTS).write_bytes(content)
+    assert (await fetch(app, WEIGHTS)).state == "done"
+    assert hub.total_served == 0
+    assert sidecar.read(folder(app))[WEIGHTS].state == "verified"
+
+
+async def test_pickle_is_refused_unless_insisted(app: Application, hub: LoopbackHub) -> None:
+    with pytest.raises(SlmDeskError) as caught:
+        await app.downloads.plan(REPO, ["pytorch_model.bin"])
+    assert caught.value.code == "pickle_refused"
+    assert (await fetch(app, "pytorch_model.bin", insist=True)).state == "done"
+    hub.add("maker/flagged", {"a.gguf": b"x" * 100}, issues={"a.gguf": "unsafe"})
+    with pytest.raises(SlmDeskError) as caught:
+        await app.downloads.plan("maker/flagged", ["a.gguf"])
+    assert caught.value.code == "file_flagged"
+
+
+async def test_space_is_checked_and_promised_before_anything_is_fetched(
+    app: Application, hub: LoopbackHub
+) -> None:
+    huge = 1 << 45
+    hub.faults.lie_about_size(f"{REPO}/{WEIGHTS}", huge)
+    plan = await app.downloads.plan(REPO, [WEIGHTS])
+    assert plan.size == huge
+    with pytest.raises(SlmDeskError) as caught:
+        await app.downloads.start(plan)
+    assert caught.value.code == "disk_full"
+    assert await app.jobs.list() == []
+    assert hub.total_served == 0
+
+
+async def test_a_missing_models_disk_pauses_and_goes_on_when_it_is_back(
+    app: Application, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    root = tmp_path / "disk" / "models"
+    root.mkdir(parents=True)
+    hub.faults.slow(f"{REPO}/{WEIGHTS}", 3e6)
+    job = await app.downloads.start(await app.downloads.plan(REPO, [WEIGHTS], root=root))
+    await until(app, job.id, lambda job: job.done >= 600_000)
+    await app.jobs.pause(job.id)
+    await until(app, job.id, lambda job: job.state == "paused")
+    root.rename(tmp_path / "gone")
+    await app.jobs.resume(job.id)
+    waiting = await until(app, job.id, lambda job: job.state == "paused" and job.error is not None)
+    assert waiting.error is not None
+    assert waiting.error.code == "drive_missing"
+    assert waiting.resume_at is not None
+    assert not root.exists()
+    (tmp_path / "gone").rename(root)
+    await app.jobs.resume(job.id)
+    assert (await settled(app, job.id)).state == "done"
