@@ -16,7 +16,8 @@ from slmdesk.library.names import quant_in, split_part
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slmdesk.formats.forecast import Forecast, Verdict
+    from slmdesk.formats.fit import Fit
+    from slmdesk.formats.forecast import Verdict
 
 ChoiceKind = Literal["gguf", "projector", "safetensors", "mlx", "onnx", "adapter", "pickle"]
 Level = Literal["", "safe", "queued", "suspicious", "unsafe", "error"]
@@ -59,8 +60,8 @@ class Choice:
     """One thing to choose. `id` is unique in its repository and can follow `publisher/name:`.
 
     `files` is all it needs, `size_bytes` their sum. `bits_per_weight` is 0 when the number of parameters is not
-    known. `missing_parts`: of a split file that the publisher has not put there. `forecast`, `verdict`, `best` and
-    `reason` are there after `judged`.
+    known. `missing_parts`: of a split file that the publisher has not put there. `fit` (forecast and verdict), `best`
+    and `reason` are there after `judged`.
     """
 
     id: str
@@ -73,8 +74,7 @@ class Choice:
     imatrix: bool = False
     missing_parts: int = 0
     level: Level = ""
-    forecast: Forecast | None = None
-    verdict: Verdict | None = None
+    fit: Fit | None = None
     best: bool = False
     reason: str = ""
 
@@ -82,6 +82,10 @@ class Choice:
     def runs(self) -> bool:
         """Whether our engine runs it once it is here."""
         return self.kind == "gguf" and not self.missing_parts
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.fit.verdict if self.fit else None
 
 
 def group(files: Sequence[RemoteFile], parameters: int = 0, *, mlx: bool = False) -> list[Choice]:
@@ -279,20 +283,13 @@ _WHY = {
 
 
 def judged(
-    choices: Sequence[Choice],
-    forecast_of: Callable[[Choice], Forecast | None],
-    verdict_of: Callable[[Forecast], Verdict],
-    *,
-    parameters: int = 0,
+    choices: Sequence[Choice], fit_of: Callable[[Choice], Fit | None], *, parameters: int = 0
 ) -> list[Choice]:
     """The choices with their forecasts and verdicts, and the best one for this machine marked with its reason.
 
     When nothing fits, nothing is marked and the smallest runnable one says so in its `reason`.
     """
-    seen = []
-    for one in choices:
-        expected = forecast_of(one) if one.runs else None
-        seen.append(replace(one, forecast=expected, verdict=verdict_of(expected) if expected else None))
+    seen = [replace(one, fit=fit_of(one), best=False, reason="") if one.runs else one for one in choices]
     best = _best(seen, parameters)
     if best is not None:
         return [replace(one, best=True, reason=_reason(one, seen)) if one is best else one for one in seen]

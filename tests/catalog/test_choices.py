@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slmdesk.catalog.choices import Choice, RemoteFile, find, group, judged, levels
+from slmdesk.formats.fit import Fit
 from slmdesk.formats.forecast import Forecast, verdict
 
 SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md", ".gitattributes")
@@ -93,13 +94,12 @@ def test_pickles_and_flags_are_told() -> None:
 
 
 def machine(free: int, choices: list[Choice], parameters: int) -> list[Choice]:
-    def forecast(choice: Choice) -> Forecast:
+    def fit(choice: Choice) -> Fit:
         total = choice.weights_bytes + 100 * MB
-        return Forecast(total, choice.weights_bytes, 0, 0, 100 * MB, context=4096, cells=4096)
+        expected = Forecast(total, choice.weights_bytes, 0, 0, 100 * MB, context=4096, cells=4096)
+        return Fit(expected, total, free, verdict(total, free), max_context=4096)
 
-    return judged(
-        choices, forecast, lambda expected: verdict(expected.total_bytes, free), parameters=parameters
-    )
+    return judged(choices, fit, parameters=parameters)
 
 
 def quants(**sizes: int) -> list[Choice]:
