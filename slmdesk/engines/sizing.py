@@ -101,6 +101,7 @@ def _expected(
     architecture: Architecture | None,
     weights: int,
     spec: EngineSpec,
+    *,
     context: int,
     threads: int,
     available: int,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +37,7 @@ _TENSORS_LIMIT = 1_000_000
 _NESTING_LIMIT = 4
 _ELEMENTS_LIMIT = 2**63 - 1
 _NAME_LIMIT = 64  # GGML_MAX_NAME, with its final zero
-_FIRST_READ = 1024 * 1024
+FIRST_READ = 1024 * 1024  # bytes; few headers without a large vocabulary are longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +115,12 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
         # Read, not mapped: a file that shrinks under a mapping (a share that goes away) would end the process.
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            data = file.read(min(size, _FIRST_READ))  # the buffer of a longer read is cleared first
-            while True:
-                try:
-                    header = _Parser(path, data, size).header()
-                    break
-                except _NeedMoreError as need:
-                    wanted = max(need.end + _FIRST_READ, 8 * len(data))
-                    more = file.read(min(wanted, _HEADER_LIMIT) - len(data))
-                    if not more or need.end > _HEADER_LIMIT:
-                        raise damaged(path, "its header has no end") from None
-                    data += more
+            data = file.read(min(size, FIRST_READ))  # the buffer of a longer read is cleared first
+            while isinstance(header := parse_header(path, data, size), int):
+                more = file.read(header - len(data))
+                if not more:
+                    raise damaged(path, "its header has no end")
+                data += more
     except OSError as error:
         raise unreadable(path, error) from error
     if want_arrays:
@@ -134,6 +129,28 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
             if isinstance(value, GgufArray):
                 header.metadata[key] = parser.at(value.offset).array(value)
     return header
+
+
+def parse_header(path: Path, data: bytes, file_bytes: int) -> GgufHeader | int:
+    """The header in the first bytes (`data`) of a file of `file_bytes`; how many of them it takes where that is not
+    known yet. `path` need not exist: errors name it. Raises as `read_header`.
+    """
+    try:
+        return _Parser(path, data, file_bytes).header()
+    except _NeedMoreError as need:
+        if need.end > _HEADER_LIMIT or len(data) >= _HEADER_LIMIT:
+            raise damaged(path, "its header has no end") from None
+        return min(max(need.end + FIRST_READ, 8 * len(data)), _HEADER_LIMIT)
+
+
+def with_short_arrays(header: GgufHeader, data: bytes, most: int = 1024) -> GgufHeader:
+    """`header` with lists in place of arrays of at most `most` numbers, read from the `data` it was parsed from."""
+    parser = _Parser(header.path, data, len(data))
+    metadata = dict(header.metadata)
+    for key, value in header.metadata.items():
+        if isinstance(value, GgufArray) and value.type in _SCALARS and value.count <= most:
+            metadata[key] = parser.at(value.offset).array(value)
+    return replace(header, metadata=metadata)
 
 
 def check(header: GgufHeader) -> None:
