@@ -1,0 +1,212 @@
+"""Will it run here: the forecast for a model of the library, a file, or a repository of a hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory
+from slmdesk.formats import gguf
+from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.formats.remote import read_remote_header
+from slmdesk.formats.weights import weights_bytes
+
+if TYPE_CHECKING:
+    from slmdesk.core.paths import Paths
+    from slmdesk.core.settings import Settings
+    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.library.library import Library, LibraryFile
+
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+_PREFERRED = ("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "Q5_K_M", "Q8_0", "BF16", "F16")
+_CONFIG_LIMIT = 4 * 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What was looked at, and its fit. `source`: "library", "file" or "hub"."""
+
+    model: str
+    source: str
+    fit: Fit
+
+    def to_json(self) -> dict[str, Any]:
+        return {"model": self.model, "source": self.source, **self.fit.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChoice:
+    """A GGUF of a repository: its first part's path, and the bytes of all its parts."""
+
+    path: str
+    size_bytes: int
+    first_bytes: int
+
+
+class Fitting:
+    """Answers for one machine. `hub` None: only what lies here can be looked at."""
+
+    def __init__(
+        self, paths: Paths, settings: Settings, library: Library, hub: HubAccess | None = None
+    ) -> None:
+        self._settings = settings
+        self._library = library
+        self._hub = hub
+        self._calibration = calibration_in(paths.data)
+
+    async def fit(self, reference: str, *, context: int = 0) -> FitReport:
+        """The fit of a library id, a path, or `publisher/name[:QUANT|/FILE]` of the hub.
+
+        Raises what `Library.resolve` and the hub raise, `not_a_repo`, `fit_unknown` for what has no forecast, and the
+        errors of damaged headers.
+        """
+        if context < 0:
+            raise SlmDeskError(
+                "context_invalid", "A context has at least one token.", "Give a positive number."
+            )
+        try:
+            file = await self._library.resolve(reference)
+        except SlmDeskError as error:
+            if error.code != "model_not_found" or self._hub is None or not _REPO.match(reference):
+                raise
+            if Path(reference).is_absolute():
+                raise
+            return await self._remote(reference, context)
+        if file.problem is not None:
+            raise file.problem
+        source = "file" if Path(file.id).is_absolute() else "library"
+        architecture, weights = await asyncio.to_thread(_local, file)
+        return FitReport(file.id, source, await self.of(architecture, weights, context=context))
+
+    async def of(self, architecture: Architecture, weights: int, *, context: int = 0) -> Fit:
+        """The fit of a known architecture, for the settings' parallel answers, cache type and context."""
+        correction = await asyncio.to_thread(self._calibration.correction)
+        wishes = Wishes.of(self._settings, context=context)
+        return fit(architecture, weights, wishes, available=memory()[1], calibration=correction)
+
+    async def of_remote_gguf(
+        self, repo: str, choice: RemoteChoice, *, revision: str = "main", context: int = 0
+    ) -> Fit:
+        """The fit of a GGUF on the hub, from the first megabytes of its header. Raises as `fit`."""
+        hub = self._hub
+        assert hub is not None
+
+        async def fetch(start: int, end: int) -> bytes:
+            return await hub.get_file(repo, choice.path, revision=revision, start=start, count=end - start)
+
+        header = await read_remote_header(fetch, name=choice.path, file_bytes=choice.first_bytes)
+        weights = weights_bytes(header, file_bytes=choice.size_bytes)
+        return await self.of(Architecture.from_gguf(header), weights, context=context)
+
+    async def _remote(self, reference: str, context: int) -> FitReport:
+        assert self._hub is not None
+        repo, wanted = split_reference(reference)
+        answer = await self._hub.get_json(f"/api/models/{repo}", {"blobs": "true"}, repo=repo)
+        sizes = _sizes(answer.data)
+        choices = gguf_choices(sizes)
+        if choices:
+            choice = choose(choices, wanted, repo)
+            found = await self.of_remote_gguf(repo, choice, context=context)
+            return FitReport(f"{repo}/{choice.path}", "hub", found)
+        weights = sum(size for path, size in sizes.items() if path.endswith(".safetensors"))
+        if not weights or "config.json" not in sizes:
+            raise SlmDeskError(
+                "fit_unknown",
+                f"{repo} holds no GGUF and no safetensors with a config.json, so its memory cannot be forecast.",
+                "Choose a repository with GGUF files; their names often end in -GGUF.",
+            )
+        data = await self._hub.get_file(repo, "config.json", count=_CONFIG_LIMIT)
+        found = await self.of(Architecture.from_config(_config(repo, data)), weights, context=context)
+        return FitReport(repo, "hub", found)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """`publisher/name:QUANT` or `publisher/name/FILE` -> the repository and what of it is meant ("": the best)."""
+    name, _, quant = reference.partition(":")
+    segments = name.split("/", 2)
+    if len(segments) < 2 or not _REPO.fullmatch("/".join(segments[:2])):
+        raise SlmDeskError(
+            "not_a_repo",
+            f"{reference!r} names no repository.",
+            "It looks like publisher/name or publisher/name:Q4_K_M.",
+        )
+    return "/".join(segments[:2]), quant or (segments[2] if len(segments) > 2 else "")
+
+
+def gguf_choices(sizes: dict[str, int]) -> list[RemoteChoice]:
+    """The GGUF models among a repository's files, split ones as one; no projectors or importance matrices."""
+    groups: dict[str, list[str]] = {}
+    for path in sizes:
+        name = PurePosixPath(path).name.lower()
+        if not name.endswith(".gguf") or name.startswith(("mmproj", "imatrix")) or "imatrix" in name:
+            continue
+        part = _PART.fullmatch(path)
+        groups.setdefault(part[1] if part else path, []).append(path)
+    found = []
+    for paths in groups.values():
+        first = min(paths)
+        found.append(RemoteChoice(first, sum(sizes[path] for path in paths), sizes[first]))
+    return found
+
+
+def choose(choices: list[RemoteChoice], wanted: str, repo: str) -> RemoteChoice:
+    """The choice of that quant or file; without a wish the usual quant. Raises `file_not_in_repo`."""
+    if wanted:
+        exact = [choice for choice in choices if choice.path == wanted]
+        asked = wanted.lower()
+        word = re.compile(rf"(?<![a-z0-9]){re.escape(asked)}(?![a-z0-9_])")
+        named = exact or [choice for choice in choices if word.search(choice.path.lower())]
+        if not named:
+            names = ", ".join(PurePosixPath(choice.path).name for choice in choices[:6])
+            raise SlmDeskError("file_not_in_repo", f"{repo} has no file {wanted!r}.", f"It has {names}.")
+        return min(named, key=lambda choice: len(choice.path))
+    for quant in _PREFERRED:
+        for choice in choices:
+            if quant.lower() in choice.path.lower():
+                return choice
+    return min(choices, key=lambda choice: choice.size_bytes)
+
+
+def _local(file: LibraryFile) -> tuple[Architecture, int]:
+    """Blocks: reads the header, or the folder's config.json."""
+    if file.format == "gguf":
+        header = gguf.read_header(file.path)
+        gguf.check(header)
+        return Architecture.from_gguf(header), weights_bytes(header, file_bytes=file.size_bytes)
+    config = file.path / "config.json"
+    try:
+        return Architecture.from_config(_config(file.id, config.read_bytes())), file.size_bytes
+    except OSError as error:
+        raise SlmDeskError(
+            "fit_unknown", f"{file.id} has no readable config.json, so its memory cannot be forecast.", ""
+        ) from error
+
+
+def _config(name: str, data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data[:_CONFIG_LIMIT])
+    except (ValueError, RecursionError) as error:
+        raise SlmDeskError("config_damaged", f"The config.json of {name} cannot be read.", "") from error
+    if not isinstance(content, dict):
+        raise SlmDeskError("config_damaged", f"The config.json of {name} is not a list of values.", "")
+    return content
+
+
+def _sizes(data: Any) -> dict[str, int]:
+    """File sizes from the hub's description of a repository."""
+    siblings = data.get("siblings") if isinstance(data, dict) else None
+    found: dict[str, int] = {}
+    for sibling in siblings if isinstance(siblings, list) else []:
+        if not isinstance(sibling, dict) or not isinstance(sibling.get("rfilename"), str):
+            continue
+        lfs = sibling.get("lfs")
+        size = (lfs.get("size") if isinstance(lfs, dict) else None) or sibling.get("size") or 0
+        found[sibling["rfilename"]] = size if isinstance(size, int) and size > 0 else 0
+    return found
