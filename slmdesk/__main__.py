@@ -12,6 +12,10 @@ def main() -> int:
         from slmdesk.engines.main import main as engine
 
         return engine()
+    if sys.argv[1:2] == ["quantizer"]:
+        from slmdesk.quantize.child import main as quantizer
+
+        return quantizer()
     if sys.argv[1:2] == ["work"]:
         from slmdesk.runner import main as work
 

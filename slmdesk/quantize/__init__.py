@@ -1,0 +1,1 @@
+"""Make it smaller: what it will cost beforehand, and what it cost, measured."""

@@ -1,0 +1,177 @@
+"""In the child: what each target will cost, from llama.cpp's dry run and a few milliseconds of trial.
+
+Sizes are exact: every tensor's type comes from llama.cpp, and the size of the metadata from its GGUF writer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.ggml_types import TENSOR_TYPES, TensorType
+from slmdesk.formats.gguf import read_header
+from slmdesk.quantize.matrix_file import read_matrix
+from slmdesk.quantize.native import GgufInit, Library
+from slmdesk.quantize.protocol import ForecastSpec, MatrixUse, Options
+from slmdesk.quantize.quantizing import Heard, Parameters, failure, matrix_notes
+from slmdesk.quantize.source import parts_of
+from slmdesk.quantize.targets import Target, find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slmdesk.quantize.child import Teller
+
+_ALIGNMENT = 32
+_TRIAL_S = 0.004  # one type is tried for so long
+_TRIAL_ROWS, _TRIAL_COLUMNS = 4, 1024
+_COPY_BYTES_S = 1.0e9  # read, checked and written again
+_QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION; only its size matters here
+
+
+def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+    """For each target: `bytes` of the file, `types` of all tensors, `fallbacks`, `seconds` of work on one thread,
+    `largest_bytes` held in memory for one tensor. And `tokens` of each text.
+
+    Raises `SlmDeskError` as `quantizing.run` does.
+    """
+    spec = ForecastSpec.from_json(data)
+    library = Library()
+    parts = parts_of(Path(spec.source))
+    costs = _Costs(library)
+    quants = []
+    for index, name in enumerate(spec.targets):
+        tell(index, len(spec.targets), name)
+        quants.append(_one(library, spec, find_target(name), parts, costs))
+    return {"quants": quants, "tokens": [_tokens(library, spec.source, text) for text in spec.texts]}
+
+
+def _one(
+    library: Library,
+    spec: ForecastSpec,
+    target: Target,
+    parts: tuple[Path, ...],
+    costs: _Costs,
+) -> dict[str, Any]:
+    options = Options.from_json(spec.options)
+    tensors = {t.name: t for part in parts for t in read_header(part).tensors}
+    parameters = Parameters(library, target, options)
+    parameters.native.dry_run = True
+    notes: dict[str, str | int] = {}
+    if spec.matrix is not None:
+        use = MatrixUse(**spec.matrix)
+        matrix = read_matrix(Path(use.path)) if use.path else None
+        parameters.use_matrix(matrix, use)
+        notes = matrix_notes(use, 1, matrix.chunks if matrix is not None else 1)
+    heard = Heard()
+    library.on_line = heard.line
+    failed = library.api.llama_model_quantize(os.fsencode(spec.source), b"", ctypes.byref(parameters.native))
+    if failed or set(heard.types) != set(tensors):
+        raise failure(heard, Path(spec.source), Path())
+    named = {kind.name.upper(): kind for kind in TENSOR_TYPES.values()}
+    total, seconds, largest = 0, 0.0, 0
+    for name, tensor in tensors.items():
+        kind = named[heard.types[name]]
+        size = tensor.elements // kind.block * kind.size
+        total += -(-size // _ALIGNMENT) * _ALIGNMENT
+        if kind == tensor.type:
+            seconds += size / _COPY_BYTES_S
+            largest = max(largest, size)
+        else:
+            seconds += tensor.elements * costs.of(kind, matrix=spec.matrix is not None)
+            largest = max(largest, size + 4 * tensor.elements)
+    total += _meta_bytes(library, parts, notes)
+    if options.keep_split and len(parts) > 1:
+        total += sum(read_header(part).data_offset for part in parts[1:])
+    return {
+        "quant": target.name,
+        "bytes": total,
+        "types": heard.types,
+        "fallbacks": heard.fallbacks,
+        "seconds": seconds,
+        "starts": costs.start_seconds(heard.types.values()),
+        "largest_bytes": largest,
+    }
+
+
+def _meta_bytes(library: Library, parts: tuple[Path, ...], notes: Mapping[str, str | int]) -> int:
+    """The size of the header that llama.cpp will write, from its own GGUF code."""
+    base = library.base
+    context = base.gguf_init_from_file(os.fsencode(parts[0]), GgufInit(True, None))
+    if not context:
+        raise SlmDeskError("quantize_failed", f"llama.cpp cannot read {parts[0].name}.", "")
+    try:
+        base.gguf_set_val_u32(context, b"general.quantization_version", _QUANTIZATION_VERSION)
+        base.gguf_set_val_u32(context, b"general.file_type", 0)
+        for dropped in ("split.no", "split.count", "split.tensors.count"):
+            base.gguf_remove_key(context, dropped.encode())
+        for key, value in notes.items():
+            if isinstance(value, int):
+                base.gguf_set_val_u32(context, key.encode(), value)
+            else:
+                base.gguf_set_val_str(context, key.encode(), value.encode())
+        size = int(base.gguf_get_meta_size(context))
+    finally:
+        base.gguf_free(context)
+    for part in parts[1:]:  # their tensors are listed in the one header as well
+        size += sum(8 + len(t.name.encode()) + 4 + 8 * len(t.shape) + 12 for t in read_header(part).tensors)
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class _Costs:
+    """Seconds a weight takes to become each type on this machine, on one thread: tried out, not believed."""
+
+    def __init__(self, library: Library) -> None:
+        self._base = library.base
+        self._seconds: dict[tuple[str, bool], float] = {}
+        self._starts: dict[str, float] = {}
+        self._numbers = {kind.name: number for number, kind in TENSOR_TYPES.items()}
+
+    def of(self, kind: TensorType, *, matrix: bool) -> float:
+        key = (kind.name, matrix)
+        if key not in self._seconds:
+            self._seconds[key] = self._try(kind, matrix=matrix or kind.name.startswith(("IQ1", "IQ2")))
+        return self._seconds[key]
+
+    def start_seconds(self, kinds: Any) -> float:
+        """What llama.cpp prepares once for these types (the grids of the IQ types)."""
+        return sum(self._starts.get(kind, 0.0) for kind in set(kinds))
+
+    def _try(self, kind: TensorType, *, matrix: bool) -> float:
+        import numpy as np
+
+        number, count = self._numbers[kind.name], _TRIAL_ROWS * _TRIAL_COLUMNS
+        source = np.random.default_rng(1).standard_normal(count, np.float32)
+        target = np.empty(count * 4 + 4096, np.uint8)
+        importance = np.ones(_TRIAL_COLUMNS, np.float32)
+        started = time.perf_counter()
+        self._base.ggml_quantize_init(number)
+        self._starts[kind.name.upper()] = time.perf_counter() - started
+        best, begun = float("inf"), time.perf_counter()
+        while time.perf_counter() - begun < _TRIAL_S or best == float("inf"):
+            started = time.perf_counter()
+            self._base.ggml_quantize_chunk(
+                number,
+                source.ctypes.data,
+                target.ctypes.data,
+                0,
+                _TRIAL_ROWS,
+                _TRIAL_COLUMNS,
+                importance.ctypes.data if matrix else None,
+            )
+            best = min(best, time.perf_counter() - started)
+        return best / count
+
+
+def _tokens(library: Library, source: str, text: str) -> int:
+    from slmdesk.quantize.evaluate import load, tokenize
+
+    model = load(library, source, vocabulary_only=True)
+    try:
+        return len(tokenize(library, model, Path(text)))
+    finally:
+        library.api.llama_model_free(model)

@@ -1,0 +1,96 @@
+"""llama.cpp's library as the quantizer's child process uses it. Never loaded anywhere else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.engines.native import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CONTINUE = 5  # enum ggml_log_level: goes on with the level of the text before
+
+
+class Library:
+    """The loaded library. What it logs is cut into lines for `on_line` and copied to stderr; `on_text` hears a
+    line as far as it is written, for those that take long to end."""
+
+    def __init__(self) -> None:
+        self.api = bind()
+        folder = Path(self.api._lib._name).parent  # noqa: SLF001
+        self.base = _beside(folder, "ggml-base")
+        self._declare()
+        self.on_text: Callable[[str], None] | None = None
+        self.on_line: Callable[[str], None] | None = None
+        self._line = ""
+        self._callback = self.api.llama_log_callback(self._log)
+        self.api.llama_log_set(self._callback, ctypes.c_void_p(0))
+        self.api.llama_backend_init()
+
+    def _declare(self) -> None:
+        base = self.base
+        base.gguf_init_from_file.restype = ctypes.c_void_p
+        base.gguf_init_from_file.argtypes = [ctypes.c_char_p, GgufInit]
+        base.gguf_get_meta_size.restype = ctypes.c_size_t
+        base.gguf_get_meta_size.argtypes = [ctypes.c_void_p]
+        base.gguf_set_val_u32.restype = None
+        base.gguf_set_val_u32.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
+        base.gguf_set_val_str.restype = None
+        base.gguf_set_val_str.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
+        base.gguf_remove_key.restype = ctypes.c_int64
+        base.gguf_remove_key.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        base.gguf_free.restype = None
+        base.gguf_free.argtypes = [ctypes.c_void_p]
+        base.ggml_quantize_chunk.restype = ctypes.c_size_t
+        base.ggml_quantize_chunk.argtypes = [
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+            ctypes.c_void_p,
+        ]  # fmt: skip
+        base.ggml_quantize_init.restype = None
+        base.ggml_quantize_init.argtypes = [ctypes.c_int]
+        base.ggml_op_name.restype = ctypes.c_char_p
+        base.ggml_op_name.argtypes = [ctypes.c_int]
+        base.ggml_nbytes.restype = ctypes.c_size_t
+        base.ggml_nbytes.argtypes = [ctypes.c_void_p]
+        base.ggml_backend_buffer_is_host.restype = ctypes.c_bool
+        base.ggml_backend_buffer_is_host.argtypes = [ctypes.c_void_p]
+        base.ggml_backend_tensor_get.restype = None
+        base.ggml_backend_tensor_get.argtypes = [
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
+        ]  # fmt: skip
+
+    def _log(self, _level: int, text: bytes, _data: object) -> None:
+        os.write(2, text)
+        self._line += text.decode(errors="replace")
+        while "\n" in self._line:
+            line, self._line = self._line.split("\n", 1)
+            if self.on_line is not None:
+                self.on_line(line)
+        if self._line and self.on_text is not None:
+            self.on_text(self._line)
+
+
+class GgufInit(ctypes.Structure):
+    """struct gguf_init_params"""
+
+    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
+
+
+def threads_or_all(threads: int) -> int:
+    """The number asked for; for 0 as many as this process may use."""
+    if threads > 0:
+        return threads
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(usable or 1, 1)
+
+
+def _beside(folder: Path, name: str) -> Any:
+    for file in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
+        if (folder / file).is_file():
+            return ctypes.CDLL(str(folder / file), use_errno=sys.platform != "win32")
+    raise OSError(f"{name} is not beside llama.cpp's library")
