@@ -21,6 +21,7 @@ from slmdesk.library.records import FileState, LibraryFile, LibraryModel
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
+    from slmdesk.library.index import Facts
 
 __all__ = ["BUILT_IN", "FileState", "Library", "LibraryFile", "LibraryModel"]
 
@@ -85,6 +86,25 @@ class Library:
             if any(known.id == file.id for known in model.files):
                 return model
         return LibraryModel(file.id, file.name, "", (file,))
+
+    async def files(self, ref: str) -> list[LibraryFile]:
+        """All files of a model, or the one file that `ref` names (`publisher/name:QUANT`, a path), of any format.
+
+        Raises as `resolve` does.
+        """
+        file = await self.resolve(ref, every_format=True)
+        wanted = ref.strip().casefold()
+        if wanted in {file.id.casefold(), f"{file.id.partition(':')[0]}/{file.name}".casefold()}:
+            return [file]
+        for model in await self.models(every_format=True):
+            names = {model.id.casefold(), model.name.casefold(), model.id.partition("/")[2].casefold()}
+            if file.id in {known.id for known in model.files} and wanted in names:
+                return list(model.files)
+        return [file]
+
+    def facts(self, path: Path, *, whole: bool = True) -> Facts:
+        """What the header of any GGUF file says; blocking. Raises `OSError` when it is not there."""
+        return self._index.facts(path, whole=whole)
 
     def forget_listing(self) -> None:
         """The next question looks at the disks again: something was just changed there."""

@@ -24,7 +24,8 @@ class LibraryFile:
     `id` is `publisher/name:QUANT`, `publisher/name/FILE` where that is not unique, or the path of a file that
     lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
     `in_place`: it lies elsewhere (another program's folder) and the library only remembers where. `origins`
-    are the sidecar's entries, one for each of `parts`.
+    are the sidecar's entries, one for each of `parts`. `home` is the model's folder in a models folder, where
+    the sidecar lies; None for the built-in model and for files outside.
     """
 
     id: str
@@ -42,6 +43,7 @@ class LibraryFile:
     name: str = ""
     in_place: bool = False
     origins: tuple[Origin, ...] = ()
+    home: Path | None = None
 
     @property
     def runs(self) -> bool:

@@ -56,7 +56,7 @@ def below(root: Path, index: Index, depth: int = walk.DEPTH) -> list[LibraryMode
             items.append((folder.parts, item))
             seen.add(str(item.path))
     index.keep_only(seen, set(sidecars), root)
-    return _models(items)
+    return _models(root, items)
 
 
 def remembered(root: Path, index: Index, missing: SlmDeskError) -> list[LibraryModel]:
@@ -74,7 +74,7 @@ def remembered(root: Path, index: Index, missing: SlmDeskError) -> list[LibraryM
             if origin.path:
                 known = index.remembered(origin.path) or Facts(max(origin.size, 0), 0)
                 items.append((parts, Item(name, Path(origin.path), known, origin, True, missing)))
-    return _models(items)
+    return _models(root, items)
 
 
 def model_with(publisher: str, name: str, files: list[LibraryFile]) -> LibraryModel:
@@ -97,7 +97,7 @@ def with_ids(model_id: str, files: list[LibraryFile]) -> list[LibraryFile]:
     return done
 
 
-def make_file(items: Sequence[Item]) -> LibraryFile:
+def make_file(items: Sequence[Item], home: Path | None = None) -> LibraryFile:
     """The library's view of one file, or of all parts of a split one (the first part first). It has no id yet."""
     head = items[0]
     first = head.facts
@@ -124,6 +124,7 @@ def make_file(items: Sequence[Item]) -> LibraryFile:
         name=head.name,
         in_place=head.in_place,
         origins=tuple(item.origin for item in items),
+        home=home,
     )
 
 
@@ -208,15 +209,18 @@ def _of_all(folder: Folder, sidecars: Sidecars, root: str) -> Origin:
     return replace(known[0], state=state, size=-1, sha256="", modified_ns=0)
 
 
-def _models(items: Iterable[tuple[tuple[str, ...], Item]]) -> list[LibraryModel]:
+def _models(root: Path, items: Iterable[tuple[tuple[str, ...], Item]]) -> list[LibraryModel]:
     by_model: dict[tuple[str, str], list[LibraryFile]] = {}
+    homes: dict[tuple[str, ...], Path] = {}
     for parts, together in _together(items):
         if together[0].facts.kind != "model":
             continue
         head = together[0]
         is_file = head.facts.format == "gguf"
         place = model_of((*parts, head.name) if is_file else (*(parts or (head.name,)), ""))
-        by_model.setdefault(place, []).append(make_file(together))
+        by_model.setdefault(place, []).append(
+            make_file(together, homes.get(parts) or homes.setdefault(parts, root.joinpath(*parts[:2])))
+        )
     return [model_with(publisher, name, files) for (publisher, name), files in by_model.items()]
 
 

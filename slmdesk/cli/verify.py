@@ -1,0 +1,106 @@
+"""`slmdesk verify`: is each file still what it should be?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from slmdesk.cli.output import size_text
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.library.library import Library
+from slmdesk.library.verify import FileCheck, Verifier
+
+if TYPE_CHECKING:
+    import argparse
+
+    from slmdesk.cli.output import Output
+    from slmdesk.library.background import OnProgress, Progress
+    from slmdesk.library.records import LibraryFile
+
+_WORDS = {
+    "verified": "its content is what the publisher published",
+    "unverified": "nobody published a hash of it; its own is taken down now",
+    "damaged": "its content is not what it should be",
+    "changed upstream": "its content is what was downloaded; the publisher has a newer one",
+    "partial": "not all of it is here",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model, one of its files, or a path")
+    parser.add_argument("--all", action="store_true", help="every file of the library")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    if bool(args.model) == args.all:
+        raise SlmDeskError(
+            "usage", "Name one model, or --all.", "slmdesk list shows the models on this machine."
+        )
+    paths = Paths.resolve()
+    library = Library(paths, Settings(paths.settings_file))
+    checks = asyncio.run(_verify(library, args.model, out))
+    out.clear_status()
+    bad = [check for check in checks if check.problem is not None]
+    for unkept in {str(check.unkept): check.unkept for check in checks if check.unkept}.values():
+        out.problem(unkept)
+    counts = {state: sum(check.state == state for check in checks) for state in _WORDS}
+    counts = {state: count for state, count in counts.items() if count}
+    if len(checks) != 1:
+        out.text(
+            ", ".join(f"{count} {state}" for state, count in counts.items()) or "There is nothing to verify."
+        )
+    if bad:
+        out.event("checked", files=[check.to_json() for check in checks])
+        first = bad[0].problem
+        assert first is not None
+        if len(bad) == 1:
+            raise first
+        raise SlmDeskError(
+            "files_damaged", f"{len(bad)} of {len(checks)} files are not what they should be.", first.hint
+        )
+    out.done({"files": [check.to_json() for check in checks], "states": counts})
+    return 0
+
+
+async def _verify(library: Library, ref: str | None, out: Output) -> list[FileCheck]:
+    files: list[LibraryFile]
+    if ref is None:
+        files = [file for model in await library.models(every_format=True) for file in model.files]
+    else:
+        files = await library.files(ref)
+
+    def told(check: FileCheck) -> None:
+        out.clear_status()
+        name = check.file_id if check.path.name in check.file_id else f"{check.file_id} ({check.path.name})"
+        paint = {"verified": out.good, "damaged": out.bad, "partial": out.bad}.get(check.state, out.wary)
+        words = check.problem.message if check.problem else _WORDS[check.state]
+        out.text(f"{paint(check.state)}  {name}: {words}")
+        out.event("file", **check.to_json())
+
+    return await Verifier(library).verify(files, progress_line(out, "verifying"), told)
+
+
+def progress_line(out: Output, what: str) -> OnProgress:
+    """Shows how far the work is: a status line for people, events for programs."""
+    last = -1
+
+    async def show(progress: Progress) -> None:
+        nonlocal last
+        rate = f", {size_text(round(progress.rate))}/s" if progress.rate else ""
+        left = f", {progress.remaining:.0f} s left" if progress.remaining and progress.remaining >= 1 else ""
+        amount = f"{size_text(progress.done)} of {size_text(progress.total)}"
+        out.status(f"{what} {progress.detail}: {amount}{rate}{left}")
+        if progress.done != last and progress.total:
+            last = progress.done
+            out.event(
+                "progress",
+                done=progress.done,
+                total=progress.total,
+                rate=progress.rate,
+                remaining=progress.remaining,
+                detail=progress.detail,
+            )
+
+    return show
