@@ -126,7 +126,9 @@ class Calibration:
             return
         self._stamp = stamp
         found = stored.get("loads", []) if isinstance(stored, dict) else []
-        samples = (_sample(item) for item in found if isinstance(item, dict))
+        samples = (
+            (_sample(item) for item in found if isinstance(item, dict)) if isinstance(found, list) else ()
+        )
         self._samples = [sample for sample in samples if sample is not None][-_MOST:]
 
     def _write(self) -> None:

@@ -15,6 +15,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory, probe
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
+from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 
 if TYPE_CHECKING:
@@ -22,21 +23,28 @@ if TYPE_CHECKING:
 
     from slmdesk.core.settings import Settings
     from slmdesk.engines.host import Engine
+    from slmdesk.formats.calibration import Calibration
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
 
 log = logging.getLogger(__name__)
 
-_ENGINE_OVERHEAD = 64 * 1024 * 1024  # bytes an engine takes beside its weights, at least
 _GIB = 1024**3
 
 
 class Models:
     """All models of one service. Lives on its event loop."""
 
-    def __init__(self, library: Library, settings: Settings, log_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        log_path: Path | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._library = library
         self._settings = settings
         self._log_path = log_path
+        self._forecasts = Forecasts(calibration)
         self._slots: dict[Path, ModelSlot] = {}
         self._by_name: dict[str, ModelSlot] = {}
         self._given: dict[str, LibraryFile] = {}
@@ -213,7 +221,8 @@ class Models:
         try:
             async with self._one_load:
                 await self._end(slot)  # one with other settings
-                await self._make_room(slot)
+                expected = await self._forecasts.before(slot.file, slot.spec)
+                await self._make_room(slot, self._forecasts.needed(slot.file, expected))
                 begun = time.monotonic()
                 spec = replace(slot.spec, token=secrets.token_urlsafe(32))
                 engine = await start_engine(spec, on_progress=slot.report, log_path=self._log_path)
@@ -234,6 +243,8 @@ class Models:
             slot.loading = None
             slot.last_used = time.monotonic()
             log.info("loaded %s in %.2f s", slot.id, time.monotonic() - begun)
+            if not self._has_gpu:
+                self._forecasts.after(slot.file, expected, engine)
             return None
         log.warning("loading %s failed: %s", slot.id, error)
         slot.failed(error)
@@ -246,10 +257,9 @@ class Models:
             log.error("the engine of %s died: %s", slot.id, error)
             slot.died(error)
 
-    async def _make_room(self, slot: ModelSlot) -> None:
-        """Unload what is idle, the least recently used first, until one more model fits."""
+    async def _make_room(self, slot: ModelSlot, need: int) -> None:
+        """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""
         most = max(int(self._settings.get("service.max_loaded")), len(self._given))
-        need = int(slot.file.size_bytes * 1.05) + _ENGINE_OVERHEAD
         while True:
             loaded = [other for other in self.slots if other.engine is not None and other is not slot]
             free = await self._free_memory()
@@ -284,6 +294,7 @@ class Models:
     async def _end(self, slot: ModelSlot) -> None:
         engine, slot.engine = slot.engine, None
         if engine is not None:
+            await self._forecasts.ending(slot.file, engine)
             await engine.stop()
 
     async def _retire(self, slot: ModelSlot) -> None:

@@ -1,0 +1,114 @@
+"""What each load needs and what it took: the forecast before, the measurement after, kept for the next forecast."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.residence import held_bytes
+from slmdesk.formats import forecast
+from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.gguf import read_header
+from slmdesk.formats.weights import weights_bytes
+
+if TYPE_CHECKING:
+    from slmdesk.engines.host import Engine
+    from slmdesk.engines.protocol import EngineSpec
+    from slmdesk.formats.calibration import Calibration, Correction
+    from slmdesk.formats.forecast import Forecast
+    from slmdesk.library.library import LibraryFile
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN_BYTES = 200_000_000  # beside the weights, where a header does not tell
+
+
+class LoadForecast:
+    """One model's memory as forecast for one load."""
+
+    def __init__(self, file: LibraryFile, spec: EngineSpec, correction: Correction) -> None:
+        """Reads the header. Raises `SlmDeskError` where the file or its architecture cannot be forecast."""
+        header = read_header(file.path)
+        self._architecture = Architecture.from_gguf(header)
+        self._weights = weights_bytes(header, file_bytes=file.size_bytes)
+        self._spec = spec
+        self._correction = correction
+        self._context = spec.context_length or forecast.usual_context(header.context_length)
+        self.shown = self._of(self._context, spec.parallel, spec.cache_cells, correction)
+        self.plain = self.shown
+
+    def now_known(self, engine: Engine) -> None:
+        """Forecast again, for what the engine has opened."""
+        ready = engine.ready
+        self.shown = self._of(ready.context_length, ready.parallel, ready.cache_cells, self._correction)
+        self.plain = self._of(ready.context_length, ready.parallel, ready.cache_cells, None)
+
+    def _of(self, context: int, parallel: int, cells: int, correction: Correction | None) -> Forecast:
+        spec = self._spec
+        return forecast.forecast(
+            self._architecture,
+            self._weights,
+            context=context,
+            parallel=parallel,
+            cells=cells,
+            cache_type=spec.cache_type,
+            flash_attention=spec.flash_attention,
+            batch=spec.batch,
+            calibration=correction,
+        )
+
+
+class Forecasts:
+    """Forecasts loads and records what they took. With a GPU nothing is recorded: the weights lie elsewhere."""
+
+    def __init__(self, calibration: Calibration | None) -> None:
+        self._calibration = calibration
+        # By the engine's process: what was forecast for it, and the writing of its measurement.
+        self._running: dict[int, tuple[LoadForecast, asyncio.Task[None]]] = {}
+
+    async def before(self, file: LibraryFile, spec: EngineSpec) -> LoadForecast | None:
+        """The forecast for a load; None where the file does not tell enough."""
+
+        def read() -> LoadForecast:
+            assert self._calibration is not None
+            return LoadForecast(file, spec, self._calibration.correction())
+
+        if self._calibration is None:
+            return None
+        try:
+            return await asyncio.to_thread(read)
+        except SlmDeskError as error:
+            log.info("no forecast for %s: %s", file.id, error)
+            return None
+
+    @staticmethod
+    def needed(file: LibraryFile, expected: LoadForecast | None) -> int:
+        """Bytes that must be free for the load."""
+        return expected.shown.total_bytes if expected else file.size_bytes + _UNKNOWN_BYTES
+
+    def after(self, file: LibraryFile, expected: LoadForecast | None, engine: Engine) -> None:
+        """Record what the engine holds now that it is loaded; nobody waits for that."""
+        if expected is None or self._calibration is None:
+            return
+        expected.now_known(engine)
+        measured = engine.ready.memory_bytes
+        write = asyncio.to_thread(self._calibration.loaded, file.id, expected.plain, expected.shown, measured)
+        self._running[engine.pid] = (expected, asyncio.create_task(write, name=f"record {file.id}"))
+        forecast_mb = expected.shown.loaded_bytes / 1e6
+        log.info(
+            "%s holds %.0f MB after the load; %.0f MB were forecast", file.id, measured / 1e6, forecast_mb
+        )
+
+    async def ending(self, file: LibraryFile, engine: Engine) -> None:
+        """Record the most the engine held. Call it before the engine is stopped."""
+        expected, written = self._running.pop(engine.pid, (None, None))
+        if expected is None or written is None or self._calibration is None:
+            return
+        await asyncio.wait([written])
+        if not engine.alive:
+            return
+        peak = await asyncio.to_thread(held_bytes, engine.pid)
+        if peak:
+            await asyncio.to_thread(self._calibration.ended, file.id, expected.shown, peak)
