@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from slmdesk.core.errors import SlmDeskError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+_RESERVED = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in "0123456789¹²³")}
+)
 
 LOCAL = "local"  # the publisher of files that lie outside `publisher/name` folders
 
@@ -47,3 +54,23 @@ def model_of(relative: Sequence[str]) -> tuple[str, str]:
     stem = split[0] if split else stem
     without = _QUANT.sub("", stem).strip("-._ ")
     return LOCAL, without or stem
+
+
+def safe_name(text: str) -> str:
+    """A text as one folder or file name that every system takes; never empty, hidden, reserved or a way up."""
+    name = _UNSAFE.sub("-", text).strip(" .")[:120].rstrip(" .")
+    if not name or name.split(".")[0].upper() in _RESERVED:
+        name = f"_{name}"
+    return name
+
+
+def check_model_id(text: str) -> tuple[str, str]:
+    """Publisher and name of `publisher/name`. Raises `SlmDeskError("name_invalid")`."""
+    publisher, slash, name = text.strip().partition("/")
+    if not slash or "/" in name or safe_name(publisher) != publisher or safe_name(name) != name:
+        raise SlmDeskError(
+            "name_invalid",
+            f"{text!r} is no name for a model.",
+            "Names look like publisher/name: letters, digits, spaces, - _ . and +.",
+        )
+    return publisher, name

@@ -1,0 +1,99 @@
+"""A model that could be imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slmdesk.core.errors import SlmDeskError
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of it: where it lies and what it is to be called; `sha256` where the source tells it."""
+
+    path: Path
+    name: str
+    size: int
+    sha256: str = ""
+    repo: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model of some source, with its files. `folder` is set for a safetensors or ONNX folder.
+
+    `inside` is set where the library has it already; `problem` says why it cannot be imported.
+    """
+
+    publisher: str
+    name: str
+    files: tuple[SourceFile, ...]
+    source: str = ""
+    format: str = "gguf"
+    folder: Path | None = None
+    licence: str = ""
+    title: str = ""  # what the source itself calls it
+    inside: str = ""
+    problem: SlmDeskError | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.publisher}/{self.name}"
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as a job's parameters keep it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "source": self.source,
+            "format": self.format,
+            "folder": str(self.folder) if self.folder else "",
+            "licence": self.licence,
+            "size_bytes": self.size_bytes,
+            "inside": self.inside,
+            "files": [
+                {
+                    "path": str(file.path),
+                    "name": file.name,
+                    "size_bytes": file.size,
+                    "sha256": file.sha256,
+                    "repo": file.repo,
+                    "revision": file.revision,
+                }
+                for file in self.files
+            ],
+            "problem": self.problem.to_json() if self.problem else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Candidate:
+        """The reverse of `to_json`."""
+        publisher, _, name = str(data["id"]).partition("/")
+        return cls(
+            publisher,
+            name,
+            tuple(
+                SourceFile(
+                    Path(file["path"]),
+                    file["name"],
+                    file["size_bytes"],
+                    file["sha256"],
+                    file["repo"],
+                    file["revision"],
+                )
+                for file in data["files"]
+            ),
+            source=data["source"],
+            format=data["format"],
+            folder=Path(data["folder"]) if data["folder"] else None,
+            licence=data["licence"],
+            title=data["title"],
+        )
