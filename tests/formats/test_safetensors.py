@@ -57,8 +57,7 @@ def _changed(**changes: Any) -> dict[str, Any]:
         [],
         b"{" + b'"a":' * 3,
         b"[" * 100_000,
-        b'{"a": {"dtype": "I8", "shape": [0], "data_offsets": [0, 0]},'
-        b' "a": {"dtype": "I8", "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "I8", "shape": [0], "data_offsets": [0, 0]}, "a": {}}',
         b"\xff\xfe\xfd",
     ],
 )
