@@ -19,6 +19,7 @@ from slmdesk.core.space import Space
 from slmdesk.downloads.downloads import Downloads
 from slmdesk.library.hub_access import HubAccess
 from slmdesk.library.library import Library
+from slmdesk.quantize.room import Quantizing
 from slmdesk.schema import MIGRATIONS
 from slmdesk.serving.connector import ServiceConnector
 
@@ -47,6 +48,7 @@ class Application:
     jobs: Jobs
     hub: HubAccess
     downloads: Downloads
+    quantizing: Quantizing
     problems: list[SlmDeskError] = field(default_factory=list)
 
     @classmethod
@@ -90,6 +92,7 @@ class Application:
             queue,
             hub,
             downloads,
+            Quantizing(paths, database, library, queue),
             problems,
         )
 

@@ -58,8 +58,14 @@ def _download(rooms: Rooms) -> JobKind:
     return DownloadKind(hub, rooms.settings, rooms.space, rooms.paths.models)
 
 
+def _quantize(rooms: Rooms) -> JobKind:
+    from slmdesk.quantize.job import QuantizeKind
+
+    return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space)
+
+
 # Each imports its room when the first job of the kind comes.
-KINDS: dict[str, Callable[[Rooms], JobKind]] = {"download": _download}
+KINDS: dict[str, Callable[[Rooms], JobKind]] = {"download": _download, "quantize": _quantize}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

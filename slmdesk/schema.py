@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING
 
 from slmdesk.chat import store as chat_store
 from slmdesk.core import jobs, space
+from slmdesk.quantize import store as quantize_store
 
 if TYPE_CHECKING:
     from slmdesk.core.database import Migration
 
 # Applied in this order and recorded by name: only ever append.
-MIGRATIONS: tuple[Migration, ...] = (*jobs.MIGRATIONS, *chat_store.MIGRATIONS, *space.MIGRATIONS)
+MIGRATIONS: tuple[Migration, ...] = (
+    *jobs.MIGRATIONS,
+    *chat_store.MIGRATIONS,
+    *space.MIGRATIONS,
+    *quantize_store.MIGRATIONS,
+)

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
     "import": Command("slmdesk.cli.import_", "use models that are on this machine already"),
     "rm": Command("slmdesk.cli.rm", "remove a model, or undo that"),
     "fit": Command("slmdesk.cli.fit", "whether a model will run here, and what its memory is made of"),
+    "quantize": Command("slmdesk.cli.quantize", "make a model smaller, and measure what it cost"),
     "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
     "config": Command("slmdesk.cli.config", "show or change settings"),
     "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),

@@ -45,6 +45,7 @@ class JobKind(ABC):
 
     name: str
     resumes: bool = True  # taken up again by itself after the process under it died
+    patience_s: float = 15.0  # a job that does not pause for this long is ended from outside
 
     def limit(self) -> int:
         """How many jobs of this kind run at once; asked whenever one could start."""

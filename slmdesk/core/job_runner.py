@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.2
 _DEATHS = 3  # processes that may die under a job that does not get on, before it is left to a person
-_DEAF_S = 15.0  # a job that does not hear a wish for this long is ended from outside
+_DEAF_S = 15.0  # a job that does not hear that it is cancelled for this long is ended from outside
 _END_TRIES = 12
 _END_AGAIN_S = 5.0
 _log = logging.getLogger(__name__)
@@ -121,8 +121,10 @@ class JobRunner:
         if job.wish != running.wish:
             running.heard(job.wish)
             self._wished_at[job.id] = time.monotonic()
-        elif job.wish and time.monotonic() - self._wished_at[job.id] > _DEAF_S:
-            task.cancel()
+        elif job.wish:
+            patience = self._kind(job.kind).patience_s if job.wish == "pause" else _DEAF_S
+            if time.monotonic() - self._wished_at[job.id] > patience:
+                task.cancel()
 
     async def _start(self, job: Job) -> None:
         try:

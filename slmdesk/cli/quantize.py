@@ -1,0 +1,248 @@
+"""`slmdesk quantize MODEL --to QUANT[,QUANT…]`: smaller, and what it cost, measured."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.application import Application
+from slmdesk.cli.output import size_text
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.quantize.protocol import Options
+from slmdesk.quantize.request import AUTO, NONE, PATTERN, Request, load_preset, save_preset
+from slmdesk.quantize.targets import TARGETS
+
+if TYPE_CHECKING:
+    from slmdesk.cli.output import Output
+    from slmdesk.core.jobs import Job
+    from slmdesk.quantize.planning import Forecast
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="library id, GGUF file, or folder with safetensors files")
+    add("--to", default="", metavar="QUANT[,QUANT…]", help="for example Q4_K_M,Q8_0")
+    add("--list", action="store_true", help="show the quants there are, and what each is good for")
+    add(
+        "--imatrix",
+        default=None,
+        metavar="auto|none|FILE",
+        help="importance matrix (default: auto where needed)",
+    )
+    add("--measure", action=argparse.BooleanOptionalAction, default=None,
+        help="measure what was lost (default: for models under 4 B parameters)")  # fmt: skip
+    add("--text", default="", metavar="FILE", help="text to measure with (default: the built-in one)")
+    add("--calibration-text", default="", metavar="FILE", help="text to compute the importance matrix with")
+    add("--output", default="", metavar="DIR", help="folder for the results (default: the model's own)")
+    add("--pattern", default=PATTERN, metavar="NAME", help=f"name of the files (default: {PATTERN})")
+    add("--output-type", default="", metavar="TYPE", help="type of the output tensor")
+    add("--embedding-type", default="", metavar="TYPE", help="type of the token embeddings")
+    add("--tensor-type", action="append", default=[], metavar="PATTERN=TYPE", help="type of tensors by name")
+    add("--keep-split", action="store_true", help="as many files as the source has")
+    add("--pure", action="store_true", help="one type for all tensors")
+    add("--threads", type=int, default=0, metavar="N", help="threads (default: all)")
+    add("--preset", default="", metavar="FILE", help="take all of this from a preset")
+    add("--save-preset", default="", metavar="FILE", help="write a preset, and do nothing else")
+    add("--dry-run", action="store_true", help="only say what it will cost")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    if args.list:
+        return _list(out)
+    if not args.model:
+        raise _usage("Name a model, as `slmdesk list` shows it, or a GGUF file.")
+    request = _request(args)
+    if args.save_preset:
+        path = Path(args.save_preset)
+        save_preset(path, request)
+        out.text(f"Written: {path}")
+        out.done({"preset": str(path)})
+        return 0
+    return asyncio.run(_run(request, out, dry_run=args.dry_run))
+
+
+def _request(args: argparse.Namespace) -> Request:
+    if args.preset:
+        return load_preset(Path(args.preset), args.model)
+    targets = tuple(name for name in args.to.split(",") if name.strip())
+    overrides = []
+    for text in args.tensor_type:
+        pattern, _, kind = text.rpartition("=")
+        if not pattern or not kind:
+            raise _usage(f"{text!r} is no PATTERN=TYPE; an example is attn_v=q8_0.")
+        overrides.append((pattern, kind.upper()))
+    request = Request(
+        model=args.model,
+        targets=targets,
+        imatrix=args.imatrix or NONE,
+        measure=args.measure,
+        text=args.text,
+        calibration_text=args.calibration_text,
+        output=args.output,
+        pattern=args.pattern,
+        options=Options(
+            output_type=args.output_type.upper(),
+            embedding_type=args.embedding_type.upper(),
+            overrides=tuple(overrides),
+            pure=args.pure,
+            keep_split=args.keep_split,
+            threads=max(0, args.threads),
+        ),
+    ).checked()
+    if args.imatrix is None and any(
+        target.needs_matrix for target in TARGETS if target.name in request.targets
+    ):
+        request = Request.from_json({**request.to_json(), "imatrix": AUTO})
+    return request
+
+
+def _usage(message: str) -> Exception:
+    from slmdesk.cli.main import UsageError
+
+    return UsageError(
+        message, "slmdesk quantize MODEL --to Q4_K_M[,Q8_0…] [--imatrix auto|none|FILE] [--measure]"
+    )
+
+
+async def _run(request: Request, out: Output, *, dry_run: bool) -> int:
+    application = Application.build()
+    try:
+        if dry_run:
+            forecast = await application.quantizing.forecast(request)
+            _show_forecast(forecast, out)
+            out.done(forecast.to_json())
+            return 0
+        job = await application.quantizing.start(request)
+        return await _follow(application, job, out)
+    finally:
+        await application.close()
+
+
+async def _follow(application: Application, job: Job, out: Output) -> int:
+    out.event("job", id=job.id, title=job.title)
+    seen = 0
+    try:
+        async with aclosing(application.jobs.watch(job.id)) as states:
+            async for state in states:
+                job = state
+                _show_progress(job, out)
+                for line in job.log[seen:]:
+                    out.note(line)
+                seen = len(job.log)
+                if job.state == "paused" and job.error is not None and job.resume_at is None:
+                    raise job.error
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        await asyncio.shield(_cancel(application, job.id))
+        raise
+    out.clear_status()
+    if job.state == "failed" and job.error is not None:
+        raise job.error
+    if job.state != "done" or job.result is None:
+        raise SlmDeskError("cancelled", "The job was cancelled.", "What was finished before stays.")
+    return _show_result(job.result, out)
+
+
+async def _cancel(application: Application, job_id: str) -> None:
+    """Ctrl-C: nothing half done stays."""
+    try:
+        await application.jobs.cancel(job_id)
+        for _ in range(100):
+            if not (await application.jobs.get(job_id)).active:
+                return
+            await asyncio.sleep(0.1)
+    except SlmDeskError:
+        return  # it ended a moment before
+
+
+def _show_progress(job: Job, out: Output) -> None:
+    if job.state == "running" and job.total:
+        share = min(job.done / job.total, 1.0)
+        left = f", {job.remaining:.0f} s left" if job.remaining is not None and job.remaining >= 1 else ""
+        out.status(f"{share:4.0%}  {job.detail}{left}")
+        out.event(
+            "progress",
+            share=round(share, 4),
+            detail=job.detail,
+            remaining=job.remaining,
+            steps=job.memory.get("steps"),
+        )
+
+
+def _show_result(result: dict[str, Any], out: Output) -> int:
+    failed = [quant for quant in result["quants"] if "error" in quant]
+    made = [quant for quant in result["quants"] if "error" not in quant]
+    source = result["source"]
+    rows = [_row(source, f"{source['quant']} (source)"), *(_row(quant, quant["quant"]) for quant in made)]
+    out.table(
+        ("QUANT", "SIZE", "PERPLEXITY", "KL DIVERGENCE", "SAME TOKEN", "TOKENS/S"),
+        rows,
+        right=(1, 2, 3, 4, 5),
+    )
+    if "text" in source:
+        out.note(f"Measured with: {source['text']} ({source['chunks']} chunks).")
+    for quant in made:
+        out.text(f"{quant['quant']}: {quant['path']}")
+    for quant in failed:
+        out.problem(SlmDeskError.from_json(quant["error"]))
+    out.done(result)
+    return 1 if failed else 0
+
+
+def _row(facts: dict[str, Any], name: str) -> tuple[str, ...]:
+    def text(key: str, form: str) -> str:
+        return format(facts[key], form) if key in facts else ""
+
+    return (
+        name,
+        size_text(facts["size_bytes"]),
+        text("perplexity", ".3f"),
+        text("kld_mean", ".5f"),
+        text("top_1", ".1%"),
+        text("generation_tokens_s", ".1f"),
+    )
+
+
+def _show_forecast(forecast: Forecast, out: Output) -> None:
+    rows = [
+        (
+            quant.quant,
+            size_text(quant.bytes),
+            f"{quant.bits_per_weight:.2f}",
+            _seconds(quant.seconds, quant.error),
+            size_text(quant.memory_bytes),
+            str(len(quant.fallbacks) or ""),
+            "yes" if quant.needs_matrix else "",
+        )
+        for quant in forecast.quants
+    ]
+    out.table(
+        ("QUANT", "SIZE", "BITS/WEIGHT", "TIME", "MEMORY", "FALLBACKS", "NEEDS IMATRIX"),
+        rows,
+        right=(1, 2, 3, 4, 5),
+    )
+    out.text(f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
+             f" {size_text(forecast.free_bytes)} free.")  # fmt: skip
+    for warning in forecast.warnings:
+        out.note(warning)
+
+
+def _seconds(seconds: float, error: float | None) -> str:
+    return f"{seconds:.1f} s" + (f" ±{error:.0%}" if error is not None else "")
+
+
+def _list(out: Output) -> int:
+    rows = [(t.name, f"{t.bits:g}", "needs one" if t.needs_matrix else "", t.good_for) for t in TARGETS]
+    out.table(("QUANT", "BITS", "IMATRIX", "GOOD FOR"), rows, right=(1,))
+    out.done(
+        {
+            "quants": [
+                {"quant": t.name, "bits": t.bits, "needs_imatrix": t.needs_matrix, "good_for": t.good_for,
+                 "warning": t.warning}
+                for t in TARGETS
+            ]
+        }
+    )  # fmt: skip
+    return 0

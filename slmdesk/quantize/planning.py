@@ -1,0 +1,268 @@
+"""Before anything runs: how large each quant will be, how long each step takes, and what it needs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.space import existing_parent
+from slmdesk.quantize.host import run_child
+from slmdesk.quantize.native import threads_or_all
+from slmdesk.quantize.protocol import CHUNK, ForecastSpec, MatrixUse
+from slmdesk.quantize.request import AUTO, NONE, Request
+from slmdesk.quantize.source import Source, output_name, stem_of
+from slmdesk.quantize.store import Pace
+from slmdesk.quantize.targets import find_target
+from slmdesk.quantize.texts import Text, calibration_text, measuring_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slmdesk.core.paths import Paths
+
+MEASURED_BELOW = 4_000_000_000  # parameters
+_FLOPS_A_THREAD = 2.0e10  # a first guess, corrected by what steps really take
+_READ_BYTES_S = 1.0e9
+_ROW_S = 2.0e-9  # seconds a logit takes to be compared
+_OWN_BYTES = 150_000_000  # of a child process
+_LARGEST_BUFFER, _SMALLEST_BUFFER = 8 << 30, 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One piece of the work. `reckoned`: seconds of work in it as reckoned, `seconds`: as expected by experience."""
+
+    name: str  # "convert", "imatrix", "quantize", "check", "measure", "speed"
+    quant: str = ""
+    reckoned: float = 0.0
+    seconds: float = 0.0
+    error: float | None = None  # median relative error of past forecasts of such steps
+
+
+@dataclass(frozen=True, slots=True)
+class QuantForecast:
+    """What one target will be. `fallbacks`: tensors that get another type because of their shape, as
+    (name, meant, given). `path` is where it will lie; `exists`: something lies there already."""
+
+    quant: str
+    path: str
+    bytes: int
+    bits_per_weight: float
+    seconds: float
+    error: float | None
+    memory_bytes: int
+    fallbacks: tuple[tuple[str, str, str], ...]
+    needs_matrix: bool
+    warning: str
+    exists: bool
+    types: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The whole plan. `disk_bytes` includes what is temporary."""
+
+    quants: tuple[QuantForecast, ...]
+    steps: tuple[Step, ...]
+    seconds: float
+    disk_bytes: int
+    free_bytes: int
+    warnings: tuple[str, ...]
+    measured: bool
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        for quant in data["quants"]:
+            del quant["types"]
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where results go: the folder, and the name that patterns are filled with."""
+
+    folder: Path
+    name: str
+
+    def stem(self, request: Request, quant: str) -> str:
+        return output_name(request.pattern, {"name": self.name, "quant": quant})
+
+    def final(self, request: Request, quant: str, parts: int) -> list[Path]:
+        """The files a quant will be."""
+        stem = self.stem(request, quant)
+        if request.options.keep_split and parts > 1:
+            return [self.folder / f"{stem}-{n:05}-of-{parts:05}.gguf" for n in range(1, parts + 1)]
+        return [self.folder / f"{stem}.gguf"]
+
+
+def place_for(request: Request, source: Source, home: Path) -> Place:
+    """`home` is the model's folder in the library, used where no output folder was asked for."""
+    folder = Path(request.output).expanduser().absolute() if request.output else home
+    return Place(folder, stem_of(source.path, source.quant))
+
+
+def matrix_name(place: Place) -> str:
+    return f"{place.name}.imatrix.gguf"
+
+
+def matrix_use(request: Request, place: Place, text: Text, path: str = "") -> MatrixUse | None:
+    """The matrix as quants will name it; `path` "" while it is still to be computed."""
+    if request.imatrix == NONE:
+        return None
+    if request.imatrix == AUTO:
+        return MatrixUse(path, matrix_name(place), text.name)
+    from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
+
+    own = Path(request.imatrix).expanduser().absolute()
+    datasets = read_matrix(own).datasets
+    return MatrixUse(str(own), own.name, datasets[0] if datasets else "")
+
+
+def buffer_bytes(available: int) -> int:
+    """How much of one tensor llama.cpp may hold in memory."""
+    return max(_SMALLEST_BUFFER, min(_LARGEST_BUFFER, available // 4))
+
+
+async def forecast(
+    request: Request, source: Source, place: Place, paths: Paths, paces: Mapping[tuple[str, str], Pace]
+) -> Forecast:
+    """Look at every target: llama.cpp's dry run in a child, and this machine's pace.
+
+    Raises `imatrix_needed`, `text_too_short`, and what `host.run_child` raises.
+    """
+    check_wishes(request)
+    text, calibration = (
+        measuring_text(paths, source.header, request.text),
+        calibration_text(paths, source.header, request.calibration_text),
+    )
+    use = matrix_use(request, place, calibration)
+    found = await run_child(
+        ForecastSpec(
+            source=str(source.path),
+            targets=list(request.targets),
+            options=request.options.to_json(),
+            matrix=asdict(use) if use is not None else None,
+            texts=[str(calibration.path), str(text.path)],
+        )
+    )
+    measured = request.measure if request.measure is not None else source.parameters < MEASURED_BELOW
+    reckoner = _Reckoner(source, threads_or_all(request.options.threads), paces, *found["tokens"])
+    quants = tuple(_quant(request, source, place, entry, reckoner) for entry in found["quants"])
+    steps = _steps(request, quants, found["quants"], reckoner, measured=measured)
+    free = shutil.disk_usage(existing_parent(place.folder)).free
+    experts = source.header.number("expert_count")
+    warnings = [source.warning] if source.warning else []
+    warnings += [q.warning for q in quants if q.warning and not (experts and q.quant == "MXFP4")]
+    return Forecast(
+        quants=quants,
+        steps=steps,
+        seconds=sum(step.seconds for step in steps),
+        disk_bytes=sum(quant.bytes for quant in quants),
+        free_bytes=free,
+        warnings=tuple(dict.fromkeys(warnings)),
+        measured=measured,
+        text=text.name,
+    )
+
+
+def check_wishes(request: Request) -> None:
+    """Refuse what cannot work. Raises `imatrix_needed`, `imatrix_missing`, `imatrix_unreadable`."""
+    if request.imatrix not in {AUTO, NONE}:
+        from slmdesk.quantize.matrix_file import read_matrix
+
+        read_matrix(Path(request.imatrix).expanduser().absolute())
+    needing = [name for name in request.targets if find_target(name).needs_matrix]
+    if request.imatrix == NONE and needing:
+        raise SlmDeskError(
+            "imatrix_needed",
+            f"{', '.join(needing)} cannot be made without an importance matrix.",
+            "Let it be computed: --imatrix auto.",
+        )
+
+
+class _Reckoner:
+    """Seconds of steps: the work in them, corrected by how such steps went here before."""
+
+    def __init__(
+        self,
+        source: Source,
+        threads: int,
+        paces: Mapping[tuple[str, str], Pace],
+        calibration_tokens: int,
+        text_tokens: int,
+    ) -> None:
+        self._source = source
+        self._threads = threads
+        self._paces = paces
+        self._calibration = calibration_tokens // CHUNK * CHUNK
+        self._text = text_tokens // CHUNK * CHUNK
+
+    def step(self, name: str, quant: str, reckoned: float) -> Step:
+        pace = self._paces.get((name, quant)) or self._paces.get((name, "")) or Pace()
+        return Step(name, quant, reckoned, pace.seconds(reckoned), pace.error)
+
+    def quantize(self, entry: Mapping[str, Any]) -> Step:
+        reckoned = float(entry["seconds"]) / self._threads + float(entry["starts"])
+        return self.step("quantize", str(entry["quant"]), reckoned)
+
+    def check(self, size: int, quant: str) -> Step:
+        return self.step("check", quant, 3 * size / _READ_BYTES_S)
+
+    def matrix(self) -> Step:
+        return self.step("imatrix", "", self._evaluation(self._calibration))
+
+    def measure(self, quants: int) -> Step:
+        compared = self._text / 2 * self._source.header.vocabulary * _ROW_S * quants
+        return self.step("measure", "", self._evaluation(self._text) * (quants + 1) + compared)
+
+    def speed(self, size: int, quant: str) -> Step:
+        return self.step("speed", quant, self._evaluation(2048) + 300 * size / 1e10)
+
+    def _evaluation(self, tokens: int) -> float:
+        return 2.0 * self._source.parameters * tokens / (_FLOPS_A_THREAD * self._threads)
+
+
+def _quant(
+    request: Request, source: Source, place: Place, entry: Mapping[str, Any], reckoner: _Reckoner
+) -> QuantForecast:
+    target = find_target(str(entry["quant"]))
+    size = int(entry["bytes"])
+    files = place.final(request, target.name, len(source.parts))
+    step = reckoner.quantize(entry)
+    return QuantForecast(
+        quant=target.name,
+        path=str(files[0]),
+        bytes=size,
+        bits_per_weight=size * 8 / max(source.parameters, 1),
+        seconds=step.seconds,
+        error=step.error,
+        memory_bytes=min(int(entry["largest_bytes"]), _LARGEST_BUFFER) + _OWN_BYTES,
+        fallbacks=tuple((str(a), str(b), str(c)) for a, b, c in entry["fallbacks"]),
+        needs_matrix=target.needs_matrix,
+        warning=target.warning,
+        exists=any(file.exists() for file in files),
+        types={str(name): str(kind) for name, kind in entry["types"].items()},
+    )
+
+
+def _steps(
+    request: Request,
+    quants: tuple[QuantForecast, ...],
+    entries: list[Mapping[str, Any]],
+    reckoner: _Reckoner,
+    *,
+    measured: bool,
+) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if request.imatrix == AUTO:
+        steps.append(reckoner.matrix())
+    for quant, entry in zip(quants, entries, strict=True):
+        steps += [reckoner.quantize(entry), reckoner.check(quant.bytes, quant.quant)]
+    if measured:
+        steps.append(reckoner.measure(len(quants)))
+        steps += [reckoner.speed(quant.bytes, quant.quant) for quant in quants]
+    return tuple(steps)

@@ -1,0 +1,165 @@
+"""Quantizing as front ends use it: look first, start, see what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.library.library import BUILT_IN
+from slmdesk.quantize import planning
+from slmdesk.quantize.job import KIND
+from slmdesk.quantize.placing import refuse_existing
+from slmdesk.quantize.planning import Forecast, Place
+from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
+from slmdesk.quantize.targets import FULL_PRECISION
+
+if TYPE_CHECKING:
+    from slmdesk.core.database import Database
+    from slmdesk.core.job_queue import Jobs
+    from slmdesk.core.jobs import Job
+    from slmdesk.core.paths import Paths
+    from slmdesk.library.library import Library, LibraryFile
+    from slmdesk.quantize.request import Request
+
+__all__ = ["MIGRATIONS", "Origin", "Quantizing"]
+
+_BEST_SOURCES = ("BF16", "F32", "F16")  # of several full files of one model
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What would be quantized: the model's id ("" for a file outside the library), the file or safetensors
+    folder, and the folder in which its quants belong."""
+
+    model: str
+    path: Path
+    home: Path
+
+    @property
+    def needs_conversion(self) -> bool:
+        return self.path.suffix.lower() != ".gguf"
+
+
+class Quantizing:
+    """The room for front ends. Methods raise `SlmDeskError` and block no event loop."""
+
+    def __init__(self, paths: Paths, database: Database, library: Library, jobs: Jobs) -> None:
+        self._paths = paths
+        self._library = library
+        self._jobs = jobs
+        self.store = QuantStore(database)
+
+    async def origin(self, model: str) -> Origin:
+        """What `model` (library id or path) means here: of a model with several files the fullest one.
+
+        Raises `model_not_found`, `source_unsuitable`, …
+        """
+        path = await asyncio.to_thread(_as_path, model)
+        if path is not None:
+            known = await self._in_library(path)
+            return known or Origin("", path, self._paths.models / "local" / (path.stem or "model"))
+        file = await self._library.resolve(model)
+        better = await self._fullest(file) if ":" not in model.rsplit("/", 1)[-1] else file
+        return self._of(better)
+
+    async def forecast(self, request: Request) -> Forecast:
+        """Sizes, times and needs of everything asked for. Nothing is written.
+
+        Raises `convert_first` for a safetensors folder (its GGUF is not there yet), `imatrix_needed`, and what
+        `open_source` and the child raise.
+        """
+        request = request.checked()
+        origin = await self.origin(request.model)
+        if origin.needs_conversion:
+            raise SlmDeskError(
+                "convert_first",
+                f"{origin.path.name} is a safetensors folder; its exact sizes are known once it is converted.",
+                "Start the job: it converts first.",
+            )
+        source = await asyncio.to_thread(open_source, origin.path)
+        place = planning.place_for(request, source, origin.home)
+        return await planning.forecast(request, source, place, self._paths, await self.store.paces())
+
+    async def start(self, request: Request) -> Job:
+        """Hand the job over. What can be seen beforehand is refused at once: `output_exists`, `source_missing`,
+        `imatrix_needed`, `imatrix_unreadable`, `text_unreadable`, …"""
+        request = request.checked()
+        origin = await self.origin(request.model)
+        place = await asyncio.to_thread(self._place, request, origin)
+        title = f"Quantize {place.name} to {', '.join(request.targets)}"
+        return await self._jobs.submit(
+            KIND,
+            title,
+            {
+                "model": origin.model,
+                "source": str(origin.path),
+                "output": str(place.folder),
+                "name": place.name,
+                "request": request.to_json(),
+            },
+        )
+
+    async def results(self, model: str) -> list[Quant]:
+        """What was made and measured of a model (library id, or the path of the source)."""
+        found = await self.store.all()
+        return [quant for quant in found if model in {quant.model, quant.source, quant.path}]
+
+    def _place(self, request: Request, origin: Origin) -> Place:
+        """Where results go; refuses what can be refused before anything runs."""
+        planning.check_wishes(request)
+        if origin.needs_conversion:
+            folder = Path(request.output).expanduser().absolute() if request.output else origin.home
+            place, parts = Place(folder, origin.path.name), 1
+        else:
+            source: Source = open_source(origin.path)
+            place, parts = planning.place_for(request, source, origin.home), len(source.parts)
+        refuse_existing(file for name in request.targets for file in place.final(request, name, parts))
+        return place
+
+    async def _in_library(self, path: Path) -> Origin | None:
+        for model in await self._library.models():
+            for file in model.files:
+                if path in {file.path, *file.parts}:
+                    return self._of(file)
+        return None
+
+    def _of(self, file: LibraryFile) -> Origin:
+        if file.problem is not None:
+            raise file.problem
+        if file.format == "onnx":
+            raise SlmDeskError(
+                "source_unsuitable", f"{file.id} is ONNX, which is not quantized here.", "Choose a GGUF file."
+            )
+        model = file.id.partition(":")[0]
+        if file.home is not None:
+            return Origin(model, file.path, file.home)
+        if model == BUILT_IN:
+            return Origin(model, file.path, self._paths.models.joinpath(*model.split("/")))
+        return Origin("", file.path, self._paths.models / "local" / file.path.stem)
+
+    async def _fullest(self, file: LibraryFile) -> LibraryFile:
+        """Of the files of one model the one that lost least."""
+        model = file.id.partition(":")[0]
+        files = [
+            f for m in await self._library.models() if m.id == model for f in m.files if f.problem is None
+        ]
+        for quant in _BEST_SOURCES:
+            found = [f for f in files if f.quant == quant and f.format == "gguf"]
+            if found:
+                return found[0]
+        folders = [f for f in files if f.format == "safetensors"]
+        return folders[0] if folders and file.quant not in FULL_PRECISION else file
+
+
+def _as_path(model: str) -> Path | None:
+    """A GGUF file or a folder with safetensors files, where `model` names one; None for a library id."""
+    path = Path(model).expanduser()
+    if path.suffix.lower() != ".gguf" and not (path.is_dir() and any(path.glob("*.safetensors"))):
+        return None
+    if not path.exists():
+        raise SlmDeskError("source_missing", f"{path.absolute()} is not there.", "Check the path.")
+    return path.absolute()
