@@ -134,11 +134,13 @@ class Desk(QObject):
 
     def _attach(self, application: Application) -> None:
         from slmdesk.gui.commands import Commands
+        from slmdesk.gui.downloads.when_ready import WhenReady
         from slmdesk.gui.status_poll import StatusPoll
 
         self.window.actions_known.add(Commands(self.window, self.live).all())
         self.live.follow(application.settings)
         self.window.attach(application)
+        self._when_ready = WhenReady(self.window, self)
         self._poll = StatusPoll(self.window, application)
         self._poll.start()
 
@@ -228,6 +230,7 @@ class Desk(QObject):
     def _specs(self) -> list[PlaceSpec]:
         return [
             PlaceSpec("chat", "Chat", "chat", _chat, early=(("chat.new", "New chat", "Ctrl+N", "add"),)),
+            PlaceSpec("downloads", "Downloads", "download", _downloads),
             PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
         ]
@@ -242,6 +245,12 @@ def _chat(services: WindowServices) -> Place:
     from slmdesk.gui.chat.place import ChatPlace
 
     return ChatPlace(services)
+
+
+def _downloads(services: WindowServices) -> Place:
+    from slmdesk.gui.downloads.place import DownloadsPlace
+
+    return DownloadsPlace(services)
 
 
 def _about(services: WindowServices) -> Place:

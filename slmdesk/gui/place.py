@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.core.state import StateFile
     from slmdesk.gui.actions import Action
+    from slmdesk.gui.job_watch import JobWatch
     from slmdesk.gui.theme import Theme
 
 T = TypeVar("T")
@@ -62,6 +63,15 @@ class WindowServices(Protocol):
         """Make another place the current one."""
         ...
 
+    def ask(self, place_id: str, what: str, value: str) -> bool:
+        """Go to another place and ask something of it (see its `asked`). False when there is no such place."""
+        ...
+
+    @property
+    def jobs(self) -> JobWatch:
+        """All jobs as they are now; empty until the application is there."""
+        ...
+
     def window(self) -> QWidget:
         """The window, as parent for dialogs."""
         ...
@@ -100,6 +110,9 @@ class Place(Pane):
 
     def activated(self) -> None:
         """The place became the current one; the event loop runs."""
+
+    def asked(self, what: str, value: str) -> None:
+        """Another place asks something of this one, which is the current one by then and was activated."""
 
     def deactivated(self) -> None:
         """Another place becomes the current one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
@@ -13,6 +13,8 @@ from slmdesk.gui.widgets.buttons import Button
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from slmdesk.gui.job_watch import Summary
 
 
 class Loaded(Protocol):
@@ -57,13 +59,15 @@ class StatusStrip(Pane):
     """The strip.
 
     Attributes:
-        jobs: the slot in the middle, for the words of the running jobs.
+        jobs: says how far the jobs are; hidden when there is nothing to say.
 
     Signals:
         offline_wanted: the person pressed the switch; the new state wanted.
+        jobs_wanted: the person pressed the words about the jobs.
     """
 
     offline_wanted = Signal(bool)
+    jobs_wanted = Signal()
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, ground="window", edge="top", parent=parent)
@@ -71,8 +75,12 @@ class StatusStrip(Pane):
         self._offline = False
         self._dot = Icon(theme, "dot", size=SPACE.small, colour="disabled")
         self._model = ElidedLabel(theme, "No model loaded", role="small", tone="secondary")
-        self.jobs = ElidedLabel(theme, "", role="small", tone="secondary")
-        self.jobs.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.jobs = Button(theme, "", kind="quiet", small=True, icon="download")
+        self.jobs.setProperty("strip", True)
+        self.jobs.setIconSize(QSize(MEASURE.icon_small, MEASURE.icon_small))
+        self.jobs.setToolTip("Show the downloads")
+        self.jobs.clicked.connect(self.jobs_wanted)
+        self.jobs.hide()
         self._network = Button(theme, "Online", kind="quiet", small=True)
         self._network.setProperty("strip", True)
         self._network.setIconSize(QSize(MEASURE.icon_small, MEASURE.icon_small))
@@ -82,7 +90,7 @@ class StatusStrip(Pane):
         layout.setSpacing(SPACE.small)
         layout.addWidget(self._dot)
         layout.addWidget(self._model, 1)
-        layout.addWidget(self.jobs, 1)
+        layout.addWidget(self.jobs)
         layout.addWidget(self._network)
         self.set_offline(offline=False)
 
@@ -96,6 +104,13 @@ class StatusStrip(Pane):
         if words != self._model.text():
             self._model.setText(words)
             self._dot.set_icon("dot", colour)
+
+    def show_jobs(self, told: Summary) -> None:
+        """Say how far the jobs are."""
+        if told.words != self.jobs.text():
+            self.jobs.setText(told.words)
+            self.jobs.setIcon(self.theme.icon(told.icon, colour=told.tone))
+            self.jobs.setVisible(bool(told.words))
 
     def set_offline(self, *, offline: bool, locked: bool = False) -> None:
         """Show whether the program keeps away from the network; `locked` when the environment says so."""

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLay
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
+from slmdesk.gui.job_watch import JobWatch, summary
 from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
@@ -88,6 +89,8 @@ class MainWindow(QWidget):
         self._tasks = Tasks(self._failed)
         self._toast: Toast | None = None
         self._palette: Palette | None = None
+        self._asked: tuple[str, str, str] | None = None
+        self.jobs = JobWatch(self)
         self.actions_known = Actions(self)
         self._lay_out()
         self._declare_actions()
@@ -152,6 +155,16 @@ class MainWindow(QWidget):
         if self._application is not None:
             place.activated()
 
+    def ask(self, place_id: str, what: str, value: str) -> bool:
+        if place_id not in self._specs:
+            return False
+        self.go_to(place_id)
+        if self._application is None:
+            self._asked = (place_id, what, value)  # once it is there
+        else:
+            self._place(place_id).asked(what, value)
+        return True
+
     # What the program does with the window.
 
     @property
@@ -199,6 +212,9 @@ class MainWindow(QWidget):
             self.show_error(problem)
         if self._current:
             self._places[self._current].activated()
+        self.jobs.start(application.jobs, self.run)
+        if self._asked is not None:
+            self.ask(*self._asked)
         self.attached.emit()
 
     def bring_up(self) -> None:
@@ -272,6 +288,8 @@ class MainWindow(QWidget):
         column.addWidget(self._stack, 1)
 
         self.strip = StatusStrip(theme)
+        self.strip.jobs_wanted.connect(lambda: self.go_to("downloads"))
+        self.jobs.changed.connect(lambda: self.strip.show_jobs(summary(self.jobs.jobs)))
         across = QHBoxLayout()
         across.setSpacing(0)
         across.addWidget(self._rail)

@@ -80,6 +80,11 @@ class ChatPlace(Place):
             self.controller.refresh_models()
         self.pane.focus()
 
+    def asked(self, what: str, value: str) -> None:
+        if what == "chat_with" and self.controller is not None:
+            self.new_chat()
+            self.controller.choose_model(value)
+
     def _begin(self) -> None:
         from slmdesk.gui.chat.controller import ChatController
 

@@ -200,6 +200,7 @@ class Measure:
     dialog: Final = 440
     toast: Final = 520
     pages: Final = 720
+    list_page: Final = 860
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label, Line, Pane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CardRow(QWidget):
@@ -59,6 +64,22 @@ class Card(Pane):
             self._layout.addWidget(line)
         self._layout.addWidget(row)
         self._rows.append((row, line))
+
+    def set_rows(self, rows: Sequence[QWidget]) -> None:
+        """Hold these rows in this order. Those taken out are hidden and still belong to whoever made them."""
+        if [row for row, _ in self._rows] == list(rows):
+            return
+        for row, line in self._rows:
+            self._layout.removeWidget(row)
+            if row not in rows:
+                row.hide()
+            if line:
+                self._layout.removeWidget(line)
+                line.deleteLater()
+        self._rows = []
+        for row in rows:
+            self.add_row(row)
+            row.show()
 
     def show_rows(self, shown: set[QWidget]) -> None:
         """Show only these rows, with lines only between rows that are shown."""

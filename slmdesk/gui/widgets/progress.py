@@ -105,6 +105,10 @@ class TokenMeter(QWidget):
 class ProgressRow(QWidget):
     """One job: its name, a bar, what happens now in words, and what can be done about it.
 
+    Attributes:
+        body: the layout below the words, for what needs the row's width.
+        buttons: the layout at the right.
+
     Signals:
         pause, resume, cancel: the person asked for it.
     """
@@ -142,6 +146,7 @@ class ProgressRow(QWidget):
         lines.addLayout(top)
         lines.addWidget(self._bar)
         lines.addLayout(below)
+        self.body = lines
         layout = QHBoxLayout(self)
         layout.setContentsMargins(SPACE.large, SPACE.medium, SPACE.medium, SPACE.medium)
         layout.setSpacing(SPACE.large)
@@ -150,6 +155,7 @@ class ProgressRow(QWidget):
         buttons.setSpacing(SPACE.tiny)
         buttons.addWidget(self._hold)
         buttons.addWidget(self._stop)
+        self.buttons = buttons
         layout.addLayout(buttons)
 
     def set_progress(self, share: float, words: str, *, rate: str = "", remaining: str = "") -> None:
@@ -157,6 +163,20 @@ class ProgressRow(QWidget):
         self._bar.set_share(share)
         self._words.setText(words)
         self._rest.setText(" · ".join(part for part in (f"{share:.0%}", rate, remaining) if part))
+
+    def rename(self, name: str) -> None:
+        """The job is called otherwise from now on."""
+        if name != self._title:
+            self._title = name
+            self._name.setText(name)
+            self._bar.setAccessibleName(f"Progress of {name}")
+            self._stop.rename(f"Cancel {name}")
+            self.set_state(self._state)
+
+    def set_ending(self, ending: bool) -> None:
+        """Its end was asked for: nothing more can be done."""
+        self._hold.setEnabled(not ending)
+        self._stop.setEnabled(not ending)
 
     def set_state(self, state: JobState) -> None:
         """Queued, running, paused, failed or done: which decides the icon, its hue and the buttons."""
