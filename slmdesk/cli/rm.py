@@ -64,7 +64,7 @@ async def _remove(library: Library, trash: Trash, ref: str, sure: bool, out: Out
         out.text(f"Removed {title} ({size_text(removed.size_bytes)}).")
     out.note(
         f"slmdesk rm --undo {removed.key} brings it back. It goes to the system's trash when slmdesk rm is next"
-        f" used after {GRACE_S / 60:.0f} minutes, when the window starts, or with slmdesk rm --empty."
+        f" used after {GRACE_S / 60:.0f} minutes, or with slmdesk rm --empty."
     )
     # What earlier commands removed has had its time.
     try:

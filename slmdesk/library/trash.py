@@ -161,7 +161,9 @@ def _take_away(files: list[LibraryFile], root: Path, place: Path, title: str, no
         "ids": [file.id for file in files],
         "removed_at": now,
         "forgotten": forgotten,
-        "entries": [[str(folder), name, data] for (folder, name), data in entries.items()],
+        "entries": [
+            [folder.relative_to(root).as_posix(), name, data] for (folder, name), data in entries.items()
+        ],
         "moves": [path.relative_to(root).as_posix() for path in moves],
     }
     atomic_write(place / _NOTE, json.dumps(note, indent=1))
@@ -191,7 +193,7 @@ def _bring_back(root: Path, place: Path) -> None:
                 there.rename(path)
     except OSError as error:
         raise writing_error(root, error) from error
-    _restore_entries(note["entries"])
+    _restore_entries(root, note["entries"])
     _discard(place)
 
 
@@ -249,10 +251,10 @@ def _leftovers(files: Sequence[LibraryFile], moves: Sequence[Path]) -> list[Path
     return found
 
 
-def _restore_entries(entries: Iterable[list[Any]]) -> None:
+def _restore_entries(root: Path, entries: Iterable[list[Any]]) -> None:
     for folder, name, data in entries:
         try:
-            sidecar.record(Path(folder), sidecar.parse({name: data}))
+            sidecar.record(root / folder, sidecar.parse({name: data}))
         except SlmDeskError as error:
             _log.warning("the origin of %s is not known any more: %s", name, error.message)
 
