@@ -20,30 +20,82 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "resources" / "catalog"
-MUST_HAVE = """
-microsoft/Phi-4-mini-instruct microsoft/Phi-4-mini-reasoning microsoft/Phi-3.5-mini-instruct microsoft/phi-4
-microsoft/bitnet-b1.58-2B-4T Qwen/Qwen3-0.6B Qwen/Qwen3-1.7B Qwen/Qwen3-4B Qwen/Qwen3-8B Qwen/Qwen3-14B
-Qwen/Qwen3-4B-Instruct-2507 Qwen/Qwen3-4B-Thinking-2507 Qwen/Qwen2.5-0.5B-Instruct Qwen/Qwen2.5-1.5B-Instruct
-Qwen/Qwen2.5-3B-Instruct Qwen/Qwen2.5-7B-Instruct Qwen/Qwen2.5-14B-Instruct Qwen/Qwen2.5-Coder-0.5B-Instruct
-Qwen/Qwen2.5-Coder-1.5B-Instruct Qwen/Qwen2.5-Coder-3B-Instruct Qwen/Qwen2.5-Coder-7B-Instruct
-Qwen/Qwen2.5-Coder-14B-Instruct google/gemma-3-270m-it google/gemma-3-1b-it google/gemma-3-4b-it
-google/gemma-3-12b-it google/gemma-3-27b-it google/gemma-2-2b-it google/gemma-2-9b-it
-meta-llama/Llama-3.2-1B-Instruct meta-llama/Llama-3.2-3B-Instruct meta-llama/Llama-3.1-8B-Instruct
-HuggingFaceTB/SmolLM2-135M-Instruct HuggingFaceTB/SmolLM2-360M-Instruct HuggingFaceTB/SmolLM2-1.7B-Instruct
-HuggingFaceTB/SmolLM3-3B mistralai/Mistral-7B-Instruct-v0.3 mistralai/Mistral-Small-3.1-24B-Instruct-2503
-mistralai/Mistral-Small-3.2-24B-Instruct-2506 mistralai/Ministral-8B-Instruct-2410
-mistralai/Mistral-Nemo-Instruct-2407 deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B
-deepseek-ai/DeepSeek-R1-Distill-Qwen-7B deepseek-ai/DeepSeek-R1-Distill-Qwen-14B
-deepseek-ai/DeepSeek-R1-Distill-Llama-8B ibm-granite/granite-3.3-2b-instruct ibm-granite/granite-3.3-8b-instruct
-ibm-granite/granite-4.0-micro ibm-granite/granite-4.0-h-tiny allenai/OLMo-2-0425-1B-Instruct
-allenai/OLMo-2-1124-7B-Instruct allenai/OLMo-2-1124-13B-Instruct tiiuae/Falcon3-1B-Instruct
-tiiuae/Falcon3-3B-Instruct tiiuae/Falcon3-7B-Instruct tiiuae/Falcon3-10B-Instruct LiquidAI/LFM2-350M
-LiquidAI/LFM2-700M LiquidAI/LFM2-1.2B LiquidAI/LFM2-2.6B TinyLlama/TinyLlama-1.1B-Chat-v1.0
-stabilityai/stablelm-2-zephyr-1_6b 01-ai/Yi-1.5-6B-Chat 01-ai/Yi-1.5-9B-Chat internlm/internlm2_5-7b-chat
-LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct openbmb/MiniCPM3-4B nomic-ai/nomic-embed-text-v1.5 BAAI/bge-small-en-v1.5
-BAAI/bge-base-en-v1.5 BAAI/bge-large-en-v1.5 BAAI/bge-m3 Qwen/Qwen3-Embedding-0.6B
-sentence-transformers/all-MiniLM-L6-v2
-""".split()
+MUST_HAVE = [
+    "microsoft/Phi-4-mini-instruct",
+    "microsoft/Phi-4-mini-reasoning",
+    "microsoft/Phi-3.5-mini-instruct",
+    "microsoft/phi-4",
+    "microsoft/bitnet-b1.58-2B-4T",
+    "Qwen/Qwen3-0.6B",
+    "Qwen/Qwen3-1.7B",
+    "Qwen/Qwen3-4B",
+    "Qwen/Qwen3-8B",
+    "Qwen/Qwen3-14B",
+    "Qwen/Qwen3-4B-Instruct-2507",
+    "Qwen/Qwen3-4B-Thinking-2507",
+    "Qwen/Qwen2.5-0.5B-Instruct",
+    "Qwen/Qwen2.5-1.5B-Instruct",
+    "Qwen/Qwen2.5-3B-Instruct",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen/Qwen2.5-14B-Instruct",
+    "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+    "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+    "Qwen/Qwen2.5-Coder-3B-Instruct",
+    "Qwen/Qwen2.5-Coder-7B-Instruct",
+    "Qwen/Qwen2.5-Coder-14B-Instruct",
+    "google/gemma-3-270m-it",
+    "google/gemma-3-1b-it",
+    "google/gemma-3-4b-it",
+    "google/gemma-3-12b-it",
+    "google/gemma-3-27b-it",
+    "google/gemma-2-2b-it",
+    "google/gemma-2-9b-it",
+    "meta-llama/Llama-3.2-1B-Instruct",
+    "meta-llama/Llama-3.2-3B-Instruct",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "HuggingFaceTB/SmolLM2-360M-Instruct",
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+    "HuggingFaceTB/SmolLM3-3B",
+    "mistralai/Mistral-7B-Instruct-v0.3",
+    "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+    "mistralai/Mistral-Small-3.2-24B-Instruct-2506",
+    "mistralai/Ministral-8B-Instruct-2410",
+    "mistralai/Mistral-Nemo-Instruct-2407",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+    "deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
+    "ibm-granite/granite-3.3-2b-instruct",
+    "ibm-granite/granite-3.3-8b-instruct",
+    "ibm-granite/granite-4.0-micro",
+    "ibm-granite/granite-4.0-h-tiny",
+    "allenai/OLMo-2-0425-1B-Instruct",
+    "allenai/OLMo-2-1124-7B-Instruct",
+    "allenai/OLMo-2-1124-13B-Instruct",
+    "tiiuae/Falcon3-1B-Instruct",
+    "tiiuae/Falcon3-3B-Instruct",
+    "tiiuae/Falcon3-7B-Instruct",
+    "tiiuae/Falcon3-10B-Instruct",
+    "LiquidAI/LFM2-350M",
+    "LiquidAI/LFM2-700M",
+    "LiquidAI/LFM2-1.2B",
+    "LiquidAI/LFM2-2.6B",
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+    "stabilityai/stablelm-2-zephyr-1_6b",
+    "01-ai/Yi-1.5-6B-Chat",
+    "01-ai/Yi-1.5-9B-Chat",
+    "internlm/internlm2_5-7b-chat",
+    "LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct",
+    "openbmb/MiniCPM3-4B",
+    "nomic-ai/nomic-embed-text-v1.5",
+    "BAAI/bge-small-en-v1.5",
+    "BAAI/bge-base-en-v1.5",
+    "BAAI/bge-large-en-v1.5",
+    "BAAI/bge-m3",
+    "Qwen/Qwen3-Embedding-0.6B",
+    "sentence-transformers/all-MiniLM-L6-v2",
+]
 
 
 @pytest.fixture(scope="module")
