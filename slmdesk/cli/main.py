@@ -36,7 +36,10 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
+    "pull": Command("slmdesk.cli.pull", "download a model, verified"),
+    "jobs": Command("slmdesk.cli.jobs", "what is being done; pause, resume or cancel it"),
     "chat": Command("slmdesk.cli.chat", "talk with a model in the terminal"),
+    "search": Command("slmdesk.cli.search", "find models on the hub and in the built-in list"),
     "list": Command("slmdesk.cli.list_models", "the models on this machine"),
     "show": Command("slmdesk.cli.show", "what is known about one model"),
     "verify": Command("slmdesk.cli.verify", "check that files are what they should be"),

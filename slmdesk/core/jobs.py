@@ -250,7 +250,8 @@ class JobStore:
             running = state == "running"
             connection.execute(
                 "UPDATE jobs SET state = ?, error = ?, result = ?, owner_pid = ?, owner_created = ?,"
-                " rate = NULL, remaining = NULL, wish = ?, resume_at = ?, detail = '', updated_at = ? WHERE id = ?",
+                " rate = NULL, remaining = NULL, wish = ?, resume_at = ?, detail = '', deaths = ?,"
+                " updated_at = ? WHERE id = ?",
                 (
                     state,
                     json.dumps(error.to_json()) if error else None,
@@ -259,6 +260,7 @@ class JobStore:
                     process_create_time() if running else None,
                     wish,
                     resume_at,
+                    0 if before.state == "failed" else before.deaths,  # somebody tries again
                     time.time(),
                     job_id,
                 ),

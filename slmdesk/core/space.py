@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from slmdesk.core.database import Database, Migration
 from slmdesk.core.errors import SlmDeskError
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from slmdesk.core.jobs import Also
 
-# What a disk needs to breathe: the database, logs, other programs.
+# What a disk needs to breathe: the database, logs, other programs. Small disks keep less.
 MARGIN_BYTES = 64 * 1024 * 1024
+_MARGIN_SHARE = 100
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -56,12 +57,13 @@ class Space:
 
     async def promise(self, folder: Path, count: int) -> Also:
         """`reserve` as a step of a transaction, for `JobStore.create`. Raises `drive_missing` itself."""
-        free, volume = await asyncio.to_thread(_free, folder)
+        disk = await asyncio.to_thread(_look, folder)
+        margin = min(self._margin, disk.total // _MARGIN_SHARE)
 
         def work(connection: sqlite3.Connection, job_id: str) -> None:
-            others = _others(connection, job_id, volume)
-            if count + others + self._margin > free:
-                raise _too_little(folder, count, free, others, self._margin)
+            others = _others(connection, job_id, disk.volume)
+            if count + others + margin > disk.free:
+                raise _too_little(folder, count, disk.free, others, margin)
             connection.execute(
                 "INSERT OR REPLACE INTO reservations (job_id, folder, bytes) VALUES (?, ?, ?)",
                 (job_id, str(folder), count),
@@ -89,9 +91,9 @@ class Space:
 
         Raises `SlmDeskError("drive_missing")`.
         """
-        free, volume = await asyncio.to_thread(_free, folder)
-        others = await self._database.read(lambda connection: _others(connection, besides, volume))
-        return free - others - self._margin
+        disk = await asyncio.to_thread(_look, folder)
+        others = await self._database.read(lambda connection: _others(connection, besides, disk.volume))
+        return disk.free - others - min(self._margin, disk.total // _MARGIN_SHARE)
 
 
 def existing_parent(folder: Path) -> Path:
@@ -110,11 +112,19 @@ def amount(count: int) -> str:
     return f"{max(0, count)} bytes"
 
 
-def _free(folder: Path) -> tuple[int, int]:
-    """Free bytes for this user, and which volume it is."""
+class _Disk(NamedTuple):
+    """Bytes of the disk, those free for this user, and which volume it is."""
+
+    total: int
+    free: int
+    volume: int
+
+
+def _look(folder: Path) -> _Disk:
     parent = existing_parent(folder)
     try:
-        return shutil.disk_usage(parent).free, os.stat(parent).st_dev  # noqa: PTH116
+        usage = shutil.disk_usage(parent)
+        return _Disk(usage.total, usage.free, os.stat(parent).st_dev)  # noqa: PTH116
     except OSError as error:
         raise SlmDeskError(
             "drive_missing",
