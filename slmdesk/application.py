@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmdesk.catalog.catalog import Catalog
 from slmdesk.chat.chats import Chats
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
@@ -48,6 +49,7 @@ class Application:
     jobs: Jobs
     hub: HubAccess
     downloads: Downloads
+    catalog: Catalog
     quantizing: Quantizing
     problems: list[SlmDeskError] = field(default_factory=list)
 
@@ -80,6 +82,7 @@ class Application:
         downloads = Downloads(
             hub, queue, Space(database), library, secrets=secrets, default_root=paths.models
         )
+        catalog = Catalog(hub, database, settings, data=paths.data, resources=paths.resources)
         return cls(
             paths,
             settings,
@@ -92,6 +95,7 @@ class Application:
             queue,
             hub,
             downloads,
+            catalog,
             Quantizing(paths, database, library, queue),
             problems,
         )
@@ -114,5 +118,6 @@ class Application:
         """Stop running answers (what they wrote is kept), let go of the service and close the database."""
         await self.chats.close()
         await self.connector.close()
+        await self.catalog.close()
         await self.hub.close()
         self.database.close()

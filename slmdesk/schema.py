@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmdesk.catalog import cache as catalog_cache
 from slmdesk.chat import store as chat_store
 from slmdesk.core import jobs, space
 from slmdesk.quantize import store as quantize_store
@@ -16,5 +17,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     *jobs.MIGRATIONS,
     *chat_store.MIGRATIONS,
     *space.MIGRATIONS,
+    *catalog_cache.MIGRATIONS,
     *quantize_store.MIGRATIONS,
 )

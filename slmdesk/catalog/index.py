@@ -22,6 +22,7 @@ from slmdesk.catalog.records import (
     TIERS,
     CatalogEntry,
     CatalogQuery,
+    Found,
     Sort,
     rough_memory,
 )
@@ -45,14 +46,6 @@ _LOOKED_AT = 16
 _NEAR = 0.68  # similarity of two words that count as one misspelled
 _MERGE_AT = 2000
 _WORDS_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The best entries in order, and how many there are in all."""
-
-    entries: tuple[CatalogEntry, ...]
-    total: int
 
 
 class CatalogIndex:

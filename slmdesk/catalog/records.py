@@ -108,6 +108,14 @@ class SearchPage:
     error: SlmDeskError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best entries in order, and how many there are in all."""
+
+    entries: tuple[CatalogEntry, ...]
+    total: int
+
+
 # A Q4_K_M file takes about 4.85 bits a weight; cache, buffers and the process add about a fifth and 300 MB.
 _BYTES_A_PARAMETER = 4.85 / 8 * 1.2
 _FIXED = 300_000_000

@@ -174,7 +174,7 @@ class HubAccess:
         self, path: str, params: Mapping[str, Any] | None = None, *, repo: str = "", token: str | None = None
     ) -> HubAnswer:
         """GET `path` below the hub's address, or a `next_page`. Raises `HubError`; see `hub_error` for the codes."""
-        return await self._call(lambda: self._get_json(path, params, repo, token))
+        return await self.aside(lambda: self._get_json(path, params, repo, token))
 
     async def get_file(
         self, repo: str, path: str, *, revision: str = "main", start: int = 0, count: int | None = None
@@ -183,7 +183,19 @@ class HubAccess:
 
         For cards, configurations and headers: more than 64 MiB are refused.
         """
-        return await self._call(lambda: self._get_file(repo, path, revision, start, count))
+        return await self.aside(lambda: self._get_file(repo, path, revision, start, count))
+
+    async def aside(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `make()` gives, run on the hub's thread: for work around requests that would hold up a window.
+
+        Raises `HubError("offline")` beside what the coroutine raises.
+        """
+        self.require_online()
+        with self._lock:
+            if self._line is None:
+                self._line = _Line()
+            line = self._line
+        return await line.call(make)
 
     async def close(self) -> None:
         """Break off what runs and end the thread. The next request starts a new one."""
@@ -232,14 +244,6 @@ class HubAccess:
         return HfApi(route.endpoint, self.token(fresh=True) or False, "slmdesk", __version__)
 
     # On the hub's thread
-
-    async def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        self.require_online()
-        with self._lock:
-            if self._line is None:
-                self._line = _Line()
-            line = self._line
-        return await line.call(make)
 
     async def _get_json(
         self, path: str, params: Mapping[str, Any] | None, repo: str, token: str | None

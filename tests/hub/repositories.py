@@ -111,7 +111,8 @@ class Repository:
     def parameters(self) -> int:
         """As the hub counts them, 0 where it does not know."""
         for name in ("safetensors", "gguf"):
-            total = self.facts.get(name, {}).get("total")
+            told = self.facts.get(name)
+            total = told.get("total") if isinstance(told, dict) else None
             if isinstance(total, int):
                 return total
         return 0
@@ -166,7 +167,6 @@ def model_json(
         "lastModified": repo.last_modified,
         "cardData": {"license": repo.licence, "pipeline_tag": repo.pipeline_tag},
         "usedStorage": sum(file.size for file in files.values()),
-        **repo.facts,
     }
     if siblings:
         data["siblings"] = [_sibling(file, blobs=blobs) for file in files.values()]
@@ -175,7 +175,7 @@ def model_json(
             "scansDone": True,
             "filesWithIssues": [{"path": path, "level": level} for path, level in repo.issues.items()],
         }
-    return data
+    return {**data, **repo.facts}
 
 
 def _sibling(file: HubFile, *, blobs: bool) -> dict[str, Any]:

@@ -1,0 +1,212 @@
+"""One model's page: its facts, its files as choices, what the hub's scanners say. And several pages side by side."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from slmdesk.catalog.choices import Choice, RemoteFile, group, levels
+from slmdesk.catalog.hub_search import base_models, entry_of
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slmdesk.catalog.records import CatalogEntry
+    from slmdesk.formats.architecture import Architecture
+
+Gate = Literal["", "auto", "manual"]
+_KEPT = ("id", "sha", "gated", "private", "tags", "pipeline_tag", "library_name", "downloads", "likes", "trendingScore",
+         "createdAt", "lastModified", "safetensors", "siblings", "securityRepoStatus", "config")  # fmt: skip
+_MOST_FILES = 20_000
+_FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
+_PICTURE = re.compile(r"!\[[^\]]*\]\(\s*<?https?://|<img\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model's README without its table of facts. It is a stranger's text: show it without scripts, and fetch its
+    pictures only when asked to."""
+
+    text: str
+    pictures: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """What is known of one repository. `gate` says whether its licence must be accepted first ("manual": and the
+    publisher then decides). `scanned` is None where the hub does not say. `note` tells in a line where facts are
+    not the hub's of today. `architecture` and the choices' fits are there after `Catalog.judge`."""
+
+    entry: CatalogEntry
+    revision: str
+    files: tuple[RemoteFile, ...]
+    choices: tuple[Choice, ...]
+    gate: Gate
+    private: bool
+    scanned: bool | None
+    base_models: tuple[str, ...]
+    url: str
+    licence_link: str = ""
+    note: str = ""
+    architecture: Architecture | None = None
+
+    @property
+    def repo(self) -> str:
+        return self.entry.id
+
+    @property
+    def best(self) -> Choice | None:
+        """The choice for this machine, after `Catalog.judge`."""
+        return next((one for one in self.choices if one.best), None)
+
+    @property
+    def flagged(self) -> tuple[RemoteFile, ...]:
+        """Files the hub's scanners warn of."""
+        return tuple(file for file in self.files if file.level in {"unsafe", "suspicious"})
+
+
+def trimmed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a hub's answer that pages are made of: the rest is large and of no use here."""
+    kept = {name: data[name] for name in _KEPT if name in data}
+    gguf = data.get("gguf")
+    if isinstance(gguf, dict):
+        kept["gguf"] = {name: gguf.get(name) for name in ("total", "architecture", "context_length")}
+    card = data.get("cardData")
+    if isinstance(card, dict):
+        kept["cardData"] = {name: card.get(name) for name in ("license", "license_name", "license_link")}
+    if isinstance(kept.get("siblings"), list):
+        kept["siblings"] = kept["siblings"][:_MOST_FILES]
+    return kept
+
+
+def page_of(data: Any, url: str) -> ModelPage:
+    """The page from a hub's answer. Raises `SlmDeskError("hub_answer_invalid")` when it is no model's."""
+    entry = entry_of(data)
+    if entry is None:
+        raise SlmDeskError(
+            "hub_answer_invalid",
+            "The hub's answer is not about a model.",
+            "Check the hub's address in the settings.",
+        )
+    status = data.get("securityRepoStatus")
+    status = status if isinstance(status, dict) else None
+    files = _files(data.get("siblings"), levels(status))
+    gated = data.get("gated")
+    gate: Gate = "manual" if gated == "manual" else "auto" if gated else ""
+    choices = group(files, entry.parameters, mlx="mlx" in entry.formats)
+    card = data.get("cardData")
+    link = card.get("license_link") if isinstance(card, dict) else None
+    return ModelPage(
+        entry=replace(entry, formats=entry.formats or _formats(choices)),
+        revision=str(data.get("sha") or ""),
+        files=files,
+        choices=tuple(choices),
+        gate=gate,
+        private=bool(data.get("private")),
+        scanned=bool(status.get("scansDone")) if status else None,
+        base_models=base_models(data),
+        url=url,
+        licence_link=link if isinstance(link, str) and link.startswith("https://") else "",
+    )
+
+
+def card_of(text: str, note: str = "") -> Card:
+    """The card from README.md."""
+    body = _FRONT.sub("", text.removeprefix("\ufeff"), count=1).strip()
+    return Card(body, bool(_PICTURE.search(body)), note)
+
+
+def _files(siblings: object, flags: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
+    files = []
+    for sibling in siblings[:_MOST_FILES] if isinstance(siblings, list) else ():
+        if not isinstance(sibling, dict) or not isinstance(sibling.get("rfilename"), str):
+            continue
+        path = sibling["rfilename"]
+        lfs = sibling.get("lfs") if isinstance(sibling.get("lfs"), dict) else None
+        size = (lfs or sibling).get("size", sibling.get("size"))
+        sha256 = str(lfs.get("sha256") or "") if lfs else ""
+        files.append(
+            RemoteFile(path, size if isinstance(size, int) and size >= 0 else 0, sha256, flags.get(path, ""))
+        )
+    return tuple(files)
+
+
+def _formats(choices: Sequence[Choice]) -> tuple[Any, ...]:
+    return tuple(
+        dict.fromkeys(one.kind for one in choices if one.kind in {"gguf", "safetensors", "onnx", "mlx"})
+    )
+
+
+# Side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a comparison: a value for each model, as numbers or words (None: not known), and which of them
+    are the better ones."""
+
+    key: str
+    title: str
+    values: tuple[int | float | str | None, ...]
+    better: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two to four models side by side."""
+
+    pages: tuple[ModelPage, ...]
+    rows: tuple[Row, ...]
+
+
+def compare(pages: Sequence[ModelPage]) -> Comparison:
+    """Raises `SlmDeskError("compare_count")` for fewer than two or more than four."""
+    if not 2 <= len(pages) <= 4:
+        raise SlmDeskError(
+            "compare_count", "Two to four models can be compared.", "Choose two, three or four models."
+        )
+    shown = [page.best or next((one for one in page.choices if one.runs), None) for page in pages]
+    fits = [one.fit if one else None for one in shown]
+
+    def row(key: str, title: str, values: Sequence[int | float | str | None], sense: int = 0) -> Row:
+        return Row(key, title, tuple(values), _better(values, sense))
+
+    entries = [page.entry for page in pages]
+    rows = (
+        row("parameters", "Parameters", [entry.parameters or None for entry in entries]),
+        row("tier", "Tier", [entry.tier for entry in entries]),
+        row("file", "File for this machine", [one.id if one else None for one in shown]),
+        row("size_bytes", "Download", [one.size_bytes if one else None for one in shown], -1),
+        row(
+            "bits_per_weight",
+            "Bits per weight",
+            [(one.bits_per_weight or None) if one else None for one in shown],
+            1,
+        ),
+        row("total_bytes", "Memory", [fit.forecast.total_bytes if fit else None for fit in fits], -1),
+        row("verdict", "Fits", [fit.verdict if fit else None for fit in fits]),
+        row("context_length", "Context", [_context(page) for page in pages], 1),
+        row("licence", "Licence", [entry.licence or None for entry in entries]),
+        row("gate", "Licence to accept first", ["yes" if page.gate else "no" for page in pages]),
+        row("languages", "Languages", [", ".join(entry.languages) or None for entry in entries]),
+        row("downloads", "Downloads a month", [entry.downloads or None for entry in entries], 1),
+        row("updated", "Changed", [entry.updated or None for entry in entries]),
+        row("flagged", "Files warned of", [len(page.flagged) for page in pages], -1),
+    )
+    return Comparison(tuple(pages), rows)
+
+
+def _context(page: ModelPage) -> int | None:
+    trained = page.architecture.context_length if page.architecture else 0
+    return page.entry.context_length or trained or None
+
+
+def _better(values: Sequence[int | float | str | None], sense: int) -> tuple[int, ...]:
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if not sense or len(set(numbers)) < 2:
+        return ()
+    best = max(numbers) if sense > 0 else min(numbers)
+    return tuple(at for at, value in enumerate(values) if value == best)
