@@ -27,6 +27,12 @@ from slmdesk.serving.connector import ServiceConnector
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.library.duplicates import Duplicates
+    from slmdesk.library.importing import Importer
+    from slmdesk.library.orphans import Orphans
+    from slmdesk.library.trash import Trash
+    from slmdesk.library.verify import Verifier
+
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 
 
@@ -99,6 +105,36 @@ class Application:
             Quantizing(paths, database, library, queue),
             problems,
         )
+
+    @property
+    def verifier(self) -> Verifier:
+        from slmdesk.library.verify import Verifier
+
+        return Verifier(self.library)
+
+    @property
+    def importer(self) -> Importer:
+        from slmdesk.library.importing import Importer
+
+        return Importer(self.library)
+
+    @property
+    def trash(self) -> Trash:
+        from slmdesk.library.trash import Trash
+
+        return Trash(self.library)
+
+    @property
+    def duplicates(self) -> Duplicates:
+        from slmdesk.library.duplicates import Duplicates
+
+        return Duplicates(self.library)
+
+    @property
+    def orphans(self) -> Orphans:
+        from slmdesk.library.orphans import Orphans
+
+        return Orphans(self.library)
 
     async def open(self) -> SlmDeskError | None:
         """Open the database now and recover what a crash left behind; interrupted jobs go on.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slmdesk.core.job_kinds import JobKind
+    from slmdesk.library.library import Library
 
 _IDLE_S = 15.0
 _LOCK_S = 10.0  # for another runner that is just ending
@@ -64,8 +65,45 @@ def _quantize(rooms: Rooms) -> JobKind:
     return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space)
 
 
+def _library(rooms: Rooms) -> Library:
+    from slmdesk.library.library import Library
+
+    return Library(rooms.paths, rooms.settings)
+
+
+def _verify(rooms: Rooms) -> JobKind:
+    from slmdesk.library.jobs import VerifyJobs
+
+    return VerifyJobs(_library(rooms))
+
+
+def _import(rooms: Rooms) -> JobKind:
+    from slmdesk.library.jobs import ImportJobs
+
+    return ImportJobs(_library(rooms), rooms.space)
+
+
+def _duplicates(rooms: Rooms) -> JobKind:
+    from slmdesk.library.jobs import DuplicateJobs
+
+    return DuplicateJobs(_library(rooms))
+
+
+def _move_folder(rooms: Rooms) -> JobKind:
+    from slmdesk.library.jobs import MoveFolderJobs
+
+    return MoveFolderJobs(_library(rooms), rooms.settings, rooms.space, rooms.store)
+
+
 # Each imports its room when the first job of the kind comes.
-KINDS: dict[str, Callable[[Rooms], JobKind]] = {"download": _download, "quantize": _quantize}
+KINDS: dict[str, Callable[[Rooms], JobKind]] = {
+    "download": _download,
+    "quantize": _quantize,
+    "verify": _verify,
+    "import": _import,
+    "duplicates": _duplicates,
+    "move-folder": _move_folder,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -143,7 +143,7 @@ def _keep_states(files: Sequence[LibraryFile], merged: Sequence[Merged]) -> None
 
 
 def _find(files: Iterable[LibraryFile], meter: Meter) -> list[Duplicate]:
-    by_size: dict[Hashable, list[Copy]] = {}
+    by_size: dict[int, list[Copy]] = {}
     for copy, size in _copies(files):
         by_size.setdefault(size, []).append(copy)
     candidates = [(size, copies) for size, copies in by_size.items() if _several(copies)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
+from slmdesk.core.space import existing_parent
 from slmdesk.library import sidecar, transfer
 from slmdesk.library.background import in_background
 from slmdesk.library.names import check_model_id, safe_name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from slmdesk.library.background import Meter, OnProgress
     from slmdesk.library.candidates import Candidate, SourceFile
     from slmdesk.library.library import Library
-    from slmdesk.library.records import LibraryModel
+    from slmdesk.library.records import FileState, LibraryModel
     from slmdesk.library.sources import Source
 
 Mode = Literal["in-place", "copy", "move", "link"]
@@ -80,7 +81,7 @@ class Importer:
         """Bytes that are written at most: all when copying, none when linking; moving across disks copies."""
         if mode in {"in-place", "link"}:
             return 0
-        target = transfer.existing_parent(self._library.folders[0])
+        target = existing_parent(self._library.folders[0])
         files = [file for candidate in chosen if not candidate.inside for file in candidate.files]
         if mode == "copy":
             return sum(file.size for file in files)
@@ -215,7 +216,7 @@ def _bring(candidate: Candidate, home: Path, mode: Mode, meter: Meter) -> tuple[
             meter.done = done
         digest, count = _transfer(file, target, mode, meter)
         entry = _origin(candidate, file)
-        state = "verified" if digest and digest == file.sha256 else "unverified"
+        state: FileState = "verified" if digest and digest == file.sha256 else "unverified"
         sidecar.record(
             home,
             {
@@ -248,7 +249,7 @@ def _transfer(file: SourceFile, target: Path, mode: Mode, meter: Meter) -> tuple
             f"{file.path} is only a link to another file.",
             "Copy it, or move the file itself.",
         )
-    same = _same_disk(file.path, transfer.existing_parent(target.parent))
+    same = _same_disk(file.path, existing_parent(target.parent))
     transfer.move(file.path, target, meter)
     return "", 0 if same else file.size
 
