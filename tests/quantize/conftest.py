@@ -1,0 +1,18 @@
+"""What the tests of quantizing share: short texts, and a small model with every kind of trouble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slmdesk.core.paths import resources_folder
+
+
+@pytest.fixture(scope="session")
+def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some three chunks of questions the built-in model knows, in its chat format."""
+    text = (resources_folder() / "quantize" / "guide-measure.txt").read_text("utf-8")
+    path = tmp_path_factory.mktemp("text") / "short.txt"
+    path.write_text(text[:6500], "utf-8")
+    return path
