@@ -23,7 +23,7 @@ from tests.hub import LoopbackHub, User
 
 TOKEN = "hf_plantedSecretToken0123456789"
 SIZE = 6_000_000
-RATE = 12e6  # bytes a second of each answer
+RATE = 4e6  # bytes a second of each answer
 AT_ONCE = 4
 
 
@@ -68,20 +68,24 @@ def wrong_files(app: Application, hub: LoopbackHub, seen: set[tuple[str, int]]) 
 
 
 async def kill_again_and_again(app: Application, hub: LoopbackHub, rng: random.Random) -> int:
-    """SIGKILL to the process that downloads, after a random while each time, until cancelled."""
+    """SIGKILL to the process that downloads until cancelled: after random amounts of bytes, or after its start."""
     kills = 0
     seen: set[tuple[str, int]] = set()
     try:
         while True:
-            await asyncio.sleep(rng.uniform(0.05, 1.2))
-            pid = await app.jobs.store.runner()
-            if pid is None:
-                continue
+            while (pid := await app.jobs.store.runner()) is None:
+                await asyncio.sleep(0.02)
+            if rng.random() < 0.8:
+                enough = hub.total_served + rng.uniform(0, 1.4 * AT_ONCE * SIZE)
+                while hub.total_served < enough and await app.jobs.store.runner() == pid:
+                    await asyncio.sleep(0.01)
+            # Not at the moment at which the server has just handed bytes over.
+            await asyncio.sleep(rng.uniform(0, 0.15))
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 process.kill()
-                await asyncio.to_thread(process.wait, 10)
                 kills += 1
+                await asyncio.to_thread(process.wait, 10)
             assert not await asyncio.to_thread(wrong_files, app, hub, seen)
     except asyncio.CancelledError:
         return kills
