@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from pathlib import Path
 
+    from slmdesk.catalog.advise import Advice, Answers
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.index import CatalogIndex
     from slmdesk.core.database import Database
@@ -340,6 +341,22 @@ class Catalog:
             return compare(())
         pages = await asyncio.gather(*(self.model_page(repo) for repo in repos))
         return compare(await asyncio.gather(*(self.judge(page, context=context) for page in pages)))
+
+    async def advise(self, answers: Answers) -> list[Advice]:
+        """Help me choose: a ranked short list for this machine as it is now, never one that does not fit."""
+        return await asyncio.to_thread(self._advised, answers)
+
+    def _advised(self, answers: Answers) -> list[Advice]:
+        from slmdesk.catalog.advise import advise
+        from slmdesk.formats.fit import Wishes, calibration_in
+
+        return advise(
+            self._known,
+            answers,
+            available=memory()[1],
+            wishes=Wishes.of(self._settings),
+            calibration=calibration_in(self._data).correction(),
+        )
 
     async def close(self) -> None:
         """Wait for what is being read."""

@@ -28,6 +28,7 @@ class KnownModels:
         self._lock = threading.Lock()
         self._models: dict[str, CatalogModel] | None = None
         self._by_repo: dict[str, CatalogModel] = {}
+        self._architectures: dict[str, Architecture | None] = {}
         self.problem: SlmDeskError | None = None
 
     def models(self) -> tuple[CatalogModel, ...]:
@@ -53,11 +54,13 @@ class KnownModels:
         model = self.model(repo)
         if model is None:
             return None
-        try:
-            return builtin.architecture(model)
-        except SlmDeskError as error:
-            _log.warning("the figures of %s make no forecast: %s", model.id, error.message)
-            return None
+        if model.id not in self._architectures:
+            try:
+                self._architectures[model.id] = builtin.architecture(model)
+            except SlmDeskError as error:
+                _log.warning("the figures of %s make no forecast: %s", model.id, error.message)
+                self._architectures[model.id] = None
+        return self._architectures[model.id]
 
     def completed(self, entry: CatalogEntry) -> CatalogEntry:
         """A hub's entry with what the list knows better or at all."""

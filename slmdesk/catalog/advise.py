@@ -1,0 +1,187 @@
+"""Help me choose: three answers and this machine's memory make a short, ranked list, each place with its reasons.
+
+Only models of the built-in list are advised: their figures were looked up, so the forecast can be trusted, and none
+is advised whose forecast exceeds the memory that is free.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from slmdesk.catalog.choices import QUANT_BITS
+from slmdesk.formats.fit import Wishes, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slmdesk.catalog.builtin import CatalogModel
+    from slmdesk.catalog.known import KnownModels
+    from slmdesk.formats.architecture import Architecture
+    from slmdesk.formats.calibration import Correction
+    from slmdesk.formats.fit import Fit
+
+Use = Literal["chat", "writing", "code", "reasoning", "tools"]
+Priority = Literal["speed", "balanced", "quality"]
+USES: tuple[Use, ...] = get_args(Use)
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
+# What a use asks of a model, by the list's words, and what each is worth.
+_WANTED: dict[Use, dict[str, float]] = {
+    "chat": {"chat": 2.0},
+    "writing": {"chat": 2.0, "multilingual": 0.5},
+    "code": {"code": 3.0, "tools": 0.3},
+    "reasoning": {"reasoning": 2.5, "maths": 1.0},
+    "tools": {"tools": 3.0, "code": 0.3},
+}
+_KINDS: dict[Use, dict[str, float]] = {"code": {"code": 1.0}, "reasoning": {"reasoning": 1.0}}
+# Worth of each doubling of the weights as a whole, and of those read for a token, which cost the time.
+_SIZE: dict[Priority, tuple[float, float]] = {
+    "speed": (0.35, 0.8),
+    "balanced": (0.9, 0.35),
+    "quality": (1.3, 0.0),
+}
+_TIGHT = 1.5  # what it costs to leave little memory to other programs
+_FILE_OVERHEAD = 1.02
+_ALIKE = 2  # at most so many of one family
+_MANY = "mul"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The three questions: what for, speed against quality, languages (ISO codes; none: English will do)."""
+
+    use: Use = "chat"
+    priority: Priority = "balanced"
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A model that runs here, as which quant, from which repository, and why."""
+
+    model: CatalogModel
+    repo: str
+    quant: str
+    weights_bytes: int
+    fit: Fit
+    reasons: tuple[str, ...]
+    score: float
+
+
+def advise(
+    known: KnownModels,
+    answers: Answers,
+    *,
+    available: int,
+    wishes: Wishes | None = None,
+    calibration: Correction | None = None,
+    most: int = 5,
+) -> list[Advice]:
+    """The best `most` models for these answers in `available` bytes of memory, best first; maybe none."""
+    found = []
+    for model in known.models():
+        if model.kind in {"base", "embedding"} or not model.repos.gguf or "text" not in model.modalities:
+            continue
+        if not _speaks_any(model, answers.languages):
+            continue
+        architecture = known.architecture(model.id)
+        if architecture is None:
+            continue
+        made = _advice(
+            model,
+            architecture,
+            answers,
+            available=available,
+            wishes=wishes or Wishes(),
+            calibration=calibration,
+        )
+        if made is not None:
+            found.append(made)
+    found.sort(key=lambda one: (-one.score, one.weights_bytes))
+    return _mixed(found)[:most]
+
+
+def _advice(
+    model: CatalogModel,
+    architecture: Architecture,
+    answers: Answers,
+    *,
+    available: int,
+    wishes: Wishes,
+    calibration: Correction | None,
+) -> Advice | None:
+    for quant in _quants(model, answers.priority):
+        weights = int(model.parameters * QUANT_BITS[quant] / 8 * _FILE_OVERHEAD)
+        expected = fit(architecture, weights, wishes, available=available, calibration=calibration)
+        if expected.verdict != "too_big" and expected.forecast.total_bytes <= available:
+            score = _score(model, answers, weights, tight=expected.verdict == "tight")
+            reasons = _reasons(model, answers, quant, expected)
+            return Advice(model, model.repos.gguf[0], quant, weights, expected, reasons, score)
+    return None
+
+
+def _quants(model: CatalogModel, priority: Priority) -> tuple[str, ...]:
+    """What to try, in order: small models in fine quants, large ones coarser if need be."""
+    if model.tier == "micro":
+        return ("Q4_K_M",) if priority == "speed" else ("Q8_0", "Q4_K_M")
+    if priority == "quality" and model.tier == "small":
+        return ("Q6_K", "Q5_K_M", "Q4_K_M")
+    return ("Q4_K_M",)
+
+
+def _score(model: CatalogModel, answers: Answers, weights: int, *, tight: bool) -> float:
+    score = sum(worth for word, worth in _WANTED[answers.use].items() if word in model.strengths)
+    score += _KINDS.get(answers.use, {}).get(model.kind, 0.0)
+    if model.kind == "code" and answers.use != "code":
+        score -= 2.0
+    if model.kind == "reasoning" and answers.use not in {"reasoning", "code"}:
+        score -= 1.5  # thinks aloud before every answer
+    whole, read = _SIZE[answers.priority]
+    score += whole * math.log2(model.parameters / 1e9) - read * math.log2(_read_bytes(model, weights) / 1e9)
+    score += 0.5 * sum(language in model.languages for language in answers.languages)
+    score -= 1.0 * sum(language not in model.languages for language in answers.languages)
+    return score - (_TIGHT if tight else 0.0)
+
+
+def _read_bytes(model: CatalogModel, weights: int) -> float:
+    """Bytes of weights read for each token: of a mixture about the share of its experts that answer."""
+    experts = model.architecture.experts if model.architecture else None
+    share = max(experts.used / experts.count, 0.1) if experts else 1.0
+    return max(weights * share, 1.0)
+
+
+def _speaks_any(model: CatalogModel, languages: Iterable[str]) -> bool:
+    wanted = set(languages)
+    return not wanted or _MANY in model.languages or bool(wanted & set(model.languages))
+
+
+def _reasons(model: CatalogModel, answers: Answers, quant: str, expected: Fit) -> tuple[str, ...]:
+    needs, free = expected.forecast.total_bytes / 1e9, expected.available_bytes / 1e9
+    reasons = [model.good_for, f"As {quant} it takes about {needs:.1f} GB of the {free:.1f} GB free now."]
+    if expected.verdict == "tight":
+        reasons.append("That leaves little for other programs.")
+    spoken = [language for language in answers.languages if language in model.languages]
+    if spoken:
+        reasons.append(f"Made for these of your languages: {', '.join(spoken)}.")
+    missing = [language for language in answers.languages if language not in model.languages]
+    if missing:
+        reasons.append(f"Its publisher does not name {', '.join(missing)}.")
+    if answers.priority == "speed" and "fast" in model.strengths:
+        reasons.append("Quick even without a graphics card.")
+    if model.gated:
+        reasons.append("Its licence must be accepted on the hub first.")
+    return tuple(reasons)
+
+
+def _mixed(found: list[Advice]) -> list[Advice]:
+    """Not the same family in every place: the rest of a family goes behind the others."""
+    counts: dict[tuple[str, str], int] = {}
+    first, rest = [], []
+    for one in found:
+        architecture = one.model.architecture
+        family = (one.model.publisher, architecture.name if architecture else "")
+        counts[family] = counts.get(family, 0) + 1
+        (first if counts[family] <= _ALIKE else rest).append(one)
+    return first + rest

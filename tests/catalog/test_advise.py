@@ -1,0 +1,54 @@
+"""Help me choose: never more than fits, and answers that change the list."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmdesk.catalog.advise import PRIORITIES, USES, Answers, advise
+from slmdesk.catalog.catalog import Catalog
+from slmdesk.catalog.known import KnownModels
+from slmdesk.core.paths import resources_folder
+
+GB = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def known() -> KnownModels:
+    return KnownModels(resources_folder() / "catalog")
+
+
+@pytest.mark.parametrize("free", [1, 3, 12])
+def test_never_one_that_exceeds_memory(known: KnownModels, free: int) -> None:
+    for use, priority in zip(USES, (*PRIORITIES, *PRIORITIES), strict=False):
+        for one in advise(known, Answers(use, priority, ("de",)), available=free * GB, most=100):
+            assert one.fit.forecast.total_bytes <= free * GB
+            assert one.fit.verdict != "too_big"
+            assert one.repo in one.model.repos.gguf
+            assert one.reasons
+            assert "de" in one.model.languages or "mul" in one.model.languages
+    if free >= 3:
+        assert advise(known, Answers(), available=free * GB)
+
+
+def test_nothing_is_advised_without_memory(known: KnownModels) -> None:
+    assert advise(known, Answers(), available=100_000_000) == []
+
+
+def test_the_answers_decide(known: KnownModels) -> None:
+    def first(use: str, priority: str, free: int = 16) -> list[object]:
+        return [one.model for one in advise(known, Answers(use, priority), available=free * GB)]  # type: ignore[arg-type]
+
+    assert all("code" in model.strengths for model in first("code", "balanced")[:2])  # type: ignore[attr-defined]
+    assert "reasoning" in first("reasoning", "quality")[0].strengths  # type: ignore[attr-defined]
+    quick, good = first("chat", "speed"), first("chat", "quality")
+    assert sum(m.parameters for m in quick) < sum(m.parameters for m in good)  # type: ignore[attr-defined]
+    publishers = [model.publisher for model in first("chat", "balanced")]  # type: ignore[attr-defined]
+    assert len(set(publishers)) >= 3
+
+
+async def test_on_this_machine(catalog: Catalog) -> None:
+    listed = await catalog.advise(Answers("chat", "speed"))
+    assert listed
+    assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True) or len(
+        listed
+    ) == 5
