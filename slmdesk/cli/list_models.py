@@ -9,22 +9,24 @@ from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.library.library import Library
+from slmdesk.library.usage import usage
 
 if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
     from slmdesk.library.library import LibraryFile, LibraryModel
+    from slmdesk.library.usage import Usage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser  # nothing to choose yet
+    parser.add_argument("--sizes", action="store_true", help="what each model takes, and free space")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    del args
     paths = Paths.resolve()
-    models = asyncio.run(Library(paths, Settings(paths.settings_file)).models())
+    library = Library(paths, Settings(paths.settings_file))
+    models = asyncio.run(library.models(every_format=True))
     rows = [_row(file) for model in models for file in model.files]
     if rows:
         out.table(("MODEL", "SIZE", "PARAMETERS", "CONTEXT", "STATE"), rows, right=(1, 2, 3))
@@ -34,8 +36,38 @@ def run(args: argparse.Namespace, out: Output) -> int:
         if file.problem is not None:
             out.text()
             out.problem(file.problem)
-    out.done({"models": [model_json(model) for model in models]})
+    for problem in library.problems:
+        out.text()
+        out.problem(problem)
+    result: dict[str, Any] = {
+        "models": [model_json(model) for model in models],
+        "folders": [str(folder) for folder in library.folders],
+        "problems": [problem.to_json() for problem in library.problems],
+    }
+    if args.sizes:
+        used = asyncio.run(usage(library))
+        _print_sizes(used, out)
+        result["usage"] = used.to_json()
+    out.done(result)
     return 0
+
+
+def _print_sizes(used: Usage, out: Output) -> None:
+    out.text()
+    rows = [
+        (
+            model.id,
+            size_text(model.size_bytes),
+            size_text(model.shared) if model.shared else "",
+            size_text(model.elsewhere) if model.elsewhere else "",
+        )
+        for model in used.models
+    ]
+    out.table(("MODEL", "TAKES", "SHARED", "USED IN PLACE"), rows, right=(1, 2, 3))
+    for volume in used.volumes:
+        folders = ", ".join(map(str, volume.folders))
+        removed = f", {size_text(volume.removed)} removed but not yet in the trash" if volume.removed else ""
+        out.text(f"{folders}: {size_text(volume.models)} of models{removed}; {size_text(volume.free)} free")
 
 
 def _row(file: LibraryFile) -> tuple[str, ...]:
@@ -63,5 +95,7 @@ def file_json(file: LibraryFile) -> dict[str, Any]:
         "parameters": file.parameters,
         "context_length": file.context_length,
         "state": file.state,
+        "format": file.format,
+        "in_place": file.in_place,
         "problem": file.problem.to_json() if file.problem else None,
     }

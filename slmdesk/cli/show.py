@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.cli.list_models import file_json
@@ -10,7 +11,10 @@ from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.formats import gguf
+from slmdesk.library import sidecar
 from slmdesk.library.library import Library
+from slmdesk.library.sidecar import Origin
+from slmdesk.library.verify import entry_place
 
 if TYPE_CHECKING:
     import argparse
@@ -31,42 +35,75 @@ def run(args: argparse.Namespace, out: Output) -> int:
     library = Library(paths, Settings(paths.settings_file))
     file, header = asyncio.run(_read(library, args.model))
     out.fields(_rows(file, header))
-    if args.metadata:
-        out.text()
-        out.fields([(key, _shown(value)) for key, value in header.metadata.items()])
-    result = file_json(file) | {
-        "name": header.name,
-        "chat_template": bool(header.chat_template),
-        "tensors": len(header.tensors),
-    }
-    if args.metadata:
-        result["metadata"] = {key: _plain(value) for key, value in header.metadata.items()}
+    result = file_json(file) | {"parts": [_part_json(file, number) for number in range(len(file.parts))]}
+    for number in range(len(file.parts)):
+        _print_origin(file, number, out)
+    if header is not None:
+        if args.metadata:
+            out.text()
+            out.fields([(key, _shown(value)) for key, value in header.metadata.items()])
+            result["metadata"] = {key: _plain(value) for key, value in header.metadata.items()}
+        result |= {
+            "name": header.name,
+            "chat_template": bool(header.chat_template),
+            "tensors": len(header.tensors),
+        }
     out.done(result)
     return 0
 
 
-async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.GgufHeader]:
-    file = await library.resolve(reference)
-    if file.problem is not None:
+async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.GgufHeader | None]:
+    file = await library.resolve(reference, every_format=True)
+    if file.problem is not None and file.problem.code != "hash_wrong":
         raise file.problem
+    if file.format != "gguf":
+        return file, None
     header = await asyncio.to_thread(gguf.read_header, file.path)
     await asyncio.to_thread(gguf.check, header)
     return file, header
 
 
-def _rows(file: LibraryFile, header: gguf.GgufHeader) -> list[tuple[str, str]]:
+def _origin(file: LibraryFile, number: int) -> Origin:
+    """What the sidecar tells of a part; a folder's own entry stands for all of its files."""
+    part = file.parts[number]
+    place = entry_place(file, part)
+    known = sidecar.read(place[0]).get(place[1]) if place else None
+    return known or Origin()
+
+
+def _part_json(file: LibraryFile, number: int) -> dict[str, Any]:
+    return {"path": str(file.parts[number]), **_origin(file, number).to_json()}
+
+
+def _print_origin(file: LibraryFile, number: int, out: Output) -> None:
+    origin = _origin(file, number)
+    checked = time.strftime("%Y-%m-%d %H:%M", time.localtime(origin.checked_at)) if origin.checked_at else ""
+    told = " (taken down here; nobody published one)" if origin.sha256 and not origin.published else ""
+    rows = [
+        ("part", file.parts[number].name if len(file.parts) > 1 else ""),
+        ("origin", f"{origin.repo} at {origin.revision[:12]}" if origin.repo else origin.source),
+        ("SHA-256", f"{origin.sha256}{told}" if origin.sha256 else ""),
+        ("verified", checked if origin.state in {"verified", "changed upstream"} else ""),
+        ("looked at", checked if origin.state in {"unverified", "damaged"} else ""),
+    ]
+    out.fields([(name, value) for name, value in rows if value])
+
+
+def _rows(file: LibraryFile, header: gguf.GgufHeader | None) -> list[tuple[str, str]]:
     rows = [
         ("model", file.id),
-        ("name", header.name or ""),
+        ("name", header.name if header else ""),
         ("file", str(file.path)),
         ("size", f"{size_text(file.size_bytes)} ({file.size_bytes} bytes)"),
         ("quant", file.quant),
         ("architecture", file.architecture),
         ("parameters", parameters_text(file.parameters)),
         ("context", f"{file.context_length} tokens" if file.context_length else ""),
-        ("tensors", str(len(header.tensors))),
-        ("chat template", "yes" if header.chat_template else "no"),
+        ("tensors", str(len(header.tensors)) if header else ""),
+        ("chat template", ("yes" if header.chat_template else "no") if header else ""),
         ("state", str(file.state)),
+        ("licence", file.licence),
+        ("used in place", "yes, its file belongs to another program" if file.in_place else ""),
     ]
     return [(name, value) for name, value in rows if value]
 

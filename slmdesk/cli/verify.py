@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slmdesk.cli.output import Output
     from slmdesk.library.background import OnProgress, Progress
     from slmdesk.library.records import LibraryFile
+    from slmdesk.library.upstream import UpstreamCheck
 
 _WORDS = {
     "verified": "its content is what the publisher published",
@@ -31,6 +32,9 @@ _WORDS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model, one of its files, or a path")
     parser.add_argument("--all", action="store_true", help="every file of the library")
+    parser.add_argument(
+        "--upstream", action="store_true", help="ask the hub too whether the publisher changed them"
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -39,8 +43,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
             "usage", "Name one model, or --all.", "slmdesk list shows the models on this machine."
         )
     paths = Paths.resolve()
-    library = Library(paths, Settings(paths.settings_file))
-    checks = asyncio.run(_verify(library, args.model, out))
+    settings = Settings(paths.settings_file)
+    library = Library(paths, settings)
+    checks, upstream = asyncio.run(_run(library, settings, args, out))
     out.clear_status()
     bad = [check for check in checks if check.problem is not None]
     for unkept in {str(check.unkept): check.unkept for check in checks if check.unkept}.values():
@@ -60,22 +65,56 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise SlmDeskError(
             "files_damaged", f"{len(bad)} of {len(checks)} files are not what they should be.", first.hint
         )
-    out.done({"files": [check.to_json() for check in checks], "states": counts})
+    result: dict[str, Any] = {"files": [check.to_json() for check in checks], "states": counts}
+    if args.upstream:
+        result["upstream"] = [check.to_json() for check in upstream]
+    out.done(result)
     return 0
 
 
+async def _run(
+    library: Library, settings: Settings, args: argparse.Namespace, out: Output
+) -> tuple[list[FileCheck], list[UpstreamCheck]]:
+    checks = await _verify(library, args.model, out)
+    return checks, await _ask(library, settings, args.model, out) if args.upstream else []
+
+
+async def _ask(library: Library, settings: Settings, ref: str | None, out: Output) -> list[UpstreamCheck]:
+    from slmdesk.core.secrets import Secrets
+    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.library.upstream import Upstream
+
+    def told(check: UpstreamCheck) -> None:
+        if check.problem is not None:
+            out.problem(check.problem)
+        elif check.gone:
+            out.text(f"{out.wary('gone')}  {check.file_id}: {check.repo} no longer has it")
+        elif check.changed:
+            out.text(f"{out.wary('changed upstream')}  {check.file_id}: {check.repo} has a newer one")
+
+    hub = HubAccess(settings, Secrets())
+    try:
+        return await Upstream(library, hub).check(await _files(library, ref), told)
+    finally:
+        await hub.close()
+
+
+async def _files(library: Library, ref: str | None) -> list[LibraryFile]:
+    if ref is not None:
+        return await library.files(ref)
+    return [file for model in await library.models(every_format=True) for file in model.files]
+
+
 async def _verify(library: Library, ref: str | None, out: Output) -> list[FileCheck]:
-    files: list[LibraryFile]
-    if ref is None:
-        files = [file for model in await library.models(every_format=True) for file in model.files]
-    else:
-        files = await library.files(ref)
+    files = await _files(library, ref)
 
     def told(check: FileCheck) -> None:
         out.clear_status()
         name = check.file_id if check.path.name in check.file_id else f"{check.file_id} ({check.path.name})"
         paint = {"verified": out.good, "damaged": out.bad, "partial": out.bad}.get(check.state, out.wary)
         words = check.problem.message if check.problem else _WORDS[check.state]
+        if check.state == "unverified" and check.expected == check.sha256:
+            words = "nobody published a hash of it; it is what it was at the first look"
         out.text(f"{paint(check.state)}  {name}: {words}")
         out.event("file", **check.to_json())
 

@@ -77,11 +77,16 @@ def copy(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         before = _stat(source)
+        begun = meter.done
         digest, resumed = _copied(source, partial, meter, resume=resume)
+        if resumed and _read_again(partial, meter) != digest:
+            meter.done = begun  # what an earlier try left was something else: from the start
+            digest, resumed = _copied(source, partial, meter, resume=False)
+            reread = True
         after = _stat(source)
         _refuse_changed(source, before, after)
         _refuse_other(source, digest, expected)
-        if reread or resumed:
+        if reread and not resumed:
             _refuse_miswritten(partial, digest, meter)
         os.utime(partial, ns=(after.st_atime_ns, after.st_mtime_ns))
         refuse_existing(target)

@@ -1,0 +1,160 @@
+"""Has a publisher changed a file since it was downloaded? Asked of the hub; nothing is downloaded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.library import sidecar
+from slmdesk.library.verify import entry_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.library.library import Library
+    from slmdesk.library.records import FileState, LibraryFile
+    from slmdesk.library.sidecar import Origin
+
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCheck:
+    """What the hub has of one file now. `revision` is the newest one there; `changed` says the content differs,
+    `gone` that the file is no longer published. `problem`: the hub could not be asked about its repo."""
+
+    file_id: str
+    repo: str
+    ours: str
+    revision: str = ""
+    changed: bool = False
+    gone: bool = False
+    problem: SlmDeskError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.file_id,
+            "repo": self.repo,
+            "our_revision": self.ours,
+            "revision": self.revision,
+            "changed": self.changed,
+            "gone": self.gone,
+            "problem": self.problem.to_json() if self.problem else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Repo:
+    revision: str
+    contents: dict[str, str]  # SHA-256, or the git object where there is none, by path
+
+
+class Upstream:
+    """Compares files of the library with the repos they came from."""
+
+    def __init__(self, library: Library, hub: HubAccess) -> None:
+        self._library = library
+        self._hub = hub
+
+    async def check(
+        self, files: Sequence[LibraryFile], on_file: Callable[[UpstreamCheck], None] | None = None
+    ) -> list[UpstreamCheck]:
+        """Ask about each repo once and write down which files changed; files of unknown origin are left out.
+
+        A newer revision with the same content is no change. Raises `HubError("offline")`; a single repo that
+        cannot be asked is told in its files' checks, and their states stay.
+        """
+        self._hub.require_online()
+        repos = sorted({origin.repo for file in files for origin in file.origins if origin.repo})
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(repo: str) -> _Repo | SlmDeskError:
+            async with gate:
+                try:
+                    answer = await self._hub.get_json(f"/api/models/{repo}", {"blobs": "true"}, repo=repo)
+                except SlmDeskError as error:
+                    return error
+                return _repo(answer.data)
+
+        answers = dict(zip(repos, await asyncio.gather(*map(ask, repos)), strict=True))
+        checks: list[UpstreamCheck] = []
+        for file in files:
+            found = await asyncio.to_thread(_compared, file, answers)
+            checks += found
+            for check in found:
+                if on_file is not None:
+                    on_file(check)
+        self._library.forget_listing()
+        return checks
+
+
+def _repo(data: Any) -> _Repo:
+    contents: dict[str, str] = {}
+    listed = data.get("siblings") if isinstance(data, dict) else None
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str):
+            lfs = entry.get("lfs")
+            sha = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
+            contents[entry["rfilename"]] = str(sha or "").lower()
+    revision = data.get("sha") if isinstance(data, dict) else ""
+    return _Repo(str(revision or ""), contents)
+
+
+def _compared(file: LibraryFile, answers: dict[str, _Repo | SlmDeskError]) -> list[UpstreamCheck]:
+    """One check a part; and the finding in the sidecar."""
+    checks: list[UpstreamCheck] = []
+    for part in file.parts or (file.path,):
+        place = entry_place(file, part)
+        origin = sidecar.read(place[0]).get(place[1]) if place else None
+        if place is None or origin is None or not origin.repo:
+            continue
+        answer = answers.get(origin.repo)
+        base = UpstreamCheck(file.id, origin.repo, origin.revision)
+        if answer is None or isinstance(answer, SlmDeskError):
+            checks.append(replace(base, problem=answer))
+            continue
+        there = _content(answer.contents, place[1])
+        same_revision = bool(answer.revision) and answer.revision == origin.revision
+        gone = there is None and not same_revision
+        changed = gone or not (same_revision or _same(origin, there or ""))
+        checks.append(replace(base, revision=answer.revision, changed=changed, gone=gone))
+        if changed or origin.state == "changed upstream":
+            _keep(place, changed=changed, revision=answer.revision)
+    return checks
+
+
+def _same(origin: Origin, there: str) -> bool:
+    """Whether the content is ours as far as can be told: by SHA-256, or by git's own hash for small files."""
+    ours = [
+        known for known in (origin.sha256, str(origin.extra.get("git_oid", ""))) if len(known) == len(there)
+    ]
+    return not there or not ours or there in ours
+
+
+def _content(contents: dict[str, str], name: str) -> str | None:
+    """The hash of the file of that path, or of the only one of that name."""
+    if name in contents:
+        return contents[name]
+    last = name.rpartition("/")[2]
+    same = [path for path in contents if path.rpartition("/")[2] == last]
+    return contents[same[0]] if len(same) == 1 else None
+
+
+def _keep(place: tuple[Path, str], *, changed: bool, revision: str) -> None:
+    def entry(_: str, now: Origin) -> Origin:
+        if changed and now.state in {"verified", "unverified", "changed upstream"}:
+            return replace(now, state="changed upstream", changed_at=revision)
+        if not changed and now.state == "changed upstream":
+            # The publisher went back. What it was before is not known; verifying tells.
+            state: FileState = "unverified"
+            return replace(now, state=state, changed_at="")
+        return now
+
+    try:
+        sidecar.change(place[0], [place[1]], entry)
+    except SlmDeskError:
+        return  # asked again the next time
