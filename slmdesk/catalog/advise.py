@@ -178,7 +178,8 @@ def _reasons(model: CatalogModel, answers: Answers, quant: str, expected: Fit) -
 def _mixed(found: list[Advice]) -> list[Advice]:
     """Not the same family in every place: the rest of a family goes behind the others."""
     counts: dict[tuple[str, str], int] = {}
-    first, rest = [], []
+    first: list[Advice] = []
+    rest: list[Advice] = []
     for one in found:
         architecture = one.model.architecture
         family = (one.model.publisher, architecture.name if architecture else "")

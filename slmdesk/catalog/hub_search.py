@@ -54,7 +54,8 @@ def parameters(query: CatalogQuery, text: str) -> dict[str, Any]:
         asked["author"] = query.publisher
     if query.gated is not None:
         asked["gated"] = str(query.gated).lower()
-    if counted := _counted(query):
+    # Hubs count the weights of safetensors only; for other formats the size in the name may be all there is.
+    if query.formats == ("safetensors",) and (counted := _counted(query)):
         asked["num_parameters"] = counted
     # Names of two models seldom compare; the hub knows no order by size or name either.
     asked["sort"] = _SORTS.get(query.sort, "downloads" if text else "trendingScore")

@@ -62,12 +62,13 @@ async def test_filters_reach_the_hub_and_hold(catalog: Catalog, hub: LoopbackHub
     assert await hub_ids(catalog, licences=("MIT",)) == ["pub/tiny-0.6B-Instruct"]
     assert await hub_ids(catalog, gated=True) == ["other/gated-3B-it-GGUF"]
     assert await hub_ids(catalog, kind="base") == ["pub/large-20B-base-onnx"]
-    assert await hub_ids(catalog, tiers=("micro",)) == ["pub/tiny-0.6B-Instruct"]  # the only one with a count
+    # Also those whose size only their name tells.
+    small = ["pub/tiny-0.6B-Instruct", "Qwen/Qwen3-0.6B", "mlx-community/some-1B-4bit"]
+    assert await hub_ids(catalog, tiers=("micro",), sort="likes") == small
+    assert await hub_ids(catalog, tiers=("micro",), formats=("safetensors",)) == ["pub/tiny-0.6B-Instruct"]
     assert hub.requests[-1].query["num_parameters"] == ["min:0.1B,max:1.5B"]
-    assert await hub_ids(catalog, fits=True, memory=2_000_000_000) == [
-        "pub/guide-GGUF",
-        "pub/tiny-0.6B-Instruct",
-    ]
+    fitting = await hub_ids(catalog, fits=True, memory=800_000_000, sort="likes")
+    assert fitting == ["pub/guide-GGUF", "pub/tiny-0.6B-Instruct", "Qwen/Qwen3-0.6B"]
     assert await hub_ids(catalog, "guide", publisher="pub") == ["pub/guide-GGUF"]
 
 
