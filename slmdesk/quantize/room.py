@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library.library import BUILT_IN
+from slmdesk.library.names import LOCAL
 from slmdesk.quantize import planning
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
@@ -61,7 +62,7 @@ class Quantizing:
         path = await asyncio.to_thread(_as_path, model)
         if path is not None:
             known = await self._in_library(path)
-            return known or Origin("", path, self._paths.models / "local" / (path.stem or "model"))
+            return known or Origin("", path, self._paths.models / LOCAL / (path.stem or "model"))
         file = await self._library.resolve(model)
         better = await self._fullest(file) if ":" not in model.rsplit("/", 1)[-1] else file
         return self._of(better)
@@ -138,8 +139,9 @@ class Quantizing:
         if file.home is not None:
             return Origin(model, file.path, file.home)
         if model == BUILT_IN:
-            return Origin(model, file.path, self._paths.models.joinpath(*model.split("/")))
-        return Origin("", file.path, self._paths.models / "local" / file.path.stem)
+            # Its quants are a model of their own, which a person may delete again.
+            return Origin(model, file.path, self._paths.models / LOCAL / model.split("/")[1])
+        return Origin("", file.path, self._paths.models / LOCAL / file.path.stem)
 
     async def _fullest(self, file: LibraryFile) -> LibraryFile:
         """Of the files of one model the one that lost least."""
