@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmdesk.cli.main import UsageError
 from slmdesk.cli.output import size_text
 from slmdesk.cli.verify import progress_line
 from slmdesk.core.errors import SlmDeskError
@@ -50,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if bool(args.path) == bool(args.origin):
-        raise SlmDeskError(
-            "usage", "Give a path, or --from and a program.", "slmdesk import --help shows the options."
-        )
+        raise UsageError("Give a path, or --from and a program.", "slmdesk import --help shows the options.")
     paths = Paths.resolve()
     importer = Importer(Library(paths, Settings(paths.settings_file)))
     return asyncio.run(_import(importer, args, out))

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from slmdesk.cli.main import UsageError
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
@@ -38,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if sum((bool(args.model), args.undo is not None, args.empty)) != 1:
-        raise SlmDeskError(
-            "usage", "Name one model, or --undo, or --empty.", "slmdesk list shows the models."
-        )
+        raise UsageError("Name one model, or --undo, or --empty.", "slmdesk list shows the models.")
     paths = Paths.resolve()
     library = Library(paths, Settings(paths.settings_file))
     trash = Trash(library)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.cli.main import UsageError
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
@@ -39,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if bool(args.model) == args.all:
-        raise SlmDeskError(
-            "usage", "Name one model, or --all.", "slmdesk list shows the models on this machine."
-        )
+        raise UsageError("Name one model, or --all.", "slmdesk list shows the models on this machine.")
     paths = Paths.resolve()
     settings = Settings(paths.settings_file)
     library = Library(paths, settings)
