@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slmdesk.quantize.child import Teller
 
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+-\s+\[[^\]]*\], type =\s+(\S+),")
-_BECOMES = re.compile(r"MiB \((\w+)\)\s*$")
+_BECOMES = re.compile(r"converting to (\w+)|MiB \((\w+)\)\s*$")
 _FALLBACK = re.compile(
     r"^warning:\s+(\S+)\s+- ncols\s+\d+ not divisible by\s+\d+ \(required for type\s+(\w+)\).*falling back to\s+(\w+)"
 )
@@ -42,11 +42,11 @@ class Heard:
     def line(self, line: str) -> None:
         if found := _FALLBACK.match(line):
             self.fallbacks.append((found[1], found[2].upper(), found[3].upper()))
+        elif "failed to quantize" in line or "error" in line.lower():
+            self.problems.append(line)  # also when it goes on behind what was said of a tensor
         elif found := _TENSOR.match(line):
             becomes = _BECOMES.search(line)
-            self.types[found[3]] = (becomes[1] if becomes else found[4]).upper()
-        elif "failed to quantize" in line or "error" in line.lower():
-            self.problems.append(line)
+            self.types[found[3]] = ((becomes[1] or becomes[2]) if becomes else found[4]).upper()
 
 
 class Parameters:

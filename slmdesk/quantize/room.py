@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory
+from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.fit import Wishes, calibration_in
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
 from slmdesk.quantize import planning
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
 from slmdesk.quantize.planning import Forecast, Place
+from slmdesk.quantize.recommending import Recommendation, recommend
 from slmdesk.quantize.source import Source, open_source
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.targets import FULL_PRECISION
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from slmdesk.core.job_queue import Jobs
     from slmdesk.core.jobs import Job
     from slmdesk.core.paths import Paths
+    from slmdesk.core.settings import Settings
     from slmdesk.library.library import Library, LibraryFile
     from slmdesk.quantize.request import Request
 
@@ -76,14 +81,26 @@ class Quantizing:
         request = request.checked()
         origin = await self.origin(request.model)
         if origin.needs_conversion:
-            raise SlmDeskError(
-                "convert_first",
-                f"{origin.path.name} is a safetensors folder; its exact sizes are known once it is converted.",
-                "Start the job: it converts first.",
-            )
+            raise _convert_first(origin)
         source = await asyncio.to_thread(open_source, origin.path)
         place = planning.place_for(request, source, origin.home)
         return await planning.forecast(request, source, place, self._paths, await self.store.paces())
+
+    async def recommend(self, model: str, settings: Settings) -> Recommendation:
+        """What to choose for this machine, and why. Raises as `forecast` does, and `architecture_incomplete`."""
+        origin = await self.origin(model)
+        if origin.needs_conversion:
+            raise _convert_first(origin)
+        source = await asyncio.to_thread(open_source, origin.path)
+        correction = await asyncio.to_thread(lambda: calibration_in(self._paths.data).correction())
+        return recommend(
+            source,
+            Architecture.from_gguf(source.header),
+            Wishes.of(settings),
+            available=memory()[1],
+            correction=correction,
+            known=await self.store.all(),
+        )
 
     async def start(self, request: Request) -> Job:
         """Hand the job over. What can be seen beforehand is refused at once: `output_exists`, `source_missing`,
@@ -155,6 +172,14 @@ class Quantizing:
                 return found[0]
         folders = [f for f in files if f.format == "safetensors"]
         return folders[0] if folders and file.quant not in FULL_PRECISION else file
+
+
+def _convert_first(origin: Origin) -> SlmDeskError:
+    return SlmDeskError(
+        "convert_first",
+        f"{origin.path.name} is a safetensors folder; its exact sizes are known once it is converted.",
+        "Start the job: it converts first.",
+    )
 
 
 def _as_path(model: str) -> Path | None:
