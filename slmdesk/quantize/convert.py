@@ -1,0 +1,344 @@
+"""A GGUF of a model's folder, made by llama.cpp's own converter in its toolchain.
+
+The folder is checked first, weights and all; the converter runs in a child process that can be ended with all it
+started; its file gets its name only when its header says that it is whole. The folder is only read.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.files import writing_error
+from slmdesk.core.space import MARGIN_BYTES, amount, existing_parent
+from slmdesk.formats import gguf
+from slmdesk.quantize.finite import check_finite
+from slmdesk.quantize.hf_folder import HfFolder, examine
+from slmdesk.toolchains.toolchains import damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from slmdesk.toolchains.toolchains import Toolchain, Toolchains
+
+    # Done, in all, and what is being done.
+    Heard = Callable[[float, float, str], None]
+
+TOOLCHAIN = "convert"
+SCRIPT = "convert_hf_to_gguf.py"
+_REGISTRY = "conversion/__init__.py"
+_SHIPPED = "convert-architectures.txt"  # the same names, known before the toolchain is there
+_PARTIAL = ".partial"
+
+# Shares of the time: making the toolchain counts apart.
+_CHECKED, _PREPARED = 0.15, 0.35
+_TENSOR = re.compile(r"INFO:hf-to-gguf:(\S+),\s+\S+ --> \w+, shape")
+_WRITING = re.compile(r"Writing:\s+(\d+)%")
+
+_MEMORY_HINT = "Close other programs and try again, or download a GGUF of this model."
+# (pattern in what the converter says, code, message, hint); the first that matches counts. "toolchain" has words of
+# its own.
+_SIGNS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"Model (\S+) is not supported|Architecture '?(\S+?)'? not supported",
+        "architecture_unsupported",
+        "The model's architecture, {0}, is not one that llama.cpp's converter knows.",
+        "Look for a GGUF of this model, or for a newer SLM Desk.",
+    ),
+    (
+        r"BPE pre-tokenizer was not recognized",
+        "tokenizer_unknown",
+        "The model cuts text into tokens in a way that this release of llama.cpp does not know.",
+        "Look for a GGUF of this model, or for a newer SLM Desk.",
+    ),
+    (
+        r"code from the model's folder is not run",
+        "remote_code_refused",
+        "The model cannot be converted without running code that comes with it, which is never done here.",
+        "Download a GGUF of this model.",
+    ),
+    (
+        r"No space left on device|Errno 28|not enough space on the disk",
+        "disk_full",
+        "The disk became full while the model was converted.",
+        "Free some space on that disk and try again.",
+    ),
+    (
+        r"MemoryError|can't allocate memory|[Cc]annot allocate memory|bad_alloc|paging file is too small",
+        "out_of_memory",
+        "There was not enough memory to convert the model.",
+        _MEMORY_HINT,
+    ),
+    (
+        r"(?m)^ModuleNotFoundError: (.*)|^ImportError: ((?!.*requires the).*)|(DLL load failed.*)",
+        "toolchain",
+        "{0}",
+        "",
+    ),
+    (
+        r"File not found: .*tokenizer|Can't load tokenizer|[Cc]ouldn't instantiate the backend tokenizer",
+        "tokenizer_missing",
+        "The model's tokenizer cannot be read.",
+        "Download the whole folder again; with some models it is in the repository of the base model.",
+    ),
+    (
+        r"Can not map tensor '([^']+)'",
+        "tensor_unknown",
+        "The tensor {0} does not belong to the model's architecture as llama.cpp knows it.",
+        "It may be an adapter, or of a newer release; look for a GGUF of this model.",
+    ),
+    (
+        r"Quant (?:method|format) (\S+).* not yet supported|(3-bit gptq) dequantization is not",
+        "weights_type_unsupported",
+        "The weights are packed in a way that llama.cpp's converter cannot read: {0}.",
+        "Choose the model in F16, BF16 or F32.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What came of it. `warnings`: what a person should know of the result."""
+
+    path: Path
+    bytes: int
+    out_type: str
+    warnings: tuple[str, ...]
+
+
+class Converter:
+    """Makes GGUF files of safetensors folders; its toolchain is made when it is first needed."""
+
+    def __init__(self, toolchains: Toolchains, shipped: Path) -> None:
+        """`shipped`: the folder of the program's toolchain resources."""
+        self._toolchains = toolchains
+        self._shipped = shipped
+
+    async def __call__(self, folder: Path, target: Path, heard: Heard) -> None:
+        """`convert` with what a job needs."""
+        await self.convert(folder, target, heard)
+
+    async def supported(self) -> frozenset[str]:
+        """The architectures the converter knows: from its source where it is there, else from the list shipped."""
+        return await asyncio.to_thread(self._supported)
+
+    async def examine(self, folder: Path, *, insist: bool = False) -> HfFolder:
+        """What the folder holds. Raises as `hf_folder.examine`."""
+        known = await self.supported()
+        return await asyncio.to_thread(examine, folder, known, insist=insist)
+
+    async def convert(
+        self,
+        folder: Path,
+        target: Path,
+        heard: Heard,
+        *,
+        out_type: str = "",
+        name: str = "",
+        insist: bool = False,
+        log: Callable[[str], None] | None = None,
+    ) -> Converted:
+        """Write `target`. `out_type` "f16", "bf16", "f32", or "" for the one in which nothing is lost; `name` "" is
+        what the folder says. Cancelling ends the converter and removes what it wrote.
+
+        Raises `SlmDeskError`: as `examine` and `Toolchains.ensure`, and `weights_not_finite`, `disk_full`,
+        `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`, `tensor_unknown`, `weights_type_unsupported`,
+        `toolchain_damaged`, `source_changed`, `convert_failed`.
+        """
+        source = await self.examine(folder, insist=insist)
+        await asyncio.to_thread(_check_space, source, target)
+        toolchain = await self._toolchains.ensure(
+            TOOLCHAIN, lambda done, total, words: heard(0.0, 1.0, _of_toolchain(done, total, words)), log
+        )
+        before = await asyncio.to_thread(_stamps, source)
+        await _check_weights(source, heard)
+        partial = target.with_name(target.name + _PARTIAL)
+        written = out_type or source.out_type
+        arguments = [str(source.path), "--outfile", str(partial), "--outtype", written]
+        arguments += ["--model-name", name] if name else []
+        try:
+            await asyncio.to_thread(_clear, partial)
+            await _run(toolchain, arguments, source, heard, log)
+            heard(0.99, 1.0, "checking the file")
+            size = await asyncio.to_thread(_checked, partial)
+            await asyncio.to_thread(_check_unchanged, source, before)
+            await asyncio.to_thread(_move, partial, target)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(_clear_quietly, partial))
+            raise
+        heard(1.0, 1.0, "converted")
+        return Converted(target, size, written, source.warnings)
+
+    def _supported(self) -> frozenset[str]:
+        with suppress(SlmDeskError):
+            return architectures(self._toolchains.get(TOOLCHAIN).source / _REGISTRY)
+        return frozenset((self._shipped / _SHIPPED).read_text(encoding="utf-8").split())
+
+
+def architectures(registry: Path) -> frozenset[str]:
+    """The names in the converter's own list, read without running it.
+
+    Raises `SlmDeskError("toolchain_damaged")` where the list is not there.
+    """
+    try:
+        tree = ast.parse(registry.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise damaged(TOOLCHAIN, f"{registry.name} cannot be read") from error
+    for node in tree.body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and getattr(node.target, "id", "") == "TEXT_MODEL_MAP"
+            and node.value
+        ):
+            return frozenset(ast.literal_eval(node.value))
+    raise damaged(TOOLCHAIN, f"{registry.name} lists no architectures")
+
+
+async def _check_weights(source: HfFolder, heard: Heard) -> None:
+    stopped: list[bool] = []
+    loop = asyncio.get_running_loop()
+    total = max(1, source.bytes)
+
+    def came(count: int) -> None:
+        if not stopped:
+            share = _CHECKED * count / total
+            loop.call_soon_threadsafe(heard, share, 1.0, "checking the weights")
+
+    files = dict(zip(source.files, source.headers.values(), strict=True))
+    try:
+        await asyncio.to_thread(check_finite, files, came, lambda: bool(stopped))
+    finally:
+        stopped.append(True)
+
+
+async def _run(
+    toolchain: Toolchain,
+    arguments: Sequence[str],
+    source: HfFolder,
+    heard: Heard,
+    log: Callable[[str], None] | None,
+) -> None:
+    prepared: set[str] = set()
+    last_words = ""
+
+    def take(line: str) -> None:
+        nonlocal last_words
+        if match := _WRITING.search(line):
+            share = _PREPARED + (0.98 - _PREPARED) * int(match[1]) / 100
+            heard(share, 1.0, "writing")
+            return
+        if match := _TENSOR.search(line):
+            prepared.add(match[1])
+            share = _CHECKED + (_PREPARED - _CHECKED) * min(1.0, len(prepared) / source.tensors)
+            heard(share, 1.0, match[1])
+        if log is not None and line != last_words:
+            last_words = line
+            log(line)
+
+    child = await toolchain.start(toolchain.source / SCRIPT, arguments, on_stderr=take)
+    try:
+        await child.stdout.read()
+        code = await child.wait()
+    finally:
+        await child.terminate_tree(1.0)
+    if code != 0:
+        raise decode(code, child.stderr_tail)
+
+
+def decode(code: int, lines: Sequence[str]) -> SlmDeskError:
+    """What a failed converter means to a person."""
+    text = "\n".join(line for line in lines if not _WRITING.search(line))
+    details = text[-6000:]
+    for pattern, name, message, hint in _SIGNS:
+        if match := re.search(pattern, text):
+            found = next((group for group in match.groups() if group), "")
+            if name == "toolchain":
+                return damaged(TOOLCHAIN, found)
+            return SlmDeskError(name, message.format(found[:120]), hint, details=details)
+    if code in {-9, 137, 0xC0000017, 0xC000012D}:
+        return SlmDeskError(
+            "out_of_memory",
+            "The converter was ended by the system, most likely because memory ran out.",
+            _MEMORY_HINT,
+            details=details,
+        )
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return SlmDeskError(
+        "convert_failed",
+        f"The model could not be converted: {last[:200] or f'the converter ended with {code}'}.",
+        "See the details; a GGUF of this model may exist already.",
+        details=details,
+    )
+
+
+def _of_toolchain(done: float, total: float, words: str) -> str:
+    return f"making the converter, {100 * done / total if total else 0:.0f} %: {words}"
+
+
+def _check_space(source: HfFolder, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(existing_parent(target.parent)).free
+    except OSError as error:
+        raise writing_error(target, error) from error
+    needed = source.gguf_bytes + MARGIN_BYTES
+    if free < needed:
+        raise SlmDeskError(
+            "disk_full",
+            f"{amount(needed)} are needed in {target.parent}; {amount(free)} are free there.",
+            f"Free {amount(needed - free)} on that disk.",
+        )
+
+
+def _checked(partial: Path) -> int:
+    """Bytes of the file, once its header says that all of it is there."""
+    header = gguf.read_header(partial)
+    gguf.check(header)
+    if not header.tensors:
+        raise SlmDeskError("convert_failed", "The converter wrote a file without weights.", "Try again.")
+    return header.file_bytes
+
+
+def _stamps(source: HfFolder) -> list[tuple[int, int]]:
+    try:
+        status = [file.stat() for file in (source.path / "config.json", *source.files)]
+    except OSError as error:
+        raise SlmDeskError(
+            "source_missing", f"{source.path} is not there any more.", "Check that its disk is connected."
+        ) from error
+    return [(entry.st_size, entry.st_mtime_ns) for entry in status]
+
+
+def _check_unchanged(source: HfFolder, before: list[tuple[int, int]]) -> None:
+    if _stamps(source) != before:
+        raise SlmDeskError(
+            "source_changed",
+            f"{source.path.name} was changed while it was being converted.",
+            "Start again when nothing writes to it any more.",
+        )
+
+
+def _clear(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise writing_error(partial, error) from error
+
+
+def _clear_quietly(partial: Path) -> None:
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
+
+
+def _move(partial: Path, target: Path) -> None:
+    try:
+        partial.replace(target)
+    except OSError as error:
+        raise writing_error(target, error) from error

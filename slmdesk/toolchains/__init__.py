@@ -1,0 +1,1 @@
+"""Isolated Python environments for heavy converters: made when first needed, checkable, removable."""
