@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.database import Database
+from slmdesk.core.job_kinds import JobKind
 from slmdesk.core.job_runner import JobRunner
 from slmdesk.core.jobs import Job, JobStore
 from slmdesk.core.paths import Paths
@@ -30,23 +31,22 @@ class Queue:
 
     def __init__(self, database: Database, settings: Settings, library: Library) -> None:
         self.store = JobStore(database)
-        space = Space(database)
-        self.runner = JobRunner(
-            self.store,
-            space,
-            {
-                "verify": lambda: VerifyJobs(library),
-                "import": lambda: ImportJobs(library, space),
-                "duplicates": lambda: DuplicateJobs(library),
-                "move-folder": lambda: MoveFolderJobs(library, settings, space, self.store),
-            },
-            idle_s=0.0,
-        )
+        self._space = space = Space(database)
+        self._kinds: dict[str, Callable[[], JobKind]] = {
+            "verify": lambda: VerifyJobs(library),
+            "import": lambda: ImportJobs(library, space),
+            "duplicates": lambda: DuplicateJobs(library),
+            "move-folder": lambda: MoveFolderJobs(library, settings, space, self.store),
+        }
+
+    async def run(self) -> None:
+        """Until nothing is left to do."""
+        await JobRunner(self.store, self._space, self._kinds, idle_s=0.0).run()
 
     async def work(self, kind: str, **parameters: object) -> Job:
         """One job from beginning to end."""
         job = await self.store.create(kind, parameters)
-        await self.runner.run()
+        await self.run()
         return await self.store.get(job.id)
 
 
@@ -137,7 +137,7 @@ async def test_a_move_cancelled_before_the_switch_is_as_if_never_begun(
 
     monkeypatch.setattr(moving, "_bring_one", slow)
     job = await queue.store.create("move-folder", {"from": str(models), "to": str(target)})
-    runner = asyncio.create_task(queue.runner.run())
+    runner = asyncio.create_task(queue.run())
     while not begun:
         await asyncio.sleep(0.01)
     await queue.store.ask(job.id, "cancel")
@@ -161,7 +161,7 @@ async def test_a_move_goes_on_after_the_process_died(
     job = await queue.store.create("move-folder", {"from": str(models), "to": str(target)})
     await queue.store.update(job.id, memory={"phase": "remove"})
     (models / "p" / "a" / "a.gguf").unlink()
-    await queue.runner.run()
+    await queue.run()
     job = await queue.store.get(job.id)
     assert (job.state, job.error) == ("done", None)
     assert library.folders == [target]

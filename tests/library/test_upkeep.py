@@ -30,7 +30,7 @@ def put(models: Path, make: Make) -> Callable[..., Path]:
 
     def made(name: str, tail: bytes = b"\0", middle: bytes = b"\0") -> Path:
         path = make(models / name)
-        with path.open("ab") as file:
+        with path.open("r+b") as file:
             file.truncate(BIG - 1)
             file.seek(BIG - 1)
             file.write(tail)
