@@ -75,11 +75,8 @@ def _generate(file: Path, threads: int) -> list[int]:
         telling = [line for line in heard if "invalid data" in line and "'" in line]
         telling += [line for line in heard if "error" in line or "invalid" in line]
         reason = telling[0] if telling else ""
-        raise _failed(
-            f"llama.cpp does not load it ({reason[max(reason.find("tensor '"), 0) :].strip()})"
-            if reason
-            else error.message
-        ) from error
+        reason = reason[max(reason.find("tensor '"), 0) :].strip()
+        raise _failed(f"llama.cpp does not load it ({reason})" if reason else error.message) from error
     evaluator = Evaluator(library, model, chunk=_CONTEXT, threads=threads, file_bytes=file.stat().st_size)
     token = int(library.api.llama_vocab_bos(library.api.llama_model_get_vocab(model)))
     tokens = np.zeros(_CONTEXT, np.int32)
