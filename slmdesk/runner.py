@@ -60,9 +60,12 @@ def _download(rooms: Rooms) -> JobKind:
 
 
 def _quantize(rooms: Rooms) -> JobKind:
+    from slmdesk.quantize.convert import Converter
     from slmdesk.quantize.job import QuantizeKind
+    from slmdesk.toolchains.toolchains import Toolchains
 
-    return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space)
+    convert = Converter(Toolchains(rooms.paths, rooms.settings), rooms.paths.resources / "toolchains")
+    return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space, convert)
 
 
 def _library(rooms: Rooms) -> Library:
@@ -111,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="slmdesk work")
     parser.add_argument("--secrets-on-stdin", action="store_true")
     parser.add_argument("--idle-s", type=float, default=_IDLE_S)
+    parser.add_argument("--expect", default="")
     args = parser.parse_args(sys.argv[2:] if argv is None else argv)
     secrets = Secrets()
     if args.secrets_on_stdin:
@@ -121,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings(paths.settings_file)
         settings.load()
         configure(paths, "runner", str(settings.get("logs.level")))
-        return _run_alone(paths, settings, secrets, args.idle_s)
+        return _run_alone(paths, settings, secrets, args)
     except SlmDeskError as error:
         _log.error("the jobs cannot be run: %s", error)
         sys.stderr.write(f"error: {error}\n")
@@ -130,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         release()
 
 
-def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, idle_s: float) -> int:
+def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, args: argparse.Namespace) -> int:
     """One runner a user: a second one ends at once."""
     import filelock
 
@@ -148,20 +152,20 @@ def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, idle_s: float
             time.sleep(0.05)
         return asyncio.run(_run(Rooms(
             paths, settings, database, JobStore(database), Space(database), secrets
-        ), idle_s))  # fmt: skip
+        ), args.idle_s, args.expect))  # fmt: skip
     finally:
         database.close()
         lock.release(force=True)
 
 
-async def _run(rooms: Rooms, idle_s: float) -> int:
+async def _run(rooms: Rooms, idle_s: float, expected: str) -> int:
     kinds = {name: _bound(make, rooms) for name, make in KINDS.items()}
     runner = JobRunner(rooms.store, rooms.space, kinds, idle_s=idle_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, runner.end)
-    ending = await runner.run()
+    ending = await runner.run(expected)
     _log.info("no more jobs are run: %s", ending)
     return 0
 

@@ -55,6 +55,7 @@ async def _pull(args: argparse.Namespace, out: Output) -> int:
         for problem in application.problems:
             out.problem(problem)
             out.event("problem", error=problem.to_json())
+        await application.downloads.ready()
         plan = await _plan(application, repo, wanted, args.revision or revision, insist=args.insist)
         for file in plan.flagged:
             out.note(f"The hub's scanners call {file.path} {file.flag}.")

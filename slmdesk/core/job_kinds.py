@@ -59,6 +59,13 @@ class JobKind(ABC):
         Cancelled when the process is to end: the job is then interrupted.
         """
 
+    def warm_up(self) -> None:  # noqa: B027 - most kinds need none
+        """Import what the work will need. Called in a thread of its own when a job of this kind is expected."""
+
+    def finishing(self) -> bool:
+        """Whether something is still being done behind jobs that are done, for which the process stays."""
+        return False
+
     async def discard(self, job: Job, *, keep: bool) -> None:
         """Clear away what a cancelled job left (partial files), or with `keep` leave it."""
         del job, keep

@@ -56,7 +56,8 @@ class Jobs:
         """Put a job at the end of the queue and see to it that it is worked on. `also` is that of `JobStore.create`."""
         job = await self.store.create(kind, parameters, title, also)
         self._stirred()
-        await self.wake()
+        await self._hand_over()
+        await self.wake(expecting=kind)
         return job
 
     async def get(self, job_id: str) -> Job:
@@ -95,7 +96,12 @@ class Jobs:
         if job.state == "running" and job.wish == "pause":
             job = await self.store.ask(job_id, "")
         elif job.state not in {"queued", "running"}:
-            job = await self.store.transition(job_id, "queued")
+            try:
+                job = await self.store.transition(job_id, "queued")
+            except SlmDeskError as error:
+                job = await self.store.get(job_id)
+                if error.code != "job_state" or job.state not in {"queued", "running", "done"}:
+                    raise  # otherwise it went on by itself this very moment
         self._stirred()
         await self._hand_over()
         await self.wake()
@@ -156,20 +162,21 @@ class Jobs:
             yield jobs
             await self._heal(jobs)
 
-    async def wake(self) -> bool:
+    async def wake(self, *, expecting: str = "") -> bool:
         """Start the process that works on the jobs, if there is something to do and it does not run.
 
-        Front ends call it once at their start: what a crash or a reboot interrupted goes on then. Returns
-        whether there is something to do. Raises `child_start_failed`.
+        Front ends call it once at their start: what a crash or a reboot interrupted goes on then. With a kind of
+        job `expecting` to be submitted soon, it is started ahead and gets ready for that. Returns whether there is
+        something to do. Raises `child_start_failed`.
         """
         jobs = await self.store.pending()
-        if not jobs:
+        if not jobs and not expecting:
             return False
         if await self.store.runner() is None and not (
             self._started is not None and await asyncio.to_thread(process_alive, self._started)
         ):
-            await asyncio.to_thread(self._launch)
-        return True
+            await asyncio.to_thread(self._launch, expecting)
+        return bool(jobs)
 
     async def end_runner(self, timeout_s: float = 20.0) -> bool:
         """Let the process that runs the jobs end (before an update, say); running jobs become interrupted.
@@ -245,9 +252,10 @@ class Jobs:
         if session and session != self._handed and await self.store.runner() is not None:
             await self.end_runner()
 
-    def _launch(self) -> None:
+    def _launch(self, expecting: str) -> None:
         session = self._secrets.session_only() if self._secrets is not None else {}
         command = [*self._command, *(["--secrets-on-stdin"] if session else [])]
+        command += ["--expect", expecting] if expecting else []
         line = json.dumps(session) + "\n" if session else ""
         output = self._paths.logs / "runner-start.log"
         with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,15 @@ class JobRunner:
         self._looked_at: dict[str, float] = {}
         self._ending = False
 
-    async def run(self) -> str:
-        """Work until nothing is left for a while, or until asked to end; returns "idle" or "asked"."""
+    async def run(self, expected: str = "") -> str:
+        """Work until nothing is left for a while, or until asked to end; returns "idle" or "asked".
+
+        A job of the kind `expected` is about to come.
+        """
         await self._store.announce_runner()
+        if expected in self._makers:
+            kind = self._kind(expected)
+            threading.Thread(target=kind.warm_up, name="slmdesk-warm-up", daemon=True).start()
         await self._take_up_the_dead()
         busy_at = time.monotonic()
         try:
@@ -58,7 +65,7 @@ class JobRunner:
                 jobs = await self._look()
                 if self._ending or await self._store.runner_wish() == "end":
                     return "asked"
-                if jobs or self._running or self._clearing:
+                if jobs or self._running or self._clearing or self._finishing():
                     busy_at = time.monotonic()
                 elif time.monotonic() - busy_at > self._idle_s and await self._store.retire_runner():
                     return "idle"
@@ -88,6 +95,9 @@ class JobRunner:
         for job in sorted((j for j in jobs if j.state == "queued"), key=lambda j: j.position):
             await self._start(job)
         return [job for job in jobs if job.state != "interrupted"]
+
+    def _finishing(self) -> bool:
+        return any(kind.finishing() for kind in self._kinds.values())
 
     async def _wait(self) -> None:
         """Until the next look: a while, or until a job ends."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
@@ -16,10 +18,12 @@ from slmdesk.library.names import split_part
 from slmdesk.library.sidecar import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slmdesk.downloads.plan import Plan, PlannedFile
 
+_log = logging.getLogger(__name__)
 _REPLACE_TRIES = 20  # Windows refuses while a scanner looks at the file
 
 
@@ -65,12 +69,33 @@ def arrive(plan: Plan, file: PlannedFile) -> None:
         raise
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _flush(partial)
         _replace(partial, target)
         plan.quarantine(file).unlink(missing_ok=True)
     except OSError as error:
         raise disk_error(plan, target, error) from error
-    _note(plan, file, target)
+    _note(plan, file, target, {sidecar.UNFLUSHED: sidecar.this_boot()})
+
+
+def flush(plan: Plan, file: PlannedFile) -> None:
+    """Let the disk have what arrived, and take that down. Blocks for as long as the disk takes; never raises.
+
+    Until then the file counts as verified only while the system runs: a power cut may still take it.
+    """
+
+    def flushed(_: str, origin: Origin) -> Origin:
+        rest = {key: value for key, value in origin.extra.items() if key != sidecar.UNFLUSHED}
+        return replace(origin, extra=rest)
+
+    try:
+        descriptor = os.open(plan.target(file), os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if file.local in sidecar.read(plan.folder):
+            sidecar.change(plan.folder, [file.local], flushed)
+    except (OSError, SlmDeskError) as error:
+        _log.warning("%s is not known to be on the disk: %s", plan.target(file), error)
 
 
 def _check_header(file: PlannedFile, path: Path) -> None:
@@ -87,7 +112,7 @@ def _check_header(file: PlannedFile, path: Path) -> None:
         gguf.check_weights(header)
 
 
-def _note(plan: Plan, file: PlannedFile, target: Path) -> None:
+def _note(plan: Plan, file: PlannedFile, target: Path, more: Mapping[str, str] | None = None) -> None:
     try:
         status = target.stat()
     except OSError as error:
@@ -102,18 +127,13 @@ def _note(plan: Plan, file: PlannedFile, target: Path) -> None:
         source="hub",
         checked_at=time.time(),
         modified_ns=status.st_mtime_ns,
-        extra={key: value for key, value in (("git_oid", file.oid), ("flag", file.flag)) if value},
+        extra={
+            key: value
+            for key, value in (("git_oid", file.oid), ("flag", file.flag), *(more or {}).items())
+            if value
+        },
     )
     sidecar.record(plan.folder, {file.local: origin})
-
-
-def _flush(path: Path) -> None:
-    """What is called complete is complete after a power cut, too."""
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _replace(source: Path, target: Path) -> None:

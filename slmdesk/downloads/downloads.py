@@ -43,6 +43,11 @@ class Downloads:
         self._secrets = secrets
         self._default_root = default_root
 
+    async def ready(self) -> None:
+        """A download is about to be asked for: its process may start now. Raises `child_start_failed`."""
+        await self._hand_token()
+        await self._jobs.wake(expecting=KIND)
+
     async def plan(
         self,
         repo: str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.job_kinds import JobKind, RunningJob
-from slmdesk.downloads.arrival import already_there, arrive
+from slmdesk.downloads.arrival import already_there, arrive, flush
 from slmdesk.downloads.pace import Pace
 from slmdesk.downloads.plan import PARTIAL_FOLDER, Plan
 from slmdesk.downloads.sources import HttpsSource
@@ -67,12 +67,23 @@ class DownloadKind(JobKind):
         self._default_root = default_root
         self._pace = Pace()
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="slmdesk-download")
+        self._flushing: set[asyncio.Task[None]] = set()
         self._busy: dict[Path, asyncio.Lock] = {}
         self._settings_seen: tuple[float, float] = (0.0, 0.0)
 
     def limit(self) -> int:
         self._look_at_settings()
         return int(self._settings.get("downloads.parallel"))
+
+    def warm_up(self) -> None:
+        import httpx2
+        import huggingface_hub.utils._headers
+        import huggingface_hub.utils._http
+
+        del httpx2, huggingface_hub
+
+    def finishing(self) -> bool:
+        return bool(self._flushing)
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
         plan = Plan.from_json(job.parameters)
@@ -153,6 +164,9 @@ class DownloadKind(JobKind):
                 await self._fetch(work, source, file)
                 await work.job.tell(f"checking {file.local}")
                 await self._in_thread(arrive, plan, file)
+                flushing = asyncio.create_task(self._in_thread(flush, plan, file))
+                self._flushing.add(flushing)
+                flushing.add_done_callback(self._flushing.discard)
         work.finished += file.size
         await self._progress(work, None, file)
 

@@ -12,6 +12,8 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
@@ -20,10 +22,11 @@ from slmdesk.library.records import FILE_STATES, FileState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
 NAME = "slmdesk.json"
 VERSION = 1
+# Among an entry's extra facts: since which start of the system the disk may not have the whole file yet.
+UNFLUSHED = "unflushed"
 _SIZE_LIMIT = 4 * 1024 * 1024
 _LOCK_STALE_S = 10.0  # writing takes milliseconds; an older lock was left by a process that died
 _LOCK_WAIT_S = 15.0
@@ -109,6 +112,18 @@ def forget(folder: Path, names: Iterable[str]) -> None:
     """Take entries out; a sidecar without entries goes away. Raises as `record` does."""
     if (folder / NAME).exists():
         _update(folder, lambda _: dict.fromkeys(names))
+
+
+@cache
+def this_boot() -> str:
+    """A name for the time since the system was started."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        import psutil
+
+        # The clock may be set meanwhile; a wrong answer costs a verification, no more.
+        return f"{psutil.boot_time() // 600:.0f}"
 
 
 def _update(folder: Path, changes: Callable[[dict[str, Any]], dict[str, Any | None]]) -> None:
@@ -207,6 +222,11 @@ def _origin(entry: Mapping[str, Any]) -> Origin:
 
     checked = entry.get("checked_at")
     state: FileState = next((known for known in FILE_STATES if known == entry.get("state")), "unverified")
+    extra = {key: value for key, value in entry.items() if key not in _KNOWN}
+    if UNFLUSHED in extra and extra[UNFLUSHED] != this_boot():
+        # The power may have gone before the last of it was written.
+        del extra[UNFLUSHED]
+        state = "unverified" if state == "verified" else state
     return Origin(
         state=state,
         size=number("size", -1),
@@ -220,5 +240,5 @@ def _origin(entry: Mapping[str, Any]) -> Origin:
         modified_ns=number("modified_ns", 0),
         path=text("path"),
         changed_at=text("changed_at"),
-        extra={key: value for key, value in entry.items() if key not in _KNOWN},
+        extra=extra,
     )

@@ -87,6 +87,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--secrets-on-stdin"]:
+    if "--secrets-on-stdin" in sys.argv:
         (Paths.resolve().data / "handed.txt").write_text(sys.stdin.readline())
     asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -154,3 +155,17 @@ async def test_a_missing_models_disk_pauses_and_goes_on_when_it_is_back(
     (tmp_path / "gone").rename(root)
     await app.jobs.resume(job.id)
     assert (await settled(app, job.id)).state == "done"
+
+
+async def test_a_power_cut_right_after_the_end_leaves_nothing_called_verified(
+    app: Application, hub: LoopbackHub
+) -> None:
+    assert (await fetch(app, WEIGHTS)).state == "done"
+    async with asyncio.timeout(20):
+        while sidecar.UNFLUSHED in sidecar.read(folder(app))[WEIGHTS].extra:
+            await asyncio.sleep(0.05)
+    origin = sidecar.read(folder(app))[WEIGHTS]
+    assert origin.state == "verified"
+    # As it is found by the next start of the system when the disk did not get it all in time.
+    sidecar.record(folder(app), {WEIGHTS: replace(origin, extra={sidecar.UNFLUSHED: "an earlier start"})})
+    assert sidecar.read(folder(app))[WEIGHTS].state == "unverified"
