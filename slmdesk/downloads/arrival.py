@@ -102,6 +102,16 @@ def _check_header(file: PlannedFile, path: Path) -> None:
     """A file may be what the hub promised and yet be damaged."""
     if not file.local.lower().endswith(".gguf"):
         return
+    try:
+        _check_gguf(file, path)
+    except SlmDeskError as error:
+        # What came is what the publisher put there, under a name of ours; the person knows it by theirs.
+        message = error.message.replace(path.name, file.local)
+        hint = "It came as its publisher put it on the hub. Choose another file, or ask the publisher."
+        raise SlmDeskError(error.code, message, hint) from error
+
+
+def _check_gguf(file: PlannedFile, path: Path) -> None:
     header = gguf.read_header(path)
     split = split_part(file.local.rpartition("/")[2].rpartition(".")[0])
     if split is None or split[1] == 1:
