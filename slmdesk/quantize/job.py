@@ -99,6 +99,7 @@ class _Work:
         self.job = job
         self.request = Request.from_json(job.parameters["request"]).checked()
         self.model = str(job.parameters.get("model", ""))
+        self.origin = Path(job.parameters["source"])
         self.place = Place(Path(job.parameters["output"]), str(job.parameters["name"]))
         self.partial = self.place.folder / f"{PARTIAL_PREFIX}{job.id}"
         self.kept = kind.work_folder(job.id)
@@ -136,7 +137,7 @@ class _Work:
         await asyncio.to_thread(make)
 
     async def _source(self) -> Source:
-        path = Path(self.job.parameters["source"])
+        path = self.origin
         if path.suffix.lower() != ".gguf":
             path = await self._converted(path)
         source = await asyncio.to_thread(open_source, path)
@@ -164,6 +165,7 @@ class _Work:
                 "Choose a GGUF file of the model (F16, BF16 or F32).",
             )
         await self.job.tell("converting")
+        self.memory.pop("fingerprint", None)  # of a file that was made before, and is gone
 
         def heard(done: float, total: float, words: str) -> None:
             self._told(Step("convert"), done / total if total else 0.0, words)
@@ -288,8 +290,10 @@ class _Work:
 
     async def _register(self, quant: str, entry: dict[str, Any]) -> None:
         facts = registering.facts(quant, entry, self.source, self.request)
-        await self.kind.store.put(registering.record(self.model, self.source, quant, facts))
-        await asyncio.to_thread(registering.write_sidecar, self.kind.paths, entry, facts, self.source)
+        await self.kind.store.put(registering.record(self.model, self.origin, quant, facts))
+        await asyncio.to_thread(
+            registering.write_sidecar, self.kind.paths, entry, facts, self.origin, self.source
+        )
 
     async def _measure(self) -> None:
         placed = {name: entry for name, entry in self.memory["quants"].items() if entry["state"] == "placed"}
@@ -342,7 +346,7 @@ class _Work:
     async def _result(self, forecast: Forecast) -> dict[str, Any]:
         base = self.memory.get("measured_source")
         if base:
-            await self.kind.store.put(registering.record_source(self.model, self.source, base))
+            await self.kind.store.put(registering.record_source(self.model, self.origin, self.source, base))
         quants = [
             registering.facts(quant.quant, self.memory["quants"][quant.quant], self.source, self.request)
             for quant in forecast.quants
@@ -351,7 +355,7 @@ class _Work:
             raise SlmDeskError.from_json(quants[0]["error"])
         return {
             "model": self.model,
-            "source": {"path": str(self.source.path), "quant": self.source.quant, "size_bytes": self.source.bytes,
+            "source": {"path": str(self.origin), "quant": self.source.quant, "size_bytes": self.source.bytes,
                        "parameters": self.source.parameters, **(base or {})},
             "imatrix": self.memory["matrix"] or None,
             "warnings": list(forecast.warnings),

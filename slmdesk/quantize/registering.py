@@ -35,12 +35,13 @@ def facts(quant: str, entry: Mapping[str, Any], source: Source, request: Request
     return found
 
 
-def record(model: str, source: Source, quant: str, figures: Mapping[str, Any]) -> Quant:
-    return Quant(str(figures["path"]), model, str(source.path), quant, dict(figures), time.time())
+def record(model: str, source: Path, quant: str, figures: Mapping[str, Any]) -> Quant:
+    return Quant(str(figures["path"]), model, str(source), quant, dict(figures), time.time())
 
 
-def record_source(model: str, source: Source, figures: Mapping[str, Any]) -> Quant:
-    """The source as a row of the chart: what all its quants are compared with."""
+def record_source(model: str, path: Path, source: Source, figures: Mapping[str, Any]) -> Quant:
+    """The source as a row of the chart: what all its quants are compared with. `path`: the file, or the folder
+    it was converted from."""
     known = {
         "quant": source.quant,
         "size_bytes": source.bytes,
@@ -49,16 +50,18 @@ def record_source(model: str, source: Source, figures: Mapping[str, Any]) -> Qua
         "top_1": 1.0,
         "is_source": True,
     }
-    return Quant(str(source.path), model, str(source.path), source.quant, {**known, **figures}, time.time())
+    return Quant(str(path), model, str(path), source.quant, {**known, **figures}, time.time())
 
 
-def write_sidecar(paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], source: Source) -> None:
+def write_sidecar(
+    paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], origin: Path, source: Source
+) -> None:
     """Note the files in the model's `slmdesk.json`. Blocking. Raises as `sidecar.record` does."""
     files = [Path(path) for path in entry["paths"]]
     folder = _home(files[0].parent, paths)
     hidden = {"path", "paths", "quant", "error"}
     made = {
-        "from": source.path.name,
+        "from": origin.name,
         "from_fingerprint": source.fingerprint,
         **{key: value for key, value in figures.items() if key not in hidden},
     }

@@ -26,6 +26,8 @@ from slmdesk.quantize.protocol import (
     SpeedSpec,
 )
 
+pytestmark = pytest.mark.timeout(600)  # some processes each; a busy machine takes its time
+
 
 async def _made(folder: Path, source: Path, target: str, **more: Any) -> Path:
     name = f"{target}{len(list(folder.iterdir()))}.gguf"
@@ -240,3 +242,30 @@ async def test_faults_are_decoded(tmp_path: Path, desk_guide: Path) -> None:
     with pytest.raises(SlmDeskError) as caught:
         await run_child(MatrixSpec(str(desk_guide), str(binary), str(tmp_path / "m.gguf"), "x"))
     assert caught.value.code == "text_unreadable"
+
+
+async def test_experts_are_counted_each(tmp_path: Path, short_text: Path) -> None:
+    from tests.quantize.experts import EXPERTS, HIDDEN, LAYERS, USED, experts_gguf
+
+    model, out = experts_gguf(tmp_path / "experts.gguf"), tmp_path / "m.gguf"
+    found = await run_child(
+        MatrixSpec(str(model), str(short_text), str(out), "short", chunk=64, most_chunks=4)
+    )
+    matrix = read_matrix(out)
+    for layer in range(LAYERS):
+        gate, up, down = (
+            matrix.entries[f"blk.{layer}.ffn_{part}_exps.weight"] for part in ("gate", "up", "down")
+        )
+        assert gate.sums.shape == (EXPERTS, HIDDEN)
+        np.testing.assert_array_equal(gate.counts, up.counts)
+        np.testing.assert_allclose(gate.sums, up.sums, rtol=1e-5)
+        # Each token goes to two experts.
+        assert gate.counts.sum() == down.counts.sum() == USED * found["tokens"]
+        # What all experts read, weighted by how many of them read it, is the router's input, twice.
+        router = matrix.entries[f"blk.{layer}.ffn_gate_inp.weight"]
+        np.testing.assert_allclose(gate.sums.sum(axis=0), USED * router.sums[0], rtol=1e-4)
+    use = asdict(MatrixUse(str(out), "m.gguf", "short"))
+    made = await _made(tmp_path, model, "MXFP4", matrix=use)
+    types = {tensor.name: tensor.type.name for tensor in read_header(made).tensors}
+    assert types["blk.0.ffn_up_exps.weight"] == "MXFP4"
+    assert types["blk.0.attn_q.weight"] == "Q8_0"

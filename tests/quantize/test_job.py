@@ -29,6 +29,7 @@ from slmdesk.quantize.room import Quantizing
 from slmdesk.schema import MIGRATIONS
 
 DONE = ("done", "failed", "cancelled")
+pytestmark = pytest.mark.timeout(600)  # a dozen processes; a busy machine takes its time
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Bench:
         runner = JobRunner(self.store, Space(self.database), {"quantize": lambda: kind}, idle_s=300)
         task = asyncio.create_task(runner.run())
         try:
-            async with asyncio.timeout(200):
+            async with asyncio.timeout(500):
                 while not until(found := await self.store.get(job.id)):
                     await asyncio.sleep(0.02)
                 while found.state == "cancelled" and (found := await self.store.get(job.id)).wish:
