@@ -1,4 +1,4 @@
-"""Sizes, rates, times and counts in words, the same everywhere: GB as disks count them, MB below a tenth of one."""
+"""Sizes, rates, times and counts in words, the same everywhere: GB as disks count them, MB below one of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _DAY = 86_400
 
 
 def size(count: float) -> str:
-    """Bytes as "3.1 GB", "45 MB" or "12 kB"."""
-    if count >= 1e8:
+    """Bytes as "3.1 GB", "450 MB" or "12 kB"."""
+    if count >= 0.9995e9:
         return f"{count / 1e9:.1f} GB"
     if count >= 1e6:
         return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"

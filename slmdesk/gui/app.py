@@ -135,12 +135,14 @@ class Desk(QObject):
     def _attach(self, application: Application) -> None:
         from slmdesk.gui.commands import Commands
         from slmdesk.gui.downloads.when_ready import WhenReady
+        from slmdesk.gui.library.housekeeping import Housekeeping
         from slmdesk.gui.status_poll import StatusPoll
 
         self.window.actions_known.add(Commands(self.window, self.live).all())
         self.live.follow(application.settings)
         self.window.attach(application)
         self._when_ready = WhenReady(self.window, self)
+        self._housekeeping = Housekeeping(self.window, self)
         self._poll = StatusPoll(self.window, application)
         self._poll.start()
 
@@ -230,6 +232,8 @@ class Desk(QObject):
     def _specs(self) -> list[PlaceSpec]:
         return [
             PlaceSpec("chat", "Chat", "chat", _chat, early=(("chat.new", "New chat", "Ctrl+N", "add"),)),
+            PlaceSpec("catalog", "Catalog", "catalog", _catalog),
+            PlaceSpec("library", "Library", "library", _library),
             PlaceSpec("downloads", "Downloads", "download", _downloads),
             PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
@@ -245,6 +249,18 @@ def _chat(services: WindowServices) -> Place:
     from slmdesk.gui.chat.place import ChatPlace
 
     return ChatPlace(services)
+
+
+def _catalog(services: WindowServices) -> Place:
+    from slmdesk.gui.catalog.place import CatalogPlace
+
+    return CatalogPlace(services)
+
+
+def _library(services: WindowServices) -> Place:
+    from slmdesk.gui.library.place import LibraryPlace
+
+    return LibraryPlace(services)
 
 
 def _downloads(services: WindowServices) -> Place:

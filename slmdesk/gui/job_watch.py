@@ -24,7 +24,8 @@ WORDS = {
     "quantize": "quantization",
     "import": "import",
     "verify": "check",
-    "move": "move",
+    "duplicates": "search for equal files",
+    "move-folder": "move",
 }
 
 

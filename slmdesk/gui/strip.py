@@ -31,8 +31,8 @@ class Loaded(Protocol):
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as "3.1 GB" (10^9), or "45 MB" below a tenth of that."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+    """Bytes as "3.1 GB" (10^9), or "450 MB" below one of them."""
+    return f"{count / 1e9:.1f} GB" if count >= 0.9995e9 else f"{count / 1e6:.0f} MB"
 
 
 def loaded_words(models: Sequence[Loaded]) -> tuple[str, str]:

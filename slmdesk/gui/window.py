@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Sequence
 
-    from PySide6.QtGui import QCloseEvent, QResizeEvent
+    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 
     from slmdesk.application import Application
     from slmdesk.core.settings import Settings
@@ -92,6 +92,7 @@ class MainWindow(QWidget):
         self._asked: tuple[str, str, str] | None = None
         self.jobs = JobWatch(self)
         self.actions_known = Actions(self)
+        self.setAcceptDrops("library" in self._specs)
         self._lay_out()
         self._declare_actions()
         self._restore_geometry()
@@ -248,6 +249,17 @@ class MainWindow(QWidget):
         else:
             event.ignore()
             self.close_wanted.emit()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Files dropped anywhere on the window are offered for import."""
+        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            event.acceptProposedAction()
+            self.ask("library", "import", "\n".join(paths))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -54,7 +54,7 @@ def test_places_change_by_shortcut_and_by_click(play: Play) -> None:
         window = desk.window
         assert window.current == "chat"
         press(desk, Qt.Key.Key_2, CTRL)
-        assert window.current == "settings"
+        assert window.current == "catalog"
         press(desk, Qt.Key.Key_1, CTRL)
         assert window.current == "chat"
         press(desk, Qt.Key.Key_Comma, CTRL)

@@ -87,10 +87,10 @@ def find_entry(entries: Iterable[ModelEntry], model_id: str) -> ModelEntry | Non
 
 
 def size_words(size: int) -> str:
-    """Bytes in GB as disks count them, MB below a tenth of one."""
+    """Bytes in GB as disks count them, MB below one of them."""
     if size <= 0:
         return ""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= 0.9995e9 else f"{size / 1e6:.0f} MB"
 
 
 def parameter_words(count: int) -> str:

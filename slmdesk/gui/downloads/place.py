@@ -49,7 +49,8 @@ class _Section(QWidget):
         self._heading = Label(theme, TITLES[section], role="emphasis")
         self._clear = Button(theme, "Clear the list", kind="link", small=True)
         self._clear.clicked.connect(lambda: place.forget([job.id for job in self._jobs]))
-        self._clear.setVisible(section == "done")
+        if section != "done":
+            self._clear.hide()
         self._card = Card(theme)
         self._more = Button(theme, "", kind="quiet", small=True)
         self._more.clicked.connect(self._show_more)

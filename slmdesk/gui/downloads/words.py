@@ -58,7 +58,7 @@ def section_of(job: Job) -> Section:
 
 def in_bytes(job: Job) -> bool:
     """Whether the job counts bytes."""
-    return job.kind in {"download", "import", "verify", "move"}
+    return job.kind in {"download", "import", "verify", "move-folder", "duplicates"}
 
 
 def share_of(job: Job) -> float:

@@ -201,6 +201,11 @@ class Measure:
     toast: Final = 520
     pages: Final = 720
     list_page: Final = 860
+    list_least: Final = 340
+    stack: Final = 14
+    catalog_row: Final = 76
+    library_row: Final = 56
+    compare_column: Final = 190
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QIcon, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
@@ -13,6 +13,8 @@ from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Tall
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slmdesk.gui.widgets.base import Tone
 
 State = Literal["verified", "unverified", "damaged", "changed", "partial", "built_in"]
@@ -138,3 +140,64 @@ class Chip(Tall, QPushButton):
 
     def _mark(self, on: bool) -> None:
         self.setIcon(self.theme.icon("check", colour="accent_text") if on else QIcon())
+
+
+class MenuChip(Tall, QPushButton):
+    """A filter with one of several values, or none; it opens a menu and wears its value.
+
+    Signals:
+        chosen: the value a person picked.
+    """
+
+    least_height = MEASURE.chip
+    chosen = Signal(object)
+
+    def __init__(
+        self,
+        theme: Theme,
+        name: str,
+        choices: Sequence[tuple[Any, str]],
+        *,
+        value: Any = None,
+        default: Any = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(name, parent)
+        self.theme = theme
+        self._name = name
+        self._choices = list(choices)
+        self._default = default
+        self.value: Any = value
+        self.setProperty("kind", "chip")
+        self.setCheckable(True)
+        self.setAutoDefault(False)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setIconSize(QSize(MEASURE.icon_small, MEASURE.icon_small))
+        self.setIcon(theme.icon("chevron-down", colour="secondary"))
+        self.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow behind the words
+        self.clicked.connect(self._open)
+        self.set_value(value)
+
+    def set_value(self, value: Any) -> None:
+        """Wear a value without emitting `chosen`."""
+        self.value = value
+        words = dict(self._choices).get(value, "")
+        plain = value == self._default
+        self.setText(self._name if plain else words)
+        self.setChecked(not plain)
+        self.setAccessibleName(f"{self._name}: {words}")
+
+    def _open(self) -> None:
+        from slmdesk.gui.widgets.menu import Menu
+
+        self.setChecked(self.value != self._default)
+        menu = Menu(self.theme, parent=self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for value, words in self._choices:
+            mark = "check" if value == self.value else ""
+            menu.add(words, lambda value=value: self._take(value), icon=mark)
+        menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
+
+    def _take(self, value: Any) -> None:
+        self.set_value(value)
+        self.chosen.emit(value)

@@ -1,0 +1,319 @@
+"""What happens between the Library place and the library: listing, checks, imports, removals, leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, QUrl
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui import amounts
+from slmdesk.gui.library.notices import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from slmdesk.core.jobs import Job
+    from slmdesk.gui.library.place import LibraryPlace
+    from slmdesk.gui.place import WindowServices
+    from slmdesk.library.candidates import Candidate
+    from slmdesk.library.orphans import Orphan
+    from slmdesk.library.records import LibraryFile
+    from slmdesk.library.sources import Source
+
+KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize"})
+
+
+class LibraryController(QObject):
+    """Holds what runs; the place shows it."""
+
+    def __init__(self, services: WindowServices, place: LibraryPlace) -> None:
+        super().__init__(place)
+        self._services = services
+        self._place = place
+        self._app = services.application
+        self._sources: list[Source] = []
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_for_orphans = False
+
+    # Listing
+
+    def refresh(self) -> None:
+        """List the models anew."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._services.run(self._refresh(), "listing the library")
+
+    async def _refresh(self) -> None:
+        from slmdesk.library.sources import standard_sources
+        from slmdesk.library.usage import usage
+
+        library = self._app.library
+        self._place.show_models(await library.models(every_format=True))
+        missing = [problem for problem in library.problems if problem.code == "folder_missing"]
+        words = " ".join(f"{problem.message}" for problem in missing)
+        self._place.offer(
+            Notice(
+                "missing",
+                f"{words} Its models are listed and come back with it." if missing else "",
+                "Folders",
+                lambda: self._services.go_to("settings"),
+                "offline",
+                "caution",
+            )
+        )
+        self._place.show_usage(await usage(library))
+        self._sources = await asyncio.to_thread(standard_sources)
+        if not self._looked_for_orphans:
+            self._looked_for_orphans = True
+            await self._orphans(quiet=True)
+
+    def job_ended(self, job: Job) -> None:
+        """A job may have changed the library."""
+        if job.kind not in KINDS or job.state != "done":
+            return
+        self._app.library.forget_listing()
+        result = job.result or {}
+        if job.kind == "verify":
+            self._services.toast(verified_words(result.get("states", {})))
+        elif job.kind == "import":
+            self._services.toast(imported_words(result))
+        elif job.kind == "duplicates":
+            self._equal_found(result)
+        elif job.kind == "move-folder":
+            self._services.run(self._folder_moved(), "reading the settings")
+        if self._place.isVisible():
+            self.refresh()
+
+    async def _folder_moved(self) -> None:
+        await asyncio.to_thread(self._app.settings.load)
+        self._services.toast("The models folder has moved.")
+
+    # Checking
+
+    def verify(self, files: list[LibraryFile], title: str) -> None:
+        """Check files by their hashes, in the process that does jobs; without files, all of them."""
+        parameters: dict[str, Any] = {"ids": [file.id for file in files]} if files else {}
+        self._submit("verify", f"Verify {title}", parameters, f"Checking {title}.")
+
+    def check_upstream(self) -> None:
+        """Ask the hub whether there are newer versions."""
+        self._services.run(self._upstream(), "looking for newer versions")
+
+    async def _upstream(self) -> None:
+        from slmdesk.library.upstream import Upstream
+
+        models = await self._app.library.models(every_format=True)
+        files = [file for model in models for file in model.files if not model.built_in]
+        checks = await Upstream(self._app.library, self._app.hub).check(files)
+        changed = sum(bool(check.changed) for check in checks)
+        failed = next((check.problem for check in checks if check.problem is not None), None)
+        if failed is not None and not changed:
+            raise failed
+        self._services.toast(
+            f"{amounts.counted(changed, 'file')} changed upstream."
+            if changed
+            else "All files are the newest."
+        )
+        self._app.library.forget_listing()
+        self.refresh()
+
+    # Removing
+
+    def remove(self, files: list[LibraryFile], title: str) -> None:
+        """Delete files; the toast brings them back."""
+        self._services.run(self._remove(files, title), "deleting a model")
+
+    async def _remove(self, files: list[LibraryFile], title: str) -> None:
+        removed = await self._app.trash.remove(files, title)
+        freed = f", {amounts.size(removed.size_bytes)}" if removed.size_bytes else ""
+        words = f"{title} is off the list." if removed.forgotten and not freed else f"Deleted {title}{freed}."
+        self._services.toast(words, lambda: self._services.run(self._undo(removed.key), "undoing a deletion"))
+        await self._refresh()
+
+    async def _undo(self, key: str) -> None:
+        await self._app.trash.undo(key)
+        await self._refresh()
+
+    # Importing
+
+    def other_programs(self) -> list[tuple[str, Callable[[], object]]]:
+        """Where other programs keep models on this machine."""
+        return [(source.title, self._looker(source)) for source in self._sources]
+
+    def _looker(self, source: Source) -> Callable[[], object]:
+        return lambda: self._services.run(self._look([source]), "looking for models")
+
+    def ask_file(self) -> None:
+        self._services.run(self._ask_file(), "choosing a file")
+
+    async def _ask_file(self) -> None:
+        from slmdesk.gui.dialogs import open_file
+
+        path = await open_file(
+            self._services.window(), "Import a model", kinds="Models (*.gguf *.safetensors *.onnx)"
+        )
+        if path is not None:
+            self.look_at([path])
+
+    def ask_folder(self) -> None:
+        self._services.run(self._ask_folder(), "choosing a folder")
+
+    async def _ask_folder(self) -> None:
+        from slmdesk.gui.dialogs import choose_folder
+
+        path = await choose_folder(self._services.window(), "Import models from a folder")
+        if path is not None:
+            self.look_at([path])
+
+    def look_at(self, paths: list[Path]) -> None:
+        """Show what could be imported from these places."""
+        self._services.run(self._look_at(paths), "looking for models")
+
+    async def _look_at(self, paths: list[Path]) -> None:
+        from slmdesk.library.sources import source_at
+
+        await self._look([await asyncio.to_thread(source_at, path) for path in paths])
+
+    async def _look(self, sources: list[Source]) -> None:
+        sheet = self._place.show_sheet()
+        try:
+            found = [one for source in sources for one in await self._app.importer.find(source)]
+        except SlmDeskError:
+            self._place.close_sheet()
+            raise
+        sheet.show_candidates(found)
+
+    def take(self, chosen: list[Candidate], mode: str) -> None:
+        """Import; what moves bytes is done by the process that does jobs."""
+        self._services.run(self._take(chosen, mode), "importing")
+
+    async def _take(self, chosen: list[Candidate], mode: str) -> None:
+        if mode == "in-place":
+            imported = await self._app.importer.take(chosen)
+            problems = [one.problem for one in imported if one.problem is not None]
+            self._app.library.forget_listing()
+            self._place.close_sheet()
+            await self._refresh()
+            count = len(imported) - len(problems)
+            if count:
+                self._services.toast(f"{amounts.counted(count, 'model')} imported.")
+            if problems:
+                raise problems[0]
+            return
+        parameters = {"candidates": [one.to_json() for one in chosen], "mode": mode}
+        title = chosen[0].id if len(chosen) == 1 else amounts.counted(len(chosen), "model")
+        await self._app.jobs.submit("import", f"Import {title}", parameters)
+        self._place.close_sheet()
+        self._services.toast(f"Importing {title}.", lambda: self._services.go_to("downloads"), "Show")
+
+    # Leftovers and equal files
+
+    def find_orphans(self) -> None:
+        self._services.run(self._orphans(quiet=False), "looking for unfinished files")
+
+    async def _orphans(self, *, quiet: bool) -> None:
+        found = await self._app.orphans.find(await self._app.jobs.list())
+        total = amounts.size(sum(orphan.size_bytes for orphan in found))
+        many = amounts.counted(len(found), "unfinished file")
+        verb = "belongs" if len(found) == 1 else "belong"
+        self._place.offer(
+            Notice(
+                "orphans",
+                f"{many}, {total}, {verb} to no download any more." if found else "",
+                "Remove",
+                lambda: self._services.run(self._remove_orphans(found), "removing unfinished files"),
+                "partial",
+            )
+        )
+        if not found and not quiet:
+            self._services.toast("There are no unfinished files.")
+
+    async def _remove_orphans(self, found: list[Orphan]) -> None:
+        freed, problems = await self._app.orphans.remove(found)
+        self._place.notices.take_away("orphans")
+        self._services.toast(f"{amounts.size(freed)} are free again.")
+        await self._refresh()
+        if problems:
+            raise problems[0]
+
+    def find_equal(self) -> None:
+        """Look for files with the same content."""
+        self._submit("duplicates", "Look for equal files", {}, "Looking for equal files.")
+
+    def _equal_found(self, result: dict[str, Any]) -> None:
+        if "merged" in result:
+            self._place.notices.take_away("equal")
+            self._services.toast(f"Merged; {amounts.size(result.get('freed_bytes', 0))} are free again.")
+            return
+        found = [one for one in result.get("duplicates", []) if one.get("frees_bytes")]
+        if not found:
+            self._services.toast("No file lies here twice.")
+            return
+        frees = amounts.size(sum(one["frees_bytes"] for one in found))
+        many = "1 content lies" if len(found) == 1 else f"{len(found)} contents lie"
+        self._place.offer(
+            Notice(
+                "equal",
+                f"{many} here more than once. Merging keeps every name and frees {frees}.",
+                "Merge",
+                lambda: self._submit(
+                    "duplicates", "Merge equal files", {"merge": found}, "Merging equal files."
+                ),
+                "merge",
+            )
+        )
+
+    # Folders
+
+    def show_folder(self, file: LibraryFile | None) -> None:
+        """Open the folder of a file, or that of all models, in the system's file manager."""
+        from PySide6.QtGui import QDesktopServices
+
+        path = self._app.library.folders[0] if file is None else file.path
+        folder = path if file is None or not file.runs else path.parent
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    def move_folder(self) -> None:
+        """Ask where the first models folder should go."""
+        self._services.run(self._move_folder(), "moving the models folder")
+
+    async def _move_folder(self) -> None:
+        from slmdesk.gui.dialogs import choose_folder
+
+        source = self._app.library.folders[0]
+        target = await choose_folder(self._services.window(), "Move the models to this folder")
+        if target is not None and target != source:
+            await self._app.jobs.submit(
+                "move-folder", f"Move the models to {target.name}", {"from": str(source), "to": str(target)}
+            )
+            self._services.toast("Moving the models.", lambda: self._services.go_to("downloads"), "Show")
+
+    def _submit(self, kind: str, title: str, parameters: dict[str, Any], told: str) -> None:
+        self._services.run(self._hand_over(kind, title, parameters, told), title)
+
+    async def _hand_over(self, kind: str, title: str, parameters: dict[str, Any], told: str) -> None:
+        await self._app.jobs.submit(kind, title, parameters)
+        self._services.toast(told, lambda: self._services.go_to("downloads"), "Show")
+
+
+def verified_words(states: dict[str, int]) -> str:
+    """What a check found, as a sentence."""
+    damaged = states.get("damaged", 0)
+    whole = states.get("verified", 0)
+    other = sum(states.values()) - damaged - whole
+    if damaged:
+        return f"{amounts.counted(damaged, 'file')} {'is' if damaged == 1 else 'are'} damaged."
+    parts = [f"{amounts.counted(whole, 'file')} verified"] if whole else []
+    if other:
+        parts.append(f"{other} without a published hash")
+    return f"{', '.join(parts)}." if parts else "There was nothing to check."
+
+
+def imported_words(result: dict[str, Any]) -> str:
+    """What an import brought, as a sentence."""
+    failed = int(result.get("failed", 0))
+    count = len(result.get("imported", [])) - failed
+    words = f"{amounts.counted(count, 'model')} imported."
+    return f"{words} {failed} could not be." if failed else words

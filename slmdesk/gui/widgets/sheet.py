@@ -1,0 +1,76 @@
+"""A page that takes the place of another one for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button
+
+if TYPE_CHECKING:
+    from PySide6.QtGui import QKeyEvent
+
+    from slmdesk.gui.theme import Theme
+
+
+class Sheet(QWidget):
+    """A page with a way back; `back` says where to.
+
+    Attributes:
+        body: the layout below the title.
+
+    Signals:
+        closed: the person is done with it.
+    """
+
+    closed = Signal()
+
+    def __init__(self, theme: Theme, title: str, back: str) -> None:
+        super().__init__()
+        self.theme = theme
+        self.body = QVBoxLayout()
+        self.body.setSpacing(SPACE.large)
+        holder = QWidget()
+        holder.setMaximumWidth(MEASURE.list_page)
+        column = QVBoxLayout(holder)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACE.large)
+        self._title = Label(theme, title, role="title")
+        column.addWidget(self._title)
+        column.addLayout(self.body)
+        column.addStretch(1)
+        page = QWidget()
+        across = QHBoxLayout(page)
+        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.huge)
+        across.addStretch(1)
+        across.addWidget(holder, 1000)
+        across.addStretch(1)
+        area = QScrollArea()
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setWidget(page)
+        page.setAutoFillBackground(False)
+        area.viewport().setAutoFillBackground(False)
+        leave = Button(theme, back, kind="quiet", icon="chevron-left", small=True)
+        leave.clicked.connect(self.closed)
+        top = QHBoxLayout()
+        top.setContentsMargins(SPACE.small, SPACE.small, SPACE.small, 0)
+        top.addWidget(leave)
+        top.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(top)
+        layout.addWidget(area, 1)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self.closed.emit()
+        else:
+            super().keyPressEvent(event)
