@@ -71,6 +71,8 @@ class QuantizeKind(JobKind):
             result = await work.run()
         except SlmDeskError:
             await asyncio.to_thread(clear_partial, work.partial)  # a new try makes it anew
+            with suppress(OSError):  # what was measured or converted so far stays for a new try
+                await asyncio.to_thread(work.kept.rmdir)
             raise
         await asyncio.to_thread(self._tidy, job.id, work.partial)
         return result

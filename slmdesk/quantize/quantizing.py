@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.matrix_file import Matrix, read_matrix
 from slmdesk.quantize.native import Library, threads_or_all
 from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 from slmdesk.quantize.targets import Target, find_target, tensor_type_number
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.matrix_file import Matrix
 
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+-\s+\[[^\]]*\], type =\s+(\S+),")
 _BECOMES = re.compile(r"converting to (\w+)|MiB \((\w+)\)\s*$")
@@ -128,19 +128,22 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     parameters = Parameters(library, target, options)
     parameters.native.max_buf_size = spec.buffer_bytes
     if spec.matrix is not None:
+        from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
+
         use = MatrixUse(**spec.matrix)
         parameters.use_matrix(read_matrix(Path(use.path)), use)
     heard = Heard()
     library.on_line = heard.line
     library.on_text = _progress(tell)
+    source = Path(spec.source).absolute()
     os.chdir(spec.folder)  # and a plain name: on Windows llama.cpp writes to no other
     started = time.perf_counter()
     failed = library.api.llama_model_quantize(
-        os.fsencode(spec.source), spec.name.encode(), ctypes.byref(parameters.native)
+        os.fsencode(source), spec.name.encode(), ctypes.byref(parameters.native)
     )
     seconds = time.perf_counter() - started
     if failed:
-        raise failure(heard, Path(spec.source), Path(spec.folder))
+        raise failure(heard, source, Path(spec.folder))
     files = sorted(path.name for path in Path(spec.folder).glob(f"{Path(spec.name).stem}*.gguf"))
     if spec.name in files:
         files = [spec.name]

@@ -45,10 +45,16 @@ class Bench:
     async def submit(self, request: Request) -> Job:
         return await self.room.start(request)
 
-    async def work(self, job: Job, until: Callable[[Job], bool] = lambda job: job.state in DONE) -> Job:
+    async def work(
+        self,
+        job: Job,
+        until: Callable[[Job], bool] = lambda job: job.state in DONE,
+        space: Space | None = None,
+    ) -> Job:
         """Run the jobs until `until` holds for this one, then let the runner end as a closed program would."""
-        kind = QuantizeKind(self.paths, self.database, self.store, Space(self.database))
-        runner = JobRunner(self.store, Space(self.database), {"quantize": lambda: kind}, idle_s=300)
+        space = Space(self.database)
+        kind = QuantizeKind(self.paths, self.database, self.store, space)
+        runner = JobRunner(self.store, space, {"quantize": lambda: kind}, idle_s=300)
         task = asyncio.create_task(runner.run())
         try:
             async with asyncio.timeout(500):
@@ -237,12 +243,15 @@ async def test_a_source_that_changes_is_noticed(
 
 
 async def test_a_full_disk_is_said_before_anything_is_written(
-    bench: Bench, request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request_for: Callable[..., Request]
 ) -> None:
-    from slmdesk.core import space
-
-    monkeypatch.setattr(space, "_free", lambda _: (70 * 1024 * 1024, 1))
+    space = Space(bench.database)
+    other = await bench.store.create("download", {}, "a large model")
+    await bench.store.transition(other.id, "paused")
+    await space.reserve(other.id, bench.paths.models, await space.free(bench.paths.models) - 1_000_000)
     ended = await bench.work(await bench.submit(request_for("Q8_0")))
+    assert ended.state == "failed"
     assert ended.error is not None
     assert ended.error.code == "disk_full"
     assert not list(bench.paths.models.rglob("*.gguf"))
+    assert bench.leftovers() == []

@@ -1,0 +1,270 @@
+"""What is checked before a folder is converted, and what the converter's failures mean; conversions for real (slow)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.formats import gguf, safetensors
+from slmdesk.quantize.convert import Converter, architectures, decode
+from slmdesk.quantize.finite import check_finite
+from slmdesk.quantize.hf_folder import INDEX, architecture_of, examine, examine_description
+from slmdesk.toolchains.toolchains import Toolchains
+
+SHIPPED = Paths.resolve({}).resources / "toolchains"
+KNOWN = frozenset((SHIPPED / "convert-architectures.txt").read_text(encoding="utf-8").split())
+DESK_GUIDE = Paths.resolve({}).resources / "desk-guide"
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+
+
+def write_weights(path: Path, tensors: dict[str, tuple[str, bytes, list[int]]]) -> None:
+    header, data = {}, b""
+    for name, (kind, content, shape) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def model(folder: Path, config: dict | None = None, **files: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(LLAMA if config is None else config))
+    (folder / "tokenizer.json").write_text("{}")
+    ones = np.ones(4, dtype="<f2").tobytes()
+    write_weights(
+        folder / "model.safetensors", {"a.weight": ("F16", ones, [2, 2]), "b.weight": ("F16", ones, [4])}
+    )
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def refused(folder: Path, *, insist: bool = False) -> SlmDeskError:
+    with pytest.raises(SlmDeskError) as caught:
+        examine(folder, KNOWN, insist=insist)
+    assert caught.value.hint
+    return caught.value
+
+
+def test_the_built_in_models_folder_passes() -> None:
+    found = examine(DESK_GUIDE, KNOWN)
+    assert found.architecture == "LlamaForCausalLM"
+    assert found.warnings == ()
+    assert found.bytes == sum(header.data_bytes for header in found.headers.values()) > 1_000_000
+    assert found.out_type in {"f16", "bf16", "f32"}
+    check_finite(dict(zip(found.files, found.headers.values(), strict=True)), lambda _: None, lambda: False)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    assert refused(tmp_path / "nowhere").code == "source_missing"
+    (tmp_path / "empty").mkdir()
+    assert refused(tmp_path / "empty").code == "config_missing"
+    folder = model(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    assert refused(folder).code == "tokenizer_missing"
+    (folder / "tokenizer.model").write_bytes(b"x")
+    assert examine(folder, KNOWN).tensors == 2
+    (folder / "model.safetensors").unlink()
+    assert refused(folder).code == "weights_missing"
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+    assert refused(folder).code == "pickle_refused"
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff\xfe\x00", b"[" * 100_000])
+def test_a_damaged_description_is_said(tmp_path: Path, text: bytes) -> None:
+    assert refused(model(tmp_path / "m", **{"config.json": text})).code == "config_damaged"
+
+
+def test_architectures_that_the_converter_does_not_know(tmp_path: Path) -> None:
+    error = refused(model(tmp_path / "m", {"architectures": ["NewThingForCausalLM"]}))
+    assert error.code == "architecture_unsupported"
+    assert "NewThingForCausalLM" in error.message
+    assert "mystery" in refused(model(tmp_path / "n", {"model_type": "mystery"})).message
+    for name in (
+        "LlamaForCausalLM",
+        "Qwen3ForCausalLM",
+        "Gemma3ForCausalLM",
+        "Phi3ForCausalLM",
+        "BitNetForCausalLM",
+    ):
+        assert name in KNOWN
+    outer = {"architectures": ["A"], "text_config": {"architectures": ["B"]}}
+    assert architecture_of(outer) == "B"
+
+
+def test_parts_must_be_those_of_the_index(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    (folder / INDEX).write_text(
+        json.dumps({"weight_map": {"a.weight": "model.safetensors", "c.weight": "model-2.safetensors"}})
+    )
+    error = refused(folder)
+    assert (error.code, "model-2.safetensors" in error.message) == ("source_parts_missing", True)
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a.weight": "model.safetensors"}}))
+    assert refused(folder).code == "safetensors_damaged"  # b.weight is not in the index
+    (folder / INDEX).write_text(
+        json.dumps({"weight_map": {"a.weight": "model.safetensors", "b.weight": "model.safetensors"}})
+    )
+    assert examine(folder, KNOWN).tensors == 2
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1])
+    assert refused(folder).code == "safetensors_truncated"
+
+
+def test_code_that_comes_with_a_model_is_refused_unless_insisted(tmp_path: Path) -> None:
+    code = {"auto_map": {"AutoTokenizer": ["tokenization_x.X", None]}}
+    folder = model(tmp_path / "m", **{"tokenizer_config.json": json.dumps(code).encode()})
+    assert refused(folder).code == "remote_code_refused"
+    assert "not run" in examine(folder, KNOWN, insist=True).warnings[0]
+    # Code for a model that llama.cpp has its own code for: said, and not needed.
+    config = {**LLAMA, "auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}
+    assert "not needed" in examine(model(tmp_path / "n", config), KNOWN).warnings[0]
+    with pytest.raises(SlmDeskError) as caught:
+        examine_description(LLAMA, code, ["model.safetensors", "tokenizer.json"], KNOWN)
+    assert caught.value.code == "remote_code_refused"
+
+
+def test_packed_weights_without_a_word_how(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    write_weights(folder / "model.safetensors", {"a.weight": ("I32", bytes(64), [16])})
+    assert refused(folder).code == "weights_type_unsupported"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("F32", np.array([1, np.nan], dtype="<f4").tobytes()),
+        ("F16", np.array([1, np.inf], dtype="<f2").tobytes()),
+        ("BF16", np.array([0x3F80, 0xFF80], dtype="<u2").tobytes()),
+        ("F64", np.array([1, -np.inf], dtype="<f8").tobytes()),
+        ("F8_E4M3", bytes([1, 0xFF])),
+    ],
+)
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, kind: str, values: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    good = bytes(len(values))
+    write_weights(
+        path,
+        {
+            "good.weight": (kind, good, [2]),
+            "bad.weight": (kind, values, [2]),
+            "x.masked_bias": (kind, values, [2]),
+        },
+    )
+    with pytest.raises(SlmDeskError) as caught:
+        check_finite({path: safetensors.read_header(path)}, lambda _: None, lambda: False)
+    assert caught.value.code == "weights_not_finite"
+    assert "bad.weight [2]" in caught.value.message
+    assert caught.value.details == "bad.weight [2]"
+
+
+def test_the_converters_failures_become_words() -> None:
+    cases = {
+        "ERROR:hf-to-gguf:Model NewForCausalLM is not supported": "architecture_unsupported",
+        "NotImplementedError: BPE pre-tokenizer was not recognized - update get_vocab_base_pre()": "tokenizer_unknown",
+        "OSError: [Errno 28] No space left on device": "disk_full",
+        "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried": "out_of_memory",
+        "ModuleNotFoundError: No module named 'sentencepiece'": "toolchain_damaged",
+        "ValueError: Can not map tensor 'model.lora_A.weight'": "tensor_unknown",
+        "NotImplementedError: Quant method is not yet supported: 'hqq'": "weights_type_unsupported",
+        "PermissionError: code from the model's folder is not run": "remote_code_refused",
+        "KeyError: 'something'": "convert_failed",
+    }
+    assert {line: decode(1, ["Traceback", line]).code for line in cases} == cases
+    assert decode(-9, []).code == "out_of_memory"
+
+
+def test_the_list_of_architectures_is_read_without_running_it(tmp_path: Path) -> None:
+    source = tmp_path / "__init__.py"
+    source.write_text('raise SystemExit\nTEXT_MODEL_MAP: dict[str, str] = {"AForCausalLM": "a"}\n')
+    assert architectures(source) == {"AForCausalLM"}
+    source.write_text("nothing = 1\n")
+    with pytest.raises(SlmDeskError) as caught:
+        architectures(source)
+    assert caught.value.code == "toolchain_damaged"
+
+
+MAKE = Path(__file__).with_name("make_models.py")
+
+
+@pytest.fixture(scope="module")
+def converter(tmp_path_factory: pytest.TempPathFactory) -> Converter:
+    """With the real toolchain, made on first use below the source tree's private folder and kept there."""
+    root = Path(__file__).resolve().parents[2] / ".tools" / "test-home"
+    paths = Paths.resolve({"SLMDESK_HOME": str(root)})
+    settings = Settings(tmp_path_factory.mktemp("settings") / "settings.toml")
+    return Converter(Toolchains(paths, settings), SHIPPED)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_the_built_in_model_is_converted(
+    converter: Converter, tmp_path: Path, desk_guide: Path
+) -> None:
+    before = {file.name: file.stat().st_mtime_ns for file in DESK_GUIDE.iterdir()}
+    told: list[float] = []
+    done = await converter.convert(
+        DESK_GUIDE,
+        tmp_path / "guide.gguf",
+        lambda a, b, _: told.append(a / b),
+        out_type="f16",
+        name="Desk Guide",
+    )
+    made, ours = gguf.read_header(done.path), gguf.read_header(desk_guide)
+    assert [(t.name, t.shape, t.type.name) for t in made.tensors] == [
+        (t.name, t.shape, t.type.name) for t in ours.tensors
+    ]
+    assert made.chat_template == ours.chat_template
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert {file.name: file.stat().st_mtime_ns for file in DESK_GUIDE.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["guide.gguf"]
+    source = converter._toolchains.get("convert").source
+    assert architectures(source / "conversion" / "__init__.py") == KNOWN
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "phi3", "bitnet"])
+async def test_small_random_models_are_converted_and_answer(
+    converter: Converter, tmp_path: Path, kind: str
+) -> None:
+    toolchain = await converter._toolchains.ensure("convert")
+    folder = tmp_path / kind
+    child = await toolchain.start(MAKE, [kind, str(DESK_GUIDE / "tokenizer.model"), str(folder)])
+    await child.stdout.read()
+    assert await child.wait() == 0, "\n".join(child.stderr_tail)
+    await child.terminate_tree()
+    done = await converter.convert(folder, tmp_path / f"{kind}.gguf", lambda *_: None)
+    header = gguf.read_header(done.path)
+    gguf.check(header)
+    assert header.architecture == {"bitnet": "bitnet"}.get(kind, kind)
+
+    from slmdesk.quantize.host import run_child
+    from slmdesk.quantize.protocol import CheckSpec
+
+    types = {tensor.name: tensor.type.name for tensor in header.tensors}
+    await run_child(CheckSpec([str(done.path)], types))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_a_conversion_that_is_stopped_leaves_nothing(converter: Converter, tmp_path: Path) -> None:
+    heard = asyncio.Event()
+    task = asyncio.create_task(
+        converter.convert(
+            DESK_GUIDE, tmp_path / "guide.gguf", lambda a, *_: heard.set() if a > 0.15 else None
+        )
+    )
+    await heard.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(tmp_path.iterdir()) == []
