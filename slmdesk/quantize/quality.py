@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -48,17 +49,18 @@ class _Run:
 
     def _read(self) -> None:
         try:
-            with np.load(self._file) as kept:
-                if str(kept["key"]) != self._key:
-                    return
-                self.done, self.seconds = int(kept["done"]), float(kept["seconds"])
-                self.losses[""] = [kept["base"]]
-                for index, name in enumerate(self._names):
-                    self.losses[name] = [kept[f"losses{index}"]]
-                    self.divergences[name] = [kept[f"divergences{index}"]]
-                    self.same[name] = [kept[f"same{index}"]]
-        except (OSError, ValueError, KeyError, EOFError):
-            self.done = 0  # nothing yet, or cut off in the middle of writing: from the start
+            with np.load(self._file) as file:
+                kept = dict(file)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return  # nothing yet, or cut off in the middle of writing: from the start
+        if str(kept.get("key")) != self._key:
+            return
+        self.done, self.seconds = int(kept["done"]), float(kept["seconds"])
+        self.losses[""] = [kept["base"]]
+        for index, name in enumerate(self._names):
+            self.losses[name] = [kept[f"losses{index}"]]
+            self.divergences[name] = [kept[f"divergences{index}"]]
+            self.same[name] = [kept[f"same{index}"]]
 
     def keep(self, *, last: bool) -> None:
         """Write what there is, at most every few seconds."""

@@ -186,7 +186,7 @@ def failure(heard: Heard, source: Path, folder: Path) -> SlmDeskError:
         )
     if re.search(r"iostream|ios_base|basic_ios|No space", text):
         return _not_written(folder, details)
-    if re.search(r"regex|Unexpected character|Invalid", text):
+    if re.search(r"regex|Parenthes|Mismatched|Unexpected|Invalid|bracket|escape", text):
         return SlmDeskError(
             "pattern_invalid",
             "A pattern for single tensors is no regular expression.",
