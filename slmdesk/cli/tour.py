@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", default="tour", help="where screenshots and tour.json go")
+    parser.add_argument(
+        "--hub",
+        metavar="URL",
+        default="",
+        help="a hub that holds Desk Guide, to search and download from (without one nothing is asked for)",
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -26,7 +32,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
             f"The window cannot be loaded: {error}.",
             "Install the libraries Qt needs; packaging/bootstrap.py does it.",
         ) from error
-    words = ["--out", args.out]
+    words = ["--out", args.out, *(["--hub", args.hub] if args.hub else [])]
     if out.as_json:
         words.append("--json")
     return int(tour.main(words))

@@ -16,8 +16,9 @@ from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton, Kind, Spinner
 from slmdesk.gui.widgets.cards import Card, CardRow
-from slmdesk.gui.widgets.chips import STATES, VERDICTS, Chip, StateChip, VerdictPill
+from slmdesk.gui.widgets.chips import STATES, VERDICTS, Chip, MenuChip, StateChip, VerdictPill
 from slmdesk.gui.widgets.fields import Field, SearchField, TextArea, TextField
+from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
 from slmdesk.gui.widgets.progress import JobState, Meter, ProgressRow, TokenMeter
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
@@ -157,7 +158,13 @@ class Gallery(QScrollArea):
     def _marks(self) -> None:
         theme = self.theme
         self._section("Chips, states, verdicts")
-        self._row(Chip(theme, "Micro", on=True), Chip(theme, "Small"), Chip(theme, "Fits here", on=True))
+        self._row(
+            Chip(theme, "Micro", on=True),
+            Chip(theme, "Small"),
+            Chip(theme, "Fits here", on=True),
+            MenuChip(theme, "Licence", [("", "Any"), ("mit", "MIT")], value="", default=""),
+            MenuChip(theme, "Format", [("", "Any"), ("gguf", "GGUF")], value="gguf", default=""),
+        )
         self._row(*(StateChip(theme, state) for state in STATES))
         numbers = ("2.5 GB", "7.6 GB", "18.1 GB")
         pills = (VerdictPill(theme, each, number) for each, number in zip(VERDICTS, numbers, strict=True))
@@ -230,6 +237,16 @@ class Gallery(QScrollArea):
         memory = Meter(theme, "Memory", height=MEASURE.bar, colour="good")
         memory.set_share(0.6)
         self._row(*meters, memory, stretch=False)
+        bar = MemoryBar(theme)
+        parts = (
+            Part("Weights", 2_500_000_000, "accent"),
+            Part("KV cache", 600_000_000, "good"),
+            Part("Compute", 300_000_000, "caution"),
+            Part("Overhead", 100_000_000, "control"),
+        )
+        sentence = "Weights 2.5 GB + KV cache 0.6 GB + compute 0.3 GB + overhead 0.1 GB = 3.5 GB."
+        bar.show_parts(parts, used=1_900_000_000, total=8_000_000_000, sentence=sentence)
+        self._page.addWidget(bar)
 
     def _panels(self) -> None:
         theme = self.theme

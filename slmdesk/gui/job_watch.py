@@ -71,12 +71,13 @@ class JobWatch(QObject):
                 await asyncio.sleep(AGAIN_S)
 
     def _take(self, jobs: Sequence[Job]) -> None:
-        before = {job.id: job.state for job in self.jobs}
+        before: dict[str, str] = {job.id: job.state for job in self.jobs}
         known, self.known = self.known, True
         self.jobs = tuple(jobs)
         self.changed.emit()
         for job in jobs:
-            if known and job.ended and before.get(job.id) not in {None, job.state}:
+            # A job not seen before may have begun and ended between two looks.
+            if known and job.ended and before.get(job.id, "") != job.state:
                 self.ended.emit(job)
 
 

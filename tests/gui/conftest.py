@@ -22,8 +22,11 @@ from slmdesk.core.paths import Paths
 from slmdesk.gui.app import Desk
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.theme import Theme
+from tests.hub import LoopbackHub, User
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+REPO = "maker/small-model-GGUF"
+TOKEN = "hf_plantedSecretToken0123456789"
 Scene = Callable[[Desk], Coroutine[Any, Any, None]]
 Play = Callable[[Scene], None]
 
@@ -40,6 +43,12 @@ async def until(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
     return ["slmdesk", "-style", "fusion"]
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks a hub of the internet: the address is one where nobody listens, unless a test gives another."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +109,39 @@ def play(qapp: QApplication, home: Path) -> Iterator[Play]:
 
     yield run
     assert sys.excepthook is sys.__excepthook__
+
+
+@pytest.fixture
+def hub(desk_guide: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """`maker/small-model-GGUF` with real GGUF files and a card; HF_ENDPOINT names the hub."""
+    card = (
+        b"# Small\n\nA **small** model.\n\n<script>alert(1)</script><img src='https://example.org/spy.png'>\n"
+    )
+    files: dict[str, bytes | Path] = {
+        "small-model-Q4_K_M.gguf": desk_guide,
+        "small-model-F16.gguf": desk_guide,
+        "README.md": card,
+    }
+    with LoopbackHub({REPO: files}, users={TOKEN: User("ada")}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        yield hub
+
+
+@pytest.fixture
+def with_jobs(play: Play) -> Play:
+    """Plays a scene, and ends the process that does the jobs and the service afterwards."""
+
+    def run(scene: Scene) -> None:
+        async def act(desk: Desk) -> None:
+            try:
+                await scene(desk)
+            finally:
+                assert await desk.window.application.jobs.end_runner()
+                client = await desk.window.application.connector.attached()
+                if client is not None:
+                    await client.shutdown()
+
+        play(act)
+
+    return run

@@ -53,8 +53,8 @@ def test_places_change_by_shortcut_and_by_click(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         window = desk.window
         assert window.current == "chat"
-        press(desk, Qt.Key.Key_2, CTRL)
-        assert window.current == "catalog"
+        press(desk, Qt.Key.Key_4, CTRL)
+        assert window.current == "downloads"
         press(desk, Qt.Key.Key_1, CTRL)
         assert window.current == "chat"
         press(desk, Qt.Key.Key_Comma, CTRL)
@@ -89,7 +89,7 @@ def test_nothing_is_cut_off_or_scrolls_sideways(play: Play, size: tuple[int, int
         window = desk.window
         window.resize(*size)
         window.show_error(SlmDeskError("x", "A long message about what happened. " * 4, "Do this. " * 8))
-        for place in ("chat", "settings", "about"):
+        for place in ("chat", "catalog", "library", "downloads", "settings", "about"):
             window.go_to(place)
             await asyncio.sleep(0.1)
             assert (window.width(), window.height()) == size, f"{place} forces the window to grow"
@@ -299,7 +299,7 @@ def test_a_defect_in_a_slot_is_reported_and_the_window_lives(
         desk.window.run(broken_too(), "a test")
         await until(lambda: len(desk.window.errors_shown) == 2, "the second report")
         asyncio.get_running_loop().call_soon(broken)
-        press(desk, Qt.Key.Key_2, CTRL)
+        press(desk, Qt.Key.Key_Comma, CTRL)
         assert desk.window.current == "settings"
         for number in range(5):
             desk.window.show_error(SlmDeskError("x", f"Number {number}.", ""))

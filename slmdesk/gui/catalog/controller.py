@@ -52,6 +52,8 @@ class CatalogController(QObject):
         self._offers: dict[str, Offer] = {}
         self._available = 0
         self._here: dict[str, str] = {}
+        self._repos_here: set[str] = set()
+        self._coming: dict[str, float] = {}
         self._entry: CatalogEntry | None = None
         self._repo = ""
         self._download_entry = ""
@@ -149,14 +151,11 @@ class CatalogController(QObject):
 
     def state_of(self, entry: CatalogEntry) -> str:
         """ "Here", "48 %" while it comes, or ""."""
-        repos = {repo.lower() for repo in repos_of(entry)}
-        for job in self._services.jobs.jobs:
-            coming = job.kind == "download" and job.state in {"queued", "running", "paused"}
-            if coming and str(job.parameters.get("repo", "")).lower() in repos:
-                return f"{job_words.share_of(job):.0%}"
-        if any(key.partition(":")[0] in repos for key in self._here):
-            return "Here"
-        return ""
+        repos = [repo.lower() for repo in repos_of(entry)]
+        share = next((self._coming[repo] for repo in repos if repo in self._coming), None)
+        if share is not None:
+            return f"{share:.0%}"
+        return "Here" if any(repo in self._repos_here for repo in repos) else ""
 
     def look_closer(self, entries: list[CatalogEntry]) -> None:
         """Find the best choice of the rows in sight, one after the other."""
@@ -220,6 +219,7 @@ class CatalogController(QObject):
         if self._opening is not None:
             self._opening.cancel()
         self._repo = repo
+        self._place.detail.address = self._services.application.hub.page_url(repo)
         self._opening = self._services.run(self._open(repo), "opening a model")
 
     async def _open(self, repo: str) -> None:
@@ -297,6 +297,7 @@ class CatalogController(QObject):
         application, detail = self._services.application, self._place.detail
         detail.show_problem(None)
         detail.gate.put_away()
+        detail.set_starting(on=True)
         try:
             plan = await application.downloads.plan(
                 page.repo,
@@ -315,12 +316,19 @@ class CatalogController(QObject):
                 action = ("Make room in the library", lambda: self._services.go_to("library"))
             detail.show_problem(error, action)
             return
+        finally:
+            detail.set_starting(on=False)
         if detail.chat_when_ready and choice.runs:
             wish_chat(self._services.state, job.id)
 
     def jobs_changed(self) -> None:
         """Downloads went on, or ended."""
         jobs = self._services.jobs.jobs
+        self._coming = {
+            str(job.parameters.get("repo", "")).lower(): job_words.share_of(job)
+            for job in jobs
+            if job.kind == "download" and job.state in {"queued", "running", "paused"}
+        }
         done = sum(job.state == "done" for job in jobs)
         if done != self._done:
             self._done = done
@@ -348,6 +356,7 @@ class CatalogController(QObject):
         self._here = {
             file.id.lower(): file.id for model in models for file in model.files if file.problem is None
         }
+        self._repos_here = {key.partition(":")[0] for key in self._here}
         self._place.detail.show_job(self._job_of(self._place.detail.page))
         self._place.results.viewport().update()
 

@@ -64,6 +64,7 @@ class Detail(QWidget):
         super().__init__()
         self.theme = theme
         self.page: ModelPage | None = None
+        self.address = ""
         self.memory_total = 0
         self._judged = False
         self._file_here = file_here
@@ -168,7 +169,7 @@ class Detail(QWidget):
             return
         self._waiting.hide()
         if error.code in TOKEN | LICENCE:
-            self.gate.show_error(error, self.page.url if self.page else "")
+            self.gate.show_error(error, self.page.url if self.page else self.address)
             return
         self._error = ErrorPanel(self.theme, error, action=action or ("Try again", self.retry.emit))
         self._problems.addWidget(self._error)
@@ -178,6 +179,10 @@ class Detail(QWidget):
         """A download of this model that is under way."""
         self._job = job
         self._show_action()
+
+    def set_starting(self, *, on: bool) -> None:
+        """The hub is being asked for the download."""
+        self._main.set_busy(on)
 
     def set_compared(self, *, on: bool) -> None:
         """Show whether the model is among those to be compared."""

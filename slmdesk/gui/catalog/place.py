@@ -80,7 +80,7 @@ class CatalogPlace(Place):
 
     def commands(self) -> list[Action]:
         return [
-            Action("catalog.find", "Find a model", self._find_action, "Ctrl+F", icon="search"),
+            Action("catalog.find", "Find a model", self._find_action, "Ctrl+Shift+F", icon="search"),
             Action("catalog.advise", "Help me choose a model", self._advise_action, icon="idea"),
         ]
 
@@ -90,8 +90,10 @@ class CatalogPlace(Place):
 
             self.controller = CatalogController(self.services, self)
             self.model.catalog = self.services.application.catalog
+            self.controller.refresh()
             self.find()
-        self.controller.refresh()
+        else:
+            self.controller.refresh()
         self.search.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def asked(self, what: str, value: str) -> None:
@@ -156,7 +158,7 @@ class CatalogPlace(Place):
         self._foot_words = Label(theme, role="small", tone="secondary")
         row.addWidget(self._foot_words, 1)
         clear = Button(theme, "Clear", kind="quiet", small=True)
-        clear.clicked.connect(lambda: self.controller and self.controller.clear_compared())
+        clear.clicked.connect(self._clear_compared)
         self._compare = Button(theme, "Compare", small=True, icon="compare")
         self._compare.clicked.connect(self.compare)
         row.addWidget(clear)
@@ -240,6 +242,10 @@ class CatalogPlace(Place):
         self._stack.setCurrentWidget(self._compare_sheet)
         self._compare_sheet.setFocus()
         self.controller.compare(self._compare_sheet)
+
+    def _clear_compared(self) -> None:
+        if self.controller is not None:
+            self.controller.clear_compared()
 
     def _close_sheet(self) -> None:
         self._stack.setCurrentIndex(0)

@@ -34,7 +34,7 @@ USES = (
 )
 PRIORITIES = (("speed", "Quick answers"), ("balanced", "Balanced"), ("quality", "Best answers"))
 LANGUAGES = (
-    ("", "English"),
+    ("", "English is enough"),
     ("de", "German"),
     ("fr", "French"),
     ("es", "Spanish"),
@@ -175,7 +175,7 @@ class AdviceSheet(Sheet):
         for title, text, control in (
             ("What for?", "What you will ask of it most.", self.use),
             ("What matters more?", "Small models answer at once, large ones know more.", self.priority),
-            ("Which language?", "Besides English.", self.language),
+            ("Which language?", "A model that was not made for a language writes it badly.", self.language),
         ):
             control.setAccessibleName(title)
             row = CardRow(theme, title, text)
@@ -222,5 +222,5 @@ class AdviceSheet(Sheet):
 
 
 def _sentence(advice: Advice) -> str:
-    parts = [f"As {advice.quant}, {amounts.size(advice.weights_bytes)}", *advice.reasons]
-    return ". ".join(part.rstrip(".")[:1].upper() + part.rstrip(".")[1:] for part in parts) + "."
+    parts = [part.rstrip(".") for part in advice.reasons if part]
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)

@@ -82,10 +82,8 @@ def now_words(job: Job) -> str:
         case "interrupted":
             return f"Interrupted at {so_far}" if so_far else "Interrupted"
         case _:
-            doing = job.detail[:1].upper() + job.detail[1:] if job.detail else "Starting"
-            return (
-                f"{doing.rstrip('.')}, {so_far}" if so_far and not job.detail.startswith("Trying") else doing
-            )
+            doing = (job.detail[:1].upper() + job.detail[1:]).rstrip(".") or "Starting"
+            return f"{doing}, {so_far}" if so_far and not doing.startswith("Trying") else doing
 
 
 def problem_words(job: Job) -> str:

@@ -157,7 +157,7 @@ class LibraryPlace(Place):
         many = amounts.counted(max(0, self.models.count), "model")
         words = f"{many}, {amounts.size(taken)}"
         if volume is not None:
-            words += f" · {amounts.size(volume.free)} free"
+            words += f" · {amounts.size(volume.free)} free of {amounts.size(volume.total)}"
             for other in usage.volumes[1:]:
                 words += f", {amounts.size(other.free)} on {other.folders[0]}"
             used = 1 - volume.free / volume.total if volume.total else 0.0

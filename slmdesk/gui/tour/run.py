@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="slmdesk tour")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--hub", default="", help="address of a hub that holds Desk Guide, to download from")
     options = parser.parse_args(argv)
     folder = options.out.absolute()
     try:
@@ -45,6 +46,9 @@ def main(argv: Sequence[str]) -> int:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     with tempfile.TemporaryDirectory(prefix="slmdesk-tour-", ignore_cleanup_errors=True) as home:
         os.environ["SLMDESK_HOME"] = home
+        # Without a hub of its own the tour asks nobody.
+        os.environ["HF_ENDPOINT"] = options.hub or "http://127.0.0.1:9"
+        os.environ["SLMDESK_TOUR_HUB"] = options.hub
         return _Run(folder, as_json=options.json).run()
 
 
@@ -76,12 +80,12 @@ class _Run:
         return self._report(time.perf_counter() - began)
 
     async def _drive(self, desk: Desk) -> None:
-        from slmdesk.gui.tour import chat_steps, frame_steps
+        from slmdesk.gui.tour import chat_steps, frame_steps, model_steps
 
         driver = self._driver
         assert driver is not None
         try:
-            for step in (*chat_steps.STEPS, *frame_steps.STEPS):
+            for step in (*chat_steps.STEPS, *model_steps.STEPS, *frame_steps.STEPS):
                 await step(driver)
         except SlmDeskError as error:
             self._failure = error
@@ -92,6 +96,8 @@ class _Run:
                 with suppress(SlmDeskError):
                     await driver.shoot("failed")
             await self._end_service(desk)
+            with suppress(SlmDeskError):
+                await desk.window.application.jobs.end_runner()
             desk.window.close()
 
     @staticmethod

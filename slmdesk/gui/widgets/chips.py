@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
@@ -195,7 +196,7 @@ class MenuChip(Tall, QPushButton):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         for value, words in self._choices:
             mark = "check" if value == self.value else ""
-            menu.add(words, lambda value=value: self._take(value), icon=mark)
+            menu.add(words, partial(self._take, value), icon=mark)
         menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
 
     def _take(self, value: Any) -> None:

@@ -1,0 +1,144 @@
+"""The tour through Catalog, Downloads and Library. What needs a hub is done only where one is given."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+
+from slmdesk.gui.catalog.place import CatalogPlace
+from slmdesk.gui.downloads.place import DownloadsPlace
+from slmdesk.gui.library.place import LibraryPlace
+from slmdesk.gui.theme import SPACE
+from slmdesk.gui.tour.driver import NARROW, SMALLEST, WIDE
+from slmdesk.gui.widgets.buttons import Button
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
+    from slmdesk.gui.tour.driver import Driver
+
+HUB_VARIABLE = "SLMDESK_TOUR_HUB"
+"""Set when the tour was given a hub of its own, which holds Desk Guide's quants."""
+SOUGHT = "desk-guide"
+BUILT_IN = 40
+"""At least so many models are known without a network."""
+
+
+def _catalog(driver: Driver) -> CatalogPlace:
+    place = driver.window.place("catalog")
+    assert isinstance(place, CatalogPlace)
+    return place
+
+
+def _library(driver: Driver) -> LibraryPlace:
+    place = driver.window.place("library")
+    assert isinstance(place, LibraryPlace)
+    return place
+
+
+def _button(driver: Driver, widget: QWidget, beginning: str) -> Button:
+    for each in widget.findChildren(Button):
+        if each.isVisibleTo(widget) and each.text().startswith(beginning):
+            return each
+    driver.check(False, f"there is no button “{beginning}”.")
+    raise AssertionError
+
+
+async def catalog(driver: Driver) -> None:
+    async with driver.step(
+        "The catalog without a network: the built-in list, filters, and a line that says so"
+    ) as step:
+        driver.window.go_to("catalog")
+        place = _catalog(driver)
+        await driver.until(lambda: len(place.model.entries) > BUILT_IN, "the built-in list")
+        await driver.shoot("catalog", WIDE, NARROW, SMALLEST)
+        await driver.click(place.filters.tiers["micro"])
+        await driver.until(
+            lambda: bool(place.model.entries) and all(one.tier == "micro" for one in place.model.entries),
+            "only micro models",
+        )
+        step.saw += [entry.id for entry in place.model.entries[:5]]
+        await driver.click(place.filters.tiers["micro"])
+
+
+async def advice(driver: Driver) -> None:
+    async with driver.step("Three questions make a short list for this machine") as step:
+        place = _catalog(driver)
+        place.help_choose()
+        sheet = place._advice_sheet  # noqa: SLF001 - the tour looks where a person looks
+        assert sheet is not None
+        await driver.until(
+            lambda: any(each.text() == "Show" for each in sheet.findChildren(Button)), "the short list"
+        )
+        step.saw += [each.accessibleName() for each in sheet.findChildren(Button) if each.text() == "Show"]
+        await driver.shoot("advice", WIDE, NARROW)
+        await driver.click(_button(driver, sheet, "Back to the catalog"))
+
+
+async def download(driver: Driver) -> None:
+    if not os.environ.get(HUB_VARIABLE):
+        return
+    async with driver.step("Three clicks from a search result to a chat with it") as step:
+        place = _catalog(driver)
+        place.search.clear()
+        await driver.type(place.search, SOUGHT)
+        await driver.until(
+            lambda: any(SOUGHT in entry.name.lower() for entry in place.model.entries), "the model", 60
+        )
+        row = next(i for i, entry in enumerate(place.model.entries) if SOUGHT in entry.name.lower())
+        at = place.results.visualRect(place.model.index(row)).topLeft() + QPoint(SPACE.huge, SPACE.medium)
+        QTest.mouseClick(place.results.viewport(), Qt.MouseButton.LeftButton, pos=at)
+        await driver.until(
+            lambda: place.detail.page is not None and place.detail.page.best is not None, "its forecast", 60
+        )
+        await driver.shoot("model", WIDE, NARROW, SMALLEST)
+        await driver.click(_button(driver, place.detail, "Download"))
+        await driver.until(
+            lambda: any(
+                each.text() == "Chat" and each.isVisible() for each in place.detail.findChildren(Button)
+            ),
+            "the file",
+            120,
+        )
+        await driver.shoot("model-here")
+        await driver.click(_button(driver, place.detail, "Chat"))
+        await driver.until(lambda: driver.window.current == "chat", "the chat")
+        await driver.until(
+            lambda: SOUGHT in driver.chat.pane.composer.model_button.text().lower().replace(" ", "-"),
+            "the model's name",
+        )
+        step.saw.append(driver.chat.pane.composer.model_button.text())
+
+
+async def downloads(driver: Driver) -> None:
+    async with driver.step("Downloads: what came, or where to find a model") as step:
+        driver.window.go_to("downloads")
+        place = driver.window.place("downloads")
+        assert isinstance(place, DownloadsPlace)
+        await driver.until(lambda: driver.window.jobs.known, "the jobs")
+        step.saw += [f"{row.job.title}: {row.job.state}" for row in place.rows]
+        await driver.shoot("downloads", WIDE, NARROW, SMALLEST)
+
+
+async def library(driver: Driver) -> None:
+    async with driver.step("The library: what is on this machine, and whether it is whole") as step:
+        driver.window.go_to("library")
+        place = _library(driver)
+        await driver.until(lambda: place.models.count > 0, "the models")
+        place.open_model(place.models.shown[-1].id)
+        step.saw += [model.id for model in place.models.shown]
+        await driver.shoot("library", WIDE, NARROW, SMALLEST)
+        mine = next((model for model in place.models.shown if not model.built_in), None)
+        if mine is not None:
+            place.list.remove_wanted.emit(mine.id)
+            await driver.until(lambda: place.models.row_of(mine.id) < 0, "the model to go")
+            step.saw.append(driver.window.message)
+            driver.check(driver.window.undo(), "the toast offers no Undo.")
+            await driver.until(lambda: place.models.row_of(mine.id) >= 0, "the model to come back")
+        driver.window.go_to("chat")
+
+
+STEPS = (catalog, advice, download, downloads, library)
