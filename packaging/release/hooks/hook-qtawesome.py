@@ -1,0 +1,3 @@
+"""Only the one font that the window reads (release/contents.py names it), in place of all fonts of the package."""
+
+datas: list = []

@@ -1,0 +1,19 @@
+"""Runs in the frozen program before anything else."""
+
+import os
+import sys
+
+# The start of a frozen program points the loader at its own libraries. Programs that it starts (a browser, git,
+# uv) must find the system's. The loader of this process has read the variable already.
+if sys.platform.startswith("linux"):
+    original = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
+    if original:
+        os.environ["LD_LIBRARY_PATH"] = original
+    else:
+        os.environ.pop("LD_LIBRARY_PATH", None)
+
+# A program without a console has no streams on Windows; a message for nobody must not be a crash.
+if sys.stdout is None:
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+if sys.stderr is None:
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
