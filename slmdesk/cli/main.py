@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
     "config": Command("slmdesk.cli.config", "show or change settings"),
     "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),
+    "stop": Command("slmdesk.cli.stop", "end the window and what works in the background"),
     "tour": Command("slmdesk.cli.tour", "drive the window through what it can do, with screenshots"),
 }
 
@@ -114,6 +115,9 @@ def _dispatch(argv: list[str], out: Output) -> int:
         out.done({"version": __version__})
         return 0
     name = words[0]
+    if name.lower().endswith(".gguf") and len(words) == 1:
+        # What a double click on a model starts.
+        return _no_command(out, name)
     command = COMMANDS.get(name)
     if command is None:
         raise UsageError(_unknown(name), "slmdesk --help lists the commands.")
@@ -126,12 +130,12 @@ def _dispatch(argv: list[str], out: Output) -> int:
     return module.run(parser.parse_args(words[1:]), out)
 
 
-def _no_command(out: Output) -> int:
+def _no_command(out: Output, file: str = "") -> int:
     if out.as_json:
         raise UsageError("--json needs a command.", "slmdesk --help lists the commands.")
     if not has_display(os.environ, sys.platform):
         out.note("No display here, so the window cannot open; this is the chat in the terminal.")
-        return _dispatch(["chat"], out)
+        return _dispatch(["chat", file] if file else ["chat"], out)
     try:
         window: Any = import_module("slmdesk.gui.app")
     except ImportError as error:
@@ -140,7 +144,7 @@ def _no_command(out: Output) -> int:
             f"The window cannot be loaded: {error}.",
             "Install the libraries Qt needs (packaging/bootstrap.py does it), or use slmdesk chat.",
         ) from error
-    return int(window.run([]))
+    return int(window.run(["slmdesk", file] if file else []))
 
 
 def has_display(environ: Mapping[str, str], platform: str) -> bool:

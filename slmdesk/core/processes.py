@@ -47,7 +47,10 @@ _SECRET_NAME = re.compile(
 def self_command(*args: str) -> list[str]:
     """The command line that runs this program again: the frozen executable, or Python with the package."""
     if getattr(sys, "frozen", False):
-        return [sys.executable, *args]
+        # The window's executable has no streams on Windows; the one for terminals beside it has.
+        program = Path(sys.executable)
+        beside = program.with_name("slmdesk").with_suffix(program.suffix)
+        return [str(beside if beside.is_file() else program), *args]
     # -P: a child must not import a json.py that happens to lie in the folder it is started in.
     return [sys.executable, "-P", "-m", "slmdesk", *args]
 

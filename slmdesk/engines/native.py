@@ -62,6 +62,21 @@ def bind() -> Any:
     return binding
 
 
+def load_variants(binding: Any) -> None:
+    """Where the library is built for any processor, load the part that fits this one. Once, after the log is set.
+
+    Such a build (packaging/release/portable_cpu.py) has one `ggml-cpu-…` for each generation of processors; ggml looks
+    for them only beside the executable, so it is told where they are. Without them there is no backend at all.
+    """
+    folder = Path(binding._lib._name).parent  # noqa: SLF001
+    if not any(folder.glob("*ggml-cpu-*")):
+        return
+    load = _library(folder, "ggml").ggml_backend_load_all_from_path
+    load.argtypes = [ctypes.c_char_p]
+    load.restype = None
+    load(os.fsencode(folder))
+
+
 class Native:
     """The loaded library, with llama.cpp's log sent to stderr (warnings and errors only)."""
 
@@ -79,6 +94,7 @@ class Native:
         self._log_level = 0
         self._log_callback = self.api.llama_log_callback(self._log)
         self.api.llama_log_set(self._log_callback, ctypes.c_void_p(0))
+        load_variants(self.api)
         self.api.llama_backend_init()
 
     def _bind_quick(self, name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:

@@ -7,7 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from PySide6.QtCore import QCoreApplication, QEventLoop, QObject, Qt, QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, Qt, QTimer
+from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from slmdesk.core.errors import SlmDeskError
@@ -45,9 +46,12 @@ PARTS = (
 def run(argv: list[str]) -> int:
     """Open the window and stay until it is closed. A second start brings the first window up and returns 0.
 
+    A model's file among the arguments is what the window opens with: a chat with it.
     Returns the exit code: 1 when there is no home to work in, or the first window does not answer.
     """
     app = qt_application(argv)
+    file = next((word for word in argv[1:] if word.lower().endswith(".gguf")), "")
+    file = os.path.abspath(file) if file else ""  # noqa: PTH100 - links stay as they are named
     try:
         paths = Paths.resolve()
         paths.ensure()
@@ -55,12 +59,15 @@ def run(argv: list[str]) -> int:
         return _show_fatal(app, error)
     single = SingleInstance(paths.runtime, app)
     if not single.first():
-        if single.ask_first():
+        if single.ask_first(file):
             return 0
         sys.stderr.write("error: SLM Desk is running already, but its window does not answer.\n")
         return 1
     try:
-        return Desk(app, paths, single).run()
+        desk = Desk(app, paths, single)
+        if file:
+            desk.open_file(file)
+        return desk.run()
     finally:
         single.release()
 
@@ -116,12 +123,26 @@ class Desk(QObject):
             sys.excepthook = sys.__excepthook__
         return self._exit_code
 
+    def open_file(self, path: str) -> None:
+        """Begin a chat with the model in that file."""
+        self.window.ask("chat", "chat_with", path)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """macOS tells of files that were double-clicked by an event."""
+        if event.type() == QEvent.Type.FileOpen and isinstance(event, QFileOpenEvent):
+            self.open_file(event.file())
+            return True
+        return super().eventFilter(watched, event)
+
     async def _live(self) -> None:
         import asyncio
 
         self._closed = asyncio.get_running_loop().create_future()
         self._end_with_signals()
         self._single.raised.connect(self.window.bring_up)
+        self._single.file_wanted.connect(self.open_file)
+        if sys.platform == "darwin":
+            self.app.installEventFilter(self)
         self._single.listen()
         self.application = application = await _build_application()
         self._start_logging(application)

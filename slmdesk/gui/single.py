@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QLockFile, QObject, Signal
@@ -11,9 +12,10 @@ from PySide6.QtCore import QLockFile, QObject, Signal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PySide6.QtNetwork import QLocalServer
+    from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 RAISE = b"raise\n"
+OPEN = b"open "  # and the path of a file, to the end of the line
 ANSWER = b"up\n"
 PATIENCE_S = 8.0
 STEP_MS = 400
@@ -27,9 +29,11 @@ class SingleInstance(QObject):
 
     Signals:
         raised: another start asked for the window.
+        file_wanted: it was started with a file; its path.
     """
 
     raised = Signal()
+    file_wanted = Signal(str)
 
     def __init__(self, folder: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -53,8 +57,8 @@ class SingleInstance(QObject):
         server.listen(self._name)
         self._server = server
 
-    def ask_first(self) -> bool:
-        """Ask the first window to come up; False when it does not answer within a few seconds."""
+    def ask_first(self, file: str = "") -> bool:
+        """Ask the first window to come up, and to open `file`; False when it does not answer within a few seconds."""
         from PySide6.QtNetwork import QLocalSocket
 
         end = time.monotonic() + PATIENCE_S
@@ -62,7 +66,7 @@ class SingleInstance(QObject):
             socket = QLocalSocket()
             socket.connectToServer(self._name)
             if socket.waitForConnected(STEP_MS):
-                socket.write(RAISE)
+                socket.write(OPEN + file.encode("utf-8", "surrogateescape") + b"\n" if file else RAISE)
                 socket.waitForBytesWritten(STEP_MS)
                 # The answer may have come while the question was still being written.
                 if socket.bytesAvailable() or socket.waitForReadyRead(int(PATIENCE_S * 1000)):
@@ -84,5 +88,13 @@ class SingleInstance(QObject):
             socket = server.nextPendingConnection()
             socket.write(ANSWER)
             socket.flush()
+            socket.readyRead.connect(partial(self._read, socket))
             socket.disconnected.connect(socket.deleteLater)
+            self._read(socket)
             self.raised.emit()
+
+    def _read(self, socket: QLocalSocket) -> None:
+        while socket.canReadLine():
+            line = bytes(socket.readLine().data()).rstrip(b"\n")
+            if line.startswith(OPEN):
+                self.file_wanted.emit(line[len(OPEN) :].decode("utf-8", "surrogateescape"))

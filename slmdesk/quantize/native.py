@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.engines.native import bind
+from slmdesk.engines.native import bind, load_variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ class Library:
         self._line = ""
         self._callback = self.api.llama_log_callback(self._log)
         self.api.llama_log_set(self._callback, ctypes.c_void_p(0))
+        load_variants(self.api)
         self.api.llama_backend_init()
 
     def _declare(self) -> None:
