@@ -317,7 +317,7 @@ def _rename(source: Path, target: Path) -> None:
             return
         except PermissionError:
             # On Windows a scanner looks at fresh files for a while.
-            if sys.platform != "win32" or attempt == _RENAME_TRIES - 1:
+            if os.name != "nt" or attempt == _RENAME_TRIES - 1:
                 raise
             time.sleep(0.5)
 

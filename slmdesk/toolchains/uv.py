@@ -6,10 +6,10 @@ settings, so they are handed on.
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PROGRAM = "uv.exe" if sys.platform == "win32" else "uv"
-_PIP_SETTING = re.compile(r"^(?:global|install|:env:)\.([a-z-]+)='(.*)'$")
-_PIP_PATIENCE_S = 20.0
 
 # (pattern in what uv says, code, message, hint); the first that matches counts.
 _SIGNS: tuple[tuple[str, str, str, str], ...] = (
@@ -111,7 +109,7 @@ def find_uv() -> Path:
 def environment(
     network: Network, cache: Path | None, *, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What uv is told by its environment. Blocks: pip is asked for its settings.
+    """What uv is told by its environment. Blocks: reads pip's settings.
 
     A person's own UV_ variables win. Addresses with a login are not handed on: uv finds those by its own means.
     """
@@ -201,25 +199,41 @@ def _shown(text: str) -> str:
 
 
 def _pip_settings() -> dict[str, str]:
-    """pip's own settings, where there is a pip; its environment variables win."""
+    """pip's own settings, without pip: often there is none beside this program. Environment variables win."""
     found: dict[str, str] = {}
-    if pip := shutil.which("pip") or shutil.which("pip3"):
-        with suppress(OSError, subprocess.SubprocessError):
-            listed = subprocess.run(
-                [pip, "config", "list"],
-                capture_output=True,
-                timeout=_PIP_PATIENCE_S,
-                stdin=subprocess.DEVNULL,
-                check=False,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            ).stdout.decode("utf-8", "replace")
-            for line in listed.splitlines():
-                if match := _PIP_SETTING.match(line.strip()):
-                    found[match[1]] = match[2].replace("\\n", " ")
+    for path in _pip_files():
+        parser = configparser.RawConfigParser(strict=False)
+        with suppress(OSError, configparser.Error, UnicodeDecodeError):
+            parser.read(path, encoding="utf-8")
+            for section in ("global", "install"):
+                if parser.has_section(section):
+                    found |= {name.replace("_", "-"): value for name, value in parser.items(section)}
     for name in ("find-links", "index-url", "extra-index-url", "cert"):
         if value := os.environ.get("PIP_" + name.replace("-", "_").upper(), ""):
             found[name] = value
     return found
+
+
+def _pip_files() -> list[Path]:
+    """Where pip looks, the strongest last (pip's documentation, "Configuration")."""
+    home, env = Path.home(), os.environ
+    name = "pip.ini" if sys.platform == "win32" else "pip.conf"
+    if sys.platform == "win32":
+        folders = [Path(env.get("PROGRAMDATA", "C:/ProgramData")) / "pip", home / "pip"]
+        folders.append(Path(env.get("APPDATA", str(home))) / "pip")
+    elif sys.platform == "darwin":
+        support = Path("Library/Application Support/pip")
+        folders = [Path("/") / support, home / ".pip", home / ".config/pip", home / support]
+    else:
+        shared = env.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+        folders = [Path(entry) / "pip" for entry in reversed(shared.split(os.pathsep)) if entry]
+        own = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "pip"
+        folders += [Path("/etc"), home / ".pip", own]
+    files = [folder / name for folder in [*folders, Path(sys.prefix)]]
+    chosen = env.get("PIP_CONFIG_FILE", "")
+    if chosen == os.devnull:
+        return []
+    return [*files, Path(chosen)] if chosen else files
 
 
 def _has_login(value: str) -> bool:

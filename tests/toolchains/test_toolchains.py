@@ -16,7 +16,7 @@ from slmdesk.core.settings import Settings
 from slmdesk.toolchains import recipe
 from slmdesk.toolchains.making import MARKER, held
 from slmdesk.toolchains.toolchains import Toolchain, Toolchains
-from slmdesk.toolchains.uv import decode, find_uv
+from slmdesk.toolchains.uv import Network, decode, environment, find_uv, local_packages
 from tests.toolchains.conftest import NAME, Tiny, write_recipe, write_source
 
 
@@ -196,3 +196,27 @@ def test_uv_is_found_and_its_failures_are_words() -> None:
     assert {text: decode(2, [text]).code for text in cases} == cases
     assert decode(-9, []).code == "toolchain_interrupted"
     assert "secret" not in decode(2, ["at scheme://me:secret@host/simple"]).details
+
+
+def test_pips_settings_are_handed_on_without_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "UV_FIND_LINKS",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX_URL",
+        "UV_INDEX",
+        "PIP_FIND_LINKS",
+        "PIP_INDEX_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        f"[global]\nfind-links =\n    {tmp_path}\nindex-url = https://mirror.example/simple\n"
+        "extra-index-url = https://me:word@mirror.example/more\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    told = environment(Network(), None)
+    assert local_packages(told) == [tmp_path]
+    assert told["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert "word" not in str(told)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
+    assert "UV_DEFAULT_INDEX" not in environment(Network(), None)
