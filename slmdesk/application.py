@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
     from slmdesk.library.verify import Verifier
+    from slmdesk.quantize.convert import Converter
+    from slmdesk.toolchains.toolchains import Toolchains
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 
@@ -102,9 +104,21 @@ class Application:
             hub,
             downloads,
             catalog,
-            Quantizing(paths, database, library, queue),
+            Quantizing(paths, database, library, queue, settings),
             problems,
         )
+
+    @property
+    def toolchains(self) -> Toolchains:
+        from slmdesk.toolchains.toolchains import Toolchains
+
+        return Toolchains(self.paths, self.settings)
+
+    @property
+    def converter(self) -> Converter:
+        from slmdesk.quantize.convert import Converter
+
+        return Converter(self.toolchains, self.paths.resources / "toolchains")
 
     @property
     def verifier(self) -> Verifier:

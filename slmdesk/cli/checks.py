@@ -17,6 +17,7 @@ from slmdesk import __version__
 from slmdesk.cli.main import has_display
 from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.toolchains.uv import find_uv
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -58,6 +59,8 @@ async def examine(application: Application, *, with_model: bool) -> AsyncIterato
         yield check
     yield await _guarded("Storage", "database", lambda: _database(application))
     yield await _guarded("Storage", "keyring", lambda: _keyring(application))
+    for check in _toolchains(application):
+        yield check
     yield _window()
     for check in await _library(application):
         yield check
@@ -152,6 +155,29 @@ def _settings(application: Application) -> Iterator[Check]:
         yield Check("Storage", "settings", "ok", where)
     for problem in problems:
         yield Check("Storage", "settings", "warning", problem.message, problem.hint)
+
+
+def _toolchains(application: Application) -> Iterator[Check]:
+    group = "Toolchains"
+    try:
+        found = [application.toolchains.status(name) for name in application.toolchains.names()]
+        uv = str(find_uv())
+    except SlmDeskError as error:
+        yield Check(group, "toolchains", "warning", error.message, error.hint)
+        return
+    yield Check(group, "uv", "note", uv)
+    for status in found:
+        size = size_text(status.disk_bytes)
+        if status.state == "ready":
+            torch = status.packages.get("torch", "")
+            yield Check(
+                group, status.name, "ok", f"{status.version}, {size}{f', PyTorch {torch}' if torch else ''}"
+            )
+        elif status.problem is not None:
+            yield Check(group, status.name, "warning", status.problem.message, status.problem.hint)
+        else:
+            why = "not made yet" if status.state == "missing" else "made for another version"
+            yield Check(group, status.name, "note", f"{why}; made when first needed ({size})")
 
 
 async def _database(application: Application) -> Check:
