@@ -203,7 +203,7 @@ class CatalogController(QObject):
         from slmdesk.catalog.records import CatalogEntry
 
         known = self._catalog.known.model(repo)
-        entry = known.entry() if known is not None else self._catalog.index.get(repo) or CatalogEntry(repo)
+        entry = known.entry() if known is not None else self._catalog.entry(repo) or CatalogEntry(repo)
         self._entry = None
         self._place.panes.show_detail()
         self.open(entry)

@@ -51,10 +51,10 @@ class CatalogPlace(Place):
         theme = self.theme
         self.controller: CatalogController | None = None
         self.search = SearchField(theme, "Search models, or paste an address")
-        self.search.textChanged.connect(lambda _: self.find())
+        self.search.textChanged.connect(lambda _: self.look())
         self.search.left.connect(self._to_list)
         self.filters = Filters(theme)
-        self.filters.changed.connect(self.find)
+        self.filters.changed.connect(self.look)
         self.model = Results(self._offer_of, self)
         self.model.state_of = self._state_of
         self.results = ResultList(theme, self.model)
@@ -91,7 +91,7 @@ class CatalogPlace(Place):
             self.controller = CatalogController(self.services, self)
             self.model.catalog = self.services.application.catalog
             self.controller.refresh()
-            self.find()
+            self.look()
         else:
             self.controller.refresh()
         self.search.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -126,7 +126,7 @@ class CatalogPlace(Place):
         self._note_words = ElidedLabel(theme, role="small", tone="caution")
         note.addWidget(self._note_words, 1)
         again = Button(theme, "Try again", kind="link", small=True)
-        again.clicked.connect(self.find)
+        again.clicked.connect(self.look)
         note.addWidget(again)
         self._note.hide()
         column.addWidget(self._note)
@@ -189,7 +189,7 @@ class CatalogPlace(Place):
 
     # What the person does
 
-    def find(self) -> None:
+    def look(self) -> None:
         """Search anew with the words and filters in force."""
         if self.controller is not None:
             self.controller.search(self.filters.query(self.search.text()))

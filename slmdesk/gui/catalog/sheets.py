@@ -117,7 +117,7 @@ class CompareSheet(Sheet):
     def _cell(self, row: Row, value: float | str | None, *, better: bool) -> QWidget:
         theme = self.theme
         if row.key == "verdict" and value in VERDICTS:
-            word, icon, tone = VERDICTS[value]  # type: ignore[index]
+            word, icon, tone = VERDICTS[value]
             return _marked(theme, word, icon, str(tone))
         words = cell_words(row.key, value)
         return _marked(theme, words, "best", "accent_text") if better else Label(theme, words, wrap=True)
@@ -145,10 +145,8 @@ def cell_words(key: str, value: float | str | None) -> str:
         return amounts.size(value)
     if key == "context_length" and isinstance(value, int):
         return amounts.tokens(value)
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if not isinstance(value, str):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
     if key == "languages" and value.count(",") >= 6:
         return f"{value.count(',') + 1} languages"
     return value[:1].upper() + value[1:] if value in {"yes", "no", "micro", "small", "medium"} else value

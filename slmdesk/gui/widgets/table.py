@@ -184,7 +184,8 @@ class _Cells(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         del option
         metrics = QFontMetrics(self._theme.font(tabular=True))
-        width = metrics.horizontalAdvance(str(index.data() or "")) + 2 * SPACE.medium
+        # Advances are rounded: a pixel less would cut the text.
+        width = metrics.horizontalAdvance(str(index.data() or "")) + 2 * SPACE.medium + MEASURE.focus
         unit = index.data(UNIT_ROLE)
         if unit:
             width += SPACE.tiny + metrics.horizontalAdvance(str(unit))

@@ -1,0 +1,287 @@
+"""The Catalog place with a real hub: from a search to a chat, licences and tokens, and a hub that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QWidget
+
+from slmdesk.catalog.records import CatalogEntry
+from slmdesk.gui.app import Desk
+from slmdesk.gui.catalog.place import CatalogPlace
+from slmdesk.gui.catalog.row_words import Offer
+from slmdesk.gui.chat.place import ChatPlace
+from slmdesk.gui.theme import MEASURE
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.fields import TextField
+from tests.gui.conftest import REPO, TOKEN, Play, until
+from tests.hub import LoopbackHub
+
+
+def catalog(desk: Desk) -> CatalogPlace:
+    desk.window.go_to("catalog")
+    place = desk.window.place("catalog")
+    assert isinstance(place, CatalogPlace)
+    return place
+
+
+def buttons(widget: QWidget, beginning: str) -> list[Button]:
+    return [
+        each
+        for each in widget.findChildren(Button)
+        if each.isVisibleTo(widget) and each.text().startswith(beginning)
+    ]
+
+
+def button(widget: QWidget, beginning: str) -> Button:
+    found = buttons(widget, beginning)
+    assert found, f"there is no button {beginning!r}"
+    return found[0]
+
+
+def press(widget: QWidget, beginning: str) -> None:
+    QTest.mouseClick(button(widget, beginning), Qt.MouseButton.LeftButton)
+
+
+async def find(place: CatalogPlace, words: str, repo: str) -> None:
+    """Type into the search field and wait for the model."""
+    place.search.clear()
+    QTest.keyClicks(place.search, words)
+    await until(lambda: place.model.row_of(repo) >= 0, f"{repo} among the results")
+
+
+async def judged(place: CatalogPlace) -> None:
+    await until(lambda: place.detail.page is not None and place.detail.page.best is not None, "the forecast")
+
+
+def words_of(widget: QWidget) -> str:
+    return " ".join(label.text() for label in widget.findChildren(QLabel) if label.isVisibleTo(widget))
+
+
+def test_three_clicks_from_a_result_to_a_chat(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        assert QApplication.focusWidget() is place.search
+        await find(place, "small-model", REPO)
+        row = place.results.visualRect(place.model.index(place.model.row_of(REPO)))
+        QTest.mouseClick(
+            place.results.viewport(), Qt.MouseButton.LeftButton, pos=row.topLeft() + QPoint(30, 12)
+        )
+        await judged(place)
+        chosen = place.detail.chosen
+        assert chosen is not None
+        assert chosen.best
+        assert "= " in place.detail._forecast.words
+        press(place.detail, "Download")
+        await until(lambda: bool(buttons(place.detail, "Chat")), "the file to be here")
+        assert place.model.state_of(place.model.entries[place.model.row_of(REPO)]) == "Here"
+        press(place.detail, "Chat")
+        chat = desk.window.place("chat")
+        assert isinstance(chat, ChatPlace)
+        await until(lambda: "small-model" in chat.pane.composer.model_button.text(), "the model's name")
+
+    with_jobs(scene)
+
+
+def test_download_stands_on_the_row_too(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        await find(place, "small-model", REPO)
+        row = place.results.visualRect(place.model.index(place.model.row_of(REPO)))
+        target = place.results._painter.button_rect(row).center()
+        QTest.mouseClick(place.results.viewport(), Qt.MouseButton.LeftButton, pos=target)
+        await until(lambda: any(job.state == "done" for job in desk.window.jobs.jobs), "the download")
+
+    with_jobs(scene)
+
+
+def test_the_card_is_text_and_nothing_is_fetched_for_it(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        await find(place, "small-model", REPO)
+        place.open_entry(REPO)
+        await until(lambda: place.detail._card is not None and bool(place.detail._card.words), "the card")
+        assert place.detail._card is not None
+        assert place.detail._card.words == "Small\nA small model."
+        assert "pictures are left out" in words_of(place.detail)
+
+    with_jobs(scene)
+
+
+def test_a_licence_and_a_token_are_told_apart(with_jobs: Play, hub: LoopbackHub, desk_guide: object) -> None:
+    hub.add("maker/gated-GGUF", {"gated-Q8_0.gguf": desk_guide}, gated="manual")  # type: ignore[dict-item]
+
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        await find(place, "gated", "maker/gated-GGUF")
+        place.open_entry("maker/gated-GGUF")
+        await until(lambda: place.detail.page is not None, "the page")
+        await until(lambda: not place.detail._waiting.isVisible(), "the look at the files")
+        press(place.detail, "Download")
+        gate = place.detail.gate
+        await until(gate.isVisible, "the panel")
+        field = gate.findChild(TextField)
+        assert isinstance(field, TextField)
+        assert field.isVisible()
+        assert field.echoMode() == QLineEdit.EchoMode.Password
+        QTest.keyClicks(field, "hf_wrongToken00000000000000000")
+        press(gate, "Save the token")
+        await until(lambda: "does not know" in words_of(gate), "the refusal of a wrong token")
+        field.clear()
+        QTest.keyClicks(field, TOKEN)
+        press(gate, "Save the token")
+        await until(lambda: desk.window.message.startswith("The hub knows you as ada."), "the greeting")
+        assert "keyring" in desk.window.message
+        await until(lambda: gate.isVisible() and not field.isVisible(), "the licence to be asked for")
+        assert field.text() == ""
+        assert button(gate, "Open its page")
+
+    with_jobs(scene)
+
+
+def test_a_hub_that_is_gone_is_said_in_one_line(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        hub.stop()
+        try:
+            QTest.keyClicks(place.search, "qwen3")
+            await until(place._note.isVisible, "the note")
+            assert any(entry.id.startswith("Qwen/") for entry in place.model.entries), (
+                "the built-in list answers"
+            )
+            assert not desk.window.errors_shown
+        finally:
+            hub.start()
+        press(place, "Try again")
+        await until(lambda: not place._note.isVisible(), "the note to go")
+
+    with_jobs(scene)
+
+
+def test_an_address_is_understood(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        QApplication.clipboard().setText(f"https://huggingface.co/{REPO}/blob/main/small-model-Q4_K_M.gguf")
+        place.search.paste()
+        await until(lambda: [entry.id for entry in place.model.entries][:1] == [REPO], "the one model")
+
+    with_jobs(scene)
+
+
+def test_filters_and_their_way_back(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        await until(lambda: len(place.model.entries) > 40, "the built-in list")
+        QTest.mouseClick(place.filters.tiers["micro"], Qt.MouseButton.LeftButton)
+        await until(
+            lambda: bool(place.model.entries) and all(e.tier == "micro" for e in place.model.entries), "micro"
+        )
+        place.search.setText("no model is called like this")
+        await until(place._empty.isVisible, "the empty state")
+        press(place._empty, "Clear the filters")
+        place.search.clear()
+        await until(lambda: len(place.model.entries) > 40, "all of them again")
+
+    with_jobs(scene)
+
+
+def test_the_list_goes_on_when_its_end_is_near(with_jobs: Play, hub: LoopbackHub) -> None:
+    for number in range(130):
+        hub.add(f"many/found-{number:03}-1B-GGUF", {"m-Q4_K_M.gguf": b"GGUF" + bytes(100)}, downloads=number)
+
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        QTest.keyClicks(place.search, "found")
+        await until(lambda: len(place.model.entries) >= 50, "the first page")
+        await asyncio.sleep(0.3)
+        assert len(place.model.entries) < 130, "the rest is not asked for yet"
+        bar = place.results.verticalScrollBar()
+        for _ in range(3):
+            bar.setValue(bar.maximum())
+            await asyncio.sleep(0.2)
+        await until(lambda: len(place.model.entries) == 130, "the last page")
+        assert len({entry.id for entry in place.model.entries}) == 130
+
+    with_jobs(scene)
+
+
+def test_models_side_by_side(with_jobs: Play, hub: LoopbackHub, desk_guide: object) -> None:
+    hub.add("maker/other-GGUF", {"other-Q8_0.gguf": desk_guide})  # type: ignore[dict-item]
+
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        for repo in (REPO, "maker/other-GGUF"):
+            await find(place, repo.rpartition("/")[2], repo)
+            place.open_entry(repo)
+            await judged(place)
+            place.detail._compare.click()
+        press(place, "Compare")
+        await until(lambda: "Memory" in words_of(place), "the table")
+        assert "other-GGUF" in words_of(place)
+        press(place, "Back to the catalog")
+        assert place.search.isVisible()
+
+    with_jobs(scene)
+
+
+def test_help_me_choose_leads_to_a_model(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        place.help_choose()
+        sheet = place._advice_sheet
+        assert sheet is not None
+        await until(
+            lambda: any(each.text() == "Show" for each in sheet.findChildren(Button)), "the short list"
+        )
+        assert "of memory" in words_of(sheet)
+        press(sheet, "Show")
+        await until(lambda: place.detail._title.text() != "", "the model")
+        assert not sheet.isVisible()
+
+    with_jobs(scene)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_detail_lies_over_the_list_where_there_is_no_room(
+    with_jobs: Play, hub: LoopbackHub, wide: bool
+) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.resize(MEASURE.narrow if wide else MEASURE.narrow - 1, 600)
+        place = catalog(desk)
+        await find(place, "small-model", REPO)
+        assert place.panes.detail_shown is wide
+        place.open_entry(REPO)
+        await judged(place)
+        assert place.panes.detail_shown
+        if not wide:
+            press(place, "Back to the list")
+            assert not place.panes.detail_shown
+            assert place.results.isVisible()
+
+    with_jobs(scene)
+
+
+def test_only_rows_in_sight_are_painted(with_jobs: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        place = catalog(desk)
+        await asyncio.sleep(0.5)
+        entries = [CatalogEntry(f"a/model-{number}-1B", 10**9, ("gguf",), "mit") for number in range(10_000)]
+        painted: list[str] = []
+        offer_of = place.model.offer_of
+
+        def counting(entry: CatalogEntry) -> Offer:
+            painted.append(entry.id)
+            return offer_of(entry)
+
+        place.model.offer_of = counting  # type: ignore[method-assign]
+        place.model.show(entries)
+        place.results.scrollToBottom()
+        painted.clear()
+        place.results.viewport().repaint()
+        assert 5 < len(painted) < 30
+        assert place.results.visible_entries()[-1].id == "a/model-9999-1B"
+
+    with_jobs(scene)

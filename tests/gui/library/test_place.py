@@ -1,0 +1,174 @@
+"""The Library place with real files: states, checks, imports, removals with Undo, leftovers, equal files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+
+from slmdesk.gui.app import Desk
+from slmdesk.gui.library.models import worst_state
+from slmdesk.gui.library.place import LibraryPlace
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.library import sidecar
+from slmdesk.library.records import LibraryModel
+from slmdesk.library.sidecar import Origin
+from tests.gui.conftest import Play, until
+
+
+def library(desk: Desk) -> LibraryPlace:
+    desk.window.go_to("library")
+    place = desk.window.place("library")
+    assert isinstance(place, LibraryPlace)
+    return place
+
+
+def put(desk: Desk, model: str, file: str, source: Path) -> Path:
+    """Place a file into the first models folder."""
+    target = desk.window.application.paths.models / model / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    return target
+
+
+def press(widget: QWidget, beginning: str) -> None:
+    button = next(
+        each
+        for each in widget.findChildren(Button)
+        if each.isVisibleTo(widget) and each.text().startswith(beginning)
+    )
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def listed(place: LibraryPlace, model_id: str) -> LibraryModel | None:
+    return place.models.model(place.models.index(place.models.row_of(model_id)))
+
+
+async def shown(place: LibraryPlace, model_id: str) -> LibraryModel:
+    await until(lambda: listed(place, model_id) is not None, model_id)
+    model = listed(place, model_id)
+    assert model is not None
+    place.open_model(model_id)
+    return model
+
+
+def test_a_model_is_deleted_and_comes_back(with_jobs: Play, desk_guide: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        file = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
+        place = library(desk)
+        await shown(place, "a/one")
+        press(place.detail, "Delete")
+        await until(lambda: listed(place, "a/one") is None, "the model to go")
+        assert not file.exists()
+        assert desk.window.message.startswith("Deleted one")
+        assert desk.window.undo()
+        await until(lambda: listed(place, "a/one") is not None, "the model to come back")
+        assert file.read_bytes() == desk_guide.read_bytes()
+        built_in = await shown(place, "slmdesk/desk-guide")
+        assert worst_state(built_in) == "built_in"
+        assert not any(
+            each.text() == "Delete" and each.isVisible() for each in place.detail.findChildren(Button)
+        )
+
+    with_jobs(scene)
+
+
+def test_a_check_finds_what_is_damaged(with_jobs: Play, desk_guide: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        file = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
+        sidecar.record(
+            file.parent, {file.name: Origin(size=file.stat().st_size, sha256="0" * 64, source="hub")}
+        )
+        place = library(desk)
+        model = await shown(place, "a/one")
+        assert worst_state(model) == "unverified"
+        press(place.detail, "Verify")
+        await until(lambda: desk.window.message == "1 file is damaged.", "the finding")
+        await until(
+            lambda: (m := listed(place, "a/one")) is not None and worst_state(m) == "damaged", "its state"
+        )
+
+    with_jobs(scene)
+
+
+def test_files_dropped_on_the_window_are_imported_where_they_lie(
+    with_jobs: Play, desk_guide: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "downloads" / "my-model-Q4_0.gguf"
+    there.parent.mkdir()
+    shutil.copy(desk_guide, there)
+
+    async def scene(desk: Desk) -> None:
+        dropped = QMimeData()
+        dropped.setUrls([QUrl.fromLocalFile(str(there))])
+        event = QDropEvent(
+            QPointF(200, 200),
+            Qt.DropAction.CopyAction,
+            dropped,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        desk.window.dropEvent(event)
+        place = library(desk)
+        await until(lambda: place._sheet is not None and bool(place._sheet.chosen()), "what was found")
+        assert place._sheet is not None
+        press(place._sheet, "Import 1 model")
+        await until(lambda: desk.window.message == "1 model imported.", "the import")
+        await until(lambda: place.models.count == 2, "the model in the list")
+        new = next(model for model in place.models.shown if not model.built_in)
+        assert new.files[0].in_place
+        assert new.files[0].path == there
+
+    with_jobs(scene)
+
+
+def test_a_missing_folder_is_said_and_leftovers_go(with_jobs: Play, tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        application = desk.window.application
+        models = application.paths.models
+        gone = tmp_path / "usb"
+        application.settings.set("library.folders", os.pathsep.join([str(models), str(gone)]))
+        left = models / "a" / "one" / ".slmdesk-partial" / "abc.part"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(bytes(1000))
+        os.utime(left, (1e9, 1e9))
+        place = library(desk)
+        await until(lambda: set(place.notices.keys) == {"missing", "orphans"}, "both notices")
+        press(place.notices, "Remove")
+        await until(lambda: not left.exists(), "the leftover to go")
+        await until(lambda: place.notices.keys == ["missing"], "its notice to go")
+
+    with_jobs(scene)
+
+
+def test_equal_files_are_merged(with_jobs: Play, desk_guide: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        one = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
+        two = put(desk, "b/two", "two-Q8_0.gguf", desk_guide)
+        place = library(desk)
+        await until(lambda: place.models.count == 3, "the models")
+        place.find_equal()
+        await until(lambda: "equal" in place.notices.keys, "the finding")
+        press(place.notices, "Merge")
+        await until(lambda: one.stat().st_ino == two.stat().st_ino, "one file with two names")
+        await until(lambda: desk.window.message.startswith("Merged; 10 MB"), "what it freed")
+
+    with_jobs(scene)
+
+
+def test_the_search_finds_by_part_of_a_name(with_jobs: Play, desk_guide: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        put(desk, "maker/alpha-model", "alpha-Q8_0.gguf", desk_guide)
+        place = library(desk)
+        await until(lambda: place.models.count == 2, "the models")
+        place.search.setText("make alph")
+        assert [model.id for model in place.models.shown] == ["maker/alpha-model"]
+        place.search.setText("nothing")
+        assert place._none.isVisible()
+
+    with_jobs(scene)
