@@ -66,6 +66,9 @@ class AboutPlace(Place):
         super().__init__(services)
         self._versions: dict[str, Label] = {}
         self._folders = Card(self.theme)
+        self._licences = Button(self.theme, "All licences", icon="link", kind="quiet", small=True)
+        self._licences.setToolTip("Open the page with the licence of everything inside this program")
+        self._licences.hide()
         self._filled = False
         page = QWidget()
         across = QHBoxLayout(page)
@@ -105,6 +108,7 @@ class AboutPlace(Place):
         if not self._filled:
             self._filled = True
             self._fill_folders()
+            self._offer_licences(self.services.application.paths.resources / "licences.html")
             self.services.run(self._fill_versions(), "reading versions")
 
     def _heading(self, text: str) -> None:
@@ -127,6 +131,7 @@ class AboutPlace(Place):
         row.body.addWidget(licence)
         copy = Button(self.theme, "Copy version", icon="copy", kind="quiet", small=True)
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(f"SLM Desk {slmdesk.__version__}"))
+        row.trailing.addWidget(self._licences)
         row.trailing.addWidget(copy)
         card.add_row(row)
         return card
@@ -141,6 +146,11 @@ class AboutPlace(Place):
             row.trailing.addWidget(Label(self.theme, licence, role="small"))
             card.add_row(row)
         return card
+
+    def _offer_licences(self, page: Path) -> None:
+        """Only a packaged program carries the page: it alone brings the parts along."""
+        self._licences.setVisible(page.is_file())
+        self._licences.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(page))))
 
     def _fill_folders(self) -> None:
         paths = self.services.application.paths
