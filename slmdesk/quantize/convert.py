@@ -152,6 +152,8 @@ class Converter:
         `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`, `tensor_unknown`, `weights_type_unsupported`,
         `toolchain_damaged`, `source_changed`, `convert_failed`.
         """
+        # The converter runs in a folder of its own, where a relative path means another place.
+        folder, target = await asyncio.to_thread(lambda: (folder.absolute(), target.absolute()))
         source = await self.examine(folder, insist=insist)
         await asyncio.to_thread(_check_space, source, target)
         toolchain = await self._toolchains.ensure(
