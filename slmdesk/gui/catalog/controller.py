@@ -349,14 +349,20 @@ class CatalogController(QObject):
         """The library's id of a choice that is here; "" when it is not."""
         if not choice.runs:
             return ""
-        return self._here.get(f"{repo}:{choice.quant or choice.id}".lower(), "")
+        name = choice.files[0].path.rpartition("/")[2]
+        return self._here.get(f"{repo}/{name}".lower(), "")
 
     async def _look_here(self) -> None:
         models = await self._services.application.library.models()
+        # By the files' names: what a name says of a quant and what the header says may differ.
         self._here = {
-            file.id.lower(): file.id for model in models for file in model.files if file.problem is None
+            f"{model.id}/{part.name}".lower(): file.id
+            for model in models
+            for file in model.files
+            if file.problem is None
+            for part in file.parts
         }
-        self._repos_here = {key.partition(":")[0] for key in self._here}
+        self._repos_here = {key.rpartition("/")[0] for key in self._here}
         self._place.detail.show_job(self._job_of(self._place.detail.page))
         self._place.results.viewport().update()
 

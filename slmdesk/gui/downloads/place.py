@@ -76,7 +76,7 @@ class _Section(QWidget):
 
     def show_jobs(self, jobs: list[Job]) -> None:
         self._jobs = jobs
-        known = {job.id for job in jobs}
+        known = {job.id for job in jobs[: self._most]}
         gone = [job_id for job_id in self._rows if job_id not in known]
         leaving = [self._rows.pop(job_id) for job_id in gone]
         for job in jobs:

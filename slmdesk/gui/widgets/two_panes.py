@@ -14,7 +14,6 @@ from slmdesk.gui.widgets.buttons import Button
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent, QResizeEvent
 
-NARROW = MEASURE.narrow - MEASURE.rail
 LIST_SHARE, DETAIL_SHARE = 9, 11
 
 
@@ -81,7 +80,7 @@ class TwoPanes(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        narrow = self.width() < NARROW
+        narrow = self.window().width() < MEASURE.narrow
         if narrow != self._narrow:
             self._narrow = narrow
             self._back.setVisible(narrow)

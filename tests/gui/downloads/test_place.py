@@ -188,8 +188,12 @@ def test_a_long_history_is_shown_piece_by_piece(with_jobs: Play, hub: LoopbackHu
             await store.transition(job.id, "failed")
         place = downloads(desk)
         await until(lambda: len(place.rows) == 20, "the first rows")
-        more = next(each for each in place.findChildren(Button) if each.text() == "Show 20 more of 280")
-        QTest.mouseClick(more, Qt.MouseButton.LeftButton)
+
+        def more() -> list[Button]:
+            return [each for each in place.findChildren(Button) if each.text() == "Show 20 more of 280"]
+
+        await until(lambda: bool(more()), "the rest to be offered")
+        QTest.mouseClick(more()[0], Qt.MouseButton.LeftButton)
         await until(lambda: len(place.rows) == 40, "more rows")
 
     with_jobs(scene)
