@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
+from slmdesk.catalog import names
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize.protocol import Options
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", nargs="?", metavar="MODEL", help="library id, GGUF file, or folder with safetensors files")
+    add(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="library id, GGUF file, folder with safetensors files, or publisher/name on the hub",
+    )
     add("--to", default="", metavar="QUANT[,QUANT…]", help="for example Q4_K_M,Q8_0")
     add("--list", action="store_true", help="show the quants there are, and what each is good for")
     add(
@@ -115,10 +121,27 @@ async def _run(request: Request, out: Output, *, dry_run: bool) -> int:
             _show_forecast(forecast, out)
             out.done(forecast.to_json())
             return 0
-        job = await application.quantizing.start(request)
+        job = await _start(application, request, out)
         return await _follow(application, job, out)
     finally:
         await application.close()
+
+
+async def _start(application: Application, request: Request, out: Output) -> Job:
+    """A model that is not here is looked for on the hub."""
+    try:
+        return await application.quantizing.start(request)
+    except SlmDeskError as error:
+        if error.code != "model_not_found" or not names.is_repo(request.model):
+            raise
+    from slmdesk.hub_source import quantize_from_hub
+
+    download, job = await quantize_from_hub(
+        application.catalog, application.downloads, application.quantizing, request
+    )
+    out.note(f"{request.model} is downloaded first: slmdesk jobs shows it as {download.id}.")
+    out.event("download", id=download.id, title=download.title)
+    return job
 
 
 async def _follow(application: Application, job: Job, out: Output) -> int:

@@ -31,6 +31,7 @@ _OPERATIONS = {
     "matrix": "slmdesk.quantize.importance",
     "quality": "slmdesk.quantize.quality",
     "speed": "slmdesk.quantize.speed",
+    "compare": "slmdesk.quantize.comparing",
 }
 
 Tell = Any  # `Teller`; operations call it with done, total and what they are at

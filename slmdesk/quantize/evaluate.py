@@ -66,15 +66,22 @@ def tokenize(library: Library, model: int, text: Path, *, special: bool = False)
         raise SlmDeskError(
             "text_unreadable", f"{text.name} is not plain UTF-8 text.", "Save it as UTF-8 text."
         ) from error
+    return tokenize_text(library, model, data, special=special)
+
+
+def tokenize_text(
+    library: Library, model: int, data: bytes, *, special: bool = False, first: bool = True
+) -> NDArray[np.int32]:
+    """The tokens of UTF-8 text; with `first` after what the model wants in front."""
     api = library.api
     vocabulary = api.llama_model_get_vocab(model)
     room = len(data) + 16
     tokens = (ctypes.c_int32 * room)()
-    count = api.llama_tokenize(vocabulary, data, len(data), tokens, room, True, special)
+    count = api.llama_tokenize(vocabulary, data, len(data), tokens, room, first, special)
     if count < 0:
         room = -count
         tokens = (ctypes.c_int32 * room)()
-        count = api.llama_tokenize(vocabulary, data, len(data), tokens, room, True, special)
+        count = api.llama_tokenize(vocabulary, data, len(data), tokens, room, first, special)
     return np.array(tokens[: max(count, 0)], np.int32)
 
 
@@ -152,11 +159,12 @@ class Evaluator:
         self._batch.seq_id = _pointer(self._sequences, ctypes.POINTER(ctypes.c_int32))
         self._batch.logits = _pointer(self._wanted, ctypes.c_int8)
 
-    def start(self, tokens: NDArray[np.int32]) -> None:
-        """Take up a chunk: forget the last one, and put the begin-of-text token where it belongs."""
+    def start(self, tokens: NDArray[np.int32], *, keep_first: bool = False) -> None:
+        """Take up a chunk: forget the last one, and put the begin-of-text token where it belongs, in place of the
+        first one (not with `keep_first`: a prompt has its own)."""
         self._api.llama_memory_clear(self._memory, True)
         self._tokens = tokens.copy()
-        if self._bos is not None:
+        if self._bos is not None and not keep_first:
             self._tokens[0] = self._bos
 
     def feed(self, begin: int, end: int, *, wanted: bool) -> None:

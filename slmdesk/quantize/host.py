@@ -27,6 +27,7 @@ _VERBS = {
     "matrix": "run for the importance matrix",
     "quality": "measured",
     "speed": "timed",
+    "compare": "compared",
 }
 
 
@@ -110,7 +111,7 @@ def _as_engine(spec: Spec) -> EngineSpec:
 
 def _model_path(spec: Spec) -> str:
     data: Mapping[str, Any] = spec.to_json()
-    files = data.get("files") or [""]
+    files = data.get("files") or data.get("paths") or [""]
     return str(data.get("source") or data.get("path") or files[0])
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 KIND = "quantize"
 # What is wrong with one quant alone; the others are still made.
 _OF_ONE_QUANT = {"check_failed", "imatrix_needed", "quantize_failed", "weights_unfit"}
+_LOOK_S = 0.5  # how often a download that is waited for is looked at
 _MEMORY_SHARE = 0.6  # of free memory that the models measured at once may fill
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -110,6 +111,7 @@ class _Work:
         self.source: Source
 
     async def run(self) -> dict[str, Any]:
+        await self._fetched()
         await self._prepare()
         self.source = await self._source()
         forecast = await self._forecast()
@@ -120,6 +122,30 @@ class _Work:
         if forecast.measured:
             await self._measure()
         return await self._result(forecast)
+
+    async def _fetched(self) -> None:
+        """Wait for the download that brings the source, where there is one."""
+        fetch = str(self.job.parameters.get("fetch", ""))
+        while fetch and "fetch" not in self.memory["done"]:
+            await self.job.checkpoint()
+            try:
+                download = await self.kind.jobs.get(fetch)
+            except SlmDeskError:
+                break  # cleared off the list; the source is there or it is not
+            if download.state == "done":
+                self.memory["done"].append("fetch")
+                await self._remember()
+            elif download.state in {"failed", "cancelled"}:
+                raise download.error or SlmDeskError(
+                    "fetch_cancelled",
+                    f"The download of {self.model} was cancelled, so there is nothing to quantize.",
+                    "Start it again.",
+                )
+            else:
+                share = f", {download.done / download.total:.0%}" if download.total else ""
+                await self.job.tell(f"waiting for the download ({download.state}{share})")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.job.wished.wait(), _LOOK_S)
 
     async def _prepare(self) -> None:
         await self.job.checkpoint()

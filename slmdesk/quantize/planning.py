@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.core.paths import Paths
+    from slmdesk.formats.fit import Fit
 
 MEASURED_BELOW = 4_000_000_000  # parameters
 _FLOPS_A_THREAD = 2.0e10  # a first guess, corrected by what steps really take
@@ -59,6 +60,7 @@ class QuantForecast:
     warning: str
     exists: bool
     types: dict[str, str]
+    fit: Fit | None = None  # whether it will run here; None where nobody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
-        for quant in data["quants"]:
+        for quant, made in zip(data["quants"], self.quants, strict=True):
             del quant["types"]
+            quant["fit"] = made.fit.to_json() if made.fit is not None else None
         return data
 
 

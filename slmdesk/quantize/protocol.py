@@ -157,3 +157,16 @@ class SpeedSpec(Spec):
     threads: int = 0
     gpu_layers: int = -1
     op = "speed"
+
+
+@dataclass(frozen=True)
+class CompareSpec(Spec):
+    """Greedy answers of several models to one prompt. `chat`: as a question in the model's chat format."""
+
+    paths: list[str]
+    prompt: str
+    most_tokens: int = 128
+    chat: bool = True
+    threads: int = 0
+    gpu_layers: int = -1
+    op = "compare"

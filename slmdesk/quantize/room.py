@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Wishes, calibration_in
+from slmdesk.formats.fit import Wishes, calibration_in, fit
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
 from slmdesk.quantize import planning
+from slmdesk.quantize.host import run_child
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
 from slmdesk.quantize.planning import Forecast, Place
+from slmdesk.quantize.protocol import CompareSpec
 from slmdesk.quantize.recommending import Recommendation, recommend
-from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.source import Source, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slmdesk.core.database import Database
     from slmdesk.core.job_queue import Jobs
     from slmdesk.core.jobs import Job
@@ -50,11 +54,48 @@ class Origin:
         return self.path.suffix.lower() != ".gguf"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A greedy answer. `pieces` are the texts of its `tokens`; `stopped`: the model ended it itself."""
+
+    path: Path
+    tokens: list[int]
+    pieces: list[str]
+    stopped: bool
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two answers to one prompt. `differs_at`: the first token (from 0) in which they part; None: they are the
+    same."""
+
+    prompt: str
+    first: Answer
+    second: Answer
+    differs_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A source that a download still brings: the download's job, what `origin` will be, and its quant."""
+
+    job: str
+    origin: Origin
+    quant: str
+
+
 class Quantizing:
     """The room for front ends. Methods raise `SlmDeskError` and block no event loop."""
 
-    def __init__(self, paths: Paths, database: Database, library: Library, jobs: Jobs) -> None:
+    def __init__(
+        self, paths: Paths, database: Database, library: Library, jobs: Jobs, settings: Settings
+    ) -> None:
         self._paths = paths
+        self._settings = settings
         self._library = library
         self._jobs = jobs
         self.store = QuantStore(database)
@@ -84,7 +125,33 @@ class Quantizing:
             raise _convert_first(origin)
         source = await asyncio.to_thread(open_source, origin.path)
         place = planning.place_for(request, source, origin.home)
-        return await planning.forecast(request, source, place, self._paths, await self.store.paces())
+        plan = await planning.forecast(request, source, place, self._paths, await self.store.paces())
+        return await asyncio.to_thread(self._with_fits, plan, source)
+
+    def _with_fits(self, plan: Forecast, source: Source) -> Forecast:
+        """Whether each quant will run here, and with how long a context."""
+        try:
+            architecture = Architecture.from_gguf(source.header)
+        except SlmDeskError:
+            return plan  # an architecture whose memory nobody can forecast
+        wishes, available = Wishes.of(self._settings), memory()[1]
+        correction = calibration_in(self._paths.data).correction()
+        return replace(
+            plan,
+            quants=tuple(
+                replace(
+                    quant,
+                    fit=fit(
+                        architecture,
+                        quant.bytes,
+                        wishes,
+                        available=available,
+                        calibration=correction,
+                    ),
+                )
+                for quant in plan.quants
+            ),
+        )
 
     async def recommend(self, model: str, settings: Settings) -> Recommendation:
         """What to choose for this machine, and why. Raises as `forecast` does, and `architecture_incomplete`."""
@@ -102,12 +169,12 @@ class Quantizing:
             known=await self.store.all(),
         )
 
-    async def start(self, request: Request) -> Job:
+    async def start(self, request: Request, *, fetch: Fetch | None = None) -> Job:
         """Hand the job over. What can be seen beforehand is refused at once: `output_exists`, `source_missing`,
-        `imatrix_needed`, `imatrix_unreadable`, `text_unreadable`, …"""
+        `imatrix_needed`, `imatrix_unreadable`, `text_unreadable`, … With `fetch` it waits for that download."""
         request = request.checked()
-        origin = await self.origin(request.model)
-        place = await asyncio.to_thread(self._place, request, origin)
+        origin = fetch.origin if fetch is not None else await self.origin(request.model)
+        place = await asyncio.to_thread(self._place, request, origin, fetch)
         title = f"Quantize {place.name} to {', '.join(request.targets)}"
         return await self._jobs.submit(
             KIND,
@@ -118,18 +185,47 @@ class Quantizing:
                 "output": str(place.folder),
                 "name": place.name,
                 "request": request.to_json(),
+                "fetch": fetch.job if fetch is not None else "",
             },
         )
+
+    async def refuse(self, request: Request, fetch: Fetch) -> None:
+        """Raise what `start` would, before the download is started."""
+        await asyncio.to_thread(self._place, request.checked(), fetch.origin, fetch)
+
+    async def compare(
+        self,
+        first: str | Path,
+        second: str | Path,
+        prompt: str,
+        *,
+        most_tokens: int = 128,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Compared:
+        """What two GGUF files (paths) answer to one prompt, both taking their likeliest token every time.
+
+        Raises `prompt_empty`, `context_exceeded`, and what a load raises. Cancelling ends the child.
+        """
+        spec = CompareSpec([str(first), str(second)], prompt, max(1, most_tokens))
+        found = await run_child(spec, on_progress=on_progress)
+        one, other = (
+            Answer(Path(answer["path"]), answer["tokens"], answer["pieces"], answer["stopped"])
+            for answer in found["answers"]
+        )
+        return Compared(prompt, one, other, found["differs_at"])
 
     async def results(self, model: str) -> list[Quant]:
         """What was made and measured of a model (library id, or the path of the source)."""
         found = await self.store.all()
         return [quant for quant in found if model in {quant.model, quant.source, quant.path}]
 
-    def _place(self, request: Request, origin: Origin) -> Place:
+    def _place(self, request: Request, origin: Origin, fetch: Fetch | None = None) -> Place:
         """Where results go; refuses what can be refused before anything runs."""
         planning.check_wishes(request)
-        if origin.needs_conversion:
+        if fetch is not None and not origin.needs_conversion:
+            folder = Path(request.output).expanduser().absolute() if request.output else origin.home
+            place, parts = Place(folder, stem_of(origin.path, fetch.quant)), 1
+        elif origin.needs_conversion:
             folder = Path(request.output).expanduser().absolute() if request.output else origin.home
             place, parts = Place(folder, origin.path.name), 1
         else:

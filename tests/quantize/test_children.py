@@ -269,3 +269,26 @@ async def test_experts_are_counted_each(tmp_path: Path, short_text: Path) -> Non
     types = {tensor.name: tensor.type.name for tensor in read_header(made).tensors}
     assert types["blk.0.ffn_up_exps.weight"] == "MXFP4"
     assert types["blk.0.attn_q.weight"] == "Q8_0"
+
+
+async def test_a_split_source_stays_split_or_becomes_one(tmp_path: Path, desk_guide: Path) -> None:
+    from tests.quantize.split import split_gguf
+
+    parts = split_gguf(desk_guide, tmp_path / "parted", 3)
+    assert len(parts) == 3
+    whole = await _made(tmp_path, desk_guide, "Q4_K_M")
+    tensors = {t.name: (t.type.name, t.shape) for t in read_header(whole).tensors}
+    for keep in (False, True):
+        folder = tmp_path / f"keep-{keep}"
+        folder.mkdir()
+        options = {"keep_split": keep}
+        forecast = (await run_child(ForecastSpec(str(parts[0]), ["Q4_K_M"], options)))["quants"][0]
+        name = "x" if keep else "x.gguf"
+        made = await run_child(QuantizeSpec(str(parts[0]), str(folder), name, "Q4_K_M", options))
+        files = [folder / file for file in made["files"]]
+        assert len(files) == (3 if keep else 1)
+        found = {t.name: (t.type.name, t.shape) for file in files for t in read_header(file).tensors}
+        assert found == tensors
+        size = sum(file.stat().st_size for file in files)
+        assert size == pytest.approx(forecast["bytes"], rel=0.0 if not keep else 0.005)
+        await run_child(CheckSpec([str(file) for file in files], forecast["types"]))

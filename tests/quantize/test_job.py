@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,14 +80,17 @@ class Bench:
 @pytest.fixture
 async def bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     database = Database(paths.database, MIGRATIONS)
-    library = Library(paths, Settings(paths.settings_file))
+    settings = Settings(paths.settings_file)
+    library = Library(paths, settings)
     jobs = Jobs(database, paths)
 
     async def at_work(*_: object, **__: object) -> bool:  # the runner of these tests lives here
         return True
 
     monkeypatch.setattr(jobs, "wake", at_work)
-    yield Bench(paths, database, library, JobStore(database), Quantizing(paths, database, library, jobs))
+    yield Bench(
+        paths, database, library, JobStore(database), Quantizing(paths, database, library, jobs, settings)
+    )
     database.close()
 
 
@@ -255,3 +260,47 @@ async def test_a_full_disk_is_said_before_anything_is_written(
     assert ended.error.code == "disk_full"
     assert not list(bench.paths.models.rglob("*.gguf"))
     assert bench.leftovers() == []
+
+
+async def test_the_forecast_says_whether_each_quant_runs_here(
+    bench: Bench, request_for: Callable[..., Request]
+) -> None:
+    plan = await bench.room.forecast(request_for("Q8_0", "Q2_K"))
+    for quant in plan.quants:
+        assert quant.fit is not None
+        assert quant.fit.verdict == "fits"
+        assert quant.fit.max_context > 0
+    large, small = (quant.fit.least_bytes for quant in plan.quants if quant.fit is not None)
+    assert large > small
+    assert plan.to_json()["quants"][0]["fit"]["max_context"] > 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of five megabytes, which a real Q8_0 of the built-in model fills."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("mounting needs root on Linux")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("nothing may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_disk_that_becomes_full_while_writing(
+    bench: Bench, request_for: Callable[..., Request], tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes to the disk after the space was reserved."""
+
+    async def as_if_free(_space: Space, _job: str, _folder: Path, _bytes: int) -> None:
+        return
+
+    monkeypatch.setattr(Space, "reserve", as_if_free)
+    (tiny_disk / "other").write_bytes(bytes(1_500_000))
+    ended = await bench.work(await bench.submit(request_for("Q8_0", output=str(tiny_disk))))
+    assert ended.state == "failed"
+    assert ended.error is not None
+    assert ended.error.code == "disk_full"
+    assert [path.name for path in tiny_disk.iterdir()] == ["other"]

@@ -1,0 +1,66 @@
+"""Quantizing a model that is still on the hub: it is downloaded as every model is, and then quantized.
+
+The download is a job of its own, which a person can pause and which stays when the quants are made; the job that
+quantizes waits for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.quantize.room import Fetch, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slmdesk.catalog.catalog import Catalog
+    from slmdesk.catalog.choices import Choice
+    from slmdesk.core.jobs import Job
+    from slmdesk.downloads.downloads import Downloads
+    from slmdesk.quantize.request import Request
+    from slmdesk.quantize.room import Quantizing
+
+_GGUF_ORDER = ("BF16", "F16")
+
+
+async def quantize_from_hub(
+    catalog: Catalog, downloads: Downloads, quantizing: Quantizing, request: Request, *, revision: str = ""
+) -> tuple[Job, Job]:
+    """Start the download of `request.model` (a repository) and the job that quantizes what came: both jobs.
+
+    Raises `source_unsuitable` for a repository without full weights, and what planning a download, starting it,
+    and `Quantizing.start` raise; then nothing was started.
+    """
+    request = request.checked()
+    page = await catalog.model_page(request.model, revision=revision, refresh=True)
+    choice = full_weights(page.choices)
+    if choice is None:
+        raise SlmDeskError(
+            "source_unsuitable",
+            f"{page.repo} holds no full weights: neither safetensors nor a GGUF in F16, BF16 or F32.",
+            "Choose the repository of the model's maker; quants are no source for other quants.",
+        )
+    plan = await downloads.plan(
+        page.repo, [file.path for file in choice.files], revision=page.revision or revision or "main"
+    )
+    path = plan.folder
+    if choice.kind == "gguf":
+        path = min(plan.target(file) for file in plan.files if file.local.lower().endswith(".gguf"))
+    origin = Origin(plan.repo, path, plan.folder)
+    await quantizing.refuse(request, Fetch("", origin, choice.quant))
+    download = await downloads.start(plan)
+    return download, await quantizing.start(request, fetch=Fetch(download.id, origin, choice.quant))
+
+
+def full_weights(choices: Sequence[Choice]) -> Choice | None:
+    """What to quantize of a repository: a GGUF that needs no conversion, else the safetensors, else 32 bits."""
+    whole = [choice for choice in choices if not choice.missing_parts]
+    for quant in _GGUF_ORDER:
+        for choice in whole:
+            if choice.kind == "gguf" and choice.quant == quant:
+                return choice
+    for choice in whole:
+        if choice.kind == "safetensors":
+            return choice
+    return next((choice for choice in whole if choice.kind == "gguf" and choice.quant == "F32"), None)
