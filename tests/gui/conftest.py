@@ -137,6 +137,9 @@ def with_jobs(play: Play) -> Play:
             try:
                 await scene(desk)
             finally:
+                # What the window still does could start that process once more.
+                await desk.window._tasks.end()
+                await asyncio.sleep(0.3)
                 assert await desk.window.application.jobs.end_runner()
                 client = await desk.window.application.connector.attached()
                 if client is not None:
