@@ -138,7 +138,7 @@ def test_the_palette_filters_and_runs(play: Play) -> None:
         QTest.keyClicks(QApplication.focusWidget(), "go to")
         press(desk, Qt.Key.Key_Down)
         press(desk, Qt.Key.Key_Return)
-        assert window.current == "settings"
+        assert window.current == "catalog"
 
     play(scene)
 
