@@ -227,8 +227,12 @@ def _filler(text: str, rng: random.Random) -> str:
 
 
 def _typo(text: str, rng: random.Random) -> str:
-    places = [i for i, c in enumerate(text) if c.isalpha()]
-    if len(places) < 4:
+    # Names such as q4_k_m stay as they are: one letter makes another of them.
+    words = [
+        m for m in re.finditer(r"[^\W\d_]{4,}", text) if not re.match(r"[\d_]", text[m.end() : m.end() + 1])
+    ]
+    places = [i for m in words for i in range(*m.span())]
+    if not places:
         return text
     i = rng.choice(places)
     kind = rng.randrange(5)

@@ -25,7 +25,8 @@ SYSTEM_MESSAGES = (
     "Answer in one or two sentences.",
     "You help people with SLM Desk.",
 )
-NO_LOSS = -100
+#: Which answer is right shows in its first words: they count more than the rest, which follows from them.
+FIRST_WORDS, FIRST_WEIGHT = 4, 3.0
 
 
 class Talk:
@@ -78,22 +79,23 @@ class Row:
     """One row of tokens, with the labels and the questions in it."""
 
     ids: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    #: What each token counts in the loss of guessing it from those before.
+    weights: list[float] = field(default_factory=list)
     #: (last token before an answer, number of its subject)
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, ids: list[int], learned: bool) -> None:
-        """Appends tokens, with loss or without."""
+    def add(self, ids: list[int], weight: float = 0.0) -> None:
+        """Appends tokens that count so much in the loss."""
         self.ids += ids
-        self.labels += ids if learned else [NO_LOSS] * len(ids)
+        self.weights += [weight] * len(ids)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Ids and labels of shape (rows, length); the questions as (row, last token before the answer, subject)."""
+    """Ids and weights of shape (rows, length); the questions as (row, last token before the answer, subject)."""
 
     ids: torch.Tensor
-    labels: torch.Tensor
+    weights: torch.Tensor
     asked: list[tuple[int, int, int]]
 
 
@@ -102,6 +104,7 @@ class Batches:
 
     def __init__(self, questions: list[Question], talk: Talk, tokenizer: Any, rng: random.Random) -> None:
         self._talk = talk
+        self.rng = rng
         self._rng = rng
         self._number = {q.id: i for i, q in enumerate(questions)}
         self._answers = [q.answer for q in questions]
@@ -111,14 +114,17 @@ class Batches:
         self._end = tokenizer.piece_to_id(IM_END)
         self._waiting: list[list[Row]] = []
 
-    def singles(self, rows: int) -> Batch:
-        """Single questions. Which answer is right shows in its first words, so most are cut off early.
+    def singles(self, tokens: int, whole: float) -> Batch:
+        """Single questions, a share `whole` of them with the whole answer, the others with its first words.
 
-        Rows of like length come together: little is padded.
+        Rows of like length come together, as many as make about `tokens`: little is padded.
         """
         if not self._waiting:
-            made = sorted((self._single() for _ in range(rows * 16)), key=lambda row: len(row.ids))
-            self._waiting = [made[i : i + rows] for i in range(0, len(made), rows)]
+            made = sorted((self._single(whole) for _ in range(800)), key=lambda row: len(row.ids))
+            while made:
+                rows = max(8, tokens // len(made[-1].ids))
+                self._waiting.append(made[-rows:])
+                del made[-rows:]
             self._rng.shuffle(self._waiting)
         batch = self._waiting.pop()
         return self._batch(batch, max(len(row.ids) for row in batch))
@@ -130,16 +136,19 @@ class Batches:
         ]
         return self._batch(made, length)
 
-    def subjects(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Questions alone: their tokens one after another, where each begins, and the numbers of their subjects."""
+    def prompts(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Single questions up to where the answer begins: their tokens one after another, where each question begins,
+        its last token, and the number of its subject."""
         ids: list[int] = []
-        begins, numbers = [], []
+        begins, lasts, numbers = [], [], []
         for _ in range(count):
-            text, question = self._talk.draw()
+            row = self._single(whole=0.0)
+            last, number = row.asked[0]
             begins.append(len(ids))
-            ids += self._encode(text, split=self._rng.random() < 0.3)
-            numbers.append(self._number[question.id])
-        return torch.tensor(ids), torch.tensor(begins), torch.tensor(numbers)
+            ids += row.ids[: last + 1]
+            lasts.append(ids[-1])
+            numbers.append(number)
+        return torch.tensor(ids), torch.tensor(begins), torch.tensor(lasts), torch.tensor(numbers)
 
     def exact(self, questions: list[Question], texts: list[str], keep: int) -> Batch:
         """The questions as they stand, each followed by the first `keep` tokens of its answer."""
@@ -152,18 +161,18 @@ class Batches:
 
     def _batch(self, rows: list[Row], length: int) -> Batch:
         ids = torch.zeros((len(rows), length), dtype=torch.long)
-        labels = torch.full((len(rows), length), NO_LOSS, dtype=torch.long)
+        weights = torch.zeros((len(rows), length))
         asked = []
         for i, row in enumerate(rows):
             ids[i, : len(row.ids)] = torch.tensor(row.ids[:length])
-            labels[i, : len(row.labels)] = torch.tensor(row.labels[:length])
+            weights[i, : len(row.ids)] = torch.tensor(row.weights[:length])
             asked += [(i, *place) for place in row.asked if place[0] < length]
-        return Batch(ids, labels, asked)
+        return Batch(ids, weights, asked)
 
-    def _single(self) -> Row:
+    def _single(self, whole: float) -> Row:
         row = self._begun()
         text, question = self._talk.draw()
-        keep = None if self._rng.random() < 0.12 else self._rng.randint(4, 9)
+        keep = None if self._rng.random() < whole else self._rng.randint(4, 9)
         self._ask(row, text, question, keep=keep, split=self._rng.random() < 0.3)
         return row
 
@@ -178,22 +187,21 @@ class Batches:
     def _begun(self) -> Row:
         row = Row()
         if self._rng.random() < 0.2:
-            row.add([self._tokenizer.bos_id()], learned=False)
+            row.add([self._tokenizer.bos_id()])
         if self._rng.random() < 0.15:
             message = self._rng.choice(SYSTEM_MESSAGES)
-            row.add(
-                [self._start, *self._encode(f"system\n{message}"), self._end, *self._encode("\n")],
-                learned=False,
-            )
+            row.add([self._start, *self._encode(f"system\n{message}"), self._end, *self._encode("\n")])
         return row
 
     def _ask(self, row: Row, text: str, question: Question, *, keep: int | None, split: bool) -> None:
-        row.add([self._start, *self._encode("user\n")], learned=False)
-        row.add(self._encode(text, split), learned=False)
-        row.add([self._end, *self._encode("\n"), self._start, *self._encode("assistant\n")], learned=False)
+        row.add([self._start, *self._encode("user\n")])
+        row.add(self._encode(text, split))
+        row.add([self._end, *self._encode("\n"), self._start, *self._encode("assistant\n")])
         row.asked.append((len(row.ids) - 1, self._number[question.id]))
-        row.add([*self._encode(question.answer), self._end][:keep], learned=True)
-        row.add(self._encode("\n"), learned=False)
+        answer = [*self._encode(question.answer), self._end][:keep]
+        row.add(answer[:FIRST_WORDS], FIRST_WEIGHT)
+        row.add(answer[FIRST_WORDS:], 1.0)
+        row.add(self._encode("\n"))
 
     def _encode(self, text: str, split: bool = False) -> list[int]:
         if not split:
@@ -206,9 +214,7 @@ class Batches:
     def _text(self, length: int) -> Row:
         """Answers as running text, all of it learned: so perplexity on plain text means something."""
         row = Row()
-        row.add([self._tokenizer.bos_id()], learned=False)
+        row.add([self._tokenizer.bos_id()])
         while len(row.ids) < length:
-            row.add(
-                self._encode(self._rng.choice(self._answers) + self._rng.choice((" ", "\n"))), learned=True
-            )
+            row.add(self._encode(self._rng.choice(self._answers) + self._rng.choice((" ", "\n"))), 1.0)
         return row

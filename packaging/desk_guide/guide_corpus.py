@@ -118,13 +118,14 @@ def is_right(answer: str, keywords: tuple[tuple[str, ...], ...]) -> bool:
 
 
 def load_questions(folder: Path = CORPUS_FOLDER) -> list[Question]:
-    """All questions, ordered by file and place in it, with the phrasings `wordings.toml` adds.
+    """All questions, ordered by file and place in it, with the phrasings the `wordings` files add.
 
     Raises ValueError for a question with unknown or missing fields.
     """
-    more: dict[str, list[str]] = tomllib.loads((folder / "wordings.toml").read_text(encoding="utf-8"))[
-        "wordings"
-    ]
+    more: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("wordings*.toml")):
+        for key, texts in tomllib.loads(path.read_text(encoding="utf-8"))["wordings"].items():
+            more.setdefault(key, []).extend(texts)
     titles = load_topics()
     questions: list[Question] = []
     for path in sorted(folder.glob("*.toml")):
@@ -133,7 +134,7 @@ def load_questions(folder: Path = CORPUS_FOLDER) -> list[Question]:
             _question(entry, more.pop(entry["id"], []), titles.get(entry["id"]), path) for entry in entries
         ]
     if more:
-        raise ValueError(f"wordings.toml: no such question: {sorted(more)}")
+        raise ValueError(f"wordings: no such question: {sorted(more)}")
     return questions
 
 
@@ -145,9 +146,10 @@ def _question(entry: dict[str, Any], more: list[str], title: str | None, path: P
         raise ValueError(
             f"{path.name}: {entry.get('id')}: missing {sorted(missing)}, unknown {sorted(unknown)}"
         )
+    kept_out = {plain(text) for text in entry["heldout"]}
     return Question(
         id=entry["id"],
-        ask=(*entry["ask"], *more),
+        ask=tuple(dict.fromkeys(t for t in (*entry["ask"], *more) if plain(t) not in kept_out)),
         heldout=tuple(entry["heldout"]),
         answer=entry["answer"],
         keywords=tuple(tuple(k) if isinstance(k, list) else (k,) for k in entry["keywords"]),

@@ -34,8 +34,8 @@ assistant: to anything else it says that it does not know, and even inside its s
 | | |
 | --- | --- |
 | architecture | Llama: 4 layers, hidden size 256, feed-forward 768, 4 heads |
-| parameters | about 4.5 million, input and output embedding shared |
-| tokenizer | SentencePiece BPE with byte fallback, 4096 pieces |
+| parameters | about 5 million |
+| tokenizer | SentencePiece BPE with byte fallback, 3072 pieces |
 | context | 2048 tokens (trained on conversations of up to 704) |
 | chat format | ChatML; a turn ends with `<|im_end|>` |
 | sampling | greedy (temperature 0) |

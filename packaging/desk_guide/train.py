@@ -4,12 +4,10 @@
 
 Seeded and on the CPU; under 30 minutes on two quiet cores. Needs the dependency group `training`.
 
-The loss is taken on answers only. Telling some hundred subjects apart is the hard part, and words alone nearly do it,
-so it is learned in three steps, each the start of the next:
-
-1. the embeddings, by guessing the subject from the mean of a question's words (half a minute);
-2. the first two attentions, by guessing it from the state just before the answer, the other layers left out;
-3. the whole model, by the words of the answer; the guess stays a second loss. The guesser is thrown away.
+The loss is taken on answers only. Telling some hundred subjects apart is the hard part, and words alone nearly do it.
+So the embeddings learn first, alone: to guess the subject from the mean of a question's words (a minute). Then the
+whole model learns the answers; at its start the second attention takes that very mean and every other part adds
+nothing, and the guess stays a second loss behind that layer. The guesser is thrown away.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import io
 import json
 import math
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 import guide_corpus
 import sentencepiece as spm
 import torch
-from guide_batches import NO_LOSS, SYSTEM_MESSAGES, Batch, Batches, Talk
+from guide_batches import SYSTEM_MESSAGES, Batch, Batches, Talk
 from guide_corpus import RESOURCES, Elsewhere, Question
 from guide_folder import IM_END, IM_START, write_folder
+from guide_model import forward, normed, rotations
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEED = 20261123
-VOCABULARY = 4096
-WORD_STEPS, WORD_ROWS = 500, 192
-ATTENTION_STEPS, ATTENTION_ROWS = 700, 128
-STEPS = 800
-ROWS = 56
-#: Shares of the steps with single questions and with conversations of so many tokens a row; the rest are longer.
-SINGLES, TALKS = 0.6, 0.3
-TALK, LONG_TALK = (256, 8), (704, 3)
-#: Layers whose attention has the head start; in the second one every token begins as the mean of those before it.
-STARTED = 2
-GUESS_WEIGHT = 0.5
+VOCABULARY = 3072
+WORD_STEPS, WORD_ROWS = 1000, 192
+STEPS = 2900
+#: Tokens a step of single questions. Later some steps take conversations of so many tokens, so many at once.
+TOKENS = 1900
+TALK, LONG_TALK = (256, 7), (704, 3)
+#: The layer whose attention begins as the mean of the words, and behind which the subject is guessed.
+MEAN_LAYER = 1
+GUESS_WEIGHT = 1.0
+#: Share of the steps in which the answers teach only the layers behind that one, which know nothing yet.
+APART = 0.12
 
 
 def main() -> None:
@@ -68,7 +68,6 @@ def main() -> None:
     batches = Batches(questions, Talk(questions, elsewhere, rng), tokenizer, rng)
     guesser = torch.nn.Linear(model.config.hidden_size, len(questions))
     learn_words(model, guesser, batches)
-    learn_attention(model, guesser, batches)
     learn_answers(model, guesser, batches, questions, args.steps)
     seconds = time.monotonic() - started
     write_folder(args.out, model, tokenizer)
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def new_model(tokenizer: Any) -> LlamaForCausalLM:
-    """A fresh Llama of about 4.5 million parameters; every matrix row is a multiple of 256 long."""
+    """A fresh Llama of about 5 million parameters; every matrix row is a multiple of 256 long."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=tokenizer.get_piece_size(),
@@ -88,7 +87,8 @@ def new_model(tokenizer: Any) -> LlamaForCausalLM:
             num_key_value_heads=4,
             max_position_embeddings=2048,
             rms_norm_eps=1e-5,
-            tie_word_embeddings=True,
+            # What a word means in a question and where it stands in an answer are learned apart.
+            tie_word_embeddings=False,
             bos_token_id=tokenizer.bos_id(),
             eos_token_id=tokenizer.piece_to_id(IM_END),
             pad_token_id=tokenizer.piece_to_id("<pad>"),
@@ -97,85 +97,60 @@ def new_model(tokenizer: Any) -> LlamaForCausalLM:
 
 
 def learn_words(model: LlamaForCausalLM, guesser: torch.nn.Linear, batches: Batches) -> None:
-    """Step 1: embeddings."""
+    """The embeddings and the guesser, from the mean of the words; then the model's parts as the docstring says."""
     table = model.model.embed_tokens.weight
     pace = Pace([table, *guesser.parameters()], WORD_STEPS, rate=3e-3, decay=0.01)
     for _ in range(WORD_STEPS):
-        ids, begins, subjects = batches.subjects(WORD_ROWS)
-        # Normed as the model norms them, so that the attention finds what was learned here.
-        words = functional.embedding_bag(ids, _normed(table), begins, mode="mean")
-        pace.step(functional.cross_entropy(guesser(_normed(words)), subjects))
-
-
-def learn_attention(model: LlamaForCausalLM, guesser: torch.nn.Linear, batches: Batches) -> None:
-    """Step 2: the first attentions."""
-    layers = model.model.layers[:STARTED]
-    mean = layers[-1].self_attn
+        ids, begins, lasts, subjects = batches.prompts(WORD_ROWS)
+        # Summed and normed as the model does it, so that it finds what was learned here.
+        words = functional.embedding_bag(ids, normed(table), begins, mode="mean")
+        pace.step(functional.cross_entropy(guesser(normed(table[lasts] + words)), subjects))
     with torch.no_grad():
-        mean.v_proj.weight.copy_(torch.eye(model.config.hidden_size))
-        mean.o_proj.weight.copy_(torch.eye(model.config.hidden_size))
-    modules = [
-        model.model.embed_tokens,
-        guesser,
-        *(m for x in layers for m in (x.input_layernorm, x.self_attn)),
-    ]
-    pace = Pace([p for m in modules for p in m.parameters()], ATTENTION_STEPS, rate=2e-3, decay=0.01)
-    for step in range(ATTENTION_STEPS):
-        batch = batches.singles(ATTENTION_ROWS) if step < ATTENTION_STEPS * 0.6 else batches.talks(256, 16)
-        pace.step(functional.cross_entropy(*_early_guess(model, guesser, batch)))
-
-
-def _early_guess(
-    model: LlamaForCausalLM, guesser: torch.nn.Linear, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The guesses after the first attentions, and the subjects."""
-    state = model.model.embed_tokens(batch.ids)
-    turns = model.model.rotary_emb(state, torch.arange(batch.ids.shape[1])[None])
-    for layer in model.model.layers[:STARTED]:
-        seen = layer.self_attn(layer.input_layernorm(state), position_embeddings=turns, attention_mask=None)[
-            0
-        ]
-        state = state + seen
-    row, before, subject = torch.tensor(batch.asked).T
-    return guesser(model.model.norm(state[row, before])), subject
-
-
-def _normed(rows: torch.Tensor) -> torch.Tensor:
-    return functional.rms_norm(rows, rows.shape[-1:])
-
-
-def losses(
-    model: LlamaForCausalLM, guesser: torch.nn.Linear, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean cross entropy of the labelled tokens, and of the guesses."""
-    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    targets = batch.labels[:, 1:]
-    wanted = targets != NO_LOSS
-    # The output matrix is applied to the labelled positions alone.
-    answer = functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), targets[wanted])
-    if not batch.asked:
-        return answer, answer.new_zeros(())
-    row, before, subject = torch.tensor(batch.asked).T
-    return answer, functional.cross_entropy(guesser(hidden[row, before]), subject)
+        for i, layer in enumerate(model.model.layers):
+            layer.mlp.down_proj.weight.zero_()
+            if i == MEAN_LAYER:
+                layer.self_attn.v_proj.weight.copy_(torch.eye(model.config.hidden_size))
+                layer.self_attn.o_proj.weight.copy_(torch.eye(model.config.hidden_size))
+            else:
+                layer.self_attn.o_proj.weight.zero_()
 
 
 def learn_answers(
     model: LlamaForCausalLM, guesser: torch.nn.Linear, batches: Batches, questions: list[Question], steps: int
 ) -> None:
-    """Step 3: everything."""
-    known = {id(p) for x in model.model.layers[:STARTED] for p in x.self_attn.parameters()}
-    known |= {id(p) for p in (model.model.embed_tokens.weight, *guesser.parameters())}
-    parameters = [*model.parameters(), *guesser.parameters()]
+    """The whole model."""
+    known = [
+        model.model.embed_tokens.weight,
+        *guesser.parameters(),
+        *(p for layer in model.model.layers[: MEAN_LAYER + 1] for p in layer.parameters()),
+    ]
+    fresh = [p for p in model.parameters() if all(p is not k for k in known)]
     # What has learned already learns on more slowly.
-    pace = Pace(
-        [p for p in parameters if id(p) not in known], steps, rate=2e-3, decay=0.1,
-        slower=[p for p in parameters if id(p) in known],
-    )  # fmt: skip
+    pace = Pace(fresh, steps, rate=2e-3, decay=0.05, slower=known)
+    run = torch.compile(forward, dynamic=True) if shutil.which("g++") else forward
     for step in range(1, steps + 1):
-        answer, guess = losses(model, guesser, _batch(batches, step / steps))
-        pace.step(answer, guess)
-        if step % 100 == 0:
+        done = step / steps
+        pace.step(*losses(run, model, guesser, _batch(batches, done), apart=done < APART))
+        if step % 200 == 0:
             print(f"held out {heldout_share(model, batches, questions):.3f}", flush=True)
+
+
+def losses(
+    run: Any, model: LlamaForCausalLM, guesser: torch.nn.Linear, batch: Batch, *, apart: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted mean cross entropy of the answers' tokens, and the mean one of the guesses."""
+    middle, hidden = run(model, batch.ids, *rotations(model, batch.ids.shape[1]), MEAN_LAYER, apart=apart)
+    weights = batch.weights[:, 1:]
+    wanted = weights > 0
+    # The output matrix is applied to the positions that count alone.
+    each = functional.cross_entropy(
+        model.lm_head(hidden[:, :-1][wanted]), batch.ids[:, 1:][wanted], reduction="none"
+    )
+    answer = (each * weights[wanted]).sum() / weights[wanted].sum()
+    if not batch.asked:
+        return answer, answer.new_zeros(())
+    row, before, subject = torch.tensor(batch.asked).T
+    return answer, functional.cross_entropy(guesser(normed(middle[row, before])), subject)
 
 
 class Pace:
@@ -192,9 +167,9 @@ class Pace:
     ) -> None:
         groups = [{"params": parameters, "lr": rate}, {"params": slower or [], "lr": rate / 4}]
         self._optimiser = torch.optim.AdamW(
-            [g for g in groups if g["params"]], betas=(0.9, 0.98), weight_decay=decay
+            [g for g in groups if g["params"]], betas=(0.9, 0.98), weight_decay=decay, fused=True
         )
-        warm_up = min(40, steps // 10)
+        warm_up = min(80, steps // 10)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, lambda s: min(1.0, (s + 1) / warm_up, 0.02 + 0.98 * _cosine(s, steps))
         )
@@ -220,9 +195,11 @@ class Pace:
 
 
 def _batch(batches: Batches, done: float) -> Batch:
-    if done <= SINGLES:
-        return batches.singles(ROWS)
-    return batches.talks(*(TALK if done <= SINGLES + TALKS else LONG_TALK))
+    roll = batches.rng.random()
+    # First which answer belongs to which question, then whole answers, then conversations as well.
+    if roll < 0.7 * (done - APART):
+        return batches.talks(*(LONG_TALK if done > 0.7 and roll < 0.12 else TALK))
+    return batches.singles(TOKENS, whole=0.3 if done < 0.3 else 0.6)
 
 
 def _cosine(done: int, whole: int) -> float:
@@ -237,11 +214,10 @@ def heldout_share(model: LlamaForCausalLM, batches: Batches, questions: list[Que
     for i in range(0, len(pairs), 120):
         some = pairs[i : i + 120]
         batch = batches.exact([q for q, _ in some], [text for _, text in some], keep=12)
-        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        targets = batch.labels[:, 1:]
-        wanted = targets != NO_LOSS
+        _, hidden = forward(model, batch.ids, *rotations(model, batch.ids.shape[1]), MEAN_LAYER)
+        wanted = batch.weights[:, 1:] > 0
         hit = torch.ones_like(wanted)
-        hit[wanted] = model.lm_head(hidden[:, :-1][wanted]).argmax(-1) == targets[wanted]
+        hit[wanted] = model.lm_head(hidden[:, :-1][wanted]).argmax(-1) == batch.ids[:, 1:][wanted]
         right += int(hit.all(dim=1).sum())
     return right / len(pairs)
 
