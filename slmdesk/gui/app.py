@@ -256,6 +256,7 @@ class Desk(QObject):
             PlaceSpec("catalog", "Catalog", "catalog", _catalog),
             PlaceSpec("library", "Library", "library", _library),
             PlaceSpec("downloads", "Downloads", "download", _downloads),
+            PlaceSpec("quantize", "Quantize", "quantize", _quantize),
             PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
         ]
@@ -288,6 +289,12 @@ def _downloads(services: WindowServices) -> Place:
     from slmdesk.gui.downloads.place import DownloadsPlace
 
     return DownloadsPlace(services)
+
+
+def _quantize(services: WindowServices) -> Place:
+    from slmdesk.gui.quantize.place import QuantizePlace
+
+    return QuantizePlace(services)
 
 
 def _about(services: WindowServices) -> Place:

@@ -206,6 +206,8 @@ class Measure:
     catalog_row: Final = 76
     library_row: Final = 56
     compare_column: Final = 190
+    quantize_page: Final = 1160
+    chart: Final = 300
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,297 @@
+"""What the Quantize place does: looks at sources, forecasts, starts jobs, reads results."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.fit import Wishes
+from slmdesk.gui.quantize import looking
+from slmdesk.gui.quantize.rows import ResultRow, result_rows
+from slmdesk.quantize.job import KIND
+from slmdesk.quantize.request import AUTO, NONE, Request
+from slmdesk.quantize.targets import TARGETS, find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from slmdesk.core.jobs import Job
+    from slmdesk.formats.fit import Fit
+    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.quantize.looking import Offer, Subject
+    from slmdesk.quantize.planning import Forecast, QuantForecast
+    from slmdesk.quantize.recommending import Recommendation
+
+USUAL, SMALL_MODEL, TINY_MODEL = ("Q4_K_M", 0), ("Q6_K", 1_500_000_000), ("Q8_0", 500_000_000)
+"""What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
+REST_S = 0.25
+"""A forecast waits so long for the next change."""
+
+
+class View(Protocol):
+    """What the controller shows."""
+
+    def show_offers(self, offers: list[Offer], current: str) -> None: ...
+    def show_subject(self, subject: Subject) -> None: ...
+    def show_refused(self, error: SlmDeskError) -> None: ...
+    def show_advice(self, advice: Recommendation | None, size: int) -> None: ...
+    def show_targets(self) -> None: ...
+    def show_plan(self, plan: Forecast | None, problem: SlmDeskError | None) -> None: ...
+    def show_results(self, rows: list[ResultRow]) -> None: ...
+    def show_job(self, job: Job | None) -> None: ...
+    def start_failed(self, error: SlmDeskError) -> None: ...
+
+
+class QuantizeController:
+    """One source at a time.
+
+    Attributes:
+        subject: the source, or None.
+        request: what is asked for now; its model is the source.
+        advice: the recommendation, or None.
+        forecasts, fits: by quant, as far as they are known.
+        whole: whether every target is to be forecast (the table is open).
+    """
+
+    def __init__(self, services: WindowServices, view: View) -> None:
+        self._services = services
+        self._view = view
+        self._application = services.application
+        self.room = services.application.quantizing
+        self.subject: Subject | None = None
+        self.advice: Recommendation | None = None
+        self.request = Request("", ())
+        self.forecasts: dict[str, QuantForecast] = {}
+        self.fits: dict[str, Fit] = {}
+        self.whole = False
+        self.job_id = ""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._seen: tuple[object, ...] = ()
+        self._wanted = ""
+        services.jobs.changed.connect(self.follow_jobs)
+
+    @property
+    def source_quant(self) -> str:
+        return self.subject.quant if self.subject is not None else ""
+
+    # Sources
+
+    def refresh(self) -> None:
+        """List the library again; the first time, take the last source, or the first one."""
+        self._do("offers", self._offers())
+
+    async def _offers(self) -> None:
+        found = looking.offers(await self._application.library.models(every_format=True))
+        current = self.subject.id if self.subject is not None else self._wanted
+        self._view.show_offers(found, current)
+        if self.subject is None and not self._wanted and found:
+            remembered = self._services.state.get("quantize.source")
+            known = {offer.id for offer in found}
+            self.choose(remembered if isinstance(remembered, str) and remembered in known else found[0].id)
+
+    def choose(self, reference: str) -> None:
+        """Take a source: a library id, a GGUF file, or a safetensors folder."""
+        if reference:
+            self._wanted = reference
+            self._do("source", self._choose(reference))
+
+    async def _choose(self, reference: str) -> None:
+        try:
+            subject = await self._look(reference)
+        except SlmDeskError as error:
+            self.subject = None
+            self._view.show_refused(error)
+            return
+        self.subject = subject
+        self.advice, self.forecasts, self.fits = None, {}, {}
+        self.request = replace(self.request, model=subject.id, targets=())
+        self._services.state.set("quantize.source", reference)
+        self._view.show_subject(subject)
+        await self._advise(subject)
+        await self._results(subject)
+
+    async def _look(self, reference: str) -> Subject:
+        library = self._application.library
+        path = reference
+        if reference.lower().endswith(".safetensors"):
+            from pathlib import Path
+
+            path = str(Path(reference).parent)  # one file of it stands for the folder
+        known = {file.id: file for model in await library.models(every_format=True) for file in model.files}
+        file = known.get(path) or next((f for f in known.values() if str(f.path) == path), None)
+        origin = await self.room.origin(str(file.path) if file is not None else path)
+        return await asyncio.to_thread(looking.look, reference, origin, file)
+
+    async def _advise(self, subject: Subject) -> None:
+        size = 0
+        if subject.source is None:
+            quant = next(
+                (name for name, most in (TINY_MODEL, SMALL_MODEL) if subject.parameters < most), USUAL[0]
+            )
+            size = round(subject.parameters * find_target(quant).bits / 8)
+            self.request = replace(self.request, targets=(quant,))
+            self._view.show_advice(None, size)
+            self.forecast()
+            return
+        try:
+            self.advice = (
+                await self.room.recommend(subject.model, self._services.settings)
+                if subject.origin.model
+                else (await self.room.recommend(str(subject.origin.path), self._services.settings))
+            )
+        except SlmDeskError:
+            self.advice = (
+                None  # its architecture is told too little of: every target is offered, none advised
+            )
+        quant = self.advice.quant if self.advice is not None else USUAL[0]
+        size = (
+            self.advice.bytes
+            if self.advice is not None
+            else round(subject.parameters * find_target(quant).bits / 8)
+        )
+        self.request = replace(self.request, targets=(quant,))
+        self._view.show_advice(self.advice, size)
+        self.forecast(at_once=True)
+
+    # Targets and forecasts
+
+    def tick(self, quant: str) -> None:
+        """Take a target, or leave it."""
+        names = set(self.request.targets) ^ {quant}
+        self.change(targets=tuple(target.name for target in TARGETS if target.name in names))
+
+    def change(self, **changes: Any) -> None:
+        """Ask for something else; the forecast follows."""
+        before = self.request
+        self.request = replace(before, **changes)
+        if {"options", "imatrix", "pattern", "output"} & set(changes) and self.request != before:
+            self.forecasts = {}
+        self._view.show_targets()
+        self.forecast()
+
+    def open_table(self, *, whole: bool) -> None:
+        """The table is shown: every target is looked at."""
+        self.whole = whole
+        if whole:
+            self.forecast(at_once=True)
+
+    def forecast(self, *, at_once: bool = False) -> None:
+        self._do("forecast", self._forecast(0.0 if at_once else REST_S))
+
+    async def _forecast(self, rest: float) -> None:
+        await asyncio.sleep(rest)
+        subject, request = self.subject, self.request
+        if subject is None:
+            return
+        if subject.source is None or not request.targets:
+            self._view.show_plan(None, None)
+            self._view.show_targets()
+            return
+        request = replace(request, model=str(subject.origin.path))
+        try:
+            plan = await self.room.forecast(request)
+        except SlmDeskError as error:
+            self._view.show_plan(None, error)
+        else:
+            await self._take(subject, plan)
+            self._view.show_plan(plan, None)
+        if self.whole:
+            await self._forecast_rest(subject, request)
+
+    async def _forecast_rest(self, subject: Subject, request: Request) -> None:
+        """The targets that are not asked for, for the table."""
+        missing = [target for target in TARGETS if target.name not in self.forecasts]
+        for needs in (False, True):
+            names = tuple(target.name for target in missing if target.needs_matrix == needs)
+            if not names:
+                continue
+            matrix = AUTO if needs and request.imatrix == NONE else request.imatrix
+            try:
+                found = await self.room.forecast(
+                    replace(request, targets=names, imatrix=matrix, measure=False)
+                )
+            except SlmDeskError:
+                continue  # the plan says what is wrong; the table keeps its estimates
+            await self._take(subject, found)
+
+    async def _take(self, subject: Subject, found: Forecast) -> None:
+        self.forecasts.update({quant.quant: quant for quant in found.quants})
+        sizes = {name: quant.bytes for name, quant in self.forecasts.items()}
+        wishes = Wishes.of(self._services.settings)
+        fits = await asyncio.to_thread(looking.fits, subject, sizes, wishes, self._application.paths.data)
+        if self.subject is subject:
+            self.fits.update(fits)
+            self._view.show_targets()
+
+    # Running
+
+    def start(self) -> None:
+        self._do("start", self._start())
+
+    async def _start(self) -> None:
+        subject = self.subject
+        if subject is None:
+            return
+        try:
+            job = await self.room.start(replace(self.request, model=str(subject.origin.path)))
+        except SlmDeskError as error:
+            self._view.start_failed(error)
+            return
+        self.job_id = job.id
+        self._view.show_job(job)
+
+    def follow_jobs(self) -> None:
+        """Show the job of this source, or whichever is under way."""
+        jobs = [job for job in self._services.jobs.jobs if job.kind == KIND]
+        own = next((job for job in jobs if job.id == self.job_id), None)
+        under_way = next((job for job in jobs if not job.ended), None)
+        job = own if own is not None and (not own.ended or under_way is None) else under_way or own
+        if job is not None and not self.job_id:
+            self.job_id = job.id
+        self._view.show_job(job)
+        if job is None or self.subject is None:
+            return
+        quants = job.memory.get("quants", {})
+        seen = (
+            job.id,
+            job.state,
+            *((name, entry.get("state"), "perplexity" in entry) for name, entry in quants.items()),
+        )
+        if seen != self._seen:
+            self._seen = seen
+            if job.state == "done":
+                self._application.library.forget_listing()
+                self.forecast()  # what was made is there now, and the times are known better
+            self._do("results", self._results(self.subject))
+
+    def ask_job(self, what: str) -> None:
+        """Pause, resume, cancel or retry the job that is shown."""
+        if self.job_id:
+            queue = self._application.jobs
+            todo = {"pause": queue.pause, "cancel": queue.cancel}.get(what, queue.resume)
+            self._do("job", _awaited(todo(self.job_id)))
+
+    # Results
+
+    async def _results(self, subject: Subject) -> None:
+        known = {q.path: q for q in await self.room.results(subject.model)}
+        known |= {q.path: q for q in await self.room.results(str(subject.origin.path))}
+        recommended = self.advice.quant if self.advice is not None else ""
+        rows = result_rows(known.values(), recommended)
+        there = await asyncio.to_thread(looking.existing, [row.path for row in rows])
+        if self.subject is subject:
+            self._view.show_results([row for row in rows if row.path in there])
+
+    def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """One task of each kind; a newer one takes the place of the one before."""
+        before = self._tasks.get(what)
+        if before is not None:
+            before.cancel()
+        self._tasks[what] = self._services.run(work, f"quantize: {what}")
+
+
+async def _awaited(work: Coroutine[Any, Any, object]) -> None:
+    await work

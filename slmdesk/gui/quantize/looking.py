@@ -1,0 +1,134 @@
+"""What can be said of a source before anything runs. Everything here reads headers and may block for a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory
+from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.gui import amounts
+from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.targets import FULL_PRECISION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slmdesk.library.library import LibraryFile, LibraryModel
+    from slmdesk.quantize.room import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A source to choose: its id (or path), its name, and whether something is to be said against it."""
+
+    id: str
+    title: str
+    path: Path
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The source that was chosen. `source` is None for a folder that is converted first."""
+
+    id: str
+    title: str
+    origin: Origin
+    source: Source | None
+    architecture: Architecture | None
+    parameters: int
+    quant: str
+    facts: str
+    warning: str
+    note: str
+
+    @property
+    def model(self) -> str:
+        """Under what its results are kept."""
+        return self.origin.model or str(self.origin.path)
+
+    @property
+    def parts(self) -> int:
+        return len(self.source.parts) if self.source is not None else 1
+
+
+def offers(models: Sequence[LibraryModel]) -> list[Offer]:
+    """What the library holds that can be quantized: full files first, then those already quantized."""
+    found: list[Offer] = []
+    for model in models:
+        for file in model.files:
+            if file.problem is not None or file.format == "onnx":
+                continue
+            full = file.format == "safetensors" or file.quant in FULL_PRECISION
+            kind = "safetensors" if file.format == "safetensors" else file.quant or "GGUF"
+            found.append(
+                Offer(file.id, f"{model.name} · {kind}, {amounts.size(file.size_bytes)}", file.path, full)
+            )
+    return sorted(found, key=lambda offer: (not offer.full, offer.title.lower()))
+
+
+def look(reference: str, origin: Origin, file: LibraryFile | None) -> Subject:
+    """Open the source's headers. Raises what `open_source` raises."""
+    path = origin.path
+    name = origin.model.rpartition("/")[2] or path.stem
+    if origin.needs_conversion:
+        size = file.size_bytes if file is not None else _folder_bytes(path)
+        # Most folders hold two bytes a weight.
+        parameters = (file.parameters if file is not None else 0) or size // 2
+        facts = [
+            amounts.size(size),
+            f"about {amounts.parameters(parameters)} parameters",
+            "safetensors folder",
+        ]
+        note = (
+            "It is converted to GGUF first; the converter's environment is made once. "
+            "Sizes are estimates until then."
+        )
+        return Subject(reference, name, origin, None, None, parameters, "F16", " · ".join(facts), "", note)
+    source = open_source(path)
+    try:
+        architecture = Architecture.from_gguf(source.header)
+    except SlmDeskError:
+        architecture = None
+    facts = [source.quant or "type unknown", amounts.size(source.bytes)]
+    facts.append(f"{amounts.parameters(source.parameters)} parameters")
+    if source.header.architecture:
+        facts.append(source.header.architecture)
+    if len(source.parts) > 1:
+        facts.append(f"{len(source.parts)} parts")
+    return Subject(
+        reference,
+        name,
+        origin,
+        source,
+        architecture,
+        source.parameters,
+        source.quant,
+        " · ".join(facts),
+        source.warning,
+        "",
+    )
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def fits(subject: Subject, sizes: Mapping[str, int], wishes: Wishes, data: Path) -> dict[str, Fit]:
+    """Whether quants of these sizes (bytes by name) run here, and with which context."""
+    if subject.architecture is None:
+        return {}
+    correction, available = calibration_in(data).correction(), memory()[1]
+    return {
+        name: fit(subject.architecture, size, wishes, available=available, calibration=correction)
+        for name, size in sizes.items()
+    }
+
+
+def existing(paths: Sequence[Path]) -> set[Path]:
+    """Those that are there."""
+    return {path for path in paths if path.exists()}

@@ -1,0 +1,403 @@
+"""The Quantize place: source, targets, run on one page; then what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+
+from slmdesk.gui.actions import Action
+from slmdesk.gui.place import Place
+from slmdesk.gui.quantize.results import ResultsPanel
+from slmdesk.gui.quantize.run_card import RunCard
+from slmdesk.gui.quantize.source_card import SourceCard
+from slmdesk.gui.quantize.targets_card import TargetsCard
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.panels import EmptyState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slmdesk.core.errors import SlmDeskError
+    from slmdesk.core.jobs import Job
+    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.quantize.compare import CompareSheet
+    from slmdesk.gui.quantize.controller import QuantizeController
+    from slmdesk.gui.quantize.looking import Offer, Subject
+    from slmdesk.gui.quantize.rows import ResultRow
+    from slmdesk.quantize.planning import Forecast
+    from slmdesk.quantize.recommending import Recommendation
+
+MODELS = "Models (*.gguf)"
+TEXTS = "Texts (*.txt *.md)"
+MATRICES = "Importance matrices (*.gguf *.dat *.imatrix)"
+PRESETS = "Presets (*.json)"
+EXPORTS = {
+    "csv": "Table (*.csv)",
+    "md": "Markdown (*.md)",
+    "json": "JSON (*.json)",
+    "png": "Picture (*.png)",
+}
+
+
+class QuantizePlace(Place):
+    """Translates between widgets and `QuantizeController`. Other places ask it for "source" with a library id
+    or a path.
+
+    Attributes:
+        source, targets, run: the three steps.
+        results: chart and table.
+        controller: there from the first `activated` on.
+    """
+
+    id: ClassVar[str] = "quantize"
+    title: ClassVar[str] = "Quantize"
+    icon: ClassVar[str] = "quantize"
+    surface = "window"
+
+    def __init__(self, services: WindowServices) -> None:
+        super().__init__(services)
+        theme = self.theme
+        self.controller: QuantizeController | None = None
+        self.compare_sheet: CompareSheet | None = None
+        self._size = 0
+        self._plan: Forecast | None = None
+        self.source = SourceCard(theme)
+        self.targets = TargetsCard(theme)
+        self.run_card = RunCard(theme)
+        self.results = ResultsPanel(theme)
+        self.targets.show_nothing()
+        self.source.chosen.connect(self.choose)
+        self.source.file_wanted.connect(lambda: services.run(self._open_file(), "opening a model"))
+        self.source.folder_wanted.connect(lambda: services.run(self._open_folder(), "opening a folder"))
+        self.source.hub_wanted.connect(lambda: services.go_to("catalog"))
+        self.targets.toggled.connect(self._toggle)
+        self.targets.opened.connect(self._opened)
+        self.targets.built.connect(self._options_built)
+        self.run_card.start_wanted.connect(self.start)
+        self.run_card.asked.connect(self._asked_of_job)
+        self.results.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
+        self.results.compare_wanted.connect(self.compare)
+        self.results.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self._page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._stack)
+        services.jobs.ended.connect(self._job_ended)
+
+    def commands(self) -> list[Action]:
+        return [
+            Action("quantize.start", "Quantize what is chosen", self.start, icon="quantize"),
+            Action("quantize.compare", "Compare two quants on one prompt", self.compare, icon="compare"),
+        ]
+
+    def activated(self) -> None:
+        if self.controller is None:
+            from slmdesk.gui.quantize.controller import QuantizeController
+
+            self.controller = QuantizeController(self.services, self)
+            self.controller.follow_jobs()
+        self.controller.refresh()
+
+    def asked(self, what: str, value: str) -> None:
+        if what == "source" and value:
+            self.close_compare()
+            self.choose(value)
+
+    async def shut_down(self) -> None:
+        if self.compare_sheet is not None:
+            self.compare_sheet.stop()
+
+    def _page(self) -> QWidget:
+        holder = QWidget()
+        holder.setMaximumWidth(MEASURE.quantize_page)
+        column = QVBoxLayout(holder)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACE.medium)
+        for card in (self.source, self.targets, self.run_card, self.results):
+            column.addWidget(card)
+        self._hint = EmptyState(
+            self.theme,
+            "speed",
+            "What each quant costs comes here: its size against its measured loss, and how quick it is.",
+        )
+        column.addWidget(self._hint, 1)
+        column.addStretch(1)
+        page = QWidget()
+        across = QHBoxLayout(page)
+        across.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.wide)
+        across.addStretch(1)
+        across.addWidget(holder, 1000)
+        across.addStretch(1)
+        self.area = area = QScrollArea()
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setWidget(page)
+        page.setAutoFillBackground(False)
+        area.viewport().setAutoFillBackground(False)
+        return area
+
+    # What the person does
+
+    def choose(self, reference: str) -> None:
+        """Take this source: a library id, or the path of a GGUF file or of a safetensors folder."""
+        if self.controller is not None and reference:
+            self.run_card.show_problem(None)
+            self.run_card.show_waiting()
+            self.controller.choose(reference)
+
+    def start(self) -> None:
+        """The one click."""
+        if (
+            self.controller is not None
+            and self.controller.subject is not None
+            and self.run_card.start.isEnabled()
+        ):
+            self.run_card.show_problem(None)
+            self.run_card.start.setEnabled(False)
+            self.controller.start()
+
+    def compare(self) -> None:
+        """Open two quants on the same prompt."""
+        rows = [row for row in self.results.rows if row.path.suffix.lower() == ".gguf"]
+        if len(rows) < 2:
+            self.services.toast("There are no two quants of this model to compare yet.")
+            return
+        if self.compare_sheet is None:
+            from slmdesk.gui.quantize.compare import CompareSheet
+
+            self.compare_sheet = CompareSheet(self.services)
+            self.compare_sheet.closed.connect(self.close_compare)
+            self._stack.addWidget(self.compare_sheet)
+        self.compare_sheet.show_rows(rows)
+        self._stack.setCurrentWidget(self.compare_sheet)
+        self.compare_sheet.prompt.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def close_compare(self) -> None:
+        """Back to the page."""
+        if self.compare_sheet is not None:
+            self.compare_sheet.stop()
+        self._stack.setCurrentIndex(0)
+
+    def _toggle(self, quant: str) -> None:
+        if self.controller is not None:
+            self.run_card.show_waiting()
+            self.controller.tick(quant)
+
+    def _change(self, changes: dict[str, object]) -> None:
+        if self.controller is not None:
+            self.run_card.show_waiting()
+            self.controller.change(**changes)
+
+    def _opened(self, shown: bool) -> None:
+        self._show_hint()
+        if self.controller is not None:
+            self.targets.show_rows(self.controller)
+            self.controller.open_table(whole=shown)
+
+    def _options_built(self) -> None:
+        options = self.targets.options
+        if options is None or self.controller is None:
+            return
+        options.changed.connect(self._change)
+        options.file_wanted.connect(
+            lambda name: self.services.run(self._choose_path(name), f"choosing {name}")
+        )
+        options.preset_wanted.connect(lambda what: self.services.run(self._preset(what), f"{what} a preset"))
+        self.targets.show_rows(self.controller)
+
+    async def _open_file(self) -> None:
+        from slmdesk.gui import dialogs
+
+        path = await dialogs.open_file(self.services.window(), "Open a model to quantize", kinds=MODELS)
+        if path is not None:
+            self.choose(str(path))
+
+    async def _open_folder(self) -> None:
+        from slmdesk.gui import dialogs
+
+        path = await dialogs.choose_folder(self.services.window(), "Open a folder with safetensors files")
+        if path is not None:
+            self.choose(str(path))
+
+    async def _choose_path(self, name: str) -> None:
+        from slmdesk.gui import dialogs
+
+        if name == "output":
+            path = await dialogs.choose_folder(self.services.window(), "Where the quants go")
+        else:
+            kinds = MATRICES if name == "imatrix" else TEXTS
+            path = await dialogs.open_file(self.services.window(), "Choose a file", kinds=kinds)
+        if path is not None:
+            self._change({name: str(path)})
+        elif name == "output":
+            self._change({name: ""})
+        elif self.controller is not None:
+            self.targets.show_rows(self.controller)
+
+    async def _preset(self, what: str) -> None:
+        from asyncio import to_thread
+
+        from slmdesk.gui import dialogs
+        from slmdesk.quantize.request import save_preset
+
+        if self.controller is None:
+            return
+        if what == "save":
+            path = await dialogs.save_file(
+                self.services.window(), "Save as preset", name="quantize-preset.json", kinds=PRESETS
+            )
+            if path is not None:
+                await to_thread(save_preset, path, self.controller.request)
+                self.services.toast(f"Saved {path.name}. Anybody can open it here.")
+            return
+        path = await dialogs.open_file(self.services.window(), "Open a preset", kinds=PRESETS)
+        if path is not None:
+            await self.take_preset(path)
+
+    async def take_preset(self, path: Path) -> None:
+        """Ask for what a preset file says. Raises `preset_unreadable`, …"""
+        from asyncio import to_thread
+
+        from slmdesk.quantize.request import load_preset
+
+        if self.controller is not None:
+            before = self.controller.request
+            found = await to_thread(load_preset, path, before.model)
+            self._change(
+                {
+                    name: getattr(found, name)
+                    for name in ("targets", "imatrix", "measure", "pattern", "options")
+                }
+            )
+
+    def _asked_of_job(self, what: str) -> None:
+        job = self.run_card.job
+        if job is None or self.controller is None:
+            return
+        if what == "folder":
+            from PySide6.QtGui import QDesktopServices
+
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(job.parameters.get("output", ""))))
+        elif what == "chat":
+            quants = [quant for quant in (job.result or {}).get("quants", []) if quant.get("path")]
+            if quants:
+                self.services.run(self._chat(str(quants[0]["path"])), "opening a chat")
+        else:
+            self.controller.ask_job(what)
+
+    async def _chat(self, path: str) -> None:
+        file = await self.services.application.library.resolve(path)
+        self.services.ask("chat", "chat_with", file.id)
+
+    async def _export(self, form: str) -> None:
+        from asyncio import to_thread
+
+        from slmdesk.gui import dialogs
+
+        if self.controller is None or self.controller.subject is None:
+            return
+        name = f"{self.controller.subject.title}-quants.{form}"
+        path = await dialogs.save_file(
+            self.services.window(), "Export results", name=name, kinds=EXPORTS[form]
+        )
+        if path is not None:
+            data = self.exported(form)
+            from slmdesk.core.files import atomic_write
+
+            await to_thread(atomic_write, path, data)
+            self.services.toast(f"Written: {path.name}")
+
+    def exported(self, form: str) -> str | bytes:
+        """The results as "csv", "md" or "json", or the chart as "png"."""
+        if form == "png":
+            from PySide6.QtCore import QBuffer, QByteArray, QIODevice
+
+            data = QByteArray()
+            buffer = QBuffer(data)
+            buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+            if self.results.chart is not None:
+                self.results.chart.picture().save(buffer, "PNG")  # type: ignore[call-overload]
+            return bytes(data.data())
+        from slmdesk.gui.quantize.export import exported
+
+        subject = self.controller.subject if self.controller is not None else None
+        title = subject.title if subject is not None else ""
+        return exported(self.results.rows, form, title)  # type: ignore[arg-type]
+
+    # What the controller shows
+
+    def show_offers(self, offers: list[Offer], current: str) -> None:
+        self.source.show_offers(offers, current)
+
+    def show_subject(self, subject: Subject) -> None:
+        self.source.show_subject(subject)
+        self.results.show_rows([])
+        self._show_hint()
+
+    def show_refused(self, error: SlmDeskError) -> None:
+        self.source.show_refused(error)
+        self.targets.show_nothing()
+        self.targets.fold(away=True)
+        self.run_card.show_plan((), None, None)
+        self.results.show_rows([])
+
+    def show_advice(self, advice: Recommendation | None, size: int) -> None:
+        del advice
+        self._size = size
+        if self.controller is not None:
+            self.targets.show_advice(self.controller, size)
+            self.targets.show_rows(self.controller)
+
+    def show_targets(self) -> None:
+        if self.controller is not None:
+            self.targets.show_advice(self.controller, self._size)
+            self.targets.show_rows(self.controller)
+
+    def show_plan(self, plan: Forecast | None, problem: SlmDeskError | None) -> None:
+        if self.controller is not None and self.controller.subject is not None:
+            self._plan = plan
+            self.run_card.show_plan(self.controller.request.targets, plan, problem)
+            if self.targets.options is not None:
+                self.targets.options.show_problem(problem)
+
+    def show_results(self, rows: list[ResultRow]) -> None:
+        self.results.show_rows(rows)
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        self._hint.setVisible(self.results.isHidden() and not self.targets.unfolded)
+
+    def show_job(self, job: Job | None) -> None:
+        subject = self.controller.subject if self.controller is not None else None
+        own = (
+            job is not None
+            and subject is not None
+            and job.parameters.get("source") == str(subject.origin.path)
+        )
+        self.run_card.show_job(job, own=own)
+
+    def start_failed(self, error: SlmDeskError) -> None:
+        self.run_card.start.setEnabled(True)
+        self.run_card.show_problem(error)
+
+    async def _make_chart(self) -> None:
+        """Import pyqtgraph and numpy beside the event loop: together they take longer than a frame."""
+        from asyncio import to_thread
+        from importlib import import_module
+
+        for part in ("numpy", "slmdesk.gui.quantize.chart"):
+            await to_thread(import_module, part)
+        from slmdesk.gui.quantize.chart import LossChart
+
+        if self.results.chart is None:
+            self.results.show_chart(LossChart(self.theme))
+
+    def _job_ended(self, job: Job) -> None:
+        if job.kind == "quantize" and job.state == "done" and not self.isVisible():
+            go = self.services.go_to
+            self.services.toast(f"{job.title}: done.", lambda: go(self.id), "Show")

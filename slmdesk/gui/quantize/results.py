@@ -1,0 +1,214 @@
+"""What it cost: the chart, the table of every quant, export and the way to compare."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+
+from slmdesk.gui import amounts
+from slmdesk.gui.quantize import words
+from slmdesk.gui.quantize.rows import ResultRow, comparable
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import Label, Pane
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.menu import Menu
+from slmdesk.gui.widgets.switches import SegmentedSwitch
+from slmdesk.gui.widgets.table import Column, Table, TableModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PySide6.QtCore import QModelIndex, QPersistentModelIndex
+    from PySide6.QtGui import QResizeEvent, QWheelEvent
+
+    from slmdesk.gui.quantize.chart import LossChart
+    from slmdesk.gui.theme import Theme
+
+FORMS = {
+    "csv": "Table as CSV",
+    "md": "Table as Markdown",
+    "json": "Table as JSON",
+    "png": "Chart as PNG",
+}
+_FAR = float("inf")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else words.percent(value)
+
+
+class _Model(TableModel[ResultRow]):
+    def data(
+        self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        if role == Qt.ItemDataRole.ToolTipRole:
+            row = self.row(index.row())
+            return "\n".join([str(row.path), *(f"{name}: {value}" for name, value in words.row_told(row))])
+        return super().data(index, role)
+
+
+class ResultTable(Table[ResultRow]):
+    """Every quant with its figures; as high as its rows."""
+
+    def __init__(self, theme: Theme) -> None:
+        self.rows_model = _Model(
+            (
+                Column(
+                    "Quant", lambda row: row.name, sort=lambda row: -row.size_bytes, stretch=True,
+                    icon=lambda row: "best" if row.recommended else "",
+                    tone=lambda row: "accent_text" if row.recommended else "secondary" if row.is_source else "text",
+                ),
+                Column("Size", lambda row: amounts.size_parts(row.size_bytes)[0], sort=lambda row: row.size_bytes,
+                       unit=lambda row: amounts.size_parts(row.size_bytes)[1], number=True),
+                Column("KL div.", lambda row: "" if row.is_source or row.kld is None else words.divergence(row.kld),
+                       sort=lambda row: _FAR if row.kld is None else row.kld, number=True,
+                       tip="Mean Kullback-Leibler divergence from the source; 0 is no difference"),
+                Column("Perplexity", lambda row: f"{row.perplexity:.3f}" if row.perplexity else "",
+                       sort=lambda row: row.perplexity or _FAR, number=True,
+                       unit=lambda row: words.signed(row.worse) if row.worse is not None and not row.is_source else "",
+                       tip="How surprised the model is by the text, and by how much it grew"),
+                Column("Same", lambda row: "" if row.is_source else _share(row.top_1),
+                       sort=lambda row: row.top_1 or 0.0, number=True,
+                       tip="How often its first choice is the source's"),
+                Column("Tokens/s", lambda row: words.speed(row.speed) if row.speed else "",
+                       sort=lambda row: row.speed or 0.0, number=True, tip="Generated on this machine"),
+            )
+        )  # fmt: skip
+        super().__init__(theme, self.rows_model, "What each quant cost")
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def show_rows(self, rows: Sequence[ResultRow]) -> None:
+        self.rows_model.set_rows(rows)
+        self.setMinimumHeight(len(rows) * MEASURE.row + MEASURE.control + MEASURE.focus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()  # the page scrolls
+
+
+class ResultsPanel(Pane):
+    """Hidden until there are results.
+
+    Signals:
+        export_wanted(str): "csv", "md", "json" or "png".
+        compare_wanted: two quants on one prompt.
+        chart_wanted: there is something to draw; `show_chart` is to be called with a chart.
+    """
+
+    export_wanted = Signal(str)
+    compare_wanted = Signal()
+    chart_wanted = Signal()
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__(theme, kind="card")
+        self.rows: list[ResultRow] = []
+        self.chart: LossChart | None = None
+        self._source_quant = ""
+        self.upward = SegmentedSwitch(
+            theme, (("kld", "KL divergence"), ("worse", "Perplexity")), name="Loss shown upward"
+        )
+        self.upward.changed.connect(lambda _: self._draw())
+        self.compare = Button(theme, "Compare", icon="compare", tip="Two quants on the same prompt")
+        self.compare.clicked.connect(self.compare_wanted)
+        self._export = Button(theme, "Export", icon="export")
+        self._export.clicked.connect(self._open_menu)
+        head = QHBoxLayout()
+        head.setSpacing(SPACE.small)
+        head.addWidget(Label(theme, "What it cost", role="emphasis"))
+        head.addStretch(1)
+        for control in (self.upward, self.compare, self._export):
+            head.addWidget(control)
+        self.table = ResultTable(theme)
+        self.table.setFrameShape(self.table.Shape.NoFrame)
+        self.table.selectionModel().selectionChanged.connect(lambda *_: self._pick())
+        self._note = Label(theme, "", role="small", tone="secondary", wrap=True)
+        right = QVBoxLayout()
+        right.setSpacing(SPACE.small)
+        right.addWidget(self.table)
+        right.addWidget(self._note)
+        right.addStretch(1)
+        self._holder = QWidget()
+        self._holder.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self._holder.setMinimumHeight(MEASURE.chart)
+        inner = QVBoxLayout(self._holder)
+        inner.setContentsMargins(0, 0, 0, 0)
+        self._halves = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._halves.setSpacing(SPACE.large)
+        self._halves.addWidget(self._holder, 1)
+        self._halves.addLayout(right, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.large)
+        column.setSpacing(SPACE.medium)
+        column.addLayout(head)
+        column.addLayout(self._halves)
+        self.hide()
+
+    def show_rows(self, rows: list[ResultRow]) -> None:
+        """Show these; with none the panel hides."""
+        self.setVisible(any(not row.is_source for row in rows))
+        if rows == self.rows:
+            return
+        self.rows = rows
+        self.table.show_rows(rows)
+        drawn = comparable(rows)
+        others = sum(1 for row in rows if row.measured and row not in drawn)
+        parts = [words.measured_with(drawn)] if drawn else ["Nothing was measured yet."]
+        if any(row.recommended for row in rows):
+            parts.append("The ring and the star mark what is recommended here")
+        parts.append("the larger a dot, the quicker" if drawn else "")
+        if others:
+            parts.append(f"{amounts.counted(others, 'quant')} measured with another text not drawn")
+        text = "; ".join(part for part in parts if part).rstrip(".")
+        self._note.setText(f"{text}.")
+        self._holder.setVisible(bool(drawn))
+        self.compare.setEnabled(len([row for row in rows if row.path.suffix.lower() == ".gguf"]) > 1)
+        if drawn and self.chart is None:
+            self.chart_wanted.emit()
+        self._draw()
+
+    def show_chart(self, chart: LossChart) -> None:
+        """The chart is there now."""
+        self.chart = chart
+        layout = self._holder.layout()
+        assert layout is not None
+        layout.addWidget(chart)
+        chart.pointed.connect(self._mark)
+        self._draw()
+
+    def fit_width(self, width: int) -> None:
+        """Side by side, or the table below the chart."""
+        wide = width >= MEASURE.list_page
+        direction = QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
+        if self._halves.direction() != direction:
+            self._halves.setDirection(direction)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.fit_width(self.width())
+
+    def _draw(self) -> None:
+        if self.chart is not None:
+            self.chart.show_rows(comparable(self.rows), self.upward.value)
+
+    def _pick(self) -> None:
+        if self.chart is not None:
+            self.chart.point(self.table.chosen())
+
+    def _mark(self, row: ResultRow | None) -> None:
+        """The pointer is over a dot: its line in the table is marked too."""
+        at = -1
+        if row is not None:
+            model = self.table.rows_model
+            at = next((n for n in range(model.rowCount()) if model.row(n) is row), -1)
+        self.table.hovered_row = at
+        self.table.viewport().update()
+
+    def _open_menu(self) -> None:
+        menu = Menu(self.theme, parent=self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for what, text in FORMS.items():
+            drawn = what != "png" or self.chart is not None
+            menu.add(text, partial(self.export_wanted.emit, what), enabled=drawn)
+        menu.popup(self._export.mapToGlobal(self._export.rect().bottomLeft()))

@@ -1,0 +1,111 @@
+"""The tour through the Quantize place: the built-in model made smaller, measured, drawn and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+
+from slmdesk.gui.quantize.place import QuantizePlace
+from slmdesk.gui.tour.driver import NARROW, WIDE
+
+if TYPE_CHECKING:
+    from slmdesk.gui.tour.driver import Driver
+
+TARGETS = ("Q8_0", "Q4_0")
+LONG_S = 120.0
+
+
+def place_of(driver: Driver) -> QuantizePlace:
+    place = driver.window.place("quantize")
+    assert isinstance(place, QuantizePlace)
+    return place
+
+
+async def advice(driver: Driver) -> None:
+    async with driver.step("Quantize recommends a target for this machine, and says why") as step:
+        driver.window.go_to("quantize")
+        place = place_of(driver)
+        await driver.until(place.run_card.start.isEnabled, "the recommendation")
+        step.saw += [place.source.facts, place.targets.advice, place.run_card.cost]
+        await driver.shoot("quantize", WIDE, NARROW)
+
+
+async def targets(driver: Driver) -> None:
+    async with driver.step("Every target with its size, time and verdict, before anything runs") as step:
+        place = place_of(driver)
+        await driver.click(place.targets.more)
+        await driver.until(lambda: place.targets.options is not None, "the options")
+        table = place.targets.table
+        assert table is not None
+        await driver.until(lambda: all(row.exact for row in table.rows), "the sizes", LONG_S)
+        await driver.shoot("quantize-targets", WIDE, NARROW)
+        bar = place.area.verticalScrollBar()
+        bar.setValue(bar.maximum())
+        await driver.shoot("quantize-options", WIDE)
+        bar.setValue(0)
+        for name in TARGETS:
+            place_in = next(at for at, row in enumerate(table.rows) if row.name == name)
+            if not table.rows[place_in].ticked:
+                spot = table.visualRect(table.model().index(place_in, 0)).center()
+                QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+        ticked = [row.name for row in table.rows if row.ticked]
+        driver.check(ticked == list(TARGETS), f"{ticked} are ticked.")
+        await driver.until(place.run_card.start.isEnabled, "the plan")
+        step.saw.append(place.run_card.cost)
+        await driver.click(place.targets.more)
+
+
+async def run(driver: Driver) -> None:
+    async with driver.step("One click: two quants, checked and measured") as step:
+        place = place_of(driver)
+        await driver.click(place.run_card.start)
+        await driver.until(lambda: len(place.run_card.step_names) > 3, "the steps", LONG_S)
+        await driver.shoot("quantize-runs", WIDE)
+        await driver.until(lambda: bool(place.run_card.made), "the end of the run", LONG_S)
+        await driver.until(lambda: place.results.chart is not None, "the chart", LONG_S)
+        await driver.until(
+            lambda: {row.quant for row in place.results.rows if row.measured} >= set(TARGETS), "the figures"
+        )
+        step.saw.append(place.run_card.made)
+        await driver.shoot("quantize-results", WIDE)
+        place.area.ensureWidgetVisible(place.results, 0, 0)
+        bar = place.area.verticalScrollBar()
+        bar.setValue(bar.maximum())
+        await driver.shoot("quantize-results", NARROW)
+
+
+async def hover(driver: Driver) -> None:
+    async with driver.step("A dot tells its figures, and the table follows") as step:
+        place = place_of(driver)
+        bar = place.area.verticalScrollBar()
+        bar.setValue(bar.maximum())
+        chart = place.results.chart
+        assert chart is not None
+        for row in chart.rows:
+            spot = chart.spot(row)
+            QTest.mouseMove(chart.canvas, QPoint(1, 1))
+            QTest.mouseMove(chart.canvas, spot)
+            await driver.until(lambda row=row: chart.told == row.quant, f"the figures of {row.quant}", 5)  # type: ignore[misc]
+            step.saw.append(chart.told)
+        await driver.shoot("quantize-hover", WIDE)
+
+
+async def compare(driver: Driver) -> None:
+    async with driver.step("Two quants on one prompt, the first differing token marked") as step:
+        place = place_of(driver)
+        await driver.click(place.results.compare)
+        sheet = place.compare_sheet
+        assert sheet is not None
+        await driver.click(sheet.ask)
+        await driver.until(lambda: sheet.ask.busy, "the question")
+        await driver.until(lambda: not sheet.ask.busy, "both answers", LONG_S)
+        driver.check(all(side.answer for side in sheet.sides), "an answer is missing.")
+        step.saw += [sheet.verdict.text(), *(side.answer for side in sheet.sides)]
+        await driver.shoot("quantize-compare", WIDE, NARROW)
+        place.close_compare()
+        driver.window.go_to("chat")
+
+
+STEPS = (advice, targets, run, hover, compare)
