@@ -111,23 +111,22 @@ def _ended(pid: int) -> bool:
 
 def _post_close(pid: int) -> None:
     """Send WM_CLOSE to every top-level window of the process (Windows)."""
-    if sys.platform != "win32":
-        return
-    import ctypes
-    from ctypes import wintypes
+    if sys.platform == "win32":
+        import ctypes
+        from ctypes import wintypes
 
-    wm_close = 0x0010
-    user32 = ctypes.WinDLL("user32")
-    callback = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.HWND, wintypes.LPARAM)
+        wm_close = 0x0010
+        user32 = ctypes.WinDLL("user32")
+        callback = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.HWND, wintypes.LPARAM)
 
-    def visit(window: int, _parameter: int) -> bool:
-        owner = wintypes.DWORD()
-        user32.GetWindowThreadProcessId(window, ctypes.byref(owner))
-        if owner.value == pid and user32.IsWindowVisible(window):
-            user32.PostMessageW(window, wm_close, 0, 0)
-        return True
+        def visit(window: int, _parameter: int) -> bool:
+            owner = wintypes.DWORD()
+            user32.GetWindowThreadProcessId(window, ctypes.byref(owner))
+            if owner.value == pid and user32.IsWindowVisible(window):
+                user32.PostMessageW(window, wm_close, 0, 0)
+            return True
 
-    user32.EnumWindows(callback(visit), 0)
+        user32.EnumWindows(callback(visit), 0)
 
 
 def _still_running(what: str) -> SlmDeskError:
