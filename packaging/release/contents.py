@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -25,14 +26,16 @@ EXCLUDED_MODULES = [
     "huggingface_hub.cli", "llama_cpp.server", "llama_cpp.mtmd_cpp", "llama_cpp.llava_cpp", "numpy.f2py", "numpy.tests",
     "PySide6.QtDesigner", "PySide6.QtHelp", "PySide6.QtQml", "PySide6.QtQuick", "PySide6.QtQuickWidgets",
     "PySide6.QtSql", "PySide6.QtTest", "PySide6.QtUiTools", "PySide6.QtXml", "PySide6.QtOpenGL",
-    "PySide6.QtOpenGLWidgets", "PySide6.QtPrintSupport", "PySide6.QtConcurrent",
+    "PySide6.QtOpenGLWidgets",
+    "chardet", "PySide6.QtPrintSupport", "PySide6.QtConcurrent",
 ]  # fmt: skip
 
 # Qt's plugins that a desktop program with widgets needs. Every other one, and the libraries that only it links
 # to (QML, Quick, the virtual keyboard, PDF, screens without a desktop), is left out.
 QT_PLUGINS = {
     "platforms": {"qxcb", "qwayland", "qoffscreen", "qwindows", "qcocoa"},
-    "platformthemes": {"qgtk3", "qxdgdesktopportal"},
+    # Not qgtk3: it would load the system's GTK into a process that has a GLib of ours.
+    "platformthemes": {"qxdgdesktopportal"},
     "platforminputcontexts": {"composeplatforminputcontextplugin", "ibusplatforminputcontextplugin"},
     "imageformats": {"qgif", "qico", "qicns", "qjpeg", "qsvg", "qwebp"},
     "iconengines": {"qsvgicon"},
@@ -46,7 +49,7 @@ QT_PLUGINS = {
 _UNUSED_LIBRARY = re.compile(
     r"(Qt6?|Qt)(3D|Bluetooth|Charts|Concurrent|Designer|EglF[sS]|Help|Labs|Location|Lottie|Multimedia|OpenGLWidgets|Pdf"
     r"|PrintSupport|Qml|Quick|ShaderTools|Sql|Test|UiTools|VirtualKeyboard|WaylandCompositor|WebEngine|Xml)"
-    r"|libpyside6qml|opengl32sw|libgtk-3|libgdk-3|d3dcompiler",
+    r"|libpyside6qml|opengl32sw|d3dcompiler",
 )
 # Qt's own words: everything that the window says is the program's.
 _UNUSED_DATA = re.compile(
@@ -57,6 +60,7 @@ _UNUSED_DATA = re.compile(
 _LLAMA_LIBRARY = re.compile(
     r"^(lib)?(llama|ggml|ggml-base|ggml-(cpu|metal|blas|cuda|vulkan)[\w.-]*)\.(so|dylib|dll)$"
 )
+SYSTEM = ("/lib", "/usr/lib")  # where the build machine keeps its own libraries
 _METAL_SOURCE = re.compile(r"\.(metal|metallib)$")
 
 
@@ -171,13 +175,31 @@ def is_wanted(name: str) -> bool:
     return not (_UNUSED_LIBRARY.search(place.rsplit("/", 1)[-1]) or _UNUSED_DATA.search(place))
 
 
-def left_out(entries: list[tuple[str, str, str]]) -> Iterator[tuple[int, str]]:
-    """Size in bytes and place of what `is_wanted` refuses, largest first."""
-    sizes = [
-        (Path(source).stat().st_size, name)
-        for name, source, _ in entries
-        if Path(source).is_file() and not is_wanted(name)
+def needed(entries: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Without the system's libraries that nothing links to once other files stay out (Linux)."""
+    if not LINUX:
+        return entries
+    links: dict[str, set[str]] = {}
+    for name, source, _ in entries:
+        shown = subprocess.run(["objdump", "-p", source], capture_output=True, text=True).stdout
+        links.setdefault(PurePosixPath(name).name, set()).update(re.findall(r"NEEDED\s+(\S+)", shown))
+    waiting = [PurePosixPath(name).name for name, source, _ in entries if not source.startswith(SYSTEM)]
+    reached: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(links.get(name, ()))
+    return [
+        entry
+        for entry in entries
+        if not entry[1].startswith(SYSTEM) or PurePosixPath(entry[0]).name in reached
     ]
+
+
+def sizes(entries: list[tuple[str, str, str]]) -> Iterator[tuple[int, str]]:
+    """Size in bytes and place of files, largest first."""
+    sizes = [(Path(source).stat().st_size, name) for name, source, _ in entries if Path(source).is_file()]
     return iter(sorted(sizes, reverse=True))
 
 

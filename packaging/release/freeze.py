@@ -72,9 +72,19 @@ def freeze(python: Path) -> Path:
     ]
     subprocess.run(command, cwd=ROOT, env=told, check=True)
     if not WINDOWS:
+        if LINUX:
+            _strip_python(FOLDER)
         saved = link_equal_files(FOLDER)
         say(f"{saved / 1e6:.1f} MB of equal files linked")
     return BUNDLE / "Contents" / "MacOS" if MACOS else FOLDER
+
+
+def _strip_python(folder: Path) -> None:
+    """A Python that was compiled from source brings 17 MB for debuggers. Libraries of wheels are left as they came:
+    what auditwheel has patched does not always survive this."""
+    if shutil.which("strip"):
+        for library in (folder / "_internal").glob("libpython3*.so*"):
+            subprocess.run(["strip", "--strip-unneeded", str(library)], check=True)
 
 
 def link_equal_files(folder: Path, *, least: int = 4096) -> int:

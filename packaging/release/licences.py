@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from importlib import metadata
 
 _LICENCE_FILE = re.compile(r"(^|/)(licen[cs]es?/.*|(licen[cs]e|copying|notice|authors)[^/]*)$", re.IGNORECASE)
+_TOLD_ELSEWHERE = {"slmdesk", "PySide6_Essentials", "shiboken6"}  # the page's head, and terms/qt.txt
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     "pre{white-space:pre-wrap;font-size:13px;padding:1rem;border:1px solid #8886;border-radius:6px}"
@@ -122,7 +123,7 @@ def page(parts: Iterable[Part]) -> str:
 def write(path: Path, distributions: Iterable[metadata.Distribution], system: Iterable[Path]) -> list[str]:
     """Write the page; the names of parts whose terms were not found."""
     own = Part(TITLE, VERSION, "Apache-2.0", ((ROOT / "LICENSE").read_text(encoding="utf-8"),))
-    packages = [of_distribution(one) for one in distributions if one.metadata["Name"] != "slmdesk"]
+    packages = [of_distribution(one) for one in distributions if one.metadata["Name"] not in _TOLD_ELSEWHERE]
     parts = [own, *of_files(), of_python(), *packages, *of_system(system)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(parts), encoding="utf-8", newline="\n")

@@ -239,8 +239,8 @@ Section "Uninstall"
     DeleteRegValue HKCU "Software\Classes\.gguf" ""
   ${EndIf}
   DeleteRegValue HKCU "Software\Classes\.gguf\OpenWithProgids" "${PROGID}"
-  DeleteRegKey /ifempty HKCU "Software\Classes\.gguf\OpenWithProgids"
-  DeleteRegKey /ifnosubkeys HKCU "Software\Classes\.gguf"
+  DeleteRegKey /ifnosubkeys /ifnovalues HKCU "Software\Classes\.gguf\OpenWithProgids"
+  DeleteRegKey /ifnosubkeys /ifnovalues HKCU "Software\Classes\.gguf"
   DeleteRegKey HKCU "Software\Classes\${PROGID}"
   !insertmacro ShellChanged
   DeleteRegKey HKCU "${UNINSTALL_KEY}"
