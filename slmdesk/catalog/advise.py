@@ -43,6 +43,11 @@ _SIZE: dict[Priority, tuple[float, float]] = {
     "quality": (1.3, 0.0),
 }
 _TIGHT = 1.5  # what it costs to leave little memory to other programs
+# Tokens a second below which a model is no pleasure any more, and what each halving below that costs.
+_PLEASANT: dict[Priority, float] = {"speed": 15.0, "balanced": 7.0, "quality": 2.0}
+_SLOW = 1.5
+# Every token reads the weights once. What one core of an ordinary machine reads, and what all of them can at most.
+_CORE_READS, _MACHINE_READS = 10e9, 50e9
 _FILE_OVERHEAD = 1.02
 _ALIKE = 2  # at most so many of one family
 _MANY = "mul"
@@ -75,11 +80,16 @@ def advise(
     answers: Answers,
     *,
     available: int,
+    cores: int = 0,
     wishes: Wishes | None = None,
     calibration: Correction | None = None,
     most: int = 5,
 ) -> list[Advice]:
-    """The best `most` models for these answers in `available` bytes of memory, best first; maybe none."""
+    """The best `most` models for these answers in `available` bytes of memory, best first; maybe none.
+
+    With the number of physical `cores`, models that would write slower than one likes to read come later.
+    """
+    reads = min(cores * _CORE_READS, _MACHINE_READS)
     found = []
     for model in known.models():
         if model.kind in {"base", "embedding"} or not model.repos.gguf or "text" not in model.modalities:
@@ -94,6 +104,7 @@ def advise(
             architecture,
             answers,
             available=available,
+            reads=reads,
             wishes=wishes or Wishes(),
             calibration=calibration,
         )
@@ -109,6 +120,7 @@ def _advice(
     answers: Answers,
     *,
     available: int,
+    reads: float,
     wishes: Wishes,
     calibration: Correction | None,
 ) -> Advice | None:
@@ -118,6 +130,10 @@ def _advice(
         if expected.verdict != "too_big" and expected.forecast.total_bytes <= available:
             score = _score(model, answers, weights, tight=expected.verdict == "tight")
             reasons = _reasons(model, answers, quant, expected)
+            rate = reads / _read_bytes(model, weights)
+            if 0 < rate < _PLEASANT[answers.priority]:
+                score -= _SLOW * math.log2(_PLEASANT[answers.priority] / rate)
+                reasons = (*reasons, f"Slow on this processor: about {_about(rate)} a second, we expect.")
             return Advice(model, model.repos.gguf[0], quant, weights, expected, reasons, score)
     return None
 
@@ -150,6 +166,11 @@ def _read_bytes(model: CatalogModel, weights: int) -> float:
     experts = model.architecture.experts if model.architecture else None
     share = max(experts.used / experts.count, 0.1) if experts else 1.0
     return max(weights * share, 1.0)
+
+
+def _about(rate: float) -> str:
+    tokens = max(1, round(rate))
+    return "1 token" if tokens == 1 else f"{tokens} tokens"
 
 
 def _speaks_any(model: CatalogModel, languages: Iterable[str]) -> bool:

@@ -17,7 +17,7 @@ from slmdesk.catalog.known import KnownModels
 from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, page_of, trimmed
 from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPage, accepts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.hardware import memory
+from slmdesk.core.hardware import cores, memory
 from slmdesk.formats.architecture import Architecture
 from slmdesk.library.hub_errors import HubError
 
@@ -354,6 +354,7 @@ class Catalog:
             self._known,
             answers,
             available=memory()[1],
+            cores=cores()[0],
             wishes=Wishes.of(self._settings),
             calibration=calibration_in(self._data).correction(),
         )

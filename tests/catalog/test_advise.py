@@ -52,3 +52,13 @@ async def test_on_this_machine(catalog: Catalog) -> None:
     assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True) or len(
         listed
     ) == 5
+
+
+def test_a_model_too_slow_for_the_processor_comes_later(known: KnownModels) -> None:
+    def largest(cores: int) -> int:
+        found = advise(known, Answers("chat", "balanced"), available=24 * GB, cores=cores)
+        return max(one.weights_bytes for one in found)
+
+    assert largest(2) < largest(0)
+    slow = advise(known, Answers("chat", "quality"), available=24 * GB, cores=1, most=100)
+    assert any("Slow on this processor" in reason for one in slow for reason in one.reasons)
