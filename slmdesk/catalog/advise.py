@@ -38,7 +38,7 @@ _WANTED: dict[Use, dict[str, float]] = {
 _KINDS: dict[Use, dict[str, float]] = {"code": {"code": 1.0}, "reasoning": {"reasoning": 1.0}}
 # Worth of each doubling of the weights as a whole, and of those read for a token, which cost the time.
 _SIZE: dict[Priority, tuple[float, float]] = {
-    "speed": (0.35, 0.8),
+    "speed": (0.8, 0.7),
     "balanced": (0.9, 0.35),
     "quality": (1.3, 0.0),
 }
