@@ -25,7 +25,6 @@ EXCLUDED_MODULES = [
     "transformers", "turtledemo", "typer", "uv", "uvicorn", "wheel", "xllamacpp",
     "huggingface_hub.cli", "llama_cpp.server", "llama_cpp.mtmd_cpp", "llama_cpp.llava_cpp", "numpy.f2py", "numpy.tests",
     "PySide6.QtDesigner", "PySide6.QtHelp", "PySide6.QtQml", "PySide6.QtQuick", "PySide6.QtQuickWidgets",
-    "PySide6.QtSql", "PySide6.QtTest", "PySide6.QtUiTools", "PySide6.QtXml", "PySide6.QtOpenGL",
     "PySide6.QtOpenGLWidgets",
     "chardet", "PySide6.QtPrintSupport", "PySide6.QtConcurrent",
 ]  # fmt: skip
@@ -48,7 +47,7 @@ QT_PLUGINS = {
 }
 _UNUSED_LIBRARY = re.compile(
     r"(Qt6?|Qt)(3D|Bluetooth|Charts|Concurrent|Designer|EglF[sS]|Help|Labs|Location|Lottie|Multimedia|OpenGLWidgets|Pdf"
-    r"|PrintSupport|Qml|Quick|ShaderTools|Sql|Test|UiTools|VirtualKeyboard|WaylandCompositor|WebEngine|Xml)"
+    r"|PrintSupport|Qml|Quick|ShaderTools|Sql|UiTools|VirtualKeyboard|WaylandCompositor|WebEngine|Xml)"
     r"|libpyside6qml|opengl32sw|d3dcompiler",
 )
 # Qt's own words: everything that the window says is the program's.

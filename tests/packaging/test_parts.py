@@ -157,3 +157,21 @@ def test_sums_name_every_file(tmp_path: Path) -> None:
 
 def test_metadata_of_the_package_is_there() -> None:
     assert metadata.distribution("slmdesk").metadata["Name"] == "slmdesk"
+
+
+def test_nothing_that_the_program_imports_is_excluded() -> None:
+    import ast
+
+    from release import contents
+    from release.project import ROOT
+
+    imported: set[str] = set()
+    for file in (ROOT / "slmdesk").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module)
+                imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+    # uv is looked for as a package only where the program is not packaged.
+    assert imported & set(contents.EXCLUDED_MODULES) <= {"uv"}
