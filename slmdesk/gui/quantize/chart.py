@@ -30,7 +30,7 @@ import pyqtgraph as pg  # noqa: E402
 
 # The window has its own way to report defects.
 sys.excepthook, threading.excepthook = _hooks
-pg.setConfigOptions(antialias=True, exitCleanup=False)
+pg.setConfigOptions(antialias=True, exitCleanup=False, mouseRateLimit=0)
 
 LEAST_DOT, MOST_DOT, RING = 10.0, 26.0, 8.0
 TITLES = {"kld": "KL divergence from the source", "worse": "Perplexity, growth in %"}
@@ -205,9 +205,9 @@ class LossChart(QWidget):
             axis.setPen(theme.colour("line_strong"))
             axis.setTextPen(theme.colour("secondary"))
             axis.setTickFont(font)
-            axis.setStyle(tickLength=-4, tickTextOffset=SPACE.small)
-            axis.enableAutoSIPrefix(False)
-            axis.setLabel(title, **{"color": theme.colours.secondary, "font-size": f"{theme.type.small:g}px"})
+            axis.setStyle(tickLength=SPACE.tiny, tickTextOffset=SPACE.small, maxTickLevel=0)
+            look = {"color": theme.colours.secondary, "font-size": f"{theme.type.small:g}px"}
+            axis.setLabel(title, siPrefixEnableRanges=(), **look)
             axis.label.setFont(font)
         points = sorted((self._across(row), value_of(row, self.upward) or 0.0) for row in self.rows)
         self._line.setData([x for x, _ in points], [y for _, y in points])

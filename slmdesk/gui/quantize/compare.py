@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.quantize.difference import parting
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
-from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.fields import TextField
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.sheet import Sheet
@@ -27,9 +24,10 @@ if TYPE_CHECKING:
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.rows import ResultRow
     from slmdesk.gui.theme import Theme
+    from slmdesk.quantize.room import Answer, Compared
 
 QUESTION = "What is a quant, and which one should I choose?"
-MOST_TOKENS = 256
+MOST_TOKENS = 128
 LINES = 12
 
 
@@ -38,10 +36,12 @@ class _Side(Pane):
 
     def __init__(self, theme: Theme, name: str) -> None:
         super().__init__(theme, kind="card")
-        self.pieces: list[str] = []
+        self._marked = (0, 0)
         self.quant = Select(theme)
         self.quant.setAccessibleName(f"{name} quant")
         self._words = Label(theme, "", role="small", tone="secondary")
+        self._spinner = Spinner(theme, f"{name} answer is written", size=MEASURE.icon_small)
+        self._spinner.hide()
         self.view = QPlainTextEdit()
         self.view.setReadOnly(True)
         self.view.setProperty("kind", "bare")
@@ -51,6 +51,7 @@ class _Side(Pane):
         head = QHBoxLayout()
         head.addWidget(self.quant)
         head.addStretch(1)
+        head.addWidget(self._spinner)
         head.addWidget(self._words)
         column = QVBoxLayout(self)
         column.setContentsMargins(SPACE.medium, SPACE.medium, SPACE.medium, SPACE.medium)
@@ -60,25 +61,39 @@ class _Side(Pane):
 
     @property
     def answer(self) -> str:
-        return "".join(self.pieces)
+        return self.view.toPlainText()
+
+    @property
+    def marked(self) -> str:
+        """The token that is marked; "" for none."""
+        start, end = self._marked
+        return self.answer[start:end]
+
+    def wait(self, waiting: bool) -> None:
+        self._spinner.setVisible(waiting)
 
     def clear(self) -> None:
-        self.pieces = []
         self.view.clear()
-        self.mark(0, 0)
+        self._marked = (0, 0)
+        self.mark()
         self._words.setText("")
 
-    def say(self, text: str) -> None:
-        self._words.setText(text)
+    def show_answer(self, answer: Answer, differs_at: int | None) -> None:
+        """The answer, with the token marked in which it parts from the other one."""
+        text = answer.text
+        lead = len(text) - len(text.lstrip())
+        self.view.setPlainText(text.lstrip())
+        count = len(answer.pieces)
+        self._words.setText(f"{count} tokens" if answer.stopped else f"{count} tokens, cut here")
+        self._marked = (0, 0)
+        if differs_at is not None and differs_at < count:
+            start = sum(map(len, answer.pieces[:differs_at])) - lead
+            self._marked = (max(start, 0), max(start + len(answer.pieces[differs_at]), 0))
+        self.mark()
 
-    def add(self, text: str) -> None:
-        self.pieces.append(text)
-        cursor = QTextCursor(self.view.document())
-        cursor.movePosition(QTextCursor.MoveOperation.End)
-        cursor.insertText(text)
-
-    def mark(self, start: int, end: int) -> None:
-        """Mark these characters; none where both are equal."""
+    def mark(self) -> None:
+        """Draw the mark in the theme's colours."""
+        start, end = self._marked
         if end <= start:
             self.view.setExtraSelections([])
             return
@@ -96,13 +111,12 @@ class _Side(Pane):
 class CompareSheet(Sheet):
     """Asks two quants the same, one after the other, each always taking its likeliest token."""
 
-    done = Signal()
-
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services.theme, "Two quants, one prompt", "Back to the results")
         theme = services.theme
         self._services = services
         self._task: Any = None
+        self.compared: Compared | None = None
         self._panel: ErrorPanel | None = None
         self.prompt = TextField(theme, QUESTION, placeholder="Ask both the same")
         self.prompt.setAccessibleName("Prompt")
@@ -128,7 +142,7 @@ class CompareSheet(Sheet):
         holder.setLayout(self._halves)
         self._halves.setContentsMargins(0, 0, 0, 0)
         self.body.addWidget(holder, 1)
-        theme.changed.connect(self._show_parting)
+        theme.changed.connect(self._remark)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         """What can be compared: the source first, and the smallest quant beside it."""
@@ -145,6 +159,8 @@ class CompareSheet(Sheet):
             return
         self._forget()
         self.ask.set_busy(True)
+        for side in self.sides:
+            side.wait(True)
         self._task = self._services.run(self._run(self.prompt.text().strip()), "comparing two quants")
 
     def stop(self) -> None:
@@ -160,61 +176,52 @@ class CompareSheet(Sheet):
         )
 
     async def _run(self, prompt: str) -> None:
+        first, second = self.sides
         try:
-            client = await self._services.application.connector.connect()
-            for side in self.sides:
-                await self._answer(client, side, prompt)
-                self._show_parting()
-            self._tell()
+            found = await self._services.application.quantizing.compare(
+                first.quant.value,
+                second.quant.value,
+                prompt,
+                most_tokens=MOST_TOKENS,
+                on_progress=self._tell_progress,
+            )
+            self.compared = found
+            self._show(found)
         except SlmDeskError as error:
             self._panel = ErrorPanel(self.theme, error, action=("Try again", self.run))
             self.body.insertWidget(1, self._panel)
         finally:
             self.ask.set_busy(False)
-            self.done.emit()
+            for side in self.sides:
+                side.wait(False)
 
-    async def _answer(self, client: Any, side: _Side, prompt: str) -> None:
-        from slmdesk.serving.client import AnswerFinished, ChatRequest, LoadProgress, TextDelta
+    def _tell_progress(self, event: dict[str, Any]) -> None:
+        if event.get("detail"):
+            self.verdict.setText(f"{event['detail']} answers.")
 
-        request = ChatRequest(
-            model=side.quant.value,
-            messages=[{"role": "user", "content": prompt}],
-            sampling={"temperature": 0.0},
-            max_tokens=MOST_TOKENS,
-        )
-        side.say("Loading")
-        async with aclosing(client.chat(request)) as events:
-            async for event in events:
-                if isinstance(event, LoadProgress):
-                    side.say(f"Loading, {event.fraction:.0%}")
-                elif isinstance(event, TextDelta):
-                    side.say("Answers")
-                    side.add(event.text)
-                    self._show_parting()
-                elif isinstance(event, AnswerFinished):
-                    count = int(event.usage.get("completion_tokens", 0))
-                    side.say(f"{count} tokens")
-
-    def _show_parting(self) -> None:
-        first, second = self.sides
-        found = parting(first.pieces, second.pieces, ended=not self.ask.busy) if second.pieces else None
-        for number, side in enumerate(self.sides):
-            side.mark(found.start, found.ends[number]) if found else side.mark(0, 0)
-
-    def _tell(self) -> None:
-        first, second = self.sides
-        found = parting(first.pieces, second.pieces, ended=True)
-        if found is None:
-            self.verdict.setText("Both answers are the same, token for token.")
+    def _show(self, found: Compared) -> None:
+        at = found.differs_at
+        for side, answer in zip(self.sides, (found.first, found.second), strict=True):
+            side.show_answer(answer, at)
+        if at is None:
+            self.verdict.setText(f"Both answers are the same, all {len(found.first.pieces)} tokens.")
         else:
             self.verdict.setText(
-                f"They part at token {found.token}; it is marked. What follows differs because of it."
+                f"The answers part at token {at + 1}, which is marked. What follows differs because of it."
             )
+
+    def _remark(self) -> None:
+        """The theme is another one."""
+        if self.compared is not None:
+            for side in self.sides:
+                side.mark()
 
     def _forget(self) -> None:
         self.stop()
+        self.compared = None
         for side in self.sides:
             side.clear()
+            side.wait(False)
         self.verdict.setText("Both take their likeliest token at each step.")
         if self._panel is not None:
             self.body.removeWidget(self._panel)

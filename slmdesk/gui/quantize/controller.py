@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.fit import Wishes
 from slmdesk.gui.quantize import looking
 from slmdesk.gui.quantize.rows import ResultRow, result_rows
 from slmdesk.quantize.job import KIND
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slmdesk.core.jobs import Job
-    from slmdesk.formats.fit import Fit
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.looking import Offer, Subject
     from slmdesk.quantize.planning import Forecast, QuantForecast
@@ -52,8 +50,8 @@ class QuantizeController:
         subject: the source, or None.
         request: what is asked for now; its model is the source.
         advice: the recommendation, or None.
-        forecasts, fits: by quant, as far as they are known.
-        whole: whether every target is to be forecast (the table is open).
+        forecasts: by quant, as far as they are known.
+        shown: the targets in the open table.
     """
 
     def __init__(self, services: WindowServices, view: View) -> None:
@@ -65,8 +63,7 @@ class QuantizeController:
         self.advice: Recommendation | None = None
         self.request = Request("", ())
         self.forecasts: dict[str, QuantForecast] = {}
-        self.fits: dict[str, Fit] = {}
-        self.whole = False
+        self.shown: frozenset[str] = frozenset()
         self.job_id = ""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._seen: tuple[object, ...] = ()
@@ -106,7 +103,7 @@ class QuantizeController:
             self._view.show_refused(error)
             return
         self.subject = subject
-        self.advice, self.forecasts, self.fits = None, {}, {}
+        self.advice, self.forecasts = None, {}
         self.request = replace(self.request, model=subject.id, targets=())
         self._services.state.set("quantize.source", reference)
         self._view.show_subject(subject)
@@ -123,7 +120,15 @@ class QuantizeController:
         known = {file.id: file for model in await library.models(every_format=True) for file in model.files}
         file = known.get(path) or next((f for f in known.values() if str(f.path) == path), None)
         origin = await self.room.origin(str(file.path) if file is not None else path)
-        return await asyncio.to_thread(looking.look, reference, origin, file)
+        converter = await asyncio.to_thread(self._converter) if origin.needs_conversion else ""
+        return await asyncio.to_thread(looking.look, reference, origin, file, converter)
+
+    def _converter(self) -> str:
+        """What is to be said of the converter before it is made; "" once it is there. Reads a small file."""
+        from slmdesk.toolchains.toolchains import Toolchains
+
+        status = Toolchains(self._application.paths, self._services.settings).status("convert")
+        return status.announcement if status.state != "ready" else ""
 
     async def _advise(self, subject: Subject) -> None:
         size = 0
@@ -172,10 +177,10 @@ class QuantizeController:
         self._view.show_targets()
         self.forecast()
 
-    def open_table(self, *, whole: bool) -> None:
-        """The table is shown: every target is looked at."""
-        self.whole = whole
-        if whole:
+    def open_table(self, shown: frozenset[str]) -> None:
+        """The table shows these targets: they are looked at, too."""
+        self.shown = shown
+        if shown:
             self.forecast(at_once=True)
 
     def forecast(self, *, at_once: bool = False) -> None:
@@ -196,14 +201,16 @@ class QuantizeController:
         except SlmDeskError as error:
             self._view.show_plan(None, error)
         else:
-            await self._take(subject, plan)
+            self._take(subject, plan)
             self._view.show_plan(plan, None)
-        if self.whole:
+        if self.shown:
             await self._forecast_rest(subject, request)
 
     async def _forecast_rest(self, subject: Subject, request: Request) -> None:
         """The targets that are not asked for, for the table."""
-        missing = [target for target in TARGETS if target.name not in self.forecasts]
+        missing = [
+            target for target in TARGETS if target.name in self.shown and target.name not in self.forecasts
+        ]
         for needs in (False, True):
             names = tuple(target.name for target in missing if target.needs_matrix == needs)
             if not names:
@@ -215,15 +222,11 @@ class QuantizeController:
                 )
             except SlmDeskError:
                 continue  # the plan says what is wrong; the table keeps its estimates
-            await self._take(subject, found)
+            self._take(subject, found)
 
-    async def _take(self, subject: Subject, found: Forecast) -> None:
-        self.forecasts.update({quant.quant: quant for quant in found.quants})
-        sizes = {name: quant.bytes for name, quant in self.forecasts.items()}
-        wishes = Wishes.of(self._services.settings)
-        fits = await asyncio.to_thread(looking.fits, subject, sizes, wishes, self._application.paths.data)
+    def _take(self, subject: Subject, found: Forecast) -> None:
         if self.subject is subject:
-            self.fits.update(fits)
+            self.forecasts.update({quant.quant: quant for quant in found.quants})
             self._view.show_targets()
 
     # Running

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.hardware import memory
-from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
 from slmdesk.gui import amounts
 from slmdesk.quantize.source import Source, open_source
 from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from slmdesk.library.library import LibraryFile, LibraryModel
@@ -39,7 +35,6 @@ class Subject:
     title: str
     origin: Origin
     source: Source | None
-    architecture: Architecture | None
     parameters: int
     quant: str
     facts: str
@@ -71,8 +66,9 @@ def offers(models: Sequence[LibraryModel]) -> list[Offer]:
     return sorted(found, key=lambda offer: (not offer.full, offer.title.lower()))
 
 
-def look(reference: str, origin: Origin, file: LibraryFile | None) -> Subject:
-    """Open the source's headers. Raises what `open_source` raises."""
+def look(reference: str, origin: Origin, file: LibraryFile | None, converter: str) -> Subject:
+    """Open the source's headers. `converter`: what to say of the converter before it is made. Raises what
+    `open_source` raises."""
     path = origin.path
     name = origin.model.rpartition("/")[2] or path.stem
     if origin.needs_conversion:
@@ -84,16 +80,9 @@ def look(reference: str, origin: Origin, file: LibraryFile | None) -> Subject:
             f"about {amounts.parameters(parameters)} parameters",
             "safetensors folder",
         ]
-        note = (
-            "It is converted to GGUF first; the converter's environment is made once. "
-            "Sizes are estimates until then."
-        )
-        return Subject(reference, name, origin, None, None, parameters, "F16", " · ".join(facts), "", note)
+        note = f"It is converted to GGUF first; sizes are estimates until then. {converter}".strip()
+        return Subject(reference, name, origin, None, parameters, "F16", " · ".join(facts), "", note)
     source = open_source(path)
-    try:
-        architecture = Architecture.from_gguf(source.header)
-    except SlmDeskError:
-        architecture = None
     facts = [source.quant or "type unknown", amounts.size(source.bytes)]
     facts.append(f"{amounts.parameters(source.parameters)} parameters")
     if source.header.architecture:
@@ -105,7 +94,6 @@ def look(reference: str, origin: Origin, file: LibraryFile | None) -> Subject:
         name,
         origin,
         source,
-        architecture,
         source.parameters,
         source.quant,
         " · ".join(facts),
@@ -116,17 +104,6 @@ def look(reference: str, origin: Origin, file: LibraryFile | None) -> Subject:
 
 def _folder_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def fits(subject: Subject, sizes: Mapping[str, int], wishes: Wishes, data: Path) -> dict[str, Fit]:
-    """Whether quants of these sizes (bytes by name) run here, and with which context."""
-    if subject.architecture is None:
-        return {}
-    correction, available = calibration_in(data).correction(), memory()[1]
-    return {
-        name: fit(subject.architecture, size, wishes, available=available, calibration=correction)
-        for name, size in sizes.items()
-    }
 
 
 def existing(paths: Sequence[Path]) -> set[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui.actions import Action
@@ -62,7 +62,8 @@ class QuantizePlace(Place):
         self.controller: QuantizeController | None = None
         self.compare_sheet: CompareSheet | None = None
         self._size = 0
-        self._plan: Forecast | None = None
+        self._under_way = ""
+        self._results_due = False
         self.source = SourceCard(theme)
         self.targets = TargetsCard(theme)
         self.run_card = RunCard(theme)
@@ -197,7 +198,7 @@ class QuantizePlace(Place):
         self._show_hint()
         if self.controller is not None:
             self.targets.show_rows(self.controller)
-            self.controller.open_table(whole=shown)
+            self.controller.open_table(self.targets.shown if shown else frozenset())
 
     def _options_built(self) -> None:
         options = self.targets.options
@@ -360,7 +361,6 @@ class QuantizePlace(Place):
 
     def show_plan(self, plan: Forecast | None, problem: SlmDeskError | None) -> None:
         if self.controller is not None and self.controller.subject is not None:
-            self._plan = plan
             self.run_card.show_plan(self.controller.request.targets, plan, problem)
             if self.targets.options is not None:
                 self.targets.options.show_problem(problem)
@@ -368,6 +368,17 @@ class QuantizePlace(Place):
     def show_results(self, rows: list[ResultRow]) -> None:
         self.results.show_rows(rows)
         self._show_hint()
+        if self._results_due and not self.results.isHidden():
+            # A run came to its end: what it cost is what the person waits for.
+            self._results_due = False
+            QTimer.singleShot(0, self, self._to_results)
+
+    def _to_results(self) -> None:
+        """Scroll so that the results are in sight."""
+        bar = self.area.verticalScrollBar()
+        page = self.results.parentWidget()
+        top = self.results.y() + (page.y() if page is not None else 0)
+        bar.setValue(min(top - SPACE.large, bar.maximum()))
 
     def _show_hint(self) -> None:
         self._hint.setVisible(self.results.isHidden() and not self.targets.unfolded)
@@ -379,7 +390,10 @@ class QuantizePlace(Place):
             and subject is not None
             and job.parameters.get("source") == str(subject.origin.path)
         )
+        ended = own and job is not None and job.state == "done" and job.id == self._under_way
+        self._under_way = job.id if job is not None and not job.ended else ""
         self.run_card.show_job(job, own=own)
+        self._results_due = self._results_due or ended
 
     def start_failed(self, error: SlmDeskError) -> None:
         self.run_card.start.setEnabled(True)

@@ -82,7 +82,7 @@ class ResultTable(Table[ResultRow]):
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self.rows_model.set_rows(rows)
-        self.setMinimumHeight(len(rows) * MEASURE.row + MEASURE.control + MEASURE.focus)
+        self.setFixedHeight(len(rows) * MEASURE.row + MEASURE.control + MEASURE.focus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         event.ignore()  # the page scrolls
@@ -154,14 +154,14 @@ class ResultsPanel(Pane):
         self.table.show_rows(rows)
         drawn = comparable(rows)
         others = sum(1 for row in rows if row.measured and row not in drawn)
-        parts = [words.measured_with(drawn)] if drawn else ["Nothing was measured yet."]
+        told = [words.measured_with(drawn) if drawn else "Nothing was measured yet."]
         if any(row.recommended for row in rows):
-            parts.append("The ring and the star mark what is recommended here")
-        parts.append("the larger a dot, the quicker" if drawn else "")
+            told.append("The ring and the star mark what is recommended here.")
+        if drawn:
+            told.append("The larger a dot, the quicker.")
         if others:
-            parts.append(f"{amounts.counted(others, 'quant')} measured with another text not drawn")
-        text = "; ".join(part for part in parts if part).rstrip(".")
-        self._note.setText(f"{text}.")
+            told.append(f"Not drawn: {amounts.counted(others, 'quant')} measured with another text.")
+        self._note.setText(" ".join(told))
         self._holder.setVisible(bool(drawn))
         self.compare.setEnabled(len([row for row in rows if row.path.suffix.lower() == ".gguf"]) > 1)
         if drawn and self.chart is None:

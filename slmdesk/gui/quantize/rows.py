@@ -28,12 +28,14 @@ class TargetRow:
     recommended: bool
     bytes: int
     forecast: QuantForecast | None
-    fit: Fit | None
-    problem: str = ""
 
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def fit(self) -> Fit | None:
+        return self.forecast.fit if self.forecast is not None else None
 
     @property
     def exact(self) -> bool:
@@ -47,7 +49,6 @@ def target_rows(
     recommended: str,
     parameters: int,
     forecasts: Mapping[str, QuantForecast],
-    fits: Mapping[str, Fit],
 ) -> list[TargetRow]:
     """The lines of the table, the largest quant first. Ticked ones are always among them."""
     return [
@@ -57,7 +58,6 @@ def target_rows(
             target.name == recommended,
             forecasts[target.name].bytes if target.name in forecasts else round(parameters * target.bits / 8),
             forecasts.get(target.name),
-            fits.get(target.name),
         )
         for target in TARGETS
         if whole or target.name in USUAL or target.name in ticked or target.name == recommended

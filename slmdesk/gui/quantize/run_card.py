@@ -208,8 +208,6 @@ class RunCard(StepCard):
         self, targets: tuple[str, ...], plan: Forecast | None, problem: SlmDeskError | None
     ) -> None:
         """What is going to happen, or why it cannot."""
-        count = len(targets)
-        self.start.setText("Quantize" if count < 2 else f"Quantize to {count}")
         exists = [quant.quant for quant in plan.quants if quant.exists] if plan is not None else []
         self.start.setEnabled(bool(targets) and problem is None and not exists)
         self._warning.say("\n".join(quant.warning for quant in plan.quants if quant.warning) if plan else "")

@@ -68,6 +68,11 @@ class TargetsCard(StepCard):
     def unfolded(self) -> bool:
         return not self._folded.isHidden()
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The quants in the table."""
+        return frozenset(row.name for row in self.table.rows) if self.table is not None else frozenset()
+
     def show_nothing(self) -> None:
         """No source is chosen."""
         self._advice.setText("Choose a model first.")
@@ -105,7 +110,6 @@ class TargetsCard(StepCard):
                 recommended=controller.advice.quant if controller.advice is not None else "",
                 parameters=controller.subject.parameters,
                 forecasts=controller.forecasts,
-                fits=controller.fits,
             )
         )
         if self.options is not None:

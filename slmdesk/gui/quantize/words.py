@@ -154,7 +154,8 @@ def divergence(value: float) -> str:
 def signed(share: float) -> str:
     """ "+3.1 %"."""
     value = share * 100
-    return f"{value:+.2f} %" if abs(value) < 1 else f"{value:+.1f} %"
+    text = f"{value:+.2f} %" if abs(value) < 1 else f"{value:+.1f} %"
+    return text.replace("-", "−")
 
 
 def speed(tokens_s: float) -> str:
@@ -164,4 +165,4 @@ def speed(tokens_s: float) -> str:
 def measured_with(rows: Sequence[ResultRow]) -> str:
     """Which text the figures come from."""
     names = [row.text for row in rows if row.text and not row.is_source]
-    return f"Measured with “{names[-1]}”" if names else ""
+    return f"Measured with “{names[-1]}”." if names else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from slmdesk.gui.quantize.place import QuantizePlace
-from slmdesk.gui.tour.driver import NARROW, WIDE
+from slmdesk.gui.tour.driver import LOOK_S, NARROW, WIDE
 
 if TYPE_CHECKING:
     from slmdesk.gui.tour.driver import Driver
@@ -66,14 +67,10 @@ async def run(driver: Driver) -> None:
         await driver.until(lambda: bool(place.run_card.made), "the end of the run", LONG_S)
         await driver.until(lambda: place.results.chart is not None, "the chart", LONG_S)
         await driver.until(
-            lambda: {row.quant for row in place.results.rows if row.measured} >= set(TARGETS), "the figures"
+            lambda: {row.quant for row in place.results.rows if row.speed} == set(TARGETS), "the figures"
         )
         step.saw.append(place.run_card.made)
-        await driver.shoot("quantize-results", WIDE)
-        place.area.ensureWidgetVisible(place.results, 0, 0)
-        bar = place.area.verticalScrollBar()
-        bar.setValue(bar.maximum())
-        await driver.shoot("quantize-results", NARROW)
+        await driver.shoot("quantize-results", WIDE, NARROW)
 
 
 async def hover(driver: Driver) -> None:
@@ -86,6 +83,7 @@ async def hover(driver: Driver) -> None:
         for row in chart.rows:
             spot = chart.spot(row)
             QTest.mouseMove(chart.canvas, QPoint(1, 1))
+            await asyncio.sleep(LOOK_S)
             QTest.mouseMove(chart.canvas, spot)
             await driver.until(lambda row=row: chart.told == row.quant, f"the figures of {row.quant}", 5)  # type: ignore[misc]
             step.saw.append(chart.told)

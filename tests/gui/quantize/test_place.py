@@ -1,0 +1,198 @@
+"""The Quantize place with the real model, the real process that does jobs, and real children."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+
+from slmdesk.gui.app import Desk
+from slmdesk.gui.quantize.place import QuantizePlace
+from slmdesk.quantize.protocol import Options
+from tests.gui.conftest import until
+from tests.gui.quantize.conftest import Act
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def opened(desk: Desk) -> QuantizePlace:
+    desk.window.go_to("quantize")
+    place = desk.window.place("quantize")
+    assert isinstance(place, QuantizePlace)
+    return place
+
+
+async def ready(place: QuantizePlace) -> None:
+    await until(place.run_card.start.isEnabled, "the plan")
+
+
+def tick(place: QuantizePlace, name: str) -> None:
+    """Click a row of the table."""
+    table = place.targets.table
+    assert table is not None
+    at = next(n for n, row in enumerate(table.rows) if row.name == name)
+    spot = table.visualRect(table.model().index(at, 0)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+
+
+def test_one_click_makes_measures_and_draws(with_jobs: Callable[[Act], None], tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        assert place.source.facts.startswith("F16 · ")
+        assert place.targets.advice.startswith("Q8_0: 5.")
+        assert "fits with" in place.targets.advice
+        assert "with measuring" in place.run_card.cost
+        QTest.mouseClick(place.run_card.start, Qt.MouseButton.LeftButton)
+        await until(lambda: "Quantize to Q8_0" in place.run_card.step_names, "the steps")
+        await until(lambda: bool(place.run_card.made), "the end")
+        assert place.run_card.made == "1 quant made, checked and measured."
+        await until(lambda: place.results.chart is not None, "the chart")
+        chart = place.results.chart
+        assert chart is not None
+        await until(lambda: {row.quant for row in chart.rows} == {"F16", "Q8_0"}, "both dots")
+        made = next(row for row in chart.rows if row.quant == "Q8_0")
+        assert made.recommended
+        assert made.kld is not None
+        assert 0 < made.kld < 0.1
+        assert made.path.stat().st_size == made.size_bytes
+        # A pointer on the dot tells its figures.
+        QTest.mouseMove(chart.canvas, QPoint(1, 1))
+        await asyncio.sleep(0.05)
+        QTest.mouseMove(chart.canvas, chart.spot(made))
+        await until(lambda: chart.told == "Q8_0", "the figures beside the dot")
+        assert place.exported("png").startswith(b"\x89PNG")  # type: ignore[arg-type, union-attr]
+        assert [one["quant"] for one in json.loads(place.exported("json"))["quants"]] == ["F16", "Q8_0"]
+        # The same again is refused before it runs: nothing is replaced.
+        await until(lambda: "there already" in place.run_card.cost, "the refusal")
+        assert not place.run_card.start.isEnabled()
+        # Both answer the same prompt.
+        QTest.mouseClick(place.results.compare, Qt.MouseButton.LeftButton)
+        sheet = place.compare_sheet
+        assert sheet is not None
+        QTest.mouseClick(sheet.ask, Qt.MouseButton.LeftButton)
+        await until(lambda: sheet.compared is not None, "both answers")
+        assert sheet.compared is not None
+        first, second = sheet.sides
+        assert first.answer
+        at = sheet.compared.differs_at
+        if at is None:
+            assert first.answer == second.answer
+            assert not first.marked
+        else:
+            assert first.answer.index(first.marked) >= 0
+            assert first.marked != second.marked
+
+    with_jobs(scene)
+
+
+def test_targets_are_forecast_and_presets_shared(with_jobs: Callable[[Act], None], tmp_path: Path) -> None:
+    preset = tmp_path / "preset.json"
+
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        QTest.mouseClick(place.targets.more, Qt.MouseButton.LeftButton)
+        table = place.targets.table
+        assert table is not None
+        await until(lambda: all(row.exact for row in table.rows), "every size")
+        assert all(row.fit is not None for row in table.rows)
+        assert [row.name for row in table.rows if row.ticked] == ["Q8_0"]
+        tick(place, "Q4_0")
+        tick(place, "Q8_0")
+        await until(lambda: place.run_card.cost.startswith("Q4_0: "), "the plan")
+        controller = place.controller
+        assert controller is not None
+        place._change({"options": Options(pure=True, threads=1)})
+        from slmdesk.quantize.request import save_preset
+
+        save_preset(preset, controller.request)
+        place._change({"options": Options(), "targets": ("Q6_K",)})
+        await place.take_preset(preset)
+        assert controller.request.targets == ("Q4_0",)
+        assert controller.request.options == Options(pure=True, threads=1)
+        options = place.targets.options
+        assert options is not None
+        assert options.pure.isChecked()
+        # A target that needs a matrix says so at its field, and cannot be started without one.
+        place._change({"targets": ("IQ2_XXS",), "options": Options()})
+        await until(lambda: "importance matrix" in place.run_card.cost, "what is missing")
+        assert not place.run_card.start.isEnabled()
+        place._change({"imatrix": "auto"})
+        await ready(place)
+
+    with_jobs(scene)
+
+
+def test_a_quantized_source_is_warned_of(with_jobs: Callable[[Act], None], quantized: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.go_to("chat")
+        assert desk.window.ask("quantize", "source", "maker/made:Q8_0")
+        place = opened(desk)
+        await until(lambda: "quantized already" in place.source.warning, "the warning")
+        assert place.source.select.currentText().startswith("made · Q8_0")
+
+    with_jobs(scene)
+
+
+def test_a_broken_source_is_refused_with_what_helps(
+    with_jobs: Callable[[Act], None], tmp_path: Path, desk_guide: Path
+) -> None:
+    broken = tmp_path / "cut-F16.gguf"
+    broken.write_bytes(desk_guide.read_bytes()[:100_000])
+
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        place.choose(str(broken))
+        await until(lambda: place.source._panel is not None, "the panel")
+        panel = place.source._panel
+        assert panel is not None
+        assert getattr(panel.error, "code", "") == "gguf_truncated"
+        assert not place.run_card.start.isEnabled()
+        assert place.controller is not None
+        place.choose("slmdesk/desk-guide:F16")
+        await ready(place)
+        assert place.source._panel is None
+
+    with_jobs(scene)
+
+
+def test_a_run_is_cancelled_and_leaves_nothing(
+    with_jobs: Callable[[Act], None], tmp_path: Path, desk_guide: Path
+) -> None:
+    own = tmp_path / "mine" / "guide-F16.gguf"
+    own.parent.mkdir()
+    shutil.copy(desk_guide, own)
+
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        place.choose(str(own))
+        await until(
+            lambda: place.controller is not None and place.controller.request.model == str(own), "the file"
+        )
+        await ready(place)
+        place._change({"targets": ("Q8_0", "Q4_0"), "output": str(tmp_path / "out")})
+        await until(lambda: "Q4_0" in place.run_card.cost, "the plan")
+        await ready(place)
+        QTest.mouseClick(place.run_card.start, Qt.MouseButton.LeftButton)
+        await until(lambda: bool(place.run_card.step_names), "the steps")
+        place.run_card.asked.emit("pause")
+        await until(
+            lambda: place.run_card.job is not None and place.run_card.job.state == "paused", "the pause"
+        )
+        place.run_card.asked.emit("cancel")
+        await until(
+            lambda: place.run_card.job is not None and place.run_card.job.state == "cancelled", "the end"
+        )
+        assert place.run_card.step_names == [] or place.run_card._run.isHidden()
+        await until(lambda: not list(tmp_path.rglob(".slmdesk*")), "an empty folder")
+
+    with_jobs(scene)
