@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QLockFile, QObject, Signal
@@ -12,7 +11,7 @@ from PySide6.QtCore import QLockFile, QObject, Signal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PySide6.QtNetwork import QLocalServer, QLocalSocket
+    from PySide6.QtNetwork import QLocalServer
 
 RAISE = b"raise\n"
 OPEN = b"open "  # and the path of a file, to the end of the line
@@ -88,13 +87,18 @@ class SingleInstance(QObject):
             socket = server.nextPendingConnection()
             socket.write(ANSWER)
             socket.flush()
-            socket.readyRead.connect(partial(self._read, socket))
+            # A method, not a closure over the socket: that would keep both alive in a circle that Qt does not know.
+            socket.readyRead.connect(self._read)
             socket.disconnected.connect(socket.deleteLater)
-            self._read(socket)
             self.raised.emit()
+        self._read()
 
-    def _read(self, socket: QLocalSocket) -> None:
-        while socket.canReadLine():
-            line = bytes(socket.readLine().data()).rstrip(b"\n")
-            if line.startswith(OPEN):
-                self.file_wanted.emit(line[len(OPEN) :].decode("utf-8", "surrogateescape"))
+    def _read(self) -> None:
+        """Take what other starts have written by now."""
+        from PySide6.QtNetwork import QLocalSocket
+
+        for socket in self._server.findChildren(QLocalSocket) if self._server is not None else ():
+            while socket.canReadLine():
+                line = bytes(socket.readLine().data()).rstrip(b"\n")
+                if line.startswith(OPEN):
+                    self.file_wanted.emit(line[len(OPEN) :].decode("utf-8", "surrogateescape"))
