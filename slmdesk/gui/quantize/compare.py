@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.theme import Theme
     from slmdesk.quantize.room import Answer, Compared
 
-QUESTION = "What is a quant, and which one should I choose?"
+QUESTION = "How do I compare two quants?"
 MOST_TOKENS = 128
 LINES = 12
 

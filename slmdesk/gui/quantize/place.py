@@ -371,9 +371,9 @@ class QuantizePlace(Place):
         if self._results_due and not self.results.isHidden():
             # A run came to its end: what it cost is what the person waits for.
             self._results_due = False
-            QTimer.singleShot(0, self, self._to_results)
+            QTimer.singleShot(0, self, self.to_results)
 
-    def _to_results(self) -> None:
+    def to_results(self) -> None:
         """Scroll so that the results are in sight."""
         bar = self.area.verticalScrollBar()
         page = self.results.parentWidget()

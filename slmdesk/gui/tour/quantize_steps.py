@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from slmdesk.gui.quantize.place import QuantizePlace
-from slmdesk.gui.tour.driver import LOOK_S, NARROW, WIDE
+from slmdesk.gui.tour.driver import LOOK_S, NARROW, SETTLE_S, WIDE
 
 if TYPE_CHECKING:
     from slmdesk.gui.tour.driver import Driver
@@ -70,7 +70,11 @@ async def run(driver: Driver) -> None:
             lambda: {row.quant for row in place.results.rows if row.speed} == set(TARGETS), "the figures"
         )
         step.saw.append(place.run_card.made)
-        await driver.shoot("quantize-results", WIDE, NARROW)
+        await driver.shoot("quantize-results", WIDE)
+        driver.window.resize(NARROW)
+        await asyncio.sleep(SETTLE_S)
+        place.to_results()
+        await driver.shoot("quantize-results", NARROW)
 
 
 async def hover(driver: Driver) -> None:

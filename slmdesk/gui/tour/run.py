@@ -80,12 +80,17 @@ class _Run:
         return self._report(time.perf_counter() - began)
 
     async def _drive(self, desk: Desk) -> None:
-        from slmdesk.gui.tour import chat_steps, frame_steps, model_steps
+        from slmdesk.gui.tour import chat_steps, frame_steps, model_steps, quantize_steps
 
         driver = self._driver
         assert driver is not None
         try:
-            for step in (*chat_steps.STEPS, *model_steps.STEPS, *frame_steps.STEPS):
+            for step in (
+                *chat_steps.STEPS,
+                *model_steps.STEPS,
+                *quantize_steps.STEPS,
+                *frame_steps.STEPS,
+            ):
                 await step(driver)
         except SlmDeskError as error:
             self._failure = error
