@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,21 @@ def load_questions(folder: Path = CORPUS_FOLDER) -> list[Question]:
         ]
     if more:
         raise ValueError(f"wordings: no such question: {sorted(more)}")
-    return questions
+    return _told_apart(questions)
+
+
+def _told_apart(questions: list[Question]) -> list[Question]:
+    """Without the phrasings that are kept out somewhere, and with each one at the first subject that has it."""
+    taken = {plain(text) for question in questions for text in question.heldout}
+    apart = []
+    for question in questions:
+        ask = []
+        for text in question.ask:
+            if (form := plain(text)) not in taken:
+                taken.add(form)
+                ask.append(text)
+        apart.append(replace(question, ask=tuple(ask)))
+    return apart
 
 
 def _question(entry: dict[str, Any], more: list[str], title: str | None, path: Path) -> Question:
@@ -146,10 +160,9 @@ def _question(entry: dict[str, Any], more: list[str], title: str | None, path: P
         raise ValueError(
             f"{path.name}: {entry.get('id')}: missing {sorted(missing)}, unknown {sorted(unknown)}"
         )
-    kept_out = {plain(text) for text in entry["heldout"]}
     return Question(
         id=entry["id"],
-        ask=tuple(dict.fromkeys(t for t in (*entry["ask"], *more) if plain(t) not in kept_out)),
+        ask=(*entry["ask"], *more),
         heldout=tuple(entry["heldout"]),
         answer=entry["answer"],
         keywords=tuple(tuple(k) if isinstance(k, list) else (k,) for k in entry["keywords"]),
