@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor
 
 kind, tokenizer, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
@@ -29,9 +30,16 @@ configs = {
     "qwen3": lambda: transformers.Qwen3Config(**common, head_dim=64),
     "gemma3": lambda: transformers.Gemma3TextConfig(**common, head_dim=64, sliding_window=128),
     "phi3": lambda: transformers.Phi3Config(**common),
-    "bitnet": lambda: transformers.BitNetConfig(**common),
+    "bitnet": lambda: transformers.BitNetConfig(**common, hidden_act="silu", tie_word_embeddings=True),
 }
 torch.manual_seed(1)
 model = transformers.AutoModelForCausalLM.from_config(configs[kind](), dtype=torch.float32)
 model.save_pretrained(folder)
+if kind == "bitnet":
+    # llama.cpp converts the published BitNet models, whose tensors have older names; the activation is the same.
+    older = {"mlp.ffn_sub_norm": "mlp.ffn_layernorm", "self_attn.attn_sub_norm": "self_attn.inner_attn_ln"}
+    weights = load_file(folder / "model.safetensors")
+    for new, old in older.items():
+        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
 shutil.copyfile(tokenizer, folder / "tokenizer.model")

@@ -242,10 +242,13 @@ async def test_small_random_models_are_converted_and_answer(
     await child.stdout.read()
     assert await child.wait() == 0, "\n".join(child.stderr_tail)
     await child.terminate_tree()
-    done = await converter.convert(folder, tmp_path / f"{kind}.gguf", lambda *_: None)
+    # llama.cpp looks for a Phi-3's own tokens in models of such a name.
+    done = await converter.convert(
+        folder, tmp_path / f"{kind}.gguf", lambda *_: None, name="Small and random"
+    )
     header = gguf.read_header(done.path)
     gguf.check(header)
-    assert header.architecture == {"bitnet": "bitnet"}.get(kind, kind)
+    assert header.architecture == kind
 
     from slmdesk.quantize.host import run_child
     from slmdesk.quantize.protocol import CheckSpec
