@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +13,16 @@ import pytest
 from slmdesk.gui.app import Desk
 
 Act = Callable[[Desk], Awaitable[None]]
+PATIENCE_S = 200.0  # a run is a dozen processes; a busy machine takes its time
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition` holds; fails the test when it does not in time."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited in vain for {what}")
+        await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -33,8 +45,6 @@ def with_jobs(play: Callable[[Act], None], monkeypatch: pytest.MonkeyPatch) -> C
 @pytest.fixture
 def quantized(home: Path, desk_guide: Path) -> Path:
     """A model in the library that calls itself quantized: Q8_0 by its real tensors."""
-    import asyncio
-
     from slmdesk.quantize.host import run_child
     from slmdesk.quantize.protocol import QuantizeSpec
 

@@ -15,10 +15,9 @@ from PySide6.QtTest import QTest
 from slmdesk.gui.app import Desk
 from slmdesk.gui.quantize.place import QuantizePlace
 from slmdesk.quantize.protocol import Options
-from tests.gui.conftest import until
-from tests.gui.quantize.conftest import Act
+from tests.gui.quantize.conftest import Act, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def opened(desk: Desk) -> QuantizePlace:
