@@ -11,6 +11,8 @@ if sys.platform.startswith("linux"):
         os.environ["LD_LIBRARY_PATH"] = original
     else:
         os.environ.pop("LD_LIBRARY_PATH", None)
+    # Its own children point the loader there again; else they would think that this process has done so.
+    os.environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
 
 # A program without a console has no streams on Windows; a message for nobody must not be a crash.
 if sys.stdout is None:
