@@ -319,8 +319,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "downloads.transfer", str, "auto", "Way of transfer",
-        "“xet” is the hub's chunk storage, “https” plain files. “auto” takes xet for large files and changes to "
-        "HTTPS when it has trouble.",
+        "How files come: “xet” is the hub's chunk storage, “https” plain files. “auto” takes xet for large files and "
+        "changes to HTTPS when it has trouble.",
         _DOWNLOADS, choices=("auto", "xet", "https"),
     ),
     Setting(

@@ -230,7 +230,8 @@ def _copied(source: Path, partial: Path, meter: Meter, *, resume: bool) -> tuple
         raise _unreadable(source, error) from error
     with origin, partial.open("r+b" if there else "wb", buffering=0) as file:
         there = min(there, os.fstat(origin.fileno()).st_size)
-        file.truncate(there)
+        if os.fstat(file.fileno()).st_size > there:
+            file.truncate(there)
         file.seek(there)
         digest = _pour(origin, file, meter, there)
         os.fsync(file.fileno())

@@ -210,11 +210,11 @@ async def test_a_seed_repeats_an_answer(application: Application) -> None:
     texts = set()
     for _ in range(2):
         conversation = await chats.create()
-        options = TurnOptions(temperature=2.0, min_p=0.0, seed=7, max_tokens=30)
+        options = TurnOptions(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0, seed=7, max_tokens=30)
         texts.add((await finish(chats.send(conversation.id, QUESTION, options))).text)
     assert len(texts) == 1
     conversation = await chats.create()
-    other = TurnOptions(temperature=2.0, min_p=0.0, seed=8, max_tokens=30)
+    other = TurnOptions(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0, seed=8, max_tokens=30)
     assert (await finish(chats.send(conversation.id, QUESTION, other))).text not in texts
 
 

@@ -76,7 +76,7 @@ async def test_a_tensor_of_another_name(tmp_path: Path, desk_guide: Path) -> Non
 async def test_a_tensor_of_another_shape(tmp_path: Path, desk_guide: Path) -> None:
     path = tmp_path / "shape.gguf"
     data = desk_guide.read_bytes()
-    name = b"blk.3.attn_k.weight"
+    name = b"blk.3.ffn_down.weight"
     shape = data.index(name) + len(name) + 4
     first, second = struct.unpack_from("<QQ", data, shape)
     path.write_bytes(data[:shape] + struct.pack("<QQ", second, first) + data[shape + 16 :])
@@ -284,7 +284,7 @@ async def test_the_event_stream_speaks_http_1_1_too(desk_guide: Path) -> None:
     ):
         body = {"key": 5, "prompt": "Hello", "max_tokens": 4}
         async with http.post(f"{base}/generate", json=body) as response:
-            assert await response.json() == {"prompt_tokens": 1}
+            assert (await response.json())["prompt_tokens"] >= 1
         ends: list[Any] = []
         while not ends:
             texts, ends = json.loads(await events.content.readline())
