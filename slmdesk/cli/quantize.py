@@ -238,13 +238,25 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
             size_text(quant.memory_bytes),
             str(len(quant.fallbacks) or ""),
             "yes" if quant.needs_matrix else "",
+            quant.fit.verdict.replace("_", " ") if quant.fit is not None else "",
+            str(quant.fit.max_context) if quant.fit is not None else "",
         )
         for quant in forecast.quants
     ]
     out.table(
-        ("QUANT", "SIZE", "BITS/WEIGHT", "TIME", "MEMORY", "FALLBACKS", "NEEDS IMATRIX"),
+        (
+            "QUANT",
+            "SIZE",
+            "BITS/WEIGHT",
+            "TIME",
+            "MEMORY",
+            "FALLBACKS",
+            "NEEDS IMATRIX",
+            "HERE",
+            "LARGEST CONTEXT",
+        ),
         rows,
-        right=(1, 2, 3, 4, 5),
+        right=(1, 2, 3, 4, 5, 8),
     )
     out.text(f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
              f" {size_text(forecast.free_bytes)} free.")  # fmt: skip

@@ -360,6 +360,7 @@ class _Work:
             state=str(self.kept / f"quality-{number}.npz"),
             chunk=min(CHUNK, self.source.header.context_length or CHUNK),
             special=text.special,
+            answers_only=text.special,  # a model trained on answers alone has no opinion on questions
             threads=self.request.options.threads,
         )
         found = await self._child(Step("measure"), spec, "measuring")

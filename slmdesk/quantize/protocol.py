@@ -133,7 +133,8 @@ class MatrixSpec(Spec):
 class QualitySpec(Spec):
     """Perplexity of the source and each quant over a text, and how far each quant is from the source.
 
-    `quants`: name to path. `state` is a file in which the work so far is kept, to go on from.
+    `quants`: name to path. `state` is a file in which the work so far is kept, to go on from. `answers_only`: of a
+    text in ChatML only the assistant's tokens are scored.
     """
 
     source: str
@@ -143,6 +144,7 @@ class QualitySpec(Spec):
     chunk: int = CHUNK
     most_chunks: int = 0
     special: bool = False
+    answers_only: bool = False
     threads: int = 0
     gpu_layers: int = -1
     op = "quality"

@@ -18,7 +18,7 @@ import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize import divergence
-from slmdesk.quantize.evaluate import Evaluator, chunks_of, load, tokenize
+from slmdesk.quantize.evaluate import Evaluator, chunks_of, load, tokenize, tokenize_text
 from slmdesk.quantize.native import Library
 from slmdesk.quantize.protocol import QualitySpec
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from slmdesk.quantize.child import Teller
 
+_OPENS, _CLOSES = b"<|im_start|>assistant\n", b"<|im_end|>"
 _KEEP_S = 2.0  # between writes of what was measured so far
 
 
@@ -100,7 +101,7 @@ class _Run:
 
 def _key(spec: QualitySpec, chunks: NDArray[np.int32]) -> str:
     """What the kept rows belong to: the models' files and the tokens."""
-    digest = hashlib.sha256(chunks.tobytes())
+    digest = hashlib.sha256(chunks.tobytes() + bytes([spec.answers_only]))
     for path in [spec.source, *spec.quants.values()]:
         status = Path(path).stat()
         digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}".encode())
@@ -118,9 +119,17 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     text = Path(spec.text)
     models = {"": spec.source, **spec.quants}
     handles = {name: load(library, path, gpu_layers=spec.gpu_layers) for name, path in models.items()}
-    chunks = chunks_of(
-        tokenize(library, handles[""], text, special=spec.special), spec.chunk, spec.most_chunks, text
-    )
+    tokens = tokenize(library, handles[""], text, special=spec.special)
+    chunks = chunks_of(tokens, spec.chunk, spec.most_chunks, text)
+    scored = np.ones(chunks.shape, np.bool_)
+    if spec.answers_only:
+        scored = answer_tokens(
+            chunks.ravel(),
+            *(
+                tokenize_text(library, handles[""], marker, special=True, first=False)
+                for marker in (_OPENS, _CLOSES)
+            ),
+        ).reshape(chunks.shape)
     evaluators = {
         name: Evaluator(
             library, handle, chunk=spec.chunk, threads=spec.threads, file_bytes=_size(models[name])
@@ -138,7 +147,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     for number in range(at_start, len(chunks)):
         tell(number, len(chunks), **_so_far(measured))
         started = time.perf_counter()
-        _chunk(evaluators, chunks[number], measured)
+        _chunk(evaluators, chunks[number], scored[number], measured)
         measured.done = number + 1
         measured.seconds += time.perf_counter() - started
         measured.keep(last=number + 1 == len(chunks))
@@ -160,8 +169,31 @@ def _so_far(measured: _Run) -> dict[str, Any]:
     return {"perplexities": {name or "source": round(float(np.exp(mean)), 3) for name, mean in means.items()}}
 
 
-def _chunk(evaluators: Mapping[str, Evaluator], tokens: NDArray[np.int32], measured: _Run) -> None:
-    """One chunk through all models; its second half is scored, all but the last prediction."""
+def answer_tokens(
+    tokens: NDArray[np.int32], opens: NDArray[np.int32], closes: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which tokens stand in an answer: after `opens`, up to and with `closes`."""
+    found = np.zeros(len(tokens), np.bool_)
+    at = 0
+    while at < len(tokens):
+        if np.array_equal(tokens[at : at + len(opens)], opens):
+            begin = at = at + len(opens)
+            while at < len(tokens) and not np.array_equal(tokens[at : at + len(closes)], closes):
+                at += 1
+            at = min(at + len(closes), len(tokens))
+            found[begin:at] = True
+        else:
+            at += 1
+    return found
+
+
+def _chunk(
+    evaluators: Mapping[str, Evaluator],
+    tokens: NDArray[np.int32],
+    scored: NDArray[np.bool_],
+    measured: _Run,
+) -> None:
+    """One chunk through all models; of its second half those tokens count that are to be `scored`."""
     size = len(tokens)
     first = size // 2
     source = evaluators[""]
@@ -173,14 +205,15 @@ def _chunk(evaluators: Mapping[str, Evaluator], tokens: NDArray[np.int32], measu
         rows = min(end, size - 1) - begin  # nothing is known of what follows the last token
         if rows <= 0:
             continue
-        targets = tokens[begin + 1 : begin + 1 + rows]
+        wanted = scored[begin + 1 : begin + 1 + rows]
+        targets = tokens[begin + 1 : begin + 1 + rows][wanted]
         source.feed(begin, end, wanted=True)
-        base = divergence.Base.of(source.logits(end - begin)[:rows])
+        base = divergence.Base.of(source.logits(end - begin)[:rows][wanted])
         measured.losses[""].append(divergence.losses(base.logs, targets))
         for name, evaluator in evaluators.items():
             if name:
                 evaluator.feed(begin, end, wanted=True)
-                logs = divergence.log_probabilities(evaluator.logits(end - begin)[:rows])
+                logs = divergence.log_probabilities(evaluator.logits(end - begin)[:rows][wanted])
                 measured.losses[name].append(divergence.losses(logs, targets))
                 measured.same[name].append(logs.argmax(axis=1) == base.top)
                 measured.divergences[name].append(divergence.divergence(base, logs))

@@ -9,6 +9,7 @@ import pytest
 
 from slmdesk.quantize import divergence
 from slmdesk.quantize.evaluate import chunks_of, rows_at_once
+from slmdesk.quantize.quality import answer_tokens
 
 
 def _slow(base: list[float], quant: list[float], target: int) -> tuple[float, float, float]:
@@ -77,3 +78,11 @@ def test_chunks(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(SlmDeskError, match="1100 tokens") as caught:
         chunks_of(tokens, 600, 0, text)
     assert caught.value.code == "text_too_short"
+
+
+def test_of_a_chat_only_answers_are_scored() -> None:
+    opens, closes = np.array([1, 7, 9], np.int32), np.array([2], np.int32)
+    tokens = np.array([1, 5, 4, 2, 1, 7, 9, 3, 3, 2, 1, 5, 2, 1, 7, 9, 8], np.int32)
+    found = answer_tokens(tokens, opens, closes)
+    assert np.flatnonzero(found).tolist() == [7, 8, 9, 16]  # the end of the turn is part of the answer
+    assert not answer_tokens(tokens[:6], opens, closes).any()

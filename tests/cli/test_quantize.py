@@ -1,0 +1,81 @@
+"""`slmdesk quantize` as a real process: what it will cost, what it makes, and a model that is still on a hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slmdesk.core.database import Database
+from slmdesk.core.job_queue import Jobs
+from slmdesk.core.paths import Paths
+from slmdesk.schema import MIGRATIONS
+from tests.cli.conftest import Program
+from tests.hub import LoopbackHub
+
+pytestmark = pytest.mark.timeout(300)
+NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+
+
+@pytest.fixture
+def quantizing(program: Program) -> Iterator[Program]:
+    """The process that runs the jobs is ended behind the test."""
+    yield program
+    paths = Paths.resolve({"SLMDESK_HOME": str(program.home)})
+
+    async def end() -> None:
+        database = Database(paths.database, MIGRATIONS)
+        try:
+            assert await Jobs(database, paths).end_runner()
+        finally:
+            database.close()
+
+    asyncio.run(end())
+
+
+def test_what_it_will_cost(program: Program) -> None:
+    found = program.run("quantize", "slmdesk/desk-guide", "--to", "q8_0,Q4_K", "--dry-run", "--json")
+    assert found.code == 0, found.err
+    quants = found.result["quants"]
+    assert [quant["quant"] for quant in quants] == ["Q8_0", "Q4_K_M"]
+    assert quants[0]["bytes"] > quants[1]["bytes"] > 0
+    assert quants[0]["fit"]["verdict"] == "fits"
+    shown = program.run("quantize", "slmdesk/desk-guide", "--to", "Q8_0", "--dry-run")
+    assert "LARGEST CONTEXT" in shown.out
+
+
+def test_a_mistake_is_said_at_once(program: Program) -> None:
+    for words, code in (
+        (("slmdesk/desk-guide", "--to", "Q9_K"), "target_unknown"),
+        (("slmdesk/desk-guide", "--to", "IQ2_XS", "--imatrix", "none"), "imatrix_needed"),
+        (("no such model", "--to", "Q8_0"), "model_not_found"),
+    ):
+        found = program.run("quantize", *words, "--json")
+        assert found.code != 0
+        assert found.error["code"] == code
+
+
+def test_a_preset_keeps_the_choices(program: Program, tmp_path: Path) -> None:
+    preset = tmp_path / "small.json"
+    saved = program.run("quantize", "x", "--to", "Q2_K", "--pure", "--save-preset", str(preset), "--json")
+    assert saved.code == 0, saved.out
+    again = program.run("quantize", "slmdesk/desk-guide", "--preset", str(preset), "--dry-run", "--json")
+    assert [quant["quant"] for quant in again.result["quants"]] == ["Q2_K"]
+
+
+def test_made_of_a_model_on_the_hub(quantizing: Program, desk_guide: Path) -> None:
+    with LoopbackHub({"pub/small": {"small-F16.gguf": desk_guide}}) as hub:
+        found = quantizing.run(
+            "quantize", "pub/small", "--to", "Q4_0", "--no-measure", "--json",
+            env={**NO_KEYRING, "SLMDESK_HUB_ENDPOINT": hub.url},
+            timeout=240,
+        )  # fmt: skip
+    assert found.code == 0, found.out
+    assert any(event["event"] == "download" for event in found.events)
+    made = Path(found.result["quants"][0]["path"])
+    assert made.parent == quantizing.home / "models" / "pub" / "small"
+    assert made.name == "small-Q4_0.gguf"
+    listed = quantizing.run("list", "--json").out
+    assert "pub/small:Q4_0" in listed
