@@ -166,7 +166,11 @@ class QuantizeController:
     def tick(self, quant: str) -> None:
         """Take a target, or leave it."""
         names = set(self.request.targets) ^ {quant}
-        self.change(targets=tuple(target.name for target in TARGETS if target.name in names))
+        chosen = [target for target in TARGETS if target.name in names]
+        changes: dict[str, Any] = {"targets": tuple(target.name for target in chosen)}
+        if self.request.imatrix == NONE and any(target.needs_matrix for target in chosen):
+            changes["imatrix"] = AUTO  # without one llama.cpp refuses; the field below shows it
+        self.change(**changes)
 
     def change(self, **changes: Any) -> None:
         """Ask for something else; the forecast follows."""

@@ -33,6 +33,7 @@ MODELS = "Models (*.gguf)"
 TEXTS = "Texts (*.txt *.md)"
 MATRICES = "Importance matrices (*.gguf *.dat *.imatrix)"
 PRESETS = "Presets (*.json)"
+STEPS = 3
 EXPORTS = {
     "csv": "Table (*.csv)",
     "md": "Markdown (*.md)",
@@ -46,8 +47,7 @@ class QuantizePlace(Place):
     or a path.
 
     Attributes:
-        source, targets, run: the three steps.
-        results: chart and table.
+        source, targets, run_card: the three steps.
         controller: there from the first `activated` on.
     """
 
@@ -67,8 +67,9 @@ class QuantizePlace(Place):
         self.source = SourceCard(theme)
         self.targets = TargetsCard(theme)
         self.run_card = RunCard(theme)
-        self.results = ResultsPanel(theme)
+        self._results: ResultsPanel | None = None
         self.targets.show_nothing()
+        self.run_card.show_nothing()
         self.source.chosen.connect(self.choose)
         self.source.file_wanted.connect(lambda: services.run(self._open_file(), "opening a model"))
         self.source.folder_wanted.connect(lambda: services.run(self._open_folder(), "opening a folder"))
@@ -78,15 +79,24 @@ class QuantizePlace(Place):
         self.targets.built.connect(self._options_built)
         self.run_card.start_wanted.connect(self.start)
         self.run_card.asked.connect(self._asked_of_job)
-        self.results.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
-        self.results.compare_wanted.connect(self.compare)
-        self.results.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
         self._stack = QStackedWidget()
         self._stack.addWidget(self._page())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
         services.jobs.ended.connect(self._job_ended)
+
+    @property
+    def results(self) -> ResultsPanel:
+        """Chart and table; built when they are first needed."""
+        if self._results is None:
+            services = self.services
+            self._results = panel = ResultsPanel(self.theme)
+            panel.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
+            panel.compare_wanted.connect(self.compare)
+            panel.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
+            self._column.insertWidget(STEPS, panel)
+        return self._results
 
     def commands(self) -> list[Action]:
         return [
@@ -114,10 +124,10 @@ class QuantizePlace(Place):
     def _page(self) -> QWidget:
         holder = QWidget()
         holder.setMaximumWidth(MEASURE.quantize_page)
-        column = QVBoxLayout(holder)
+        self._column = column = QVBoxLayout(holder)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.medium)
-        for card in (self.source, self.targets, self.run_card, self.results):
+        for card in (self.source, self.targets, self.run_card):
             column.addWidget(card)
         self._hint = EmptyState(
             self.theme,
@@ -337,15 +347,16 @@ class QuantizePlace(Place):
 
     def show_subject(self, subject: Subject) -> None:
         self.source.show_subject(subject)
-        self.results.show_rows([])
+        if self._results is not None:
+            self._results.show_rows([])
         self._show_hint()
 
     def show_refused(self, error: SlmDeskError) -> None:
         self.source.show_refused(error)
         self.targets.show_nothing()
         self.targets.fold(away=True)
-        self.run_card.show_plan((), None, None)
-        self.results.show_rows([])
+        self.run_card.show_nothing()
+        self.show_results([])
 
     def show_advice(self, advice: Recommendation | None, size: int) -> None:
         del advice
@@ -366,9 +377,10 @@ class QuantizePlace(Place):
                 self.targets.options.show_problem(problem)
 
     def show_results(self, rows: list[ResultRow]) -> None:
-        self.results.show_rows(rows)
+        if rows or self._results is not None:
+            self.results.show_rows(rows)
         self._show_hint()
-        if self._results_due and not self.results.isHidden():
+        if self._results_due and self._results is not None and not self._results.isHidden():
             # A run came to its end: what it cost is what the person waits for.
             self._results_due = False
             QTimer.singleShot(0, self, self.to_results)
@@ -381,7 +393,8 @@ class QuantizePlace(Place):
         bar.setValue(min(top - SPACE.large, bar.maximum()))
 
     def _show_hint(self) -> None:
-        self._hint.setVisible(self.results.isHidden() and not self.targets.unfolded)
+        none = self._results is None or self._results.isHidden()
+        self._hint.setVisible(none and not self.targets.unfolded)
 
     def show_job(self, job: Job | None) -> None:
         subject = self.controller.subject if self.controller is not None else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 6
 TICK_MS = 500
+MATRIX_HINT = "Choose “Computed here” as the importance matrix."
 
 
 class _Step(QWidget):
@@ -214,7 +215,8 @@ class RunCard(StepCard):
         if not targets:
             self._cost.setText("Tick at least one target.")
         elif problem is not None:
-            self._cost.setText(f"{problem.message} {problem.hint}")
+            hint = MATRIX_HINT if problem.code == "imatrix_needed" else problem.hint
+            self._cost.setText(f"{problem.message} {hint}")
         elif exists:
             are = "are" if len(exists) > 1 else "is"
             self._cost.setText(f"{', '.join(exists)} {are} there already; what exists is never replaced.")
@@ -222,6 +224,12 @@ class RunCard(StepCard):
             self._cost.setText(f"{', '.join(targets)}: {words.cost(plan)}")
         else:
             self._cost.setText(f"{', '.join(targets)}: converted first, then quantized.")
+
+    def show_nothing(self) -> None:
+        """There is no source to run with."""
+        self.start.setEnabled(False)
+        self._warning.say("")
+        self._cost.setText("Choose a model first.")
 
     def show_waiting(self) -> None:
         """A forecast is being made."""

@@ -93,13 +93,15 @@ class SourceCard(StepCard):
         self._drop_panel()
         self._show_current(subject.id, f"{subject.origin.path.name} (opened by hand)")
         self._facts.setText(subject.facts)
+        self._facts.show()
         self._warning.say(subject.warning)
         self._note.say(subject.note)
 
     def show_refused(self, error: SlmDeskError) -> None:
         """The source cannot be used; say why and offer another."""
         self._drop_panel()
-        self._facts.setText("")
+        self.select.setCurrentIndex(-1)
+        self._facts.hide()
         self._warning.say("")
         self._note.say("")
         self._panel = ErrorPanel(

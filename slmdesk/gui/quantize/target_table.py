@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import QHeaderView
 
 from slmdesk.gui import amounts
 from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.rows import TargetRow
-from slmdesk.gui.theme import MEASURE
+from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.chips import VERDICTS
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
     from slmdesk.gui.theme import Theme
 
+_SAMPLES = (
+    ("IQ3_XXS · advised", True),
+    ("~888.8 GB", False),
+    ("88 min ±88 %", False),
+    ("Too big", True),
+    ("Context", False),
+)
 _ORDER = {"fits": 0, "tight": 1, "too_big": 2}
 
 
@@ -30,7 +39,7 @@ def _size(row: TargetRow) -> str:
 
 
 def _seconds(row: TargetRow) -> str:
-    return words.time(row.forecast.seconds, row.forecast.error) if row.forecast else ""
+    return words.time(row.forecast.seconds, row.forecast.error).removeprefix("about ") if row.forecast else ""
 
 
 class _Model(TableModel[TargetRow]):
@@ -42,6 +51,21 @@ class _Model(TableModel[TargetRow]):
         if role == Qt.ItemDataRole.CheckStateRole:
             return None
         return super().data(index, role)
+
+    def update_rows(self, rows: Sequence[TargetRow]) -> bool:
+        """Put other facts into the rows there are, each in its place; False where they are not the same quants.
+
+        Only what changed is painted again.
+        """
+        known = {row.name: row for row in rows}
+        if set(known) != {row.name for row in self._rows}:
+            return False
+        last = len(self.columns) - 1
+        for place, row in enumerate(self._rows):
+            if known[row.name] != row:
+                self._rows[place] = known[row.name]
+                self.dataChanged.emit(self.index(place, 0), self.index(place, last))
+        return True
 
 
 class TargetTable(Table[TargetRow]):
@@ -94,6 +118,17 @@ class TargetTable(Table[TargetRow]):
         super().__init__(theme, self._targets, "Targets")
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSelectionMode(self.SelectionMode.NoSelection)
+        theme.changed.connect(self._fit_columns)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Columns as wide as their longest contents may be: measuring them at every change would take a frame."""
+        metrics = QFontMetrics(self.theme.font(tabular=True))
+        header = self.horizontalHeader()
+        for place, (sample, icon) in enumerate(_SAMPLES):
+            width = metrics.horizontalAdvance(sample) + 2 * SPACE.medium
+            header.setSectionResizeMode(place, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(place, width + (MEASURE.icon_small + SPACE.tiny if icon else 0))
 
     @property
     def rows(self) -> list[TargetRow]:
@@ -101,7 +136,7 @@ class TargetTable(Table[TargetRow]):
 
     def show_rows(self, rows: Sequence[TargetRow]) -> None:
         """Show these rows; the current one stays."""
-        if list(rows) == self.rows:
+        if self._targets.update_rows(rows):
             return
         current = self.currentIndex()
         name = self._targets.row(current.row()).name if current.isValid() else ""

@@ -76,12 +76,13 @@ class TargetsCard(StepCard):
     def show_nothing(self) -> None:
         """No source is chosen."""
         self._advice.setText("Choose a model first.")
-        self._why.setText("")
+        self._why.hide()
         self.more.setEnabled(False)
 
     def show_advice(self, controller: QuantizeController, size: int) -> None:
         """The recommendation and its reason."""
         self.more.setEnabled(True)
+        self._why.show()
         found, subject = controller.advice, controller.subject
         if subject is None:
             return

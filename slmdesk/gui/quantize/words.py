@@ -82,7 +82,7 @@ def note(row: TargetRow) -> str:
     if row.forecast is not None and row.forecast.exists:
         return "Is there already"
     if row.target.needs_matrix:
-        return "Needs an importance matrix"
+        return "Needs a matrix"
     count = len(row.forecast.fallbacks) if row.forecast is not None else 0
     if count:
         kinds = sorted({given for _, _, given in row.forecast.fallbacks}) if row.forecast else []

@@ -123,7 +123,10 @@ def test_targets_are_forecast_and_presets_shared(with_jobs: Callable[[Act], None
         place._change({"targets": ("IQ2_XXS",), "options": Options()})
         await until(lambda: "importance matrix" in place.run_card.cost, "what is missing")
         assert not place.run_card.start.isEnabled()
-        place._change({"imatrix": "auto"})
+        # Ticking it by hand takes the matrix along.
+        place._toggle("IQ2_XXS")
+        place._toggle("IQ2_XXS")
+        assert controller.request.imatrix == "auto"
         await ready(place)
 
     with_jobs(scene)

@@ -74,7 +74,7 @@ def test_a_target_says_what_must_be_known_before() -> None:
         return words.note(next(row for row in rows if row.name == name))
 
     assert note("TQ2_0") == "Only for models trained ternary"
-    assert note("IQ2_XXS") == "Needs an importance matrix"
+    assert note("IQ2_XXS") == "Needs a matrix"
     fallen = forecast("Q4_K_M", fallbacks=(("blk.0.ffn_down.weight", "Q6_K", "Q8_0"),) * 2)
     assert note("Q4_K_M", fallen) == "2 tensors as Q8_0"
     assert note("Q8_0", forecast("Q8_0", exists=True)) == "Is there already"
