@@ -44,7 +44,7 @@ def measuring_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
         return _own(chosen)
     folder = paths.resources / "quantize"
     if header.name == _GUIDE:
-        return Text(folder / "guide-measure.txt", "slmdesk guide questions 1", special=True)
+        return Text(folder / "guide-measure.txt", "slmdesk guide answers 1", special=True)
     return Text(folder / "measure.txt", "slmdesk measuring text 1")
 
 
