@@ -88,8 +88,19 @@ def main() -> int:
     else:
         os.chdir(str(ROOT))
         environment.setdefault("QT_QPA_PLATFORM", "offscreen")
-        command += ["pytest", *arguments]
+        command += ["pytest", *spread(arguments), *arguments]
     return hand_over(command, environment)
+
+
+def spread(arguments: list) -> list:
+    """Options that run the tests side by side: many of them wait for processes. Named tests run in one process."""
+    if any(
+        argument.startswith("-n") or not argument.startswith("-")
+        for argument in arguments
+        if " " not in argument
+    ):
+        return []
+    return ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
 
 
 def hand_over(command: list, environment: dict) -> int:
