@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.hashing import hash_of
 from slmdesk.downloads.transfer import disk_error
-from slmdesk.formats import gguf
+from slmdesk.formats import gguf, onnx, safetensors
 from slmdesk.library import sidecar
 from slmdesk.library.names import split_part
 from slmdesk.library.sidecar import Origin
@@ -62,7 +62,7 @@ def arrive(plan: Plan, file: PlannedFile) -> None:
     """
     partial, target = plan.partial(file), plan.target(file)
     try:
-        _check_header(file, partial)
+        _check_header(plan, file, partial)
     except SlmDeskError:
         with suppress(OSError):
             partial.replace(plan.quarantine(file))
@@ -98,13 +98,20 @@ def flush(plan: Plan, file: PlannedFile) -> None:
         _log.warning("%s is not known to be on the disk: %s", plan.target(file), error)
 
 
-def _check_header(file: PlannedFile, path: Path) -> None:
+def _check_header(plan: Plan, file: PlannedFile, path: Path) -> None:
     """A file may be what the hub promised and yet be damaged."""
-    if not file.local.lower().endswith(".gguf"):
-        return
+    name = file.local.lower()
     try:
-        _check_gguf(file, path)
+        if name.endswith(".gguf"):
+            _check_gguf(file, path)
+        elif name.endswith(".safetensors"):
+            safetensors.read_header(path)
+        elif name.endswith(".onnx"):
+            onnx.read_header(path)
     except SlmDeskError as error:
+        if error.code == "safetensors_type_unknown":
+            _log.warning("%s of %s was taken as it is: %s", file.path, plan.repo, error)
+            return
         # What came is what the publisher put there, under a name of ours; the person knows it by theirs.
         message = error.message.replace(path.name, file.local)
         hint = "It came as its publisher put it on the hub. Choose another file, or ask the publisher."

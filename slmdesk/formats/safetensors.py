@@ -74,7 +74,8 @@ class SafetensorsIndex:
 def read_header(path: Path) -> SafetensorsHeader:
     """Read and check the header; the tensors are not touched.
 
-    Raises `SlmDeskError`: `file_missing`, `file_unreadable`, `safetensors_truncated`, `safetensors_damaged`.
+    Raises `SlmDeskError`: `file_missing`, `file_unreadable`, `safetensors_truncated`, `safetensors_damaged`,
+    `safetensors_type_unknown`.
     """
     try:
         size = path.stat().st_size
@@ -110,7 +111,8 @@ def parse_header(name: str, data: bytes, file_bytes: int = 0) -> SafetensorsHead
     """The header in the first bytes of a file of `file_bytes` (0: not known, then its end is not checked).
 
     Tensors must lie end to end without gaps or overlaps, as long as their shapes and types say. Raises
-    `SlmDeskError("safetensors_damaged")` or `("safetensors_truncated")`.
+    `SlmDeskError("safetensors_damaged")`, `("safetensors_truncated")`, or `("safetensors_type_unknown")` for an
+    element type that this program does not know.
     """
     end = header_end(name, data, file_bytes)
     if len(data) < end:
@@ -162,15 +164,21 @@ def _tensor(file: str, name: str, value: Any) -> Tensor:
     if not isinstance(value, dict):
         _damaged(file, f"the entry {_short(name)} is no tensor")
     kind, shape, place = (value.get(key) for key in ("dtype", "shape", "data_offsets"))
-    bits = _BITS.get(kind) if isinstance(kind, str) else None
     lengths, ends = _whole_numbers(shape), _whole_numbers(place)
-    if bits is None or lengths is None or ends is None or len(ends) != 2:
+    if not isinstance(kind, str) or lengths is None or ends is None or len(ends) != 2:
         _damaged(file, f"the tensor {_short(name)} is not described rightly")
+    bits = _BITS.get(kind)
+    if bits is None:
+        raise SlmDeskError(
+            "safetensors_type_unknown",
+            f"{file} holds the tensor {_short(name)} of the unknown type {_short(kind)}.",
+            "It may be newer than this program: update SLM Desk. Otherwise download it again.",
+        )
     start, end = ends
     elements = math.prod(lengths)
     if elements > _SIZE_LIMIT or elements * bits % 8 or end - start != elements * bits // 8:
         _damaged(file, f"the tensor {_short(name)} is not as long as its shape says")
-    return Tensor(name, str(kind), lengths, start, end)
+    return Tensor(name, kind, lengths, start, end)
 
 
 def _whole_numbers(value: Any) -> tuple[int, ...] | None:

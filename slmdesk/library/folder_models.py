@@ -1,20 +1,19 @@
-"""What a folder of safetensors or ONNX files says about its model: its configuration and tensor lists only."""
+"""What a folder of safetensors or ONNX files says about its model: its configuration and headers only."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats import onnx, safetensors
 from slmdesk.library.index import Facts
 
 if TYPE_CHECKING:
     from slmdesk.library.walk import Folder
 
 _CONFIG_LIMIT = 8 * 1024 * 1024
-_HEADER_LIMIT = 100 * 1024 * 1024  # safetensors' own bound
 
 
 def size_and_time(folder: Folder) -> tuple[int, int]:
@@ -29,10 +28,10 @@ def read(folder: Folder) -> Facts:
     facts = Facts(size, time_ns, quant=folder.weights, format=folder.weights)
     try:
         config = _config(path)
-        parameters = 0
-        if folder.weights == "safetensors":
-            parameters = sum(_parameters(path / name, length) for name, length in _weights(folder))
+        parameters = sum(_checked(path / seen.name) for seen in folder.files)
     except SlmDeskError as error:
+        if error.code in {"file_missing", "file_unreadable"}:
+            facts = facts._replace(time_ns=-1)  # may be readable the next time, without a change
         return facts._replace(error=error.to_json())
     except OSError as error:
         return facts._replace(
@@ -48,10 +47,6 @@ def read(folder: Folder) -> Facts:
         parameters=parameters,
         context_length=_context(config),
     )
-
-
-def _weights(folder: Folder) -> list[tuple[str, int]]:
-    return [(seen.name, seen.size) for seen in folder.files if seen.name.lower().endswith(".safetensors")]
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -87,38 +82,15 @@ def _context(config: dict[str, Any]) -> int:
     return 0
 
 
-def _parameters(path: Path, size: int) -> int:
-    """Elements of all tensors, by the header; checks that the file is as long as it says."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-            raise _cut_off(path)
-        try:
-            header = json.loads(file.read(length))
-            tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-            total = sum(math.prod(map(_whole, entry["shape"])) for entry in tensors)
-            end = max((_whole(entry["data_offsets"][1]) for entry in tensors), default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-            raise SlmDeskError(
-                "safetensors_damaged",
-                f"{path.name} has a damaged header.",
-                "Download it again.",
-                details=repr(error),
-            ) from error
-    if 8 + length + end != size:
-        raise _cut_off(path)
-    return total
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError(value)
-    return value
-
-
-def _cut_off(path: Path) -> SlmDeskError:
-    return SlmDeskError(
-        "safetensors_truncated",
-        f"{path.name} is not as long as its header says.",
-        "Download it again; an interrupted download leaves such a file.",
-    )
+def _checked(path: Path) -> int:
+    """The numbers in a weights file, by its header; 0 where it does not tell. Raises what is wrong with it."""
+    match path.suffix.lower():
+        case ".safetensors":
+            try:
+                return safetensors.read_header(path).parameters
+            except SlmDeskError as error:
+                if error.code != "safetensors_type_unknown":
+                    raise
+        case ".onnx":
+            onnx.read_header(path)
+    return 0

@@ -20,6 +20,7 @@ from slmdesk.core.jobs import Job
 from slmdesk.core.paths import Paths
 from slmdesk.library import sidecar
 from tests.hub import LoopbackHub, User
+from tests.hub.files import safetensors_file
 
 TOKEN = "hf_plantedSecretToken0123456789"
 SIZE = 6_000_000
@@ -28,7 +29,7 @@ AT_ONCE = 4
 
 
 def content(number: int) -> bytes:
-    return random.Random(number).randbytes(SIZE)
+    return safetensors_file(SIZE, number)
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ async def test_two_hundred_downloads_killed_by_sigkill(app: Application, hub: Lo
 FILE = "weights.safetensors"
 REPO = "maker/model"
 PATTERN = f"{REPO}/{FILE}"
-BODY = random.Random(5).randbytes(3_000_000)
+BODY = safetensors_file(3_000_000, 5)
 
 FAULTS: dict[str, Callable[[LoopbackHub], None]] = {
     "stall at once": lambda hub: hub.faults.stall(PATTERN, after=0),
@@ -270,7 +271,8 @@ async def test_a_disk_that_fills_up_pauses_the_download(
     app: Application, hub: LoopbackHub, small_disk: Path
 ) -> None:
     """The space is there when it begins, and taken by somebody else while it runs."""
-    hub.add(REPO, {FILE: random.Random(6).randbytes(12_000_000)})
+    body = safetensors_file(12_000_000, 6)
+    hub.add(REPO, {FILE: body})
     hub.faults.slow(PATTERN, 4e6)
     job = await app.downloads.start(await app.downloads.plan(REPO, [FILE], root=small_disk))
     async with aclosing(app.jobs.watch(job.id)) as seen:
@@ -291,4 +293,4 @@ async def test_a_disk_that_fills_up_pauses_the_download(
     await app.jobs.resume(job.id)
     done = await watched(app, job.id)
     assert done.state == "done", done.error
-    assert (small_disk / REPO / FILE).read_bytes() == random.Random(6).randbytes(12_000_000)
+    assert (small_disk / REPO / FILE).read_bytes() == body

@@ -52,7 +52,11 @@ def measure(mb: int, rounds: int, folder: Path | None) -> dict[str, Any]:
         source = base / "source" / FILE
         source.parent.mkdir()
         with source.open("wb") as file:
-            for _ in range(mb):
+            from tests.hub.files import safetensors_head
+
+            file.write(head := safetensors_head(mb << 20))
+            file.write(os.urandom((1 << 20) - len(head)))
+            for _ in range(mb - 1):
                 file.write(os.urandom(1 << 20))
         with subprocess.Popen(command("serve", source), stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None

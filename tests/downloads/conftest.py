@@ -15,6 +15,7 @@ from slmdesk.application import Application
 from slmdesk.core.jobs import Job
 from slmdesk.core.paths import Paths
 from tests.hub import LoopbackHub, User
+from tests.hub.files import onnx_file, safetensors_file
 
 REPO = "maker/small-model"
 TOKEN = "hf_plantedSecretToken0123456789"
@@ -29,9 +30,9 @@ def hub(desk_guide: Path) -> Iterator[LoopbackHub]:
     """`maker/small-model` with a real GGUF, a larger file of random bytes and small ones."""
     files = {
         "small-Q4_K_M.gguf": desk_guide,
-        "weights.safetensors": some_bytes(6_000_000),
+        "weights.safetensors": safetensors_file(6_000_000),
         "config.json": b'{"model_type": "llama"}',
-        "onnx/model.onnx": some_bytes(200_000, 2),
+        "onnx/model.onnx": onnx_file(200_000, 2),
         "pytorch_model.bin": some_bytes(1000, 3),
     }
     with LoopbackHub({REPO: files}, users={TOKEN: User("ada")}) as hub:

@@ -16,6 +16,7 @@ from slmdesk.core.jobs import Job
 from slmdesk.library import sidecar
 from tests.downloads.conftest import REPO, settled, until
 from tests.hub import LoopbackHub
+from tests.hub.files import onnx_file, safetensors_file
 
 GGUF = "small-Q4_K_M.gguf"
 WEIGHTS = "weights.safetensors"
@@ -50,6 +51,37 @@ async def test_a_model_comes_whole_and_is_called_verified(app: Application, hub:
     again = await fetch(app, GGUF, "onnx/model.onnx")
     assert again.state == "done"
     assert hub.total_served == 0
+
+
+DAMAGED = {
+    "w.safetensors": (safetensors_file(5000)[:4000], "safetensors_truncated"),
+    "x.safetensors": (b"\x20" + bytes(7) + b"<html>Please sign in</html>".ljust(40), "safetensors_damaged"),
+    "cut.onnx": (onnx_file(5000)[:4000], "onnx_truncated"),
+    "longer.onnx": (onnx_file(5000) + b"\x0b", "onnx_damaged"),
+    "page.onnx": (b"<html>Please sign in</html>", "not_onnx"),
+    "m.gguf": (b"<html>Please sign in</html>", "not_gguf"),
+}
+
+
+async def test_a_file_that_was_damaged_when_it_was_published_is_told_as_damaged(
+    app: Application, hub: LoopbackHub
+) -> None:
+    """Its hash is right: only its header tells."""
+    hub.add("maker/damaged", {name: content for name, (content, _) in DAMAGED.items()})
+    for name, (_, code) in DAMAGED.items():
+        job = await fetch(app, name, repo="maker/damaged")
+        assert job.state == "failed"
+        assert job.error is not None
+        assert (job.error.code, name in job.error.message) == (code, True), job.error
+        assert "publisher" in job.error.hint
+        assert not (folder(app, "maker/damaged") / name).exists()
+    assert not sidecar.read(folder(app, "maker/damaged"))
+
+
+async def test_weights_of_a_type_of_the_future_are_kept(app: Application, hub: LoopbackHub) -> None:
+    content = safetensors_file(5000).replace(b'"U8"', b'"U9"')
+    hub.add("maker/future", {"w.safetensors": content})
+    assert (await fetch(app, "w.safetensors", repo="maker/future")).state == "done"
 
 
 async def test_a_killed_runner_fetches_hardly_anything_twice(app: Application, hub: LoopbackHub) -> None:

@@ -13,6 +13,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs import Job
 from tests.downloads.conftest import REPO, TOKEN, settled
 from tests.hub import LoopbackHub
+from tests.hub.files import safetensors_file
 
 FILE = "weights.safetensors"
 SIZE = 6_000_000
@@ -145,7 +146,7 @@ async def test_the_token_stays_with_the_hub(app: Application, hub: LoopbackHub, 
 async def test_xet_that_fails_is_left_for_plain_https(
     app: Application, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    big = bytes(range(256)) * 40_000
+    big = safetensors_file(10_000_000)
     hub.add("maker/chunked", {"big.safetensors": big}, xet=True)
     job = await app.downloads.start(await app.downloads.plan("maker/chunked", ["big.safetensors"]))
     done = await settled(app, job.id)

@@ -45,7 +45,7 @@ def _changed(**changes: Any) -> dict[str, Any]:
         _changed(a={"dtype": "F32", "shape": [6], "data_offsets": [8, 32]}),  # overlaps
         _changed(a={"dtype": "F32", "shape": [5], "data_offsets": [0, 20]}),  # leaves a gap
         _changed(a={"dtype": "F32", "shape": [7], "data_offsets": [0, 24]}),  # not as long as its shape
-        _changed(a={"dtype": "F99", "shape": [6], "data_offsets": [0, 24]}),
+        _changed(a={"dtype": 99, "shape": [6], "data_offsets": [0, 24]}),
         _changed(a={"dtype": "F32", "shape": [-6], "data_offsets": [0, 24]}),
         _changed(a={"dtype": "F32", "shape": [6], "data_offsets": [24, 0]}),
         _changed(a={"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 24]}),
@@ -66,6 +66,13 @@ def test_what_cannot_be_is_refused(header: object) -> None:
     with pytest.raises(SlmDeskError) as caught:
         parse_header("model.safetensors", data, len(data))
     assert caught.value.code == "safetensors_damaged"
+
+
+def test_a_type_of_the_future_is_told_apart_from_damage() -> None:
+    data = _file(_changed(a={"dtype": "F3_E1M1", "shape": [64], "data_offsets": [0, 24]}))
+    with pytest.raises(SlmDeskError, match="F3_E1M1") as caught:
+        parse_header("model.safetensors", data, len(data))
+    assert caught.value.code == "safetensors_type_unknown"
 
 
 def test_lengths_are_checked_before_they_are_believed(tmp_path: Path) -> None:

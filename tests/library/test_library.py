@@ -20,6 +20,7 @@ from slmdesk.formats import gguf
 from slmdesk.library import sidecar
 from slmdesk.library.library import BUILT_IN, Library, LibraryFile, LibraryModel
 from slmdesk.library.sidecar import Origin
+from tests.hub.files import onnx_file
 
 
 @pytest.fixture
@@ -426,12 +427,15 @@ async def test_folders_to_convert_are_there_but_never_run(models: Path, library:
     folder = safetensors_folder(models / "p" / "m")
     (models / "p" / "o" / "onnx").mkdir(parents=True)
     (models / "p" / "o" / "config.json").write_text("{}")
-    (models / "p" / "o" / "onnx" / "model.onnx").write_bytes(b"x")
+    (models / "p" / "o" / "onnx" / "model.onnx").write_bytes(onnx_file())
+    (models / "p" / "half").mkdir()
+    (models / "p" / "half" / "config.json").write_text("{}")
+    (models / "p" / "half" / "model.onnx").write_bytes(onnx_file()[:500])
     safetensors_folder(models / "p" / "broken", cut=True)
     assert list(by_id(await library.models())) == ["slmdesk/desk-guide:F16"]
     files = by_id(await library.models(every_format=True))
     assert set(files) == {
-        "slmdesk/desk-guide:F16", "p/m:safetensors", "p/o:onnx", "p/broken:safetensors",
+        "slmdesk/desk-guide:F16", "p/m:safetensors", "p/o:onnx", "p/broken:safetensors", "p/half:onnx",
     }  # fmt: skip
     file = files["p/m:safetensors"]
     assert (file.path, file.architecture, file.parameters, file.context_length) == (folder, "llama", 6, 2048)
@@ -440,6 +444,10 @@ async def test_folders_to_convert_are_there_but_never_run(models: Path, library:
     broken = files["p/broken:safetensors"].problem
     assert broken is not None
     assert broken.code == "safetensors_truncated"
+    assert files["p/o:onnx"].problem is None
+    half = files["p/half:onnx"].problem
+    assert half is not None
+    assert half.code == "onnx_truncated"
     assert (await refused(library, "p/m")).code == "model_not_runnable"
     assert (await library.resolve("p/m", every_format=True)).path == folder
     make(folder / "m-Q4_0.gguf", 2)
