@@ -88,6 +88,7 @@ class DownloadKind(JobKind):
     async def run(self, job: RunningJob) -> dict[str, Any]:
         plan = Plan.from_json(job.parameters)
         work = _Work(job, plan)
+        self._look_at_settings(at_once=True)  # it may be tried again because of what was just changed there
         try:
             await self._prepare(work)
             source = await self._in_thread(self._source, plan, job)
@@ -210,10 +211,10 @@ class DownloadKind(JobKind):
             again = max(again, min(error.retry_after_s, 3600.0))
         return work.job.pause_with(error, again_in=again)
 
-    def _look_at_settings(self) -> None:
-        """Take over what was changed in another process."""
+    def _look_at_settings(self, *, at_once: bool = False) -> None:
+        """Take over what was changed in another process, looking now and then or at once."""
         now = time.monotonic()
-        if now - self._settings_seen[0] < _SETTINGS_S:
+        if not at_once and now - self._settings_seen[0] < _SETTINGS_S:
             return
         try:
             changed = self._settings.path.stat().st_mtime

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -64,7 +65,7 @@ class LoopbackHub:
 
     `add` puts in repositories with more to say (gating, licence, tags); `hub[repo_id]` is one of them.
     `users` maps tokens to people. `requests` are all requests as they came, those of the CDN too, so that a test
-    can see whether a token went there. `faults` makes things go wrong.
+    can see whether a token went there. `faults` makes things go wrong. With `tls` both speak HTTPS.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class LoopbackHub:
         port: int = 0,
         page_size: int = 1000,
         host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.repositories: dict[str, Repository] = {}
         if isinstance(repositories, Mapping):
@@ -91,6 +93,7 @@ class LoopbackHub:
         self._lock = threading.Lock()
         self.closing = threading.Event()
         self._host = host
+        self.tls = tls
         self._sides: dict[Side, _Server] = {}
         self._ports: dict[Side, int] = {"hub": port, "cdn": 0}
 
@@ -127,13 +130,17 @@ class LoopbackHub:
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self._ports['hub']}"
+        return f"{self._scheme}://{self._host}:{self._ports['hub']}"
 
     @property
     def cdn_url(self) -> str:
         """On another host name as well as another port: a token must not follow there."""
         host = "localhost" if self._host == "127.0.0.1" else self._host
-        return f"http://{host}:{self._ports['cdn']}"
+        return f"{self._scheme}://{host}:{self._ports['cdn']}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     # Content and what was seen
 
@@ -202,6 +209,13 @@ class _Server(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self.hub.tls is not None:
+            # The handshake comes with the first read, in the connection's own thread.
+            return self.hub.tls.wrap_socket(connection, True, do_handshake_on_connect=False), address
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
