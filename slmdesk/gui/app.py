@@ -15,6 +15,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.state import StateFile
+from slmdesk.gui.first_run import marker
 from slmdesk.gui.live_settings import LiveSettings
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.theme import Theme
@@ -64,7 +65,9 @@ def run(argv: list[str]) -> int:
         sys.stderr.write("error: SLM Desk is running already, but its window does not answer.\n")
         return 1
     try:
-        desk = Desk(app, paths, single)
+        # Who comes with a file has a model to begin with.
+        welcome = not file and marker.is_first_start(paths, StateFile(paths.state_file))
+        desk = Desk(app, paths, single, welcome=welcome)
         if file:
             desk.open_file(file)
         return desk.run()
@@ -73,9 +76,14 @@ def run(argv: list[str]) -> int:
 
 
 class Desk(QObject):
-    """The running program: theme, window, application and event loop, in the order they are needed."""
+    """The running program: theme, window, application and event loop, in the order they are needed.
 
-    def __init__(self, app: QApplication, paths: Paths, single: SingleInstance) -> None:
+    With `welcome` it begins with the page of a first start.
+    """
+
+    def __init__(
+        self, app: QApplication, paths: Paths, single: SingleInstance, *, welcome: bool = False
+    ) -> None:
         super().__init__(app)
         self.app = app
         self._single = single
@@ -92,7 +100,9 @@ class Desk(QObject):
             text_size=settings.get("appearance.text_size"),
             reduced_motion=settings.get("appearance.reduced_motion"),
         )
-        self.window = MainWindow(self.theme, self.live, StateFile(paths.state_file), self._specs())
+        state = StateFile(paths.state_file)
+        begin = marker.PLACE if welcome else ""
+        self.window = MainWindow(self.theme, self.live, state, self._specs(), begin=begin)
         self.window.close_wanted.connect(self._close)
         self.live.changed.connect(self._setting_changed)
         self.window.strip.offline_wanted.connect(self._switch_network)
@@ -259,6 +269,7 @@ class Desk(QObject):
             PlaceSpec("quantize", "Quantize", "quantize", _quantize),
             PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
+            PlaceSpec(marker.PLACE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
         ]
 
     def _settings(self, services: WindowServices) -> Place:
@@ -301,6 +312,12 @@ def _about(services: WindowServices) -> Place:
     from slmdesk.gui.about import AboutPlace
 
     return AboutPlace(services)
+
+
+def _welcome(services: WindowServices) -> Place:
+    from slmdesk.gui.first_run.place import FirstRunPlace
+
+    return FirstRunPlace(services)
 
 
 async def _build_application() -> Application:

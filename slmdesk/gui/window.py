@@ -58,7 +58,7 @@ class PlaceSpec:
 
 
 class MainWindow(QWidget):
-    """The frame. Implements `WindowServices`.
+    """The frame. Implements `WindowServices`. It begins with the place `begin`, or with the one it was closed on.
 
     Attributes:
         actions_known: every action, for shortcuts and the palette.
@@ -73,7 +73,13 @@ class MainWindow(QWidget):
     attached = Signal()
 
     def __init__(
-        self, theme: Theme, live: LiveSettings, state: StateFile, specs: Sequence[PlaceSpec]
+        self,
+        theme: Theme,
+        live: LiveSettings,
+        state: StateFile,
+        specs: Sequence[PlaceSpec],
+        *,
+        begin: str = "",
     ) -> None:
         super().__init__()
         self.theme = theme
@@ -95,7 +101,7 @@ class MainWindow(QWidget):
         self.setAcceptDrops("library" in self._specs)
         self._lay_out()
         self._declare_actions()
-        self._restore_geometry()
+        self._restore_geometry(begin)
 
     # What places ask of the window.
 
@@ -365,14 +371,14 @@ class MainWindow(QWidget):
             self.actions_known.add(place.commands())
         return place
 
-    def _restore_geometry(self) -> None:
+    def _restore_geometry(self, begin: str) -> None:
         saved = self.state.get("window.geometry")
         restored = isinstance(saved, str) and self.restoreGeometry(QByteArray.fromBase64(saved.encode()))
         if not restored:
             self.resize(MEASURE.window_width, MEASURE.window_height)
         place = self.state.get("window.place")
         known = isinstance(place, str) and place in self._specs and self._specs[place].listed
-        self.go_to(place if known else next(iter(self._specs)))
+        self.go_to(begin or (place if known else next(iter(self._specs))))
 
     def _notice_closed(self) -> None:
         panel = self.sender()

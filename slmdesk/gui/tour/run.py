@@ -80,12 +80,19 @@ class _Run:
         return self._report(time.perf_counter() - began)
 
     async def _drive(self, desk: Desk) -> None:
-        from slmdesk.gui.tour import chat_steps, frame_steps, model_steps, quantize_steps
+        from slmdesk.gui.tour import (
+            chat_steps,
+            first_run_steps,
+            frame_steps,
+            model_steps,
+            quantize_steps,
+        )
 
         driver = self._driver
         assert driver is not None
         try:
             for step in (
+                *first_run_steps.STEPS,
                 *chat_steps.STEPS,
                 *model_steps.STEPS,
                 *quantize_steps.STEPS,
