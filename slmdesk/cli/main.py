@@ -123,7 +123,9 @@ def _dispatch(argv: list[str], out: Output) -> int:
         raise UsageError(_unknown(name), "slmdesk --help lists the commands.")
     module = cast("CommandModule", import_module(command.module))
     parser = _Parser(
-        prog=f"slmdesk {name}", description=f"{command.summary.capitalize()}.", allow_abbrev=False
+        prog=f"slmdesk {name}",
+        description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON event a line, for programs")
     module.add_arguments(parser)
@@ -139,10 +141,12 @@ def _no_command(out: Output, file: str = "") -> int:
     try:
         window: Any = import_module("slmdesk.gui.app")
     except ImportError as error:
+        from slmdesk.core.installation import window_libraries
+
         raise SlmDeskError(
             "window_unavailable",
             f"The window cannot be loaded: {error}.",
-            "Install the libraries Qt needs (packaging/bootstrap.py does it), or use slmdesk chat.",
+            f"{window_libraries()} In the terminal, slmdesk chat works without.",
         ) from error
     return int(window.run(["slmdesk", file] if file else []))
 
