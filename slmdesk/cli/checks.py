@@ -17,6 +17,7 @@ from slmdesk import __version__
 from slmdesk.cli.main import has_display
 from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.installation import window_libraries
 from slmdesk.toolchains.uv import find_uv
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _window() -> Check:
     try:
         import_module("PySide6.QtWidgets")
     except ImportError as error:
-        hint = "Install the libraries Qt needs; packaging/bootstrap.py does it. The terminal works without."
+        hint = f"{window_libraries()} The terminal works without."
         return Check("Window", "Qt", "failed", str(error), hint)
     if not has_display(os.environ, sys.platform):
         return Check("Window", "display", "warning", "none; slmdesk chat works in the terminal")

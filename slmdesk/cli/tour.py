@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.installation import window_libraries
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise SlmDeskError(
             "window_unavailable",
             f"The window cannot be loaded: {error}.",
-            "Install the libraries Qt needs; packaging/bootstrap.py does it.",
+            window_libraries(),
         ) from error
     words = ["--out", args.out, *(["--hub", args.hub] if args.hub else [])]
     if out.as_json:

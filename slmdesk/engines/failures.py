@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.installation import set_up_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -150,7 +151,7 @@ def decode(
         return error(
             "engine_missing",
             "A library the engine needs is missing.",
-            "Set SLM Desk up again: python3 packaging/bootstrap.py run",
+            set_up_again(),
         )
     if ending == "killed":
         return error(

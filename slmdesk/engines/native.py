@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.installation import set_up_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def bind() -> Any:
             raise SlmDeskError(
                 "engine_missing",
                 "The package llama-cpp-python is not installed.",
-                "Set the program up again: python3 packaging/bootstrap.py run",
+                set_up_again(),
             )
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
@@ -57,7 +58,7 @@ def bind() -> Any:
         raise SlmDeskError(
             "engine_missing",
             f"llama.cpp's library cannot be loaded: {error}.",
-            "Set the program up again: python3 packaging/bootstrap.py run",
+            set_up_again(),
         ) from error
     return binding
 

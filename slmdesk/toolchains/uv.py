@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.installation import is_frozen, set_up_again
 from slmdesk.core.processes import start_child
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def find_uv() -> Path:
     raise SlmDeskError(
         "uv_missing",
         "uv, which makes the environments of converters, is not installed.",
-        "Install it with: python -m pip install uv",
+        set_up_again() if is_frozen() else "Install it with: python -m pip install uv",
     )
 
 
