@@ -12,6 +12,7 @@ import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
@@ -24,7 +25,6 @@ from slmdesk.toolchains.toolchains import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from slmdesk.toolchains.toolchains import Toolchain, Toolchains
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TOOLCHAIN = "convert"
 SCRIPT = "convert_hf_to_gguf.py"
+_NAMING = "bitnet_names.py"  # runs the script with the names that transformers gives to a BitNet's tensors
 _REGISTRY = "conversion/__init__.py"
 _SHIPPED = "convert-architectures.txt"  # the same names, known before the toolchain is there
 _PARTIAL = ".partial"
@@ -167,7 +168,10 @@ class Converter:
         arguments += ["--model-name", name] if name else []
         try:
             await asyncio.to_thread(_clear, partial)
-            await _run(toolchain, arguments, source, heard, log)
+            command = [str(toolchain.source / SCRIPT), *arguments]
+            if source.newer_bitnet:
+                command = [str(self._shipped / _NAMING), *command]
+            await _run(toolchain, command, source, heard, log)
             heard(0.99, 1.0, "checking the file")
             size = await asyncio.to_thread(_checked, partial)
             await asyncio.to_thread(_check_unchanged, source, before)
@@ -222,7 +226,7 @@ async def _check_weights(source: HfFolder, heard: Heard) -> None:
 
 async def _run(
     toolchain: Toolchain,
-    arguments: Sequence[str],
+    command: Sequence[str],
     source: HfFolder,
     heard: Heard,
     log: Callable[[str], None] | None,
@@ -244,7 +248,7 @@ async def _run(
             last_words = line
             log(line)
 
-    child = await toolchain.start(toolchain.source / SCRIPT, arguments, on_stderr=take)
+    child = await toolchain.start(Path(command[0]), command[1:], on_stderr=take)
     try:
         await child.stdout.read()
         code = await child.wait()

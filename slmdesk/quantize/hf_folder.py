@@ -37,6 +37,9 @@ _BY_OUTER_NAME = {
     "Step3p7ForConditionalGeneration",
     "KimiK3ForConditionalGeneration",
 }
+BITNET = {"BitNetForCausalLM", "BitnetForCausalLM"}
+# What transformers calls the inner norms of a BitNet; llama.cpp's converter knows older names.
+_BITNET_NAMES = (".attn_sub_norm.weight", ".ffn_sub_norm.weight")
 # Element type of the safetensors -> what the converter is asked to write so that nothing is lost.
 _WRITTEN = {"F16": "f16", "F32": "f32", "F64": "f32"}
 _REMOTE_HINT = (
@@ -82,6 +85,15 @@ class HfFolder:
         return _WRITTEN.get(next(iter(self.types)), "bf16")
 
     @property
+    def newer_bitnet(self) -> bool:
+        """A BitNet whose tensors have the names that transformers gives them."""
+        return self.architecture in BITNET and any(
+            tensor.name.endswith(_BITNET_NAMES)
+            for header in self.headers.values()
+            for tensor in header.tensors
+        )
+
+    @property
     def gguf_bytes(self) -> int:
         """About how large the GGUF becomes: the weights in `out_type`, vocabulary and names."""
         wide = 4 if self.out_type == "f32" else 2
@@ -122,6 +134,8 @@ def examine_description(
     architecture = architecture_of(config)
     if architecture not in supported:
         _unsupported(architecture, config)
+    if architecture in BITNET:
+        _check_bitnet(architecture, config)
     if not any(name in _TOKENIZERS or name.endswith(_TOKENIZER_ENDS) for name in names):
         raise SlmDeskError(
             "tokenizer_missing",
@@ -230,6 +244,23 @@ def _no_weights(names: Collection[str]) -> None:
         "weights_missing",
         f"There is no model.safetensors{f', only {other[0]}' if other else ''}.",
         "Name the folder of the whole model; adapters alone cannot be converted.",
+    )
+
+
+def _check_bitnet(architecture: str, config: Mapping[str, Any]) -> None:
+    """llama.cpp computes the BitNet of its first publication; what differs would convert and answer nonsense."""
+    newer = architecture == "BitNetForCausalLM"
+    activation = str(config.get("hidden_act", "relu2" if newer else "silu"))
+    if activation != "silu":
+        differs = f"the activation {activation[:40]}, and llama.cpp computes silu in every BitNet"
+    elif not config.get("tie_word_embeddings", not newer):
+        differs = "an output layer of its own, and llama.cpp computes a BitNet's output with its embeddings"
+    else:
+        return
+    raise SlmDeskError(
+        "architecture_unsupported",
+        f"This BitNet has {differs}: what it answers would be wrong.",
+        "Choose another model; a converted file of this one would load and be useless.",
     )
 
 

@@ -25,18 +25,21 @@ common = {
     "eos_token_id": words.eos_id(),
     "pad_token_id": 0,
 }
+bitnet = {"hidden_act": "silu", "tie_word_embeddings": True}  # what llama.cpp computes
 configs = {
     "llama": lambda: transformers.LlamaConfig(**common),
     "qwen3": lambda: transformers.Qwen3Config(**common, head_dim=64),
     "gemma3": lambda: transformers.Gemma3TextConfig(**common, head_dim=64, sliding_window=128),
     "phi3": lambda: transformers.Phi3Config(**common),
-    "bitnet": lambda: transformers.BitNetConfig(**common, hidden_act="silu", tie_word_embeddings=True),
+    "bitnet": lambda: transformers.BitNetConfig(**common, **bitnet),
+    "bitnet-older": lambda: transformers.BitNetConfig(**common, **bitnet),
+    "bitnet-relu2": lambda: transformers.BitNetConfig(**common, tie_word_embeddings=True),
 }
 torch.manual_seed(1)
 model = transformers.AutoModelForCausalLM.from_config(configs[kind](), dtype=torch.float32)
 model.save_pretrained(folder)
-if kind == "bitnet":
-    # llama.cpp converts the published BitNet models, whose tensors have older names; the activation is the same.
+if kind == "bitnet-older":
+    # The first published BitNet models have other names; the converter knows those by itself.
     older = {"mlp.ffn_sub_norm": "mlp.ffn_layernorm", "self_attn.attn_sub_norm": "self_attn.inner_attn_ln"}
     weights = load_file(folder / "model.safetensors")
     for new, old in older.items():

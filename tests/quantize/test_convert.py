@@ -17,6 +17,8 @@ from slmdesk.formats import gguf, safetensors
 from slmdesk.quantize.convert import Converter, architectures, decode
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import INDEX, architecture_of, examine, examine_description
+from slmdesk.quantize.host import run_child
+from slmdesk.quantize.protocol import CheckSpec, ForecastSpec, QuantizeSpec
 from slmdesk.toolchains.toolchains import Toolchains
 
 SHIPPED = Paths.resolve({}).resources / "toolchains"
@@ -98,6 +100,25 @@ def test_architectures_that_the_converter_does_not_know(tmp_path: Path) -> None:
         assert name in KNOWN
     outer = {"architectures": ["A"], "text_config": {"architectures": ["B"]}}
     assert architecture_of(outer) == "B"
+
+
+def test_a_bitnet_is_checked_for_what_llama_cpp_computes() -> None:
+    names = ["model.safetensors", "tokenizer.json"]
+
+    def examined(name: str, **facts: object) -> tuple[str, ...]:
+        return examine_description({"architectures": [name], **facts}, {}, names, KNOWN)
+
+    def told(name: str, **facts: object) -> str:
+        with pytest.raises(SlmDeskError) as caught:
+            examined(name, **facts)
+        assert caught.value.code == "architecture_unsupported"
+        return caught.value.message
+
+    assert examined("BitnetForCausalLM") == ()
+    assert "relu2" in told("BitNetForCausalLM", tie_word_embeddings=True)
+    assert "relu2" in told("BitnetForCausalLM", hidden_act="relu2")
+    assert "output layer" in told("BitNetForCausalLM", hidden_act="silu")
+    assert examined("BitNetForCausalLM", hidden_act="silu", tie_word_embeddings=True) == ()
 
 
 def test_parts_must_be_those_of_the_index(tmp_path: Path) -> None:
@@ -230,31 +251,58 @@ async def test_the_built_in_model_is_converted(
     assert architectures(source / "conversion" / "__init__.py") == KNOWN
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "phi3", "bitnet"])
-async def test_small_random_models_are_converted_and_answer(
-    converter: Converter, tmp_path: Path, kind: str
-) -> None:
+async def made_by_transformers(converter: Converter, kind: str, folder: Path) -> Path:
+    """A small random model, as transformers saves it."""
     toolchain = await converter._toolchains.ensure("convert")
-    folder = tmp_path / kind
     child = await toolchain.start(MAKE, [kind, str(DESK_GUIDE / "tokenizer.model"), str(folder)])
     await child.stdout.read()
     assert await child.wait() == 0, "\n".join(child.stderr_tail)
     await child.terminate_tree()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "phi3", "bitnet", "bitnet-older"])
+async def test_small_random_models_are_converted_quantized_and_answer(
+    converter: Converter, tmp_path: Path, kind: str
+) -> None:
+    folder = await made_by_transformers(converter, kind, tmp_path / kind)
     # llama.cpp looks for a Phi-3's own tokens in models of such a name.
     done = await converter.convert(
         folder, tmp_path / f"{kind}.gguf", lambda *_: None, name="Small and random"
     )
     header = gguf.read_header(done.path)
     gguf.check(header)
-    assert header.architecture == kind
-
-    from slmdesk.quantize.host import run_child
-    from slmdesk.quantize.protocol import CheckSpec
-
+    assert header.architecture == kind.partition("-")[0]
     types = {tensor.name: tensor.type.name for tensor in header.tensors}
     await run_child(CheckSpec([str(done.path)], types))
+
+    for target in ("Q8_0", "Q4_K_M"):
+        looked = await run_child(ForecastSpec(str(done.path), [target]))
+        forecast = looked["quants"][0]
+        assert forecast["fallbacks"] == []  # every row is a multiple of 256
+        made = await run_child(QuantizeSpec(str(done.path), str(tmp_path), f"{target}.gguf", target))
+        assert made["files"] == [f"{target}.gguf"]
+        quant = tmp_path / f"{target}.gguf"
+        assert abs(quant.stat().st_size - forecast["bytes"]) <= 0.005 * forecast["bytes"]
+        assert quant.stat().st_size < done.bytes / 1.8
+        checked = await run_child(CheckSpec([str(quant)], forecast["types"]))
+        assert len(checked["tokens"]) == 8
+        wanted = {"Q8_0": "Q8_0", "Q4_K_M": "Q4_K"}[target]
+        assert forecast["types"]["blk.0.ffn_up.weight"] == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_a_bitnet_that_llama_cpp_would_compute_wrongly_is_refused(
+    converter: Converter, tmp_path: Path
+) -> None:
+    folder = await made_by_transformers(converter, "bitnet-relu2", tmp_path / "made")
+    with pytest.raises(SlmDeskError) as caught:
+        await converter.convert(folder, tmp_path / "x.gguf", lambda *_: None)
+    assert caught.value.code == "architecture_unsupported"
+    assert "relu2" in caught.value.message
 
 
 @pytest.mark.slow
