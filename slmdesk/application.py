@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from slmdesk.toolchains.toolchains import Toolchains
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
+_HARDLY_ANY = 4 * 1024 * 1024  # bytes of free space with which next to nothing can be kept
 
 
 @dataclass(slots=True)
@@ -164,6 +167,19 @@ class Application:
             return error
         return None
 
+    async def first_look(self) -> list[SlmDeskError]:
+        """What is wrong with this machine's disks, for a window that starts: the database does not open, a models
+        folder is not there, nothing can be written any more. Nothing raises."""
+        found: list[SlmDeskError] = []
+        try:
+            await self.chats.open()
+        except SlmDeskError as error:
+            found.append(error)
+        found += await self.library.missing_folders()
+        if not any(problem.code == "disk_full" for problem in found):
+            found += await asyncio.to_thread(_full, self.paths.data)
+        return found
+
     async def close(self) -> None:
         """Stop running answers (what they wrote is kept), let go of the service and close the database."""
         await self.chats.close()
@@ -171,3 +187,19 @@ class Application:
         await self.catalog.close()
         await self.hub.close()
         self.database.close()
+
+
+def _full(folder: Path) -> list[SlmDeskError]:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return []
+    if free >= _HARDLY_ANY:
+        return []
+    return [
+        SlmDeskError(
+            "disk_full",
+            f"The disk with {folder} is full.",
+            "Free some space there. Until then conversations, settings and models cannot be kept.",
+        )
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _log = logging.getLogger(__name__)
 _BACKUPS_KEPT = 3
+_LEAST_SPACE = 64 * 1024  # bytes: more than the shared memory of a small write-ahead log takes
 _RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name TEXT PRIMARY KEY,
@@ -251,6 +253,14 @@ def _log_unseen(future: object) -> None:
         _log.error("database work nobody waited for failed: %s", error)
 
 
+def _no_space(path: Path) -> bool:
+    """Without space for its shared memory SQLite reports a failed write, not a full disk."""
+    try:
+        return shutil.disk_usage(path.parent).free < _LEAST_SPACE
+    except OSError:
+        return False
+
+
 @contextmanager
 def _converted(path: Path) -> Iterator[None]:
     """SQLite's and the system's errors as `SlmDeskError`, decided by SQLite's result code."""
@@ -293,7 +303,7 @@ def _convert(path: Path, error: sqlite3.DatabaseError) -> SlmDeskError | None:
             "Move it away and put back a backup from the same folder, or start with an empty one.",
             details=str(error),
         )
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
         return SlmDeskError(
             "disk_full", f"There is no space left for {path}.", "Free some space on that disk and try again."
         )

@@ -176,6 +176,12 @@ class Desk(QObject):
         self._housekeeping = Housekeeping(self.window, self)
         self._poll = StatusPoll(self.window, application)
         self._poll.start()
+        self.window.run(self._first_look(application), "looking at the disks")
+
+    async def _first_look(self, application: Application) -> None:
+        """Whatever place is shown first, what is wrong with the disks is said at once."""
+        for problem in await application.first_look():
+            self.window.show_error(problem)
 
     async def _end(self) -> None:
         """Everything the window began ends, and what takes too long is left behind."""

@@ -42,8 +42,8 @@ class SingleInstance(QObject):
         self._server: QLocalServer | None = None
 
     def first(self) -> bool:
-        """Whether this is the only window. Where no lock can be written, every window is."""
-        return self._lock.tryLock(0) or self._lock.error() == QLockFile.LockError.PermissionError
+        """Whether this is the only window. Where no lock can be written (no rights, a full disk), every window is."""
+        return self._lock.tryLock(0) or self._lock.error() != QLockFile.LockError.LockFailedError
 
     def listen(self) -> None:
         """Hear from later starts. A socket that a dead window left behind is taken away."""

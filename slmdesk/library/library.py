@@ -54,6 +54,10 @@ class Library:
         """What was wrong with whole folders when the models were last listed."""
         return list(self._problems)
 
+    async def missing_folders(self) -> list[SlmDeskError]:
+        """A problem for each models folder that is not there now; their models are not looked at."""
+        return await asyncio.to_thread(self._missing)
+
     async def models(self, *, every_format: bool = False) -> list[LibraryModel]:
         """The models an engine runs, the built-in one first; `every_format` adds safetensors and ONNX folders.
 
@@ -199,12 +203,21 @@ class Library:
         except OSError as error:
             return self._remembered(folder, f"cannot be read ({error.strerror or error})", problems)
 
+    def _missing(self) -> list[SlmDeskError]:
+        found: list[SlmDeskError] = []
+        for folder in self.folders:
+            try:
+                with os.scandir(folder):
+                    continue
+            except FileNotFoundError:
+                if folder != self._paths.models:
+                    found.append(_folder_missing(folder, "is not there"))
+            except OSError as error:
+                found.append(_folder_missing(folder, f"cannot be read ({error.strerror or error})"))
+        return found
+
     def _remembered(self, folder: Path, what: str, problems: list[SlmDeskError]) -> list[LibraryModel]:
-        problem = SlmDeskError(
-            "folder_missing",
-            f"The models folder {folder} {what}.",
-            "Connect its disk or network share, or take the folder out of the settings.",
-        )
+        problem = _folder_missing(folder, what)
         problems.append(problem)
         return scan.remembered(folder, self._index, problem)
 
@@ -226,6 +239,14 @@ class Library:
             state: FileState = "verified" if _matches_checksum(path) else "unverified"
             self._built_in_state = (version, state)
         return self._built_in_state[1]
+
+
+def _folder_missing(folder: Path, what: str) -> SlmDeskError:
+    return SlmDeskError(
+        "folder_missing",
+        f"The models folder {folder} {what}.",
+        "Connect its disk or network share, or take the folder out of the settings.",
+    )
 
 
 def _running(models: list[LibraryModel]) -> list[LibraryModel]:
