@@ -3,7 +3,7 @@
 
     python packaging/build.py                      everything, in this order:
         clean      remove what earlier builds made
-        freeze     an environment of its own in build/, PyInstaller, a report of sizes
+        freeze     an environment of its own in build/, llama.cpp's converter, PyInstaller, a report of sizes
         smoke      run the frozen program as a fresh user without Python: answers, a quant, the tour
         installer  Linux: .deb and tarball; Windows: installer; macOS: disk image
         install    install it, run the same test on what was installed, remove it (Linux: in a clean Debian)
@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from release import freeze, installers, portable_cpu, smoke, sums
+from release import converter, freeze, installers, portable_cpu, smoke, sums
 from release.project import BUNDLE, DIST, FOLDER, MACOS, TITLE, VERSION, say, stop, warn
 
 STEPS = ("clean", "freeze", "smoke", "installer", "install", "sums")
@@ -74,7 +74,10 @@ def run(step: str, options: argparse.Namespace) -> None:
         wheels = portable_cpu.build() if options.portable_cpu else options.wheels
         if wheels is None:
             warn("llama.cpp is built for this machine's processor; releases are made with --portable-cpu")
-        folder = freeze.freeze(freeze.make_environment(wheels))
+        python = freeze.make_environment(wheels)
+        converter.make(python)
+        folder = freeze.freeze(python)
+        converter.require(BUNDLE if MACOS else folder)
         print(freeze.report(folder))
     elif step == "smoke":
         smoke.smoke_test(frozen_folder())

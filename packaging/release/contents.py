@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from release import converter
 from release.project import LINUX, MACOS, ROOT, WINDOWS
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def uv_program() -> list[tuple[str, str]]:
 
 
 def data_files() -> list[tuple[str, str]]:
-    """Resources, the one icon font, and what libraries read at run time."""
+    """Resources, llama.cpp's converter, the one icon font, and what libraries read at run time."""
     resources = ROOT / "resources"
     found = [
         (str(file), str(PurePosixPath("resources", *file.relative_to(resources).parent.parts)))
@@ -138,6 +139,10 @@ def data_files() -> list[tuple[str, str]]:
         # The weights are in the GGUF; the folder it was made from is for those who train it.
         and file.suffix != ".safetensors"
     ]
+    kept = converter.files()
+    if not kept:
+        print("warning: llama.cpp's converter is not in build/sources; it will be fetched", file=sys.stderr)
+    found += kept
     fonts = _package_folder("qtawesome") / "fonts"
     for kind in ("ttf", "json"):
         found += [(str(file), "qtawesome/fonts") for file in fonts.glob(f"materialdesignicons6-*.{kind}")]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from release.project import PACKAGING, ROOT, TITLE, VERSION
+from release.project import BUILD, PACKAGING, ROOT, TITLE, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,6 +102,17 @@ def of_files(folder: Path = PACKAGING / "release" / "terms") -> list[Part]:
     return parts
 
 
+def of_converter(sources: Path) -> list[Part]:
+    """llama.cpp's converter and the library it reads and writes GGUF with, where they go along as source."""
+    parts = []
+    for folder in sorted(folder for folder in sources.glob("*-*") if folder.is_dir()):
+        files = sorted(file for file in folder.rglob("*") if _LICENCE_FILE.search(file.name))
+        texts = _each_once(file.read_text(encoding="utf-8", errors="replace") for file in files)
+        package, _, version = folder.name.rpartition("-")
+        parts.append(Part("llama.cpp's converter and gguf-py", f"of {package} {version}", "MIT", texts))
+    return parts
+
+
 def page(parts: Iterable[Part]) -> str:
     """The page: plain HTML that any browser shows, with every text folded below its name."""
     rows = []
@@ -124,7 +135,7 @@ def write(path: Path, distributions: Iterable[metadata.Distribution], system: It
     """Write the page; the names of parts whose terms were not found."""
     own = Part(TITLE, VERSION, "Apache-2.0", ((ROOT / "LICENSE").read_text(encoding="utf-8"),))
     packages = [of_distribution(one) for one in distributions if one.metadata["Name"] not in _TOLD_ELSEWHERE]
-    parts = [own, *of_files(), of_python(), *packages, *of_system(system)]
+    parts = [own, *of_files(), *of_converter(BUILD / "sources"), of_python(), *packages, *of_system(system)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(parts), encoding="utf-8", newline="\n")
     return [part.name for part in parts if not part.texts]

@@ -19,7 +19,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write, writing_error
 from slmdesk.core.processes import start_child
 from slmdesk.core.space import amount, existing_parent
-from slmdesk.toolchains import sources
+from slmdesk.toolchains import bundled, sources
 from slmdesk.toolchains import uv as uv_program
 from slmdesk.toolchains.recipe import FORMAT
 
@@ -75,7 +75,11 @@ class Maker:
         self._own_cache = "UV_CACHE_DIR" not in os.environ
         self._cache = root / _CACHE
         self._building = root / f"{MAKING}{recipe.folder_name}"
-        self._total = float(recipe.source.bytes + recipe.packages_disk)
+        self._source_bytes = recipe.source_download
+
+    @property
+    def _total(self) -> float:
+        return float(self._source_bytes + self._recipe.packages_disk)
 
     async def make(self) -> Path:
         """The finished folder, in place of one that is there. See `Toolchains.ensure` for what it raises."""
@@ -128,6 +132,20 @@ class Maker:
             uv_program.environment, self._network, self._cache if self._own_cache else None
         )
         env["UV_PYTHON_INSTALL_DIR"] = str(self._root / ".python")
+        files = await asyncio.to_thread(bundled.take, recipe.recipes, recipe.source, building / SOURCE)
+        if files is None:
+            files = await self._fetch(uv, env)
+        self._tell(self._source_bytes, "making the environment")
+        await self._environment(uv, env)
+        await self._packages(uv, env)
+        self._tell(self._total * 0.99, "trying it")
+        facts = await probe(building, recipe)
+        return {**facts, "files": files}
+
+    async def _fetch(self, uv: Path, env: dict[str, str]) -> dict[str, str]:
+        """The source's files from the package index; their names and hashes."""
+        recipe, building = self._recipe, self._building
+        self._source_bytes = recipe.source.bytes  # also where the one that came with the program is damaged
         what = f"fetching the source of {recipe.source.package} {recipe.source.version}"
         self._tell(0, what)
         archive = self._cache / f"{recipe.source.package}-{recipe.source.version}.tar.gz"
@@ -146,13 +164,7 @@ class Maker:
             on_bytes=came,
         )
         await asyncio.to_thread(remove_folder, building / _LOOKUP)
-        files = await asyncio.to_thread(sources.unpack, recipe.source, archive, building / SOURCE)
-        self._tell(recipe.source.bytes, "making the environment")
-        await self._environment(uv, env)
-        await self._packages(uv, env)
-        self._tell(self._total * 0.99, "trying it")
-        facts = await probe(building, recipe)
-        return {**facts, "files": files}
+        return await asyncio.to_thread(sources.unpack, recipe.source, archive, building / SOURCE)
 
     async def _environment(self, uv: Path, env: dict[str, str]) -> None:
         arguments = ["venv", "--no-project", "--relocatable", "--python", _python_for(self._recipe.python)]
@@ -181,7 +193,7 @@ class Maker:
             await asyncio.sleep(_POLL_S)
             grown = await asyncio.to_thread(size_of, folder) - before
             done = min(max(grown, 0), self._recipe.packages_disk * 0.97)
-            self._tell(self._recipe.source.bytes + done, "fetching packages")
+            self._tell(self._source_bytes + done, "fetching packages")
 
     def _tell(self, done: float, detail: str) -> None:
         self._on_progress(min(done, self._total), self._total, detail)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.toolchains import bundled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ class SourcePackage:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One toolchain. Sizes are in bytes and for this system; `digest` changes with anything that its folder holds.
-    `guard`: the script that starts others in it."""
+    `guard`: the script that starts others in it. `bundled`: its source came with the program."""
 
     name: str
     title: str
@@ -51,6 +52,12 @@ class Recipe:
     packages_download: int
     packages_disk: int
     digest: str
+    bundled: bool = False
+
+    @property
+    def recipes(self) -> Path:
+        """The folder this recipe lies in."""
+        return self.requirements.parent
 
     @property
     def folder_name(self) -> str:
@@ -58,7 +65,12 @@ class Recipe:
 
     @property
     def download_bytes(self) -> int:
-        return self.packages_download + self.source.bytes
+        return self.packages_download + self.source_download
+
+    @property
+    def source_download(self) -> int:
+        """Bytes of the source package that must be fetched."""
+        return 0 if self.bundled else self.source.bytes
 
     @property
     def disk_bytes(self) -> int:
@@ -67,7 +79,7 @@ class Recipe:
     @property
     def needed_bytes(self) -> int:
         """Free space that making it takes: the packages, the source package, and what is unpacked twice for a while."""
-        return self.packages_disk + self.source.bytes + self.packages_download
+        return self.packages_disk + self.source_download + self.packages_download
 
     @property
     def torch_version(self) -> str:
@@ -123,6 +135,15 @@ def _recipe(folder: Path, data: dict[str, Any]) -> Recipe:
     backends = data.get("torch_backend", {})
     pins = re.findall(r"^[a-zA-Z][^\s;\\]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     made_of = json.dumps([FORMAT, pins, source["sha256"], source["keep"], source.get("strip", "")])
+    package = SourcePackage(
+        package=source["package"],
+        version=source["version"],
+        sha256=source["sha256"],
+        bytes=int(source["bytes"]),
+        keep=tuple(source["keep"]),
+        strip=source.get("strip", ""),
+        import_path=source.get("import_path", ""),
+    )
     return Recipe(
         name=data["name"],
         title=data["title"],
@@ -132,17 +153,10 @@ def _recipe(folder: Path, data: dict[str, Any]) -> Recipe:
         imports=tuple(data["imports"]),
         systems=tuple(data["systems"]),
         torch_backend=backends.get(system(), backends.get(sys.platform, "")),
-        source=SourcePackage(
-            package=source["package"],
-            version=source["version"],
-            sha256=source["sha256"],
-            bytes=int(source["bytes"]),
-            keep=tuple(source["keep"]),
-            strip=source.get("strip", ""),
-            import_path=source.get("import_path", ""),
-        ),
+        source=package,
         guard=folder / "guard.py",
         packages_download=int(sizes["download"]),
         packages_disk=int(sizes["disk"]),
         digest=hashlib.sha256(made_of.encode()).hexdigest()[:16],
+        bundled=bundled.is_there(folder, package),
     )

@@ -14,6 +14,8 @@ import pytest
 
 from release import deb, freeze, icons, licences, smoke, sums
 from release.project import DIST, PROGRAM
+from slmdesk.toolchains import bundled, recipe
+from tests.toolchains.conftest import write_recipe, write_source
 
 
 def test_icons_are_what_their_heads_say() -> None:
@@ -49,6 +51,45 @@ def test_licences_of_everything_required_are_found() -> None:
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in page
     assert "The ggml authors" in page
     assert "<script" not in page
+
+
+async def test_the_converter_goes_along_with_its_licence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from release import converter
+
+    recipes, sources = tmp_path / "recipes", tmp_path / "sources"
+    for folder in (recipes, sources):
+        folder.mkdir()
+    made = write_source(
+        tmp_path,
+        {
+            "vendor/tool/run.py": "print()\n",
+            "vendor/tool/lib/inside.py": "",
+            "vendor/tool/LICENSE": "MIT, by its makers\n",
+            "vendor/tool/huge.c": "int main() {}\n",
+        },
+    )
+    write_recipe(recipes, made)
+    made.rename(sources / "tinysource-2.0.tar.gz")  # an earlier build fetched it
+    monkeypatch.setattr(converter, "SOURCES", sources)
+    monkeypatch.setattr(converter, "RECIPES", recipes)
+    await converter.fetch("tiny")
+
+    goes = {f"{folder}/{Path(file).name}" for file, folder in converter.files()}
+    place = "resources/toolchains/sources/tinysource-2.0"
+    assert goes == {f"{place}/{name}" for name in ("run.py", "lib/inside.py", "LICENSE", bundled.LIST)}
+    program = tmp_path / "program"
+    with pytest.raises(SystemExit):
+        converter.require(program)
+    for file, folder in converter.files():
+        (program / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, program / folder)
+    converter.require(program)
+    write_recipe(program / "resources" / "toolchains", sources / "tinysource-2.0.tar.gz")
+    assert recipe.load(program / "resources" / "toolchains", "tiny").bundled
+    (part,) = licences.of_converter(sources)
+    assert part.texts == ("MIT, by its makers\n",)
 
 
 def test_markup_in_a_licence_stays_text() -> None:

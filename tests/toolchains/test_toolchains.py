@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
-from slmdesk.toolchains import recipe
+from slmdesk.toolchains import bundled, recipe, sources
 from slmdesk.toolchains.making import MARKER, held
 from slmdesk.toolchains.toolchains import Toolchain, Toolchains
 from slmdesk.toolchains.uv import Network, decode, environment, find_uv, local_packages
-from tests.toolchains.conftest import NAME, Tiny, write_recipe, write_source
+from tests.toolchains.conftest import NAME, SOURCE_PACKAGE, Tiny, write_recipe, write_source
 
 
 async def said(toolchain: Toolchain, *arguments: str, script: Path | None = None) -> tuple[int, str, str]:
@@ -220,3 +221,42 @@ def test_pips_settings_are_handed_on_without_logins(tmp_path: Path, monkeypatch:
     assert "word" not in str(told)
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
     assert "UV_DEFAULT_INDEX" not in environment(Network(), None)
+
+
+async def test_a_source_that_came_with_the_program_is_not_fetched(tiny: Tiny) -> None:
+    archive = next(tiny.packages.glob(f"{SOURCE_PACKAGE}-*.tar.gz"))
+    source = tiny.toolchains.recipe(NAME).source
+    before = tiny.toolchains.status(NAME).download_bytes
+    folder = bundled.folder_of(tiny.recipes, source.package, source.version)
+    files = sources.unpack(source, archive, folder)
+    assert not tiny.toolchains.recipe(NAME).bundled, "files without the list that names them"
+    bundled.write_list(folder, source, files)
+    archive.unlink()
+
+    assert tiny.toolchains.status(NAME).download_bytes == before - source.bytes
+    told: list[tuple[float, float, str]] = []
+    toolchain = await tiny.toolchains.ensure(NAME, lambda *args: told.append(args))
+    assert not any("fetching the source" in words for _, _, words in told)
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert (toolchain.source / "LICENSE").read_text() == "do as you like\n"
+    assert await said(toolchain) == (0, "42 inside []", "")
+    assert await tiny.toolchains.check(NAME) == []
+
+
+async def test_a_source_of_another_release_or_a_damaged_one_is_fetched(tiny: Tiny) -> None:
+    archive = next(tiny.packages.glob(f"{SOURCE_PACKAGE}-*.tar.gz"))
+    source = tiny.toolchains.recipe(NAME).source
+    folder = bundled.folder_of(tiny.recipes, source.package, source.version)
+    files = sources.unpack(source, archive, folder)
+    bundled.write_list(folder, replace(source, sha256="0" * 64), files)
+    assert not tiny.toolchains.recipe(NAME).bundled
+    bundled.write_list(folder, source, {**files, "../outside": "0" * 64})
+    assert not tiny.toolchains.recipe(NAME).bundled
+
+    bundled.write_list(folder, source, files)
+    assert tiny.toolchains.recipe(NAME).bundled
+    (folder / "lib" / "inside.py").write_text("NAME = 'spoiled'\n")
+    told: list[tuple[float, float, str]] = []
+    toolchain = await tiny.toolchains.ensure(NAME, lambda *args: told.append(args))
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert await said(toolchain) == (0, "42 inside []", "")
