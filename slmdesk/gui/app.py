@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, Qt, QTimer
@@ -177,11 +180,18 @@ class Desk(QObject):
         self._poll = StatusPoll(self.window, application)
         self._poll.start()
         self.window.run(self._first_look(application), "looking at the disks")
+        self.window.near.connect(self._load_ahead)
 
     async def _first_look(self, application: Application) -> None:
         """Whatever place is shown first, what is wrong with the disks is said at once."""
         for problem in await application.first_look():
             self.window.show_error(problem)
+
+    def _load_ahead(self, place_id: str) -> None:
+        """Import a place beside the event loop when the pointer comes near it: that takes longer than a frame."""
+        module = f"slmdesk.gui.{place_id}.place"
+        if module not in sys.modules:
+            threading.Thread(target=_import_quietly, args=(module,), name="ahead", daemon=True).start()
 
     async def _end(self) -> None:
         """Everything the window began ends, and what takes too long is left behind."""
@@ -284,6 +294,11 @@ class Desk(QObject):
         return SettingsPlace(services, self.live)
 
 
+def _import_quietly(module: str) -> None:
+    with suppress(ImportError):  # a place that is no package of its own
+        import_module(module)
+
+
 def _chat(services: WindowServices) -> Place:
     from slmdesk.gui.chat.place import ChatPlace
 
@@ -333,7 +348,6 @@ async def _build_application() -> Application:
     of its own, 3 MB for nothing.
     """
     import asyncio
-    from importlib import import_module
 
     for part in PARTS:
         import_module(part)

@@ -13,11 +13,17 @@ from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Pane
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QEnterEvent
+    from PySide6.QtGui import QEnterEvent, QFocusEvent
 
 
 class RailButton(QAbstractButton):
-    """Icon over label; the current place has an accent bar and the filled icon."""
+    """Icon over label; the current place has an accent bar and the filled icon.
+
+    Signals:
+        near: the pointer or the focus came: it may be pressed soon.
+    """
+
+    near = Signal()
 
     def __init__(self, theme: Theme, title: str, icon: str, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +52,11 @@ class RailButton(QAbstractButton):
     def enterEvent(self, event: QEnterEvent) -> None:
         super().enterEvent(event)
         self.update()
+        self.near.emit()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.near.emit()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
@@ -97,9 +108,11 @@ class Rail(Pane):
 
     Signals:
         chosen: the id of the place a person wants to see.
+        near: the id of one that may be wanted soon.
     """
 
     chosen = Signal(str)
+    near = Signal(str)
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, ground="window", edge="right", parent=parent)
@@ -118,6 +131,7 @@ class Rail(Pane):
         """Add a button, above the gap or (`foot`) below it."""
         button = RailButton(self.theme, title, icon)
         button.clicked.connect(lambda: self.chosen.emit(place_id))
+        button.near.connect(lambda: self.near.emit(place_id))
         self._layout.insertWidget(self._layout.count() if foot else self._heads, button)
         self._heads += 0 if foot else 1
         self._group.addButton(button)

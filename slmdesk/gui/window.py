@@ -67,10 +67,12 @@ class MainWindow(QWidget):
     Signals:
         close_wanted: the person closed the window; it stays until `close_now`.
         attached: the application is there and the event loop runs.
+        near: the id of a place that may be wanted soon.
     """
 
     close_wanted = Signal()
     attached = Signal()
+    near = Signal(str)
 
     def __init__(
         self,
@@ -277,6 +279,7 @@ class MainWindow(QWidget):
         theme = self.theme
         self._rail = Rail(theme)
         self._rail.chosen.connect(self.go_to)
+        self._rail.near.connect(self.near)
         for spec in self._specs.values():
             if spec.listed:
                 self._rail.add(spec.id, spec.title, spec.icon, foot=spec.foot)

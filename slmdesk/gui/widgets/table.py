@@ -37,6 +37,8 @@ Index = QModelIndex | QPersistentModelIndex
 UNIT_ROLE = Qt.ItemDataRole.UserRole + 1
 TONE_ROLE = Qt.ItemDataRole.UserRole + 2
 ICON_ROLE = Qt.ItemDataRole.UserRole + 3
+_MIDDLE = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
+_KEPT_WIDTHS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,17 @@ class TableModel(QAbstractTableModel, Generic[Row]):
 
     def row(self, index: int) -> Row:
         return self._rows[index]
+
+    def cell(self, row: int, place: int) -> tuple[str, str, str, str, bool]:
+        """What is painted: text, unit, tone, icon, and whether it stands to the right."""
+        column, record = self.columns[place], self._rows[row]
+        return (
+            column.text(record),
+            (column.unit(record) or "") if column.unit else "",
+            (column.tone(record) or "text") if column.tone else "text",
+            (column.icon(record) or "") if column.icon else "",
+            column.number,
+        )
 
     def rowCount(self, parent: Index | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self._rows)
@@ -173,6 +186,32 @@ class _Header(QHeaderView):
         return QSize(width, MEASURE.control)
 
 
+class _Look:
+    """Font, widths and colours of cells while the theme stays as it is."""
+
+    def __init__(self, theme: Theme) -> None:
+        self._theme = theme
+        self.font = theme.font(tabular=True)
+        self.metrics = QFontMetrics(self.font)
+        self._colours: dict[str, QColor] = {}
+        self._widths: dict[str, int] = {}
+
+    def colour(self, name: str) -> QColor:
+        found = self._colours.get(name)
+        if found is None:
+            found = self._colours[name] = self._theme.colour(name)
+        return found
+
+    def width(self, text: str) -> int:
+        """In pixels."""
+        found = self._widths.get(text)
+        if found is None:
+            if len(self._widths) > _KEPT_WIDTHS:
+                self._widths.clear()
+            found = self._widths[text] = self.metrics.horizontalAdvance(text)
+        return found
+
+
 class _Cells(QStyledItemDelegate):
     """Paints a cell: icon, text, unit. Whole rows are hovered and chosen, never single cells."""
 
@@ -180,6 +219,11 @@ class _Cells(QStyledItemDelegate):
         super().__init__(table)
         self._theme = theme
         self._table = table
+        self._look = _Look(theme)
+        theme.changed.connect(self._restyle)
+
+    def _restyle(self) -> None:
+        self._look = _Look(self._theme)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         del option
@@ -194,49 +238,42 @@ class _Cells(QStyledItemDelegate):
         return QSize(width, MEASURE.row)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        theme = self._theme
-        rect: QRect = option.rect
-        state: QStyle.StateFlag = option.state
-        painter.save()
-        painter.fillRect(rect, self._ground(index, state))
-        painter.fillRect(rect.left(), rect.bottom(), rect.width(), MEASURE.line, theme.colour("line"))
-        font = theme.font(tabular=True)
-        painter.setFont(font)
-        metrics = QFontMetrics(font)
-        inner = rect.adjusted(SPACE.medium, 0, -SPACE.medium, 0)
-        unit = str(index.data(UNIT_ROLE) or "")
-        icon = str(index.data(ICON_ROLE) or "")
-        ink = theme.colour(str(index.data(TONE_ROLE) or "text"))
+        # Called for every cell in sight, often: what the rows share is looked up once, and Qt's roles are passed by.
+        look, rect = self._look, option.rect
+        row = index.row()
+        words, unit, tone, icon, right = self._table.rows_model.cell(row, index.column())
+        left, top, width, height = rect.left(), rect.top(), rect.width(), rect.height()
+        ground = "hover" if row == self._table.hovered_row else "surface"
+        if option.state & QStyle.StateFlag.State_Selected:
+            ground = "selected"
+        painter.fillRect(rect, look.colour(ground))
+        painter.fillRect(left, top + height - 1, width, MEASURE.line, look.colour("line"))
+        painter.setFont(look.font)
         before = MEASURE.icon_small + SPACE.tiny if icon else 0
-        behind = metrics.horizontalAdvance(unit) + SPACE.tiny if unit else 0
-        room = inner.width() - before - behind
-        words = metrics.elidedText(str(index.data() or ""), Qt.TextElideMode.ElideRight, room)
-        width = metrics.horizontalAdvance(words)
-        right = bool(index.data(Qt.ItemDataRole.TextAlignmentRole) & Qt.AlignmentFlag.AlignRight)
-        left = inner.right() + 1 - before - width - behind if right else inner.left()
+        behind = look.width(unit) + SPACE.tiny if unit else 0
+        room = width - 2 * SPACE.medium - before - behind
+        long = look.width(words)
+        if long > room:
+            words = look.metrics.elidedText(words, Qt.TextElideMode.ElideRight, room)
+            long = look.width(words)
+        start = left + SPACE.medium
+        if right:
+            start = left + width - SPACE.medium - before - long - behind
+        ink = look.colour(tone)
         if icon:
             side = MEASURE.icon_small
-            box = QRectF(left, inner.center().y() - side / 2 + 0.5, side, side)
-            theme.icons.paint(painter, box, icon, ink)
-        middle = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
+            box = QRectF(start, top + (height - 1) // 2 - side / 2 + 0.5, side, side)
+            self._theme.icons.paint(painter, box, icon, ink)
         painter.setPen(ink)
-        painter.drawText(QRect(left + before, inner.top(), width + 1, inner.height()), middle, words)
+        painter.drawText(start + before, top, long + 1, height, _MIDDLE, words)
         if unit:
-            painter.setPen(theme.colour("secondary"))
-            place = QRect(left + before + width + SPACE.tiny, inner.top(), behind, inner.height())
-            painter.drawText(place, middle, unit)
-        self._ring(painter, rect, index)
-        painter.restore()
-
-    def _ground(self, index: Index, state: QStyle.StateFlag) -> QColor:
-        if state & QStyle.StateFlag.State_Selected:
-            return self._theme.colour("selected")
-        return self._theme.colour("hover" if index.row() == self._table.hovered_row else "surface")
+            painter.setPen(look.colour("secondary"))
+            painter.drawText(start + before + long + SPACE.tiny, top, behind, height, _MIDDLE, unit)
+        if row == self._table.ringed_row:
+            self._ring(painter, rect, index)
 
     def _ring(self, painter: QPainter, rect: QRect, index: Index) -> None:
-        """A line around the current row while the table has the focus."""
-        if not self._table.hasFocus() or self._table.currentIndex().row() != index.row():
-            return
+        """A line around the current row."""
         painter.setPen(QPen(self._theme.colour("accent"), MEASURE.focus))
         last = self._table.model().columnCount() - 1
         top, bottom = rect.top() + 1, rect.bottom()
@@ -257,7 +294,7 @@ class Table(QTableView, Generic[Row]):
         super().__init__(parent)
         self.theme = theme
         self.hovered_row = -1
-        self._rows_model = model
+        self.rows_model = model
         self.setAccessibleName(name)
         self.setModel(model)
         self.setItemDelegate(_Cells(theme, self))
@@ -273,8 +310,11 @@ class Table(QTableView, Generic[Row]):
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setTabKeyNavigation(False)
         self.setMouseTracking(True)
-        self.entered.connect(lambda index: self._hover(index.row()))
-        self.viewportEntered.connect(lambda: self._hover(-1))
+        self.entered.connect(lambda index: self.hover(index.row()))
+        self.viewportEntered.connect(lambda: self.hover(-1))
+        self.selectionModel().currentRowChanged.connect(
+            lambda now, before: self._paint_rows(before.row(), now.row())
+        )
         for place, column in enumerate(model.columns):
             mode = QHeaderView.ResizeMode
             header.setSectionResizeMode(place, mode.Stretch if column.stretch else mode.ResizeToContents)
@@ -284,9 +324,21 @@ class Table(QTableView, Generic[Row]):
     def chosen(self) -> Row | None:
         """The chosen row."""
         indexes = self.selectionModel().selectedRows()
-        return self._rows_model.row(indexes[0].row()) if indexes else None
+        return self.rows_model.row(indexes[0].row()) if indexes else None
 
-    def _hover(self, row: int) -> None:
+    @property
+    def ringed_row(self) -> int:
+        """The current row while the table has the focus, else -1."""
+        return self.currentIndex().row() if self.hasFocus() else -1
+
+    def hover(self, row: int) -> None:
+        """Mark a row (-1: none) as the one the pointer is over."""
         if row != self.hovered_row:
-            self.hovered_row = row
-            self.viewport().update()
+            before, self.hovered_row = self.hovered_row, row
+            self._paint_rows(before, row)
+
+    def _paint_rows(self, *rows: int) -> None:
+        for row in rows:
+            if row >= 0:
+                top, height = self.rowViewportPosition(row), self.rowHeight(row)
+                self.viewport().update(0, top, self.viewport().width(), height)
