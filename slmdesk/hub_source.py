@@ -6,6 +6,7 @@ quantizes waits for it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
@@ -24,16 +25,22 @@ if TYPE_CHECKING:
 _GGUF_ORDER = ("BF16", "F16")
 
 
-async def quantize_from_hub(
-    catalog: Catalog, downloads: Downloads, quantizing: Quantizing, request: Request, *, revision: str = ""
-) -> tuple[Job, Job]:
-    """Start the download of `request.model` (a repository) and the job that quantizes what came: both jobs.
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A repository with full weights: what would be downloaded of it, and about how many parameters it has."""
 
-    Raises `source_unsuitable` for a repository without full weights, and what planning a download, starting it,
-    and `Quantizing.start` raise; then nothing was started.
+    repo: str
+    revision: str
+    choice: Choice
+    parameters: int
+
+
+async def look_on_hub(catalog: Catalog, repo: str, *, revision: str = "", refresh: bool = False) -> HubModel:
+    """What can be quantized of a repository.
+
+    Raises `source_unsuitable` for one without full weights, and what the hub answers (`repo_not_found`, …).
     """
-    request = request.checked()
-    page = await catalog.model_page(request.model, revision=revision, refresh=True)
+    page = await catalog.model_page(repo, revision=revision, refresh=refresh)
     choice = full_weights(page.choices)
     if choice is None:
         raise SlmDeskError(
@@ -41,9 +48,23 @@ async def quantize_from_hub(
             f"{page.repo} holds no full weights: neither safetensors nor a GGUF in F16, BF16 or F32.",
             "Choose the repository of the model's maker; quants are no source for other quants.",
         )
-    plan = await downloads.plan(
-        page.repo, [file.path for file in choice.files], revision=page.revision or revision or "main"
-    )
+    # Most weights take two bytes where nobody says how many there are.
+    parameters = page.entry.parameters or choice.weights_bytes // 2
+    return HubModel(page.repo, page.revision or revision or "main", choice, parameters)
+
+
+async def quantize_from_hub(
+    catalog: Catalog, downloads: Downloads, quantizing: Quantizing, request: Request, *, revision: str = ""
+) -> tuple[Job, Job]:
+    """Start the download of `request.model` (a repository) and the job that quantizes what came: both jobs.
+
+    Raises what `look_on_hub`, planning a download, starting it, and `Quantizing.start` raise; then nothing was
+    started.
+    """
+    request = request.checked()
+    found = await look_on_hub(catalog, request.model, revision=revision, refresh=True)
+    choice = found.choice
+    plan = await downloads.plan(found.repo, [file.path for file in choice.files], revision=found.revision)
     path = plan.folder
     if choice.kind == "gguf":
         path = min(plan.target(file) for file in plan.files if file.local.lower().endswith(".gguf"))

@@ -12,6 +12,8 @@ from slmdesk.application import Application
 from slmdesk.catalog import names
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.files import atomic_write
+from slmdesk.quantize.export import FORMS, exported
 from slmdesk.quantize.protocol import Options
 from slmdesk.quantize.request import AUTO, NONE, PATTERN, Request, load_preset, save_preset
 from slmdesk.quantize.targets import TARGETS
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from slmdesk.cli.output import Output
     from slmdesk.core.jobs import Job
     from slmdesk.quantize.planning import Forecast
+    from slmdesk.quantize.room import Origin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=0, metavar="N", help="threads (default: all)")
     add("--preset", default="", metavar="FILE", help="take all of this from a preset")
     add("--save-preset", default="", metavar="FILE", help="write a preset, and do nothing else")
+    add("--export", default="", metavar="FILE",
+        help="write the model's figures to a .csv, .md or .json file (without --to: nothing else)")  # fmt: skip
     add("--dry-run", action="store_true", help="only say what it will cost")
 
 
@@ -60,6 +65,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return _list(out)
     if not args.model:
         raise _usage("Name a model, as `slmdesk list` shows it, or a GGUF file.")
+    export = Path(args.export) if args.export else None
+    if export is not None and export.suffix.lower()[1:] not in FORMS:
+        raise _usage(f"{export.name} is to end with .csv, .md or .json.")
+    if export is not None and not export.absolute().parent.is_dir():
+        raise SlmDeskError("folder_missing", f"{export.absolute().parent} is not there.", "Make it first.")
+    if export is not None and not args.to and not args.preset:
+        return asyncio.run(_only_export(args.model, export, out))
     request = _request(args)
     if args.save_preset:
         path = Path(args.save_preset)
@@ -67,7 +79,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(f"Written: {path}")
         out.done({"preset": str(path)})
         return 0
-    return asyncio.run(_run(request, out, dry_run=args.dry_run))
+    return asyncio.run(_run(request, out, dry_run=args.dry_run, export=export))
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -113,7 +125,7 @@ def _usage(message: str) -> Exception:
     )
 
 
-async def _run(request: Request, out: Output, *, dry_run: bool) -> int:
+async def _run(request: Request, out: Output, *, dry_run: bool, export: Path | None) -> int:
     application = Application.build()
     try:
         if dry_run:
@@ -122,9 +134,50 @@ async def _run(request: Request, out: Output, *, dry_run: bool) -> int:
             out.done(forecast.to_json())
             return 0
         job = await _start(application, request, out)
-        return await _follow(application, job, out)
+        result = await _follow(application, job, out)
+        if export is not None:
+            await _export(application, request.model, export, out)
+        return _show_result(result, out)
     finally:
         await application.close()
+
+
+async def _only_export(model: str, path: Path, out: Output) -> int:
+    """What was measured before, as a file."""
+    application = Application.build()
+    try:
+        count = await _export(application, model, path, out)
+        out.done({"path": str(path), "quants": count})
+    finally:
+        await application.close()
+    return 0
+
+
+async def _export(application: Application, model: str, path: Path, out: Output) -> int:
+    """The rows written: those that the window's table shows."""
+    origin = await application.quantizing.origin(model)
+    rows = await application.quantizing.rows(origin, await _recommended(application, origin))
+    if not rows:
+        raise SlmDeskError(
+            "nothing_measured",
+            f"No quant of {model} was made here, or none is left.",
+            "Make one first: slmdesk quantize MODEL --to Q4_K_M --measure",
+        )
+    form = FORMS[path.suffix.lower()[1:]]
+    title = origin.model.rpartition("/")[2] or origin.path.stem
+    await asyncio.to_thread(atomic_write, path, exported(rows, form, title))
+    out.note(f"Written: {path}")
+    return len(rows)
+
+
+async def _recommended(application: Application, origin: Origin) -> str:
+    try:
+        advice = await application.quantizing.recommend(
+            origin.model or str(origin.path), application.settings
+        )
+    except SlmDeskError:
+        return ""  # a folder, or an architecture that is told too little of
+    return advice.quant
 
 
 async def _start(application: Application, request: Request, out: Output) -> Job:
@@ -144,7 +197,8 @@ async def _start(application: Application, request: Request, out: Output) -> Job
     return job
 
 
-async def _follow(application: Application, job: Job, out: Output) -> int:
+async def _follow(application: Application, job: Job, out: Output) -> dict[str, Any]:
+    """Show the job until it ends; its result. Raises what it failed of."""
     out.event("job", id=job.id, title=job.title)
     seen = 0
     try:
@@ -165,7 +219,7 @@ async def _follow(application: Application, job: Job, out: Output) -> int:
         raise job.error
     if job.state != "done" or job.result is None:
         raise SlmDeskError("cancelled", "The job was cancelled.", "What was finished before stays.")
-    return _show_result(job.result, out)
+    return job.result
 
 
 async def _cancel(application: Application, job_id: str) -> None:

@@ -20,6 +20,7 @@ from slmdesk.quantize.placing import refuse_existing
 from slmdesk.quantize.planning import Forecast, Place
 from slmdesk.quantize.protocol import CompareSpec
 from slmdesk.quantize.recommending import Recommendation, recommend
+from slmdesk.quantize.results import ResultRow, result_rows
 from slmdesk.quantize.source import Source, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.targets import FULL_PRECISION
@@ -158,16 +159,20 @@ class Quantizing:
         origin = await self.origin(model)
         if origin.needs_conversion:
             raise _convert_first(origin)
-        source = await asyncio.to_thread(open_source, origin.path)
-        correction = await asyncio.to_thread(lambda: calibration_in(self._paths.data).correction())
-        return recommend(
-            source,
-            Architecture.from_gguf(source.header),
-            Wishes.of(settings),
-            available=memory()[1],
-            correction=correction,
-            known=await self.store.all(),
-        )
+        known = await self.store.all()
+
+        def look() -> Recommendation:
+            source = open_source(origin.path)
+            return recommend(
+                source,
+                Architecture.from_gguf(source.header),
+                Wishes.of(settings),
+                available=memory()[1],
+                correction=calibration_in(self._paths.data).correction(),
+                known=known,
+            )
+
+        return await asyncio.to_thread(look)
 
     async def start(self, request: Request, *, fetch: Fetch | None = None) -> Job:
         """Hand the job over. What can be seen beforehand is refused at once: `output_exists`, `source_missing`,
@@ -218,6 +223,14 @@ class Quantizing:
         """What was made and measured of a model (library id, or the path of the source)."""
         found = await self.store.all()
         return [quant for quant in found if model in {quant.model, quant.source, quant.path}]
+
+    async def rows(self, origin: Origin, recommended: str = "") -> list[ResultRow]:
+        """The quants of a source that are still there, and the source itself once it was measured."""
+        known = {quant.path: quant for quant in await self.results(origin.model or str(origin.path))}
+        known |= {quant.path: quant for quant in await self.results(str(origin.path))}
+        rows = result_rows(known.values(), recommended)
+        there = await asyncio.to_thread(lambda: {row.path for row in rows if row.path.exists()})
+        return [row for row in rows if row.path in there]
 
     def _place(self, request: Request, origin: Origin, fetch: Fetch | None = None) -> Place:
         """Where results go; refuses what can be refused before anything runs."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,30 @@ def test_a_mistake_is_said_at_once(program: Program) -> None:
         found = program.run("quantize", *words, "--json")
         assert found.code != 0
         assert found.error["code"] == code
+
+
+def test_the_figures_are_exported(quantizing: Program, tmp_path: Path) -> None:
+    table = tmp_path / "quants.csv"
+    short = tmp_path / "short.txt"
+    text = (Paths.resolve({}).resources / "quantize" / "guide-measure.txt").read_text("utf-8")
+    short.write_text(text[:6500], "utf-8")
+    model = "slmdesk/desk-guide"
+    nothing = quantizing.run("quantize", model, "--export", str(table), "--json")
+    assert nothing.error["code"] == "nothing_measured"
+    assert not table.exists()
+    made = quantizing.run(
+        "quantize", model, "--to", "Q4_0", "--measure", "--text", str(short), "--export", str(table), "--json"
+    )
+    assert made.code == 0, made.err
+    rows = list(csv.DictReader(io.StringIO(table.read_text("utf-8"))))
+    assert [row["quant"] for row in rows] == ["F16", "Q4_0"]
+    assert float(rows[1]["kld_mean"]) == made.result["quants"][0]["kld_mean"]
+    markdown = tmp_path / "quants.md"
+    again = quantizing.run("quantize", model, "--export", str(markdown), "--json")
+    assert again.result["quants"] == 2
+    assert "| Q4_0 |" in markdown.read_text("utf-8")
+    wrong = quantizing.run("quantize", model, "--export", "quants.xlsx", "--json")
+    assert (wrong.code, "csv" in wrong.error["message"]) == (2, True)
 
 
 def test_a_preset_keeps_the_choices(program: Program, tmp_path: Path) -> None:

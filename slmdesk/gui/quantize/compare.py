@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QResizeEvent
 
     from slmdesk.gui.place import WindowServices
-    from slmdesk.gui.quantize.rows import ResultRow
     from slmdesk.gui.theme import Theme
+    from slmdesk.quantize.results import ResultRow
     from slmdesk.quantize.room import Answer, Compared
 
 QUESTION = "How do I compare two quants?"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from slmdesk.catalog import names
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.quantize import looking
-from slmdesk.gui.quantize.rows import ResultRow, result_rows
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.request import AUTO, NONE, Request
 from slmdesk.quantize.targets import TARGETS, find_target
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.quantize.looking import Offer, Subject
     from slmdesk.quantize.planning import Forecast, QuantForecast
     from slmdesk.quantize.recommending import Recommendation
+    from slmdesk.quantize.results import ResultRow
 
 USUAL, SMALL_MODEL, TINY_MODEL = ("Q4_K_M", 0), ("Q6_K", 1_500_000_000), ("Q8_0", 500_000_000)
 """What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
@@ -90,7 +92,8 @@ class QuantizeController:
             self.choose(remembered if isinstance(remembered, str) and remembered in known else found[0].id)
 
     def choose(self, reference: str) -> None:
-        """Take a source: a library id, a GGUF file, or a safetensors folder."""
+        """Take a source: a library id, a GGUF file, a safetensors folder, or a repository on the hub (its name or
+        address)."""
         if reference:
             self._wanted = reference
             self._do("source", self._choose(reference))
@@ -114,14 +117,26 @@ class QuantizeController:
         library = self._application.library
         path = reference
         if reference.lower().endswith(".safetensors"):
-            from pathlib import Path
-
             path = str(Path(reference).parent)  # one file of it stands for the folder
         known = {file.id: file for model in await library.models(every_format=True) for file in model.files}
         file = known.get(path) or next((f for f in known.values() if str(f.path) == path), None)
-        origin = await self.room.origin(str(file.path) if file is not None else path)
+        try:
+            origin = await self.room.origin(str(file.path) if file is not None else path)
+        except SlmDeskError as error:
+            wanted = names.read(reference)
+            if error.code != "model_not_found" or not wanted.repo:
+                raise
+            return await self._look_on_hub(wanted.repo, wanted.revision)
         converter = await asyncio.to_thread(self._converter) if origin.needs_conversion else ""
         return await asyncio.to_thread(looking.look, reference, origin, file, converter)
+
+    async def _look_on_hub(self, repo: str, revision: str) -> Subject:
+        """A repository: what of it would be downloaded. Where the library has it, that is meant."""
+        from slmdesk.hub_source import look_on_hub
+
+        found = await look_on_hub(self._application.catalog, repo, revision=revision)
+        converter = await asyncio.to_thread(self._converter) if found.choice.kind != "gguf" else ""
+        return looking.on_hub(found, self._application.paths.models, converter)
 
     def _converter(self) -> str:
         """What is to be said of the converter before it is made; "" once it is there. Reads a small file."""
@@ -243,12 +258,27 @@ class QuantizeController:
         if subject is None:
             return
         try:
-            job = await self.room.start(replace(self.request, model=str(subject.origin.path)))
+            if subject.hub:
+                job = await self._start_from_hub(subject)
+            else:
+                job = await self.room.start(replace(self.request, model=str(subject.origin.path)))
         except SlmDeskError as error:
             self._view.start_failed(error)
             return
         self.job_id = job.id
         self._view.show_job(job)
+
+    async def _start_from_hub(self, subject: Subject) -> Job:
+        """The download and, when it is done, the quantizing: the job of the latter."""
+        from slmdesk.hub_source import quantize_from_hub
+
+        application = self._application
+        _, job = await quantize_from_hub(
+            application.catalog, application.downloads, self.room, replace(self.request, model=subject.id)
+        )
+        source = Path(str(job.parameters["source"]))
+        self.subject = replace(subject, origin=replace(subject.origin, path=source))
+        return job
 
     def follow_jobs(self) -> None:
         """Show the job of this source, or whichever is under way."""
@@ -272,6 +302,9 @@ class QuantizeController:
             if job.state == "done":
                 self._application.library.forget_listing()
                 self.forecast()  # what was made is there now, and the times are known better
+                if self.subject.hub:
+                    self.choose(self.subject.id)  # it is in the library now
+                    return
             self._do("results", self._results(self.subject))
 
     def ask_job(self, what: str) -> None:
@@ -284,13 +317,10 @@ class QuantizeController:
     # Results
 
     async def _results(self, subject: Subject) -> None:
-        known = {q.path: q for q in await self.room.results(subject.model)}
-        known |= {q.path: q for q in await self.room.results(str(subject.origin.path))}
         recommended = self.advice.quant if self.advice is not None else ""
-        rows = result_rows(known.values(), recommended)
-        there = await asyncio.to_thread(looking.existing, [row.path for row in rows])
+        rows = await self.room.rows(subject.origin, recommended)
         if self.subject is subject:
-            self._view.show_results([row for row in rows if row.path in there])
+            self._view.show_results(rows)
 
     def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         """One task of each kind; a newer one takes the place of the one before."""

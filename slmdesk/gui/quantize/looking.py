@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmdesk.gui import amounts
+from slmdesk.quantize.room import Origin
 from slmdesk.quantize.source import Source, open_source
 from slmdesk.quantize.targets import FULL_PRECISION
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from slmdesk.hub_source import HubModel
     from slmdesk.library.library import LibraryFile, LibraryModel
-    from slmdesk.quantize.room import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The source that was chosen. `source` is None for a folder that is converted first."""
+    """The source that was chosen. `source` is None for a folder that is converted first, and for a model that is
+    still on a hub (`hub`), whose `id` is its repository."""
 
     id: str
     title: str
@@ -40,6 +42,7 @@ class Subject:
     facts: str
     warning: str
     note: str
+    hub: bool = False
 
     @property
     def model(self) -> str:
@@ -102,10 +105,26 @@ def look(reference: str, origin: Origin, file: LibraryFile | None, converter: st
     )
 
 
+def on_hub(found: HubModel, models: Path, converter: str) -> Subject:
+    """A model that is downloaded first."""
+    choice, folder = found.choice, models / found.repo
+    gguf = choice.kind == "gguf"
+    facts = [
+        choice.quant if gguf else "safetensors",
+        amounts.size(choice.size_bytes),
+        f"about {amounts.parameters(found.parameters)} parameters",
+        "on the hub",
+    ]
+    note = f"{amounts.size(choice.size_bytes)} are downloaded first; sizes are estimates until then."
+    if not gguf:
+        note = f"{note} Then it is converted to GGUF. {converter}".strip()
+    name = found.repo.rpartition("/")[2]
+    origin = Origin(found.repo, folder, folder)
+    quant = choice.quant if gguf else "F16"
+    return Subject(
+        found.repo, name, origin, None, found.parameters, quant, " · ".join(facts), "", note, hub=True
+    )
+
+
 def _folder_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def existing(paths: Sequence[Path]) -> set[Path]:
-    """Those that are there."""
-    return {path for path in paths if path.exists()}

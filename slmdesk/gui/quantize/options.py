@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import SPACE
@@ -18,6 +18,8 @@ from slmdesk.quantize.request import AUTO, NONE, PATTERN, Request
 from slmdesk.quantize.targets import TENSOR_TYPE_NUMBERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.theme import Theme
 
@@ -43,45 +45,63 @@ class OptionsPanel(QWidget):
         super().__init__()
         self.theme = theme
         self._request = Request("", ())
-        kinds = [("", "As llama.cpp chooses"), *((name, name) for name in TENSOR_TYPE_NUMBERS)]
-        self.matrix = Select(theme, [(NONE, "None"), (AUTO, "Computed here"), (_FILE, "From a file")])
-        self.measure = Select(theme, [(None, "For models under 4 B"), (True, "Always"), (False, "Never")])
-        self.text = Select(theme, [("", "Built-in text"), (_FILE, "A file of yours")])
-        self.calibration = Select(theme, [("", "Built-in text"), (_FILE, "A file of yours")])
-        self.output_type = Select(theme, kinds)
-        self.embedding_type = Select(theme, kinds)
-        self.threads = NumberField(theme, 0, most=512)
-        self.threads.setSpecialValueText("All")
-        self.pattern = TextField(theme, PATTERN)
-        self.overrides = TextArea(theme, placeholder="attn_v=Q8_0", lines=1, most=5)
-        self.folder = Button(theme, "The model's own folder", icon="folder")
-        self.pure = Switch(theme, "One type for all tensors")
-        self.split = Switch(theme, "As many files as the source has")
-        self._fields = (
-            Field(theme, "Importance matrix", self.matrix,
-                  help_text="Shows which weights matter; helps most below 4 bits."),
-            Field(theme, "Measure the loss", self.measure, help_text="Perplexity, KL divergence and speed."),
-            Field(theme, "Text to measure with", self.text),
-            Field(theme, "Text for the matrix", self.calibration),
-            Field(theme, "Type of the output tensor", self.output_type),
-            Field(theme, "Type of the embeddings", self.embedding_type),
-            Field(theme, "Threads", self.threads),
-            Field(theme, "Name of the files", self.pattern, help_text="{name} and {quant} are filled in."),
-            Field(theme, "Output folder", self.folder),
-            Field(theme, "Types of single tensors", self.overrides,
-                  help_text="One pattern=type a line; the first that matches counts."),
-        )  # fmt: skip
+        self._fields: list[Field] = []
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(SPACE.large)
         self._grid.setVerticalSpacing(SPACE.medium)
-        self._columns = 0
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, SPACE.small, 0, 0)
-        column.setSpacing(SPACE.medium)
-        column.addLayout(self._grid)
-        column.addLayout(self._switches())
+        self._columns = 3
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, SPACE.small, 0, 0)
+        self._column.setSpacing(SPACE.medium)
+        self._column.addLayout(self._grid)
+
+    def build(self) -> Iterator[None]:
+        """Make the controls, one at each step: all at once would hold up the window. To be run to its end before
+        anything else is asked of the panel."""
+        theme = self.theme
+        kinds = [("", "As llama.cpp chooses"), *((name, name) for name in TENSOR_TYPE_NUMBERS)]
+        own = [("", "Built-in text"), (_FILE, "A file of yours")]
+        self.matrix = Select(theme, [(NONE, "None"), (AUTO, "Computed here"), (_FILE, "From a file")])
+        yield self._add(
+            "Importance matrix", self.matrix, "Shows which weights matter; helps most below 4 bits."
+        )
+        self.measure = Select(theme, [(None, "For models under 4 B"), (True, "Always"), (False, "Never")])
+        yield self._add("Measure the loss", self.measure, "Perplexity, KL divergence and speed.")
+        self.text = Select(theme, own)
+        yield self._add("Text to measure with", self.text)
+        self.calibration = Select(theme, own)
+        yield self._add("Text for the matrix", self.calibration)
+        self.output_type = Select(theme, kinds)
+        yield self._add("Type of the output tensor", self.output_type)
+        self.embedding_type = Select(theme, kinds)
+        yield self._add("Type of the embeddings", self.embedding_type)
+        self.threads = NumberField(theme, 0, most=512)
+        self.threads.setSpecialValueText("All")
+        yield self._add("Threads", self.threads)
+        self.pattern = TextField(theme, PATTERN)
+        yield self._add("Name of the files", self.pattern, "{name} and {quant} are filled in.")
+        self.folder = Button(theme, "The model's own folder", icon="folder")
+        yield self._add("Output folder", self.folder)
+        self.overrides = TextArea(theme, placeholder="attn_v=Q8_0", lines=1, most=5)
+        yield self._add(
+            "Types of single tensors",
+            self.overrides,
+            "One pattern=type a line; the first that matches counts.",
+        )
+        self.pure = Switch(theme, "One type for all tensors")
+        self.split = Switch(theme, "As many files as the source has")
+        self._column.addLayout(self._switches())
         self._connect()
-        self._arrange(3)
+        yield None
+
+    def _add(self, label: str, control: QWidget, help_text: str = "") -> None:
+        field = Field(self.theme, label, control, help_text=help_text)
+        self._fields.append(field)
+        self._put(len(self._fields) - 1)
+
+    def _put(self, place: int) -> None:
+        row, column = divmod(place, self._columns)
+        self._grid.addWidget(self._fields[place], row, column, Qt.AlignmentFlag.AlignTop)
 
     def _switches(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -147,16 +167,14 @@ class OptionsPanel(QWidget):
         self._arrange(max(1, min(3, width // _FEWEST)))
 
     def _arrange(self, columns: int) -> None:
+        for place in range(3):
+            self._grid.setColumnStretch(place, 1 if place < columns else 0)
         if columns == self._columns:
             return
         self._columns = columns
-        for place in range(3):
-            self._grid.setColumnStretch(place, 1 if place < columns else 0)
-        from PySide6.QtCore import Qt
-
         for place, field in enumerate(self._fields):
             self._grid.removeWidget(field)
-            self._grid.addWidget(field, place // columns, place % columns, Qt.AlignmentFlag.AlignTop)
+            self._put(place)
 
     @staticmethod
     def _show_path(select: Select, value: str, plain: tuple[str, ...]) -> None:

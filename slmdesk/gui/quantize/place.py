@@ -17,6 +17,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.panels import EmptyState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from slmdesk.core.errors import SlmDeskError
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from slmdesk.gui.quantize.compare import CompareSheet
     from slmdesk.gui.quantize.controller import QuantizeController
     from slmdesk.gui.quantize.looking import Offer, Subject
-    from slmdesk.gui.quantize.rows import ResultRow
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.recommending import Recommendation
+    from slmdesk.quantize.results import ResultRow
 
 MODELS = "Models (*.gguf)"
 TEXTS = "Texts (*.txt *.md)"
@@ -64,12 +65,16 @@ class QuantizePlace(Place):
         self._size = 0
         self._under_way = ""
         self._results_due = False
+        self._begun = False
         self.source = SourceCard(theme)
         self.targets = TargetsCard(theme)
         self.run_card = RunCard(theme)
         self._results: ResultsPanel | None = None
+        self._result_steps: Iterator[None] = iter(())
+        self._newest: list[ResultRow] = []
         self.targets.show_nothing()
         self.run_card.show_nothing()
+        self._wanted = ""
         self.source.chosen.connect(self.choose)
         self.source.file_wanted.connect(lambda: services.run(self._open_file(), "opening a model"))
         self.source.folder_wanted.connect(lambda: services.run(self._open_folder(), "opening a folder"))
@@ -89,14 +94,22 @@ class QuantizePlace(Place):
     @property
     def results(self) -> ResultsPanel:
         """Chart and table; built when they are first needed."""
+        for _ in self._build_results():
+            pass
+        assert self._results is not None
+        return self._results
+
+    def _build_results(self) -> Iterator[None]:
+        """The panel, piece by piece; what another caller began is gone on with."""
         if self._results is None:
             services = self.services
             self._results = panel = ResultsPanel(self.theme)
             panel.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
             panel.compare_wanted.connect(self.compare)
-            panel.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
+            panel.chart_wanted.connect(self._make_chart)
+            self._result_steps = panel.build()
             self._column.insertWidget(STEPS, panel)
-        return self._results
+        yield from self._result_steps
 
     def commands(self) -> list[Action]:
         return [
@@ -105,12 +118,31 @@ class QuantizePlace(Place):
         ]
 
     def activated(self) -> None:
-        if self.controller is None:
-            from slmdesk.gui.quantize.controller import QuantizeController
+        if self.controller is not None:
+            self.controller.refresh()
+        elif not self._begun:
+            self._begun = True
+            self.services.run(self._begin(), "opening Quantize")
 
-            self.controller = QuantizeController(self.services, self)
-            self.controller.follow_jobs()
+    async def _begin(self) -> None:
+        """One card a turn of the event loop, and imports beside it: together they take several frames."""
+        from asyncio import sleep, to_thread
+        from importlib import import_module
+
+        for part in (self.targets, self.run_card):
+            await sleep(0)
+            part.show()
+        self._show_hint()
+        await to_thread(import_module, "slmdesk.gui.quantize.controller")
+        from slmdesk.gui.quantize.controller import QuantizeController
+
+        self.controller = QuantizeController(self.services, self)
+        self.controller.follow_jobs()
+        if self._wanted:
+            self.choose(self._wanted)
         self.controller.refresh()
+        for part in ("chart", "options"):
+            await to_thread(import_module, f"slmdesk.gui.quantize.{part}")
 
     def asked(self, what: str, value: str) -> None:
         if what == "source" and value:
@@ -135,6 +167,8 @@ class QuantizePlace(Place):
             "What each quant costs comes here: its size against its measured loss, and how quick it is.",
         )
         column.addWidget(self._hint, 1)
+        for part in (self.targets, self.run_card, self._hint):
+            part.hide()  # until the place is shown: see `_begin`
         column.addStretch(1)
         page = QWidget()
         across = QHBoxLayout(page)
@@ -156,7 +190,9 @@ class QuantizePlace(Place):
 
     def choose(self, reference: str) -> None:
         """Take this source: a library id, or the path of a GGUF file or of a safetensors folder."""
-        if self.controller is not None and reference:
+        if self.controller is None:
+            self._wanted = reference
+        elif reference:
             self.run_card.show_problem(None)
             self.run_card.show_waiting()
             self.controller.choose(reference)
@@ -334,7 +370,7 @@ class QuantizePlace(Place):
             if self.results.chart is not None:
                 self.results.chart.picture().save(buffer, "PNG")  # type: ignore[call-overload]
             return bytes(data.data())
-        from slmdesk.gui.quantize.export import exported
+        from slmdesk.quantize.export import exported
 
         subject = self.controller.subject if self.controller is not None else None
         title = subject.title if subject is not None else ""
@@ -348,7 +384,7 @@ class QuantizePlace(Place):
     def show_subject(self, subject: Subject) -> None:
         self.source.show_subject(subject)
         if self._results is not None:
-            self._results.show_rows([])
+            self.show_results([])
         self._show_hint()
 
     def show_refused(self, error: SlmDeskError) -> None:
@@ -378,9 +414,22 @@ class QuantizePlace(Place):
 
     def show_results(self, rows: list[ResultRow]) -> None:
         if rows or self._results is not None:
-            self.results.show_rows(rows)
+            self.services.run(self._show_results(rows), "showing results")
+        else:
+            self._show_hint()
+
+    async def _show_results(self, rows: list[ResultRow]) -> None:
+        """A piece a turn of the event loop; the newest rows win."""
+        from asyncio import sleep
+
+        self._newest = rows
+        for _ in self._build_results():
+            await sleep(0)
+        if self._newest is not rows:
+            return
+        self.results.show_rows(rows)
         self._show_hint()
-        if self._results_due and self._results is not None and not self._results.isHidden():
+        if self._results_due and not self.results.isHidden():
             # A run came to its end: what it cost is what the person waits for.
             self._results_due = False
             QTimer.singleShot(0, self, self.to_results)
@@ -412,13 +461,7 @@ class QuantizePlace(Place):
         self.run_card.start.setEnabled(True)
         self.run_card.show_problem(error)
 
-    async def _make_chart(self) -> None:
-        """Import pyqtgraph and numpy beside the event loop: together they take longer than a frame."""
-        from asyncio import to_thread
-        from importlib import import_module
-
-        for part in ("numpy", "slmdesk.gui.quantize.chart"):
-            await to_thread(import_module, part)
+    def _make_chart(self) -> None:
         from slmdesk.gui.quantize.chart import LossChart
 
         if self.results.chart is None:

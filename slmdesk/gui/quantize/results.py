@@ -6,20 +6,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QHeaderView, QSizePolicy, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
 from slmdesk.gui.quantize import words
-from slmdesk.gui.quantize.rows import ResultRow, comparable
 from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.switches import SegmentedSwitch
 from slmdesk.gui.widgets.table import Column, Table, TableModel
+from slmdesk.quantize.results import ResultRow, comparable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from PySide6.QtCore import QModelIndex, QPersistentModelIndex
     from PySide6.QtGui import QResizeEvent, QWheelEvent
@@ -78,11 +80,30 @@ class ResultTable(Table[ResultRow]):
             )
         )  # fmt: skip
         super().__init__(theme, self.rows_model, "What each quant cost")
+        theme.changed.connect(self._fit_columns)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         self.rows_model.set_rows(rows)
+        self._fit_columns()
         self.setFixedHeight(len(rows) * MEASURE.row + MEASURE.control + MEASURE.focus)
+
+    def _fit_columns(self) -> None:
+        """As wide as their contents; Qt's own way asks for every cell again and again."""
+        numbers = QFontMetrics(self.theme.font(tabular=True))
+        titles = QFontMetrics(self.theme.font("small", weight=WEIGHT_MEDIUM))
+        header, model = self.horizontalHeader(), self.rows_model
+        for place, column in enumerate(model.columns):
+            if column.stretch:
+                continue
+            width = titles.horizontalAdvance(column.title) + MEASURE.icon_small
+            for row in range(model.rowCount()):
+                text, unit, *_ = model.cell(row, place)
+                long = numbers.horizontalAdvance(text) + MEASURE.focus
+                long += numbers.horizontalAdvance(unit) + SPACE.tiny if unit else 0
+                width = max(width, long)
+            header.setSectionResizeMode(place, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(place, width + 2 * SPACE.medium)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         event.ignore()  # the page scrolls
@@ -105,35 +126,47 @@ class ResultsPanel(Pane):
         super().__init__(theme, kind="card")
         self.rows: list[ResultRow] = []
         self.chart: LossChart | None = None
-        self._source_quant = ""
+        self.hide()
+
+    def build(self) -> Iterator[None]:
+        """Make the parts, one at each step: all at once would hold up the window. To be run to its end before
+        anything else is asked of the panel."""
+        theme = self.theme
         self.upward = SegmentedSwitch(
             theme, (("kld", "KL divergence"), ("worse", "Perplexity")), name="Loss shown upward"
         )
         self.upward.changed.connect(lambda _: self._draw())
+        yield None
         self.compare = Button(theme, "Compare", icon="compare", tip="Two quants on the same prompt")
         self.compare.clicked.connect(self.compare_wanted)
         self._export = Button(theme, "Export", icon="export")
         self._export.clicked.connect(self._open_menu)
-        head = QHBoxLayout()
-        head.setSpacing(SPACE.small)
-        head.addWidget(Label(theme, "What it cost", role="emphasis"))
-        head.addStretch(1)
-        for control in (self.upward, self.compare, self._export):
-            head.addWidget(control)
+        yield None
         self.table = ResultTable(theme)
         self.table.setFrameShape(self.table.Shape.NoFrame)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._pick())
+        yield None
         self._note = Label(theme, "", role="small", tone="secondary", wrap=True)
-        right = QVBoxLayout()
-        right.setSpacing(SPACE.small)
-        right.addWidget(self.table)
-        right.addWidget(self._note)
-        right.addStretch(1)
         self._holder = QWidget()
         self._holder.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._holder.setMinimumHeight(MEASURE.chart)
         inner = QVBoxLayout(self._holder)
         inner.setContentsMargins(0, 0, 0, 0)
+        self._lay_out()
+        yield None
+
+    def _lay_out(self) -> None:
+        head = QHBoxLayout()
+        head.setSpacing(SPACE.small)
+        head.addWidget(Label(self.theme, "What it cost", role="emphasis"))
+        head.addStretch(1)
+        for control in (self.upward, self.compare, self._export):
+            head.addWidget(control)
+        right = QVBoxLayout()
+        right.setSpacing(SPACE.small)
+        right.addWidget(self.table)
+        right.addWidget(self._note)
+        right.addStretch(1)
         self._halves = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._halves.setSpacing(SPACE.large)
         self._halves.addWidget(self._holder, 1)
@@ -143,7 +176,6 @@ class ResultsPanel(Pane):
         column.setSpacing(SPACE.medium)
         column.addLayout(head)
         column.addLayout(self._halves)
-        self.hide()
 
     def show_rows(self, rows: list[ResultRow]) -> None:
         """Show these; with none the panel hides."""
@@ -186,7 +218,8 @@ class ResultsPanel(Pane):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self.fit_width(self.width())
+        if self.layout() is not None:
+            self.fit_width(self.width())
 
     def _draw(self) -> None:
         if self.chart is not None:
@@ -202,8 +235,7 @@ class ResultsPanel(Pane):
         if row is not None:
             model = self.table.rows_model
             at = next((n for n in range(model.rowCount()) if model.row(n) is row), -1)
-        self.table.hovered_row = at
-        self.table.viewport().update()
+        self.table.hover(at)
 
     def _open_menu(self) -> None:
         menu = Menu(self.theme, parent=self)

@@ -28,15 +28,23 @@ TICK_MS = 500
 MATRIX_HINT = "Choose “Computed here” as the importance matrix."
 
 
+ROWS_A_TURN = 2
+"""So many steps get their line in one turn of the event loop."""
+
+
 class _Step(QWidget):
     """One step: a mark, its name, a bar while it runs, and its time."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
+        self._shown: tuple[object, ...] = ()
         self._mark = Icon(theme, "ring", size=MEASURE.icon_small, colour="disabled")
         self.name = ElidedLabel(theme, role="small")
         self._bar = Meter(theme, "Progress of the step")
         self._bar.setMaximumWidth(MEASURE.field)
+        policy = self._bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self._bar.setSizePolicy(policy)
         self._time = Label(theme, role="small", tone="secondary")
         self._time.setFont(theme.font("small", tabular=True))
         self._time.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -50,18 +58,20 @@ class _Step(QWidget):
         row.addWidget(self._time)
 
     def show_step(self, entry: dict[str, Any], state: str, share: float) -> None:
+        shown = (words.step(entry), state, entry.get("took"), entry.get("seconds"))
+        if shown == self._shown:
+            self._bar.set_share(share)  # mostly nothing else changed; styling a label anew is slow
+            return
+        self._shown = shown
         icon, tone = {
             "done": ("good", "good"),
             "running": ("play", "accent"),
             "waiting": ("ring", "disabled"),
         }[state]
         self._mark.set_icon(icon, tone)
-        self.name.setText(words.step(entry))
+        self.name.setText(str(shown[0]))
         self.name.set_tone("" if state == "running" else "secondary")
         self._bar.set_share(share)
-        policy = self._bar.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self._bar.setSizePolicy(policy)
         self._bar.setVisible(state == "running")
         took = entry.get("took")
         planned = f"~{amounts.duration(float(entry.get('seconds', 0.0)))}"
@@ -292,21 +302,30 @@ class RunCard(StepCard):
         self._hold.rename("Resume" if held else "Pause after this step")
         self._hold.setEnabled(not job.wish)
         self._stop.setEnabled(not job.wish.startswith("cancel"))
-        steps = progress(job)
-        while len(self._rows) < len(steps):
-            row = _Step(self.theme)
-            place = len(self._rows)
-            self._steps.addWidget(row, place, 0)
-            self._rows.append(row)
-        for place, row in enumerate(self._rows):
-            row.setVisible(place < len(steps))
-            if place < len(steps):
-                row.show_step(*steps[place])
+        self._fill_rows(progress(job))
         text = "\n".join(job.log)
         if not self._log.isHidden() and text != self._log.toPlainText():
             self._log.setPlainText(text)
             self._log.verticalScrollBar().setValue(self._log.verticalScrollBar().maximum())
         self._tick()
+
+    def _fill_rows(self, steps: list[tuple[dict[str, Any], str, float]]) -> None:
+        missing = len(steps) - len(self._rows)
+        for _ in range(min(missing, ROWS_A_TURN)):
+            row = _Step(self.theme)
+            self._steps.addWidget(row, len(self._rows), 0)
+            self._rows.append(row)
+        if missing > ROWS_A_TURN:
+            QTimer.singleShot(0, self, self._more_rows)
+        for place, row in enumerate(self._rows):
+            if place < len(steps):
+                row.show_step(*steps[place])
+            if row.isHidden() == (place < len(steps)):
+                row.setVisible(place < len(steps))
+
+    def _more_rows(self) -> None:
+        if self.job is not None and not self.job.ended:
+            self._fill_rows(progress(self.job))
 
     def _tick(self) -> None:
         job = self.job

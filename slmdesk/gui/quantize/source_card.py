@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from slmdesk.gui.quantize.step_card import Notice, StepCard
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.fields import TextField
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.values import Select
@@ -51,6 +52,19 @@ class SourceCard(StepCard):
         row.addWidget(self.select, 1)
         row.addWidget(self._other)
         row.addWidget(hub)
+        self.repo = TextField(theme, "", placeholder="publisher/name, or the address of its page")
+        self.repo.setAccessibleName("Model on the hub")
+        self._take = Button(theme, "Use it", icon="good")
+        self._take.clicked.connect(self._take_repo)
+        self.repo.returnPressed.connect(self._take_repo)
+        self._hub_row = QWidget()
+        across = QHBoxLayout(self._hub_row)
+        across.setContentsMargins(0, 0, 0, 0)
+        across.setSpacing(SPACE.small)
+        across.addWidget(self.repo, 1)
+        across.addWidget(self._take)
+        self._hub_row.hide()
+        self.body.addWidget(self._hub_row)
         self._facts = Label(theme, "Looking at your models", role="small", tone="secondary", wrap=True)
         self._warning = Notice(theme, "attention", "caution")
         self._note = Notice(theme, "about", "secondary")
@@ -91,7 +105,10 @@ class SourceCard(StepCard):
 
     def show_subject(self, subject: Subject) -> None:
         self._drop_panel()
-        self._show_current(subject.id, f"{subject.origin.path.name} (opened by hand)")
+        where = "on the hub" if subject.hub else "opened by hand"
+        self._show_current(subject.id, f"{subject.id if subject.hub else subject.origin.path.name} ({where})")
+        if subject.hub:
+            self._hub_row.hide()
         self._facts.setText(subject.facts)
         self._facts.show()
         self._warning.say(subject.warning)
@@ -116,9 +133,19 @@ class SourceCard(StepCard):
             self._panel.deleteLater()
             self._panel = None
 
+    def ask_repo(self) -> None:
+        """Let the person name a model on the hub."""
+        self._hub_row.show()
+        self.repo.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _take_repo(self) -> None:
+        if text := self.repo.text().strip():
+            self.chosen.emit(text)
+
     def _open_menu(self) -> None:
         menu = Menu(self.theme, parent=self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.add("A GGUF file", self.file_wanted.emit, icon="file")
         menu.add("A folder with safetensors files", self.folder_wanted.emit, icon="folder")
+        menu.add("A model on the hub, by its name", self.ask_repo, icon="catalog")
         menu.popup(self._other.mapToGlobal(self._other.rect().bottomLeft()))

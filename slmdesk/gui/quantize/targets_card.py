@@ -142,10 +142,22 @@ class TargetsCard(StepCard):
         from slmdesk.gui.quantize.options import OptionsPanel
 
         self._inner.addWidget(Line(self.theme))
-        self.options = OptionsPanel(self.theme)
-        self.options.fit_width(self.width())
-        self._inner.addWidget(self.options)
-        self.built.emit()
+        panel = OptionsPanel(self.theme)
+        panel.fit_width(self.width())
+        self._inner.addWidget(panel)
+        steps = panel.build()
+        # One control a turn of the loop: styling and placing all of them takes several frames.
+        self._builder = builder = QTimer(self)
+
+        def step() -> None:
+            panel.fit_width(self.width())
+            if next(steps, self) is self:
+                builder.stop()
+                self.options = panel
+                self.built.emit()
+
+        builder.timeout.connect(step)
+        builder.start(0)
 
     def _show_all(self) -> None:
         self._whole = not self._whole

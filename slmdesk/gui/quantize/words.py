@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slmdesk.core.jobs import Job
-    from slmdesk.gui.quantize.rows import ResultRow, TargetRow
+    from slmdesk.gui.quantize.rows import TargetRow
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.recommending import Recommendation
+    from slmdesk.quantize.results import ResultRow
 
 _VERDICTS = {"fits": "fits", "tight": "fits tightly", "too_big": "does not fit"}
 _STEPS = {

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from slmdesk.core.jobs import Job
 from slmdesk.gui.quantize import words
-from slmdesk.gui.quantize.export import exported
-from slmdesk.gui.quantize.rows import USUAL, comparable, result_rows, target_rows
+from slmdesk.gui.quantize.rows import USUAL, target_rows
 from slmdesk.gui.quantize.run_card import progress
+from slmdesk.quantize.export import exported
 from slmdesk.quantize.planning import QuantForecast
 from slmdesk.quantize.recommending import Recommendation
+from slmdesk.quantize.results import comparable, result_rows
 from slmdesk.quantize.store import Quant
 from slmdesk.quantize.targets import TARGETS, find_target
 

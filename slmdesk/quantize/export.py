@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.gui.quantize.rows import ResultRow
+    from slmdesk.quantize.results import ResultRow
 
 Form = Literal["csv", "md", "json"]
+FORMS: dict[str, Form] = {"csv": "csv", "md": "md", "json": "json"}
+"""By the ending of a file's name."""
 _FIGURES = (
     "size_bytes", "bits_per_weight", "perplexity", "perplexity_error", "perplexity_ratio", "kld_mean", "kld_error",
     "kld_median", "kld_95", "kld_999", "top_1", "prompt_tokens_s", "generation_tokens_s", "first_token_seconds",
