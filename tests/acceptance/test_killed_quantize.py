@@ -93,7 +93,7 @@ async def killed_once(app: Application, random_: random.Random) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 async def test_kills_at_random_moments(app: Application, short_guide_text: Path) -> None:
-    random_ = random.Random(20)
+    random_ = random.Random(int(os.environ.get("SLMDESK_TEST_SEED", "20")))
     kills = {"child": 0, "runner": 0}
     seen: set[psutil.Process] = set()
     number = 0
