@@ -21,6 +21,7 @@ from slmdesk.core.space import MARGIN_BYTES, amount, existing_parent
 from slmdesk.formats import gguf
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import HfFolder, examine
+from slmdesk.quantize.planning import MAKING
 from slmdesk.toolchains.toolchains import damaged
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def decode(code: int, lines: Sequence[str]) -> SlmDeskError:
 
 
 def _of_toolchain(done: float, total: float, words: str) -> str:
-    return f"making the converter, {100 * done / total if total else 0:.0f} %: {words}"
+    return f"{MAKING}, {100 * done / total if total else 0:.0f} %: {words}"
 
 
 def _check_space(source: HfFolder, target: Path) -> None:

@@ -194,14 +194,36 @@ class _Work:
             )
         await self.job.tell("converting")
         self.memory.pop("fingerprint", None)  # of a file that was made before, and is gone
+        step = await self._convert_step(folder)
+        started = time.perf_counter()
 
         def heard(done: float, total: float, words: str) -> None:
-            self._told(Step("convert"), done / total if total else 0.0, words)
+            nonlocal started
+            if words.startswith(planning.MAKING):
+                started = time.perf_counter()  # the toolchain is made once; that is no part of converting
+            self._told(step, done / total if total else 0.0, words)
 
         await self._unless_cancelled(self.kind.convert(folder, target, heard))
+        seconds = time.perf_counter() - started
+        await self.kind.store.took(
+            step.name, "", expected=step.seconds, reckoned=step.reckoned, seconds=seconds
+        )
+        self._state_of(step, "done", seconds)
         self.memory["done"].append("convert")
         await self._remember()
         return target
+
+    async def _convert_step(self, folder: Path) -> Step:
+        """Conversion as a step of the job: the others are known when it is done."""
+        count = await asyncio.to_thread(
+            lambda: sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        )
+        step = planning.convert_step(count, await self.kind.store.paces())
+        self.memory.setdefault("steps", [asdict(step)])
+        self.steps = [step]
+        self._state_of(step, "running")
+        await self._remember()
+        return step
 
     async def _forecast(self) -> Forecast:
         await self.job.tell("working out sizes")
@@ -212,8 +234,9 @@ class _Work:
         fresh = [quant for quant in found.quants if self._state(quant.quant) == ""]
         await asyncio.to_thread(refuse_existing, [Path(quant.path) for quant in fresh if quant.exists])
         self.steps = [step for step in found.steps if not self._is_done(step)]
-        if "steps" not in self.memory:
-            self.memory["steps"] = [asdict(step) for step in found.steps]
+        known = self.memory.get("steps", [])
+        if all(entry["name"] == "convert" for entry in known):
+            self.memory["steps"] = [*known, *(asdict(step) for step in found.steps)]
         for line in found.warnings:
             self.job.log(line)
         await self._remember()

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.formats.fit import Fit
 
+MAKING = "making the converter"
+"""How the words begin that are said while its toolchain is made."""
 MEASURED_BELOW = 4_000_000_000  # parameters
 _FLOPS_A_THREAD = 2.0e10  # a first guess, corrected by what steps really take
 _READ_BYTES_S = 1.0e9
+_CONVERTER_S, _CONVERTED_BYTES_S = 8.0, 2.0e8
 _ROW_S = 2.0e-9  # seconds a logit takes to be compared
 _OWN_BYTES = 150_000_000  # of a child process
 _LARGEST_BUFFER, _SMALLEST_BUFFER = 8 << 30, 256 << 20
@@ -170,6 +173,13 @@ async def forecast(
         measured=measured,
         text=text.name,
     )
+
+
+def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> Step:
+    """How long a folder takes to become a GGUF: its libraries load, then every weight is read and written."""
+    reckoned = _CONVERTER_S + weights_bytes / _CONVERTED_BYTES_S
+    pace = paces.get(("convert", "")) or Pace()
+    return Step("convert", "", reckoned, pace.seconds(reckoned), pace.error)
 
 
 def check_wishes(request: Request) -> None:
