@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmdesk.catalog.catalog import Catalog
 from slmdesk.chat.chats import Chats
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
@@ -19,22 +18,23 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
-from slmdesk.downloads.downloads import Downloads
 from slmdesk.library.hub_access import HubAccess
 from slmdesk.library.library import Library
-from slmdesk.quantize.room import Quantizing
 from slmdesk.schema import MIGRATIONS
 from slmdesk.serving.connector import ServiceConnector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.catalog.catalog import Catalog
+    from slmdesk.downloads.downloads import Downloads
     from slmdesk.library.duplicates import Duplicates
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
     from slmdesk.library.verify import Verifier
     from slmdesk.quantize.convert import Converter
+    from slmdesk.quantize.room import Quantizing
     from slmdesk.toolchains.toolchains import Toolchains
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
@@ -46,7 +46,8 @@ class Application:
     """Everything a front end works with.
 
     `build` is cheap: it reads the settings file and opens nothing else. The database opens at its first
-    use or in `open`; the service starts at the first question asked of it.
+    use or in `open`; the service starts at the first question asked of it. Catalog, downloads and quantizing are
+    imported and built when they are asked for: a window that only chats does without them.
     """
 
     paths: Paths
@@ -59,10 +60,10 @@ class Application:
     chats: Chats
     jobs: Jobs
     hub: HubAccess
-    downloads: Downloads
-    catalog: Catalog
-    quantizing: Quantizing
     problems: list[SlmDeskError] = field(default_factory=list)
+    _downloads: Downloads | None = None
+    _catalog: Catalog | None = None
+    _quantizing: Quantizing | None = None
 
     @classmethod
     def build(cls, environ: Mapping[str, str] | None = None, *, keep_chats: bool = True) -> Application:
@@ -90,10 +91,6 @@ class Application:
         secrets = Secrets()
         queue = Jobs(database, paths, secrets)
         hub = HubAccess(settings, secrets, env)
-        downloads = Downloads(
-            hub, queue, Space(database), library, secrets=secrets, default_root=paths.models
-        )
-        catalog = Catalog(hub, database, settings, data=paths.data, resources=paths.resources)
         return cls(
             paths,
             settings,
@@ -105,11 +102,45 @@ class Application:
             chats,
             queue,
             hub,
-            downloads,
-            catalog,
-            Quantizing(paths, database, library, queue, settings),
             problems,
         )
+
+    @property
+    def downloads(self) -> Downloads:
+        if self._downloads is None:
+            from slmdesk.downloads.downloads import Downloads
+
+            self._downloads = Downloads(
+                self.hub,
+                self.jobs,
+                Space(self.database),
+                self.library,
+                secrets=self.secrets,
+                default_root=self.paths.models,
+            )
+        return self._downloads
+
+    @property
+    def catalog(self) -> Catalog:
+        if self._catalog is None:
+            from slmdesk.catalog.catalog import Catalog
+
+            self._catalog = Catalog(
+                self.hub,
+                self.database,
+                self.settings,
+                data=self.paths.data,
+                resources=self.paths.resources,
+            )
+        return self._catalog
+
+    @property
+    def quantizing(self) -> Quantizing:
+        if self._quantizing is None:
+            from slmdesk.quantize.room import Quantizing
+
+            self._quantizing = Quantizing(self.paths, self.database, self.library, self.jobs, self.settings)
+        return self._quantizing
 
     @property
     def toolchains(self) -> Toolchains:
@@ -184,7 +215,8 @@ class Application:
         """Stop running answers (what they wrote is kept), let go of the service and close the database."""
         await self.chats.close()
         await self.connector.close()
-        await self.catalog.close()
+        if self._catalog is not None:
+            await self._catalog.close()
         await self.hub.close()
         self.database.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -161,6 +160,8 @@ class QuantStore:
 def pace_of(rows: list[tuple[float, float, float]]) -> Pace:
     """What (expected, reckoned, real) seconds of past runs teach: a line through them where they differ enough,
     else one factor for all."""
+    import statistics  # here: it brings decimal numbers along, and the schema is read at every start
+
     reckoned, real = [row[1] for row in rows], [row[2] for row in rows]
     errors = [abs(row[0] - row[2]) / max(row[2], _SMALL_S) for row in rows if row[0] > 0]
     error = statistics.median(errors) if errors else None
