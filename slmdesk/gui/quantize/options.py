@@ -62,37 +62,45 @@ class OptionsPanel(QWidget):
         kinds = [("", "As llama.cpp chooses"), *((name, name) for name in TENSOR_TYPE_NUMBERS)]
         own = [("", "Built-in text"), (_FILE, "A file of yours")]
         self.matrix = Select(theme, [(NONE, "None"), (AUTO, "Computed here"), (_FILE, "From a file")])
-        yield self._add(
-            "Importance matrix", self.matrix, "Shows which weights matter; helps most below 4 bits."
-        )
+        self._add("Importance matrix", self.matrix, "Shows which weights matter; helps most below 4 bits.")
+        yield
         self.measure = Select(theme, [(None, "For models under 4 B"), (True, "Always"), (False, "Never")])
-        yield self._add("Measure the loss", self.measure, "Perplexity, KL divergence and speed.")
+        self._add("Measure the loss", self.measure, "Perplexity, KL divergence and speed.")
+        yield
         self.text = Select(theme, own)
-        yield self._add("Text to measure with", self.text)
+        self._add("Text to measure with", self.text)
+        yield
         self.calibration = Select(theme, own)
-        yield self._add("Text for the matrix", self.calibration)
+        self._add("Text for the matrix", self.calibration)
+        yield
         self.output_type = Select(theme, kinds)
-        yield self._add("Type of the output tensor", self.output_type)
+        self._add("Type of the output tensor", self.output_type)
+        yield
         self.embedding_type = Select(theme, kinds)
-        yield self._add("Type of the embeddings", self.embedding_type)
+        self._add("Type of the embeddings", self.embedding_type)
+        yield
         self.threads = NumberField(theme, 0, most=512)
         self.threads.setSpecialValueText("All")
-        yield self._add("Threads", self.threads)
+        self._add("Threads", self.threads)
+        yield
         self.pattern = TextField(theme, PATTERN)
-        yield self._add("Name of the files", self.pattern, "{name} and {quant} are filled in.")
+        self._add("Name of the files", self.pattern, "{name} and {quant} are filled in.")
+        yield
         self.folder = Button(theme, "The model's own folder", icon="folder")
-        yield self._add("Output folder", self.folder)
+        self._add("Output folder", self.folder)
+        yield
         self.overrides = TextArea(theme, placeholder="attn_v=Q8_0", lines=1, most=5)
-        yield self._add(
+        self._add(
             "Types of single tensors",
             self.overrides,
             "One pattern=type a line; the first that matches counts.",
         )
+        yield
         self.pure = Switch(theme, "One type for all tensors")
         self.split = Switch(theme, "As many files as the source has")
         self._column.addLayout(self._switches())
         self._connect()
-        yield None
+        yield
 
     def _add(self, label: str, control: QWidget, help_text: str = "") -> None:
         field = Field(self.theme, label, control, help_text=help_text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, QUrl
@@ -34,7 +35,6 @@ MODELS = "Models (*.gguf)"
 TEXTS = "Texts (*.txt *.md)"
 MATRICES = "Importance matrices (*.gguf *.dat *.imatrix)"
 PRESETS = "Presets (*.json)"
-STEPS = 3
 EXPORTS = {
     "csv": "Table (*.csv)",
     "md": "Markdown (*.md)",
@@ -67,29 +67,41 @@ class QuantizePlace(Place):
         self._results_due = False
         self._begun = False
         self.source = SourceCard(theme)
-        self.targets = TargetsCard(theme)
-        self.run_card = RunCard(theme)
         self._results: ResultsPanel | None = None
         self._result_steps: Iterator[None] = iter(())
         self._newest: list[ResultRow] = []
-        self.targets.show_nothing()
-        self.run_card.show_nothing()
         self._wanted = ""
         self.source.chosen.connect(self.choose)
         self.source.file_wanted.connect(lambda: services.run(self._open_file(), "opening a model"))
         self.source.folder_wanted.connect(lambda: services.run(self._open_folder(), "opening a folder"))
         self.source.hub_wanted.connect(lambda: services.go_to("catalog"))
-        self.targets.toggled.connect(self._toggle)
-        self.targets.opened.connect(self._opened)
-        self.targets.built.connect(self._options_built)
-        self.run_card.start_wanted.connect(self.start)
-        self.run_card.asked.connect(self._asked_of_job)
         self._stack = QStackedWidget()
         self._stack.addWidget(self._page())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
         services.jobs.ended.connect(self._job_ended)
+
+    @cached_property
+    def targets(self) -> TargetsCard:
+        """The second step; built when it is first needed, as `run_card` is: a turn of the event loop stays short."""
+        card = TargetsCard(self.theme)
+        card.show_nothing()
+        card.toggled.connect(self._toggle)
+        card.opened.connect(self._opened)
+        card.built.connect(self._options_built)
+        self._column.insertWidget(self._column.indexOf(self.source) + 1, card)
+        return card
+
+    @cached_property
+    def run_card(self) -> RunCard:
+        """The third step."""
+        card = RunCard(self.theme)
+        card.show_nothing()
+        card.start_wanted.connect(self.start)
+        card.asked.connect(self._asked_of_job)
+        self._column.insertWidget(self._column.indexOf(self.targets) + 1, card)
+        return card
 
     @property
     def results(self) -> ResultsPanel:
@@ -108,7 +120,7 @@ class QuantizePlace(Place):
             panel.compare_wanted.connect(self.compare)
             panel.chart_wanted.connect(self._make_chart)
             self._result_steps = panel.build()
-            self._column.insertWidget(STEPS, panel)
+            self._column.insertWidget(self._column.indexOf(self.run_card) + 1, panel)
         yield from self._result_steps
 
     def commands(self) -> list[Action]:
@@ -129,9 +141,10 @@ class QuantizePlace(Place):
         from asyncio import sleep, to_thread
         from importlib import import_module
 
-        for part in (self.targets, self.run_card):
+        for part in ("targets", "run_card"):
             await sleep(0)
-            part.show()
+            getattr(self, part)
+        await sleep(0)
         self._show_hint()
         await to_thread(import_module, "slmdesk.gui.quantize.controller")
         from slmdesk.gui.quantize.controller import QuantizeController
@@ -159,16 +172,14 @@ class QuantizePlace(Place):
         self._column = column = QVBoxLayout(holder)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.medium)
-        for card in (self.source, self.targets, self.run_card):
-            column.addWidget(card)
+        column.addWidget(self.source)
         self._hint = EmptyState(
             self.theme,
             "speed",
             "What each quant costs comes here: its size against its measured loss, and how quick it is.",
         )
         column.addWidget(self._hint, 1)
-        for part in (self.targets, self.run_card, self._hint):
-            part.hide()  # until the place is shown: see `_begin`
+        self._hint.hide()  # until the place is shown: see `_begin`
         column.addStretch(1)
         page = QWidget()
         across = QHBoxLayout(page)

@@ -136,16 +136,16 @@ class ResultsPanel(Pane):
             theme, (("kld", "KL divergence"), ("worse", "Perplexity")), name="Loss shown upward"
         )
         self.upward.changed.connect(lambda _: self._draw())
-        yield None
+        yield
         self.compare = Button(theme, "Compare", icon="compare", tip="Two quants on the same prompt")
         self.compare.clicked.connect(self.compare_wanted)
         self._export = Button(theme, "Export", icon="export")
         self._export.clicked.connect(self._open_menu)
-        yield None
+        yield
         self.table = ResultTable(theme)
         self.table.setFrameShape(self.table.Shape.NoFrame)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._pick())
-        yield None
+        yield
         self._note = Label(theme, "", role="small", tone="secondary", wrap=True)
         self._holder = QWidget()
         self._holder.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -153,7 +153,7 @@ class ResultsPanel(Pane):
         inner = QVBoxLayout(self._holder)
         inner.setContentsMargins(0, 0, 0, 0)
         self._lay_out()
-        yield None
+        yield
 
     def _lay_out(self) -> None:
         head = QHBoxLayout()
