@@ -106,6 +106,8 @@ class OptionsPanel(QWidget):
         field = Field(self.theme, label, control, help_text=help_text)
         self._fields.append(field)
         self._put(len(self._fields) - 1)
+        for part in (field, *field.findChildren(QWidget)):
+            part.ensurePolished()  # now, not when all of them are shown
 
     def _put(self, place: int) -> None:
         row, column = divmod(place, self._columns)

@@ -144,6 +144,7 @@ class TargetsCard(StepCard):
         self._inner.addWidget(Line(self.theme))
         panel = OptionsPanel(self.theme)
         panel.fit_width(self.width())
+        panel.hide()  # until it is whole: every control that comes into sight lays the page out and paints it anew
         self._inner.addWidget(panel)
         steps = panel.build()
         # One control a turn of the loop: styling and placing all of them takes several frames.
@@ -153,6 +154,7 @@ class TargetsCard(StepCard):
             panel.fit_width(self.width())
             if next(steps, self) is self:
                 builder.stop()
+                panel.show()
                 self.options = panel
                 self.built.emit()
 
