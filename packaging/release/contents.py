@@ -56,6 +56,12 @@ _UNUSED_DATA = re.compile(
     r"(^|/)PySide6/(Qt/)?(translations|qml|metatypes|libexec)/|(^|/)tests?/|\.pyi$|\.pxd$|/include/"
 )
 
+# What PyInstaller would run at every start because some library inside might want it; each costs the start of every
+# command and child process. Nothing here starts workers with multiprocessing (runtime_hook.py sees to its tracker),
+# looks for source code or walks packages; and PySide6's own package tells Qt where its parts lie, when it is imported,
+# while its hook would import Qt into processes without a window and name Qt's folder to other people's programs.
+UNNEEDED_HOOKS = {"pyi_rth_multiprocessing", "pyi_rth_inspect", "pyi_rth_pkgutil", "pyi_rth_pyside6"}
+
 # Parts of llama-cpp-python's library folder that chat and quantizing use.
 _LLAMA_LIBRARY = re.compile(
     r"^(lib)?(llama|ggml|ggml-base|ggml-(cpu|metal|blas|cuda|vulkan)[\w.-]*)\.(so|dylib|dll)$"

@@ -1,7 +1,19 @@
 """Runs in the frozen program before anything else."""
 
+import gc
 import os
 import sys
+
+# The list of all modules inside is there now and stays: no collection need look at it.
+gc.freeze()
+
+# A lock of multiprocessing (progress bars make one) starts a process that clears up after it, on systems where
+# processes are not forked: this program, with Python's own arguments.
+if "-c" in sys.argv[1:-1]:
+    command = sys.argv[sys.argv.index("-c", 1) + 1]
+    if command.startswith("from multiprocessing.resource_tracker import main"):
+        exec(command)
+        sys.exit()
 
 # The start of a frozen program points the loader at its own libraries. Programs that it starts (a browser, git,
 # uv) must find the system's. The loader of this process has read the variable already.
