@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -216,3 +217,18 @@ def test_nothing_that_the_program_imports_is_excluded() -> None:
                 imported.update(f"{node.module}.{alias.name}" for alias in node.names)
     # uv is looked for as a package only where the program is not packaged.
     assert imported & set(contents.EXCLUDED_MODULES) <= {"uv"}
+
+
+def test_nothing_needs_the_hooks_that_are_left_out() -> None:
+    from release import contents
+
+    package = Path(contents.ROOT / "slmdesk")
+    wanted = re.compile(
+        r"^\s*(import|from) (multiprocessing|pkgutil)\b|inspect\.get(source|sourcelines|sourcefile|module)\b"
+        r"|ProcessPoolExecutor",
+        re.MULTILINE,
+    )
+    users = [str(file) for file in package.rglob("*.py") if wanted.search(file.read_text("utf-8"))]
+    assert users == []
+    spec = (contents.ROOT / "pyinstaller.spec").read_text("utf-8")
+    assert "UNNEEDED_HOOKS" in spec
