@@ -13,19 +13,32 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.ggml_types import FILE_TYPES, GUESSED, REMOVED_TYPES, TENSOR_TYPES, TensorType
-from slmdesk.formats.gguf_errors import DOWNLOAD_AGAIN, amount, damaged, not_gguf, unreadable, wrong_version
+from slmdesk.formats.ggml_types import FILE_TYPES, GUESSED, TENSOR_TYPES, TensorType
+from slmdesk.formats.gguf_errors import (
+    DOWNLOAD_AGAIN,
+    amount,
+    damaged,
+    not_gguf,
+    short,
+    unknown_type,
+    unreadable,
+    wrong_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from slmdesk.formats.vocabularies import Vocabularies
+
 STRING, ARRAY = 8, 9
-# GGUF value type -> its struct format and bytes (strings and arrays are walked).
-_SCALARS: dict[int, tuple[str, int]] = {
-    0: ("B", 1), 1: ("b", 1), 2: ("H", 2), 3: ("h", 2), 4: ("I", 4), 5: ("i", 4), 6: ("f", 4), 7: ("?", 1),
-    10: ("Q", 8), 11: ("q", 8), 12: ("d", 8),
-}  # fmt: skip
+# GGUF value type -> how it is packed (strings and arrays are walked).
+_SCALARS = {
+    kind: struct.Struct(f"<{code}")
+    for kind, code in zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True)
+}
+_WORD, _LENGTH, _COUNTS, _ENTRY = (struct.Struct(form) for form in ("<I", "<Q", "<QQ", "<IQ"))
+_SHAPES = tuple(struct.Struct(f"<{dimensions}Q") for dimensions in range(5))
 
 # Bounds well above anything real (the largest vocabularies hold 260 000 tokens and take 16 MB of header).
 _HEADER_LIMIT = 64 * 1024 * 1024
@@ -104,19 +117,21 @@ class GgufHeader:
         return value if isinstance(value, str) else ""
 
 
-def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
+def read_header(
+    path: Path, *, want_arrays: bool = False, vocabularies: Vocabularies | None = None
+) -> GgufHeader:
     """Read and check the header; the weights are not touched.
 
-    `want_arrays` puts lists in place of the `GgufArray`s. Raises `SlmDeskError`: `file_missing`,
-    `file_unreadable`, `not_gguf`, `gguf_version`, `gguf_truncated` (the header itself is cut off),
-    `gguf_damaged`. `check` tells whether the weights are all there.
+    `want_arrays` puts lists in place of the `GgufArray`s; `vocabularies` spares work where many files are read.
+    Raises `SlmDeskError`: `file_missing`, `file_unreadable`, `not_gguf`, `gguf_version`, `gguf_truncated` (the
+    header itself is cut off), `gguf_damaged`. `check` tells whether the weights are all there.
     """
     try:
         # Read, not mapped: a file that shrinks under a mapping (a share that goes away) would end the process.
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(min(size, FIRST_READ))  # the buffer of a longer read is cleared first
-            while isinstance(header := parse_header(path, data, size), int):
+            while isinstance(header := parse_header(path, data, size, vocabularies), int):
                 more = file.read(header - len(data))
                 if not more:
                     raise damaged(path, "its header has no end")
@@ -131,12 +146,14 @@ def read_header(path: Path, *, want_arrays: bool = False) -> GgufHeader:
     return header
 
 
-def parse_header(path: Path, data: bytes, file_bytes: int) -> GgufHeader | int:
+def parse_header(
+    path: Path, data: bytes, file_bytes: int, vocabularies: Vocabularies | None = None
+) -> GgufHeader | int:
     """The header in the first bytes (`data`) of a file of `file_bytes`; how many of them it takes where that is not
     known yet. `path` need not exist: errors name it. Raises as `read_header`.
     """
     try:
-        return _Parser(path, data, file_bytes).header()
+        return _Parser(path, data, file_bytes, vocabularies).header()
     except _NeedMoreError as need:
         if need.end > _HEADER_LIMIT or len(data) >= _HEADER_LIMIT:
             raise damaged(path, "its header has no end") from None
@@ -226,8 +243,9 @@ class _NeedMoreError(Exception):
 class _Parser:
     """A position in the first bytes of a file of `size` bytes."""
 
-    def __init__(self, path: Path, data: bytes, size: int) -> None:
+    def __init__(self, path: Path, data: bytes, size: int, vocabularies: Vocabularies | None = None) -> None:
         self._path = path
+        self._vocabularies = vocabularies
         self._data = data
         self._size = size
         self._at = 0
@@ -245,7 +263,7 @@ class _Parser:
         if type(alignment) is not int or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
             raise self._damage("its alignment is no power of two")
         tensors = self._tensors(tensor_count, alignment)
-        data_offset = _padded(self._at, alignment)
+        data_offset = -(-self._at // alignment) * alignment  # rounded up
         architecture = _text(metadata, "general.architecture")
         context = metadata.get(f"{architecture}.context_length")
         return GgufHeader(
@@ -269,10 +287,10 @@ class _Parser:
         if self._data[:4] != b"GGUF":
             raise not_gguf(self._path, self._data)
         self._at = 4
-        (version,) = self._take("I", 4)
+        (version,) = self._take(_WORD)
         if version not in {2, 3}:
             raise wrong_version(self._path, version)
-        tensor_count, key_count = self._take("QQ", 16)
+        tensor_count, key_count = self._take(_COUNTS)
         # The smallest entries: an empty name or key, a type, and one byte of value or no dimensions.
         if tensor_count > min(_TENSORS_LIMIT, self._size // 24):
             raise self._damage(f"it claims {tensor_count} tensors")
@@ -287,27 +305,27 @@ class _Parser:
             if not key:
                 raise self._damage("a key of its metadata is empty")
             if key in metadata:
-                raise self._damage(f"the key {_short(key)} stands twice in its metadata")
-            (kind,) = self._take("I", 4)
+                raise self._damage(f"the key {short(key)} stands twice in its metadata")
+            (kind,) = self._take(_WORD)
             metadata[key] = self._value(kind, key)
         return metadata
 
     def _value(self, kind: int, key: str) -> Any:
         scalar = _SCALARS.get(kind)
         if scalar is not None:
-            return self._take(*scalar)[0]
+            return self._take(scalar)[0]
         if kind == STRING:
             return self._string().decode("utf-8", "replace")
         if kind == ARRAY:
             return self._skip_array(0)
-        raise self._damage(f"the value of {_short(key)} has the unknown type {kind}")
+        raise self._damage(f"the value of {short(key)} has the unknown type {kind}")
 
     def _skip_array(self, depth: int) -> GgufArray:
         """Go to the end of an array without taking memory for its elements."""
-        kind, count = self._take("IQ", 12)
+        kind, count = self._take(_ENTRY)
         array = GgufArray(kind, count, self._at)
         if kind in _SCALARS:
-            self._move(count * _SCALARS[kind][1])
+            self._move(count * _SCALARS[kind].size)
         elif kind == STRING:
             self._strings_left -= count
             self._refuse_unless(self._strings_left >= 0 and count * 8 <= self._size - self._at, count)
@@ -332,13 +350,19 @@ class _Parser:
         # header takes. It needs no check inside: a wrong length makes the next read fail.
         at = self._at
         data = self._data
-        length_at = struct.Struct("<Q").unpack_from
+        known = self._vocabularies
+        if known is not None and (length := known.length_at(data, at, count)):
+            self._at = at + length
+            return
+        length_at = _LENGTH.unpack_from
         try:
             for _ in repeat(None, count):
                 at += 8 + length_at(data, at)[0]
         except (struct.error, OverflowError):
             self._need(self._at, at + 8)
         self._need(self._at, at)
+        if known is not None:
+            known.add(count, data[self._at : at])
         self._at = at
 
     def _tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
@@ -349,46 +373,33 @@ class _Parser:
             raw = self._string()
             name = raw.decode("utf-8", "backslashreplace")
             if len(raw) >= _NAME_LIMIT or raw in names:
-                raise self._damage(f"the tensor name {_short(name)} is too long or stands twice")
+                raise self._damage(f"the tensor name {short(name)} is too long or stands twice")
             names.add(raw)
             tensor = self._tensor(name)
             if tensor.offset != expected:
-                raise self._damage(f"the tensor {_short(name)} is not where it should be")
-            expected = _padded(expected + tensor.nbytes, alignment)
+                raise self._damage(f"the tensor {short(name)} is not where it should be")
+            expected = -(-(expected + tensor.nbytes) // alignment) * alignment
             tensors.append(tensor)
         return tuple(tensors)
 
     def _tensor(self, name: str) -> TensorInfo:
-        (dimensions,) = self._take("I", 4)
+        (dimensions,) = self._take(_WORD)
         if dimensions > 4:
-            raise self._damage(f"the tensor {_short(name)} has {dimensions} dimensions")
-        shape: tuple[int, ...] = self._take("Q" * dimensions, 8 * dimensions)
-        number, offset = self._take("IQ", 12)
+            raise self._damage(f"the tensor {short(name)} has {dimensions} dimensions")
+        shape: tuple[int, ...] = self._take(_SHAPES[dimensions])
+        number, offset = self._take(_ENTRY)
         elements = 1
         for length in shape:
             elements *= length
         # Each length by itself, too: a zero beside a huge one would hide it.
         if max(shape, default=0) > _ELEMENTS_LIMIT or elements > _ELEMENTS_LIMIT:
-            raise self._damage(f"the tensor {_short(name)} has an impossible shape")
+            raise self._damage(f"the tensor {short(name)} has an impossible shape")
         kind = TENSOR_TYPES.get(number)
         if kind is None:
-            raise self._unknown_type(name, number)
+            raise unknown_type(self._path, name, number)
         if (shape[0] if shape else 1) % kind.block:
-            raise self._damage(f"the rows of {_short(name)} do not fit its type {kind.name}")
+            raise self._damage(f"the rows of {short(name)} do not fit its type {kind.name}")
         return TensorInfo(name, shape, kind, offset, elements // kind.block * kind.size, elements)
-
-    def _unknown_type(self, name: str, number: int) -> SlmDeskError:
-        if number in REMOVED_TYPES:
-            return SlmDeskError(
-                "gguf_version",
-                f"{self._path.name} uses {REMOVED_TYPES[number]}, a format that is no longer read.",
-                "Get a newer quant of the same model, for example Q4_0 or Q4_K_M.",
-            )
-        return damaged(
-            self._path,
-            f"the tensor {_short(name)} has the unknown type {number}",
-            f"{DOWNLOAD_AGAIN} If it is very new, update SLM Desk.",
-        )
 
     def array(self, array: GgufArray) -> list[Any]:
         """The elements of an array that was walked before, from this position on."""
@@ -397,13 +408,13 @@ class _Parser:
         if array.type == ARRAY:
             inner = []
             for _ in repeat(None, array.count):
-                kind, count = self._take("IQ", 12)
+                kind, count = self._take(_ENTRY)
                 inner.append(self.array(GgufArray(kind, count, self._at)))
             return inner
-        code, size = _SCALARS[array.type]
+        scalar = _SCALARS[array.type]
         if array.count > _STRINGS_LIMIT:
             raise self._damage(f"it claims an array of {array.count} elements")
-        return list(self._take(f"{array.count}{code}", array.count * size))
+        return list(self._take(struct.Struct(f"<{array.count}{scalar.format[1:]}")))
 
     def strings(self, count: int) -> list[bytes]:
         """`count` strings, raw."""
@@ -423,17 +434,20 @@ class _Parser:
         return found
 
     def _string(self) -> bytes:
-        (length,) = self._take("Q", 8)
+        (length,) = self._take(_LENGTH)
         if length > _STRING_LIMIT:
             raise self._damage(f"it claims a text of {length} bytes")
         start = self._at
         self._move(length)
         return self._data[start : self._at]
 
-    def _take(self, code: str, size: int) -> tuple[Any, ...]:
+    def _take(self, form: struct.Struct) -> tuple[Any, ...]:
         start = self._at
-        self._move(size)
-        return struct.unpack_from("<" + code, self._data, start)
+        end = start + form.size
+        if end > len(self._data):
+            self._need(start, end)
+        self._at = end
+        return form.unpack_from(self._data, start)
 
     def _move(self, size: int) -> None:
         end = self._at + size
@@ -483,12 +497,3 @@ def _quant(metadata: dict[str, Any], tensors: tuple[TensorInfo, ...]) -> str:
 def _text(metadata: dict[str, Any], key: str) -> str:
     value = metadata.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _padded(offset: int, alignment: int) -> int:
-    return -(-offset // alignment) * alignment
-
-
-def _short(text: str) -> str:
-    shown = text if len(text) <= 60 else text[:57] + "…"
-    return f"“{shown}”" if shown.isprintable() else repr(shown)

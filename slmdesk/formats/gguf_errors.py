@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.ggml_types import REMOVED_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,27 @@ def wrong_version(path: Path, version: int) -> SlmDeskError:
         f"{path.name} is GGUF version {version}; this program reads versions 2 and 3.",
         "Update SLM Desk, or download the file again in case it is damaged.",
     )
+
+
+def unknown_type(path: Path, tensor: str, number: int) -> SlmDeskError:
+    """A tensor's type is one that was given up, or none that is known."""
+    if number in REMOVED_TYPES:
+        return SlmDeskError(
+            "gguf_version",
+            f"{path.name} uses {REMOVED_TYPES[number]}, a format that is no longer read.",
+            "Get a newer quant of the same model, for example Q4_0 or Q4_K_M.",
+        )
+    return damaged(
+        path,
+        f"the tensor {short(tensor)} has the unknown type {number}",
+        f"{DOWNLOAD_AGAIN} If it is very new, update SLM Desk.",
+    )
+
+
+def short(text: str) -> str:
+    """A name from a file, fit to be shown in a sentence."""
+    shown = text if len(text) <= 60 else text[:57] + "…"
+    return f"“{shown}”" if shown.isprintable() else repr(shown)
 
 
 def unreadable(path: Path, error: OSError) -> SlmDeskError:

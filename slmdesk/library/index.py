@@ -10,20 +10,26 @@ import json
 import logging
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
+from slmdesk.formats.vocabularies import Vocabularies
 from slmdesk.library import sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from slmdesk.library.sidecar import Origin
 
 _VERSION = 2
+_FEW = 32  # files; for fewer no threads are started
+_PIECE = 50  # files a thread takes at a time
+_READERS = 16
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +50,9 @@ class Facts(NamedTuple):
     @property
     def problem(self) -> SlmDeskError | None:
         return SlmDeskError.from_json(self.error) if self.error else None
+
+
+_NOTHING = Facts(-1, -1)
 
 
 class Index:
@@ -69,6 +78,33 @@ class Index:
     def known(self, path: str, size: int, time_ns: int, *, whole: bool) -> Facts:
         """The same for a file whose size and time were just seen."""
         return self.look(path, size, time_ns, lambda: _read(Path(path), size, time_ns, whole=whole))
+
+    def read_ahead(self, files: Sequence[tuple[str, int, int, bool]]) -> None:
+        """Read the headers of the new and changed ones of many files (path, size, time, whole), several at once:
+        what takes long is the disk."""
+        self._load()
+        new = [file for file in files if (self._facts.get(file[0]) or _NOTHING)[:2] != file[1:3]]
+        if len(new) < _FEW:
+            return
+        pieces = [new[start : start + _PIECE] for start in range(0, len(new), _PIECE)]
+        while pieces and not self._waits_for_disk(pieces[0]):
+            del pieces[0]
+        if len(pieces) < 2:
+            return
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="slmdesk-headers") as readers:
+            for found in readers.map(_read_all, pieces[1:]):
+                self._take(found)
+
+    def _waits_for_disk(self, files: Sequence[tuple[str, int, int, bool]]) -> bool:
+        """Read some headers here; whether the disk took most of the time. Only then threads gain anything."""
+        began, worked = time.perf_counter(), time.thread_time()
+        self._take(_read_all(files))
+        return time.perf_counter() - began > 3 * (time.thread_time() - worked)
+
+    def _take(self, found: dict[str, Facts]) -> None:
+        with self._lock:
+            self._facts.update(found)
+            self._changed = True
 
     def look(self, path: str, size: int, time_ns: int, read: Callable[[], Facts]) -> Facts:
         """What is known of anything with a size and a time; `read` finds it out when it is new or changed."""
@@ -176,9 +212,17 @@ def _facts(entry: list[Any]) -> Facts:
     return facts
 
 
-def _read(path: Path, size: int, time_ns: int, *, whole: bool) -> Facts:
+def _read_all(files: Sequence[tuple[str, int, int, bool]]) -> dict[str, Facts]:
+    shared = Vocabularies()
+    return {
+        path: _read(Path(path), size, time_ns, whole=whole, shared=shared)
+        for path, size, time_ns, whole in files
+    }
+
+
+def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabularies | None = None) -> Facts:
     try:
-        header = gguf.read_header(path)
+        header = gguf.read_header(path, vocabularies=shared)
         if whole:
             gguf.check(header)
         else:

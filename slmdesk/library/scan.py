@@ -49,6 +49,13 @@ def below(root: Path, index: Index, depth: int = walk.DEPTH) -> list[LibraryMode
         for folder in folders
         if folder.sidecar is not None
     }
+    index.read_ahead(
+        [
+            (os.path.join(folder.path, name), size, time_ns, _whole(name))  # noqa: PTH118 - many thousand calls
+            for folder in folders
+            for name, size, time_ns in folder.gguf
+        ]
+    )
     seen: set[str] = set()
     items: list[tuple[tuple[str, ...], Item]] = []
     for folder in folders:
@@ -135,8 +142,7 @@ def _stem(name: str) -> str:
 def _of_folder(folder: Folder, sidecars: Sidecars, root: str, index: Index) -> Iterable[Item]:
     for name, size, time_ns in folder.gguf:
         path = os.path.join(folder.path, name)  # noqa: PTH118 - many thousand calls
-        split = split_part(name[:-5])
-        facts = index.known(path, size, time_ns, whole=split is None or split[1] == 1)
+        facts = index.known(path, size, time_ns, whole=_whole(name))
         yield Item(name, Path(path), facts, _origin(folder.path, name, sidecars, root))
     if folder.weights:
         origin = _of_all(folder, sidecars, root)
@@ -144,6 +150,12 @@ def _of_folder(folder: Folder, sidecars: Sidecars, root: str, index: Index) -> I
     for name, origin in sidecars.get(folder.path, {}).items():
         if origin.path:
             yield _in_place(name, origin, index)
+
+
+def _whole(name: str) -> bool:
+    """Whether a GGUF file of this name tells of the model: the later parts of a split one hold weights only."""
+    split = split_part(name[:-5]) if "-of-" in name else None
+    return split is None or split[1] == 1
 
 
 def _in_place(name: str, origin: Origin, index: Index) -> Item:
@@ -156,8 +168,7 @@ def _in_place(name: str, origin: Origin, index: Index) -> Item:
             if facts.format != "gguf":
                 return Item(name, path, facts, origin, in_place=True)
             raise FileNotFoundError(path)
-        split = split_part(path.stem)
-        whole = split is None or split[1] == 1
+        whole = _whole(f"{path.stem}.gguf")
         facts = index.known(str(path), status.st_size, status.st_mtime_ns, whole=whole)
         return Item(name, path, facts, origin, in_place=True)
     except OSError:

@@ -11,6 +11,7 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import gguf
 from slmdesk.formats.ggml_types import FILE_TYPES, TENSOR_TYPES
+from slmdesk.formats.vocabularies import Vocabularies
 
 METADATA: dict[str, tuple[str, Any]] = {
     "test.u8": ("uint8", 200),
@@ -243,3 +244,26 @@ def test_file_without_weights_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(SlmDeskError) as caught:
         gguf.check(header)
     assert caught.value.code == "gguf_no_weights"
+
+
+def test_a_shared_vocabulary_is_compared_and_nothing_else_changes(tmp_path: Path) -> None:
+    tokens = [f"token {number}" for number in range(300)]
+    lists = {
+        "same.gguf": tokens,
+        "again.gguf": list(tokens),
+        "other.gguf": [*tokens[:-1], "token 2x9"],
+        "longer.gguf": [*tokens, "one more"],
+        "shorter.gguf": tokens[:-1],
+    }
+    shared = Vocabularies()
+    for name, words in lists.items():
+        path = write(tmp_path / name, tokenizer__ggml__tokens=words)
+        alone, together = gguf.read_header(path), gguf.read_header(path, vocabularies=shared)
+        assert together == alone
+        assert gguf.read_array(path, together, "tokenizer.ggml.tokens") == words
+    cut = tmp_path / "cut.gguf"
+    whole = (tmp_path / "same.gguf").read_bytes()
+    cut.write_bytes(whole[: whole.index(b"token 200")])
+    with pytest.raises(SlmDeskError) as caught:
+        gguf.read_header(cut, vocabularies=shared)
+    assert caught.value.code == "gguf_truncated"

@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf as peer
 import numpy as np
@@ -244,9 +245,9 @@ async def test_a_file_is_read_again_only_when_it_changes(
     read: list[str] = []
     real = gguf.read_header
 
-    def counting(path: Path) -> gguf.GgufHeader:
+    def counting(path: Path, **how: Any) -> gguf.GgufHeader:
         read.append(path.name)
-        return real(path)
+        return real(path, **how)
 
     monkeypatch.setattr(gguf, "read_header", counting)
     await library.models()
@@ -410,6 +411,27 @@ async def test_many_callers_at_once(models: Path, library: Library) -> None:
     found = await asyncio.gather(*(library.resolve(f"p/m{number}") for number in range(20)))
     assert all(len(listing) == 21 for listing in listings)
     assert [file.id for file in found] == [f"p/m{number}:Q4_K_M" for number in range(20)]
+
+
+async def test_many_new_files_are_read_as_one_by_one(models: Path, library: Library) -> None:
+    """Enough of them for the way that reads ahead; among them damaged ones and one that is read anew."""
+    for number in range(120):
+        path = make(models / "p" / f"m{number}" / "m.gguf", (15, 7, 2)[number % 3])
+        if number % 40 == 7:
+            path.write_bytes(path.read_bytes()[: 100 + number])
+    files = by_id(await library.models())
+    assert len(files) == 121
+    for number in range(120):
+        quant = ("Q4_K_M", "Q8_0", "Q4_0")[number % 3]
+        damaged = number % 40 == 7
+        (file,) = [
+            file for file_id, file in files.items() if file_id.startswith((f"p/m{number}:", f"p/m{number}/"))
+        ]
+        assert (file.problem is not None) == damaged
+        assert damaged or file.quant == quant
+    changed = make(models / "p" / "m5" / "m.gguf", 15)
+    os.utime(changed, ns=(1, 1))
+    assert by_id(await library.models())["p/m5:Q4_K_M"].problem is None
 
 
 def safetensors_folder(folder: Path, *, cut: bool = False) -> Path:
