@@ -10,8 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from slmdesk.core.paths import HOME_VARIABLE, Paths
+
+# How fast an example is made or runs is the machine's business, and several tests share it.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 _GRACE_S = 5.0  # for what was told to end and is still ending
 

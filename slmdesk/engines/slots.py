@@ -99,8 +99,8 @@ class SlotTable:
 
     def _take_from_shelf(self, kept: Kept, reuse: int, idle: list[Slot]) -> tuple[Slot, int]:
         slot = self._least_missed(idle, idle[0])
+        self._shelf.remove(kept)  # first: what the slot held goes on the shelf and could push this one off
         self._give_up(slot)
-        self._shelf.remove(kept)
         while not self._memory.restore(slot.sequence, kept.state):
             if not self.evict():  # no room even so: others are using the cells
                 self.forget(slot)

@@ -151,7 +151,7 @@ async def test_a_long_prompt_does_not_hold_up_a_running_answer(
     long = await ask(engine, "", prompt="lorem ipsum dolor sit amet " * 60, max_tokens=1)
     before = len(running.texts)
     await long.end
-    assert len(running.texts) - before > 8
+    assert len(running.texts) - before > 4  # held up, it would get one or two
     await engine.cancel(running.id)
     await running.end
 
