@@ -88,6 +88,8 @@ def main() -> int:
     else:
         os.chdir(str(ROOT))
         environment.setdefault("QT_QPA_PLATFORM", "offscreen")
+        # The slow ones kill programs a hundred times or fetch a toolchain: an hour, asked for with `test -m slow`.
+        arguments = arguments or ["-m", "not slow"]
         command += ["pytest", *spread(arguments), *arguments]
     return hand_over(command, environment)
 
