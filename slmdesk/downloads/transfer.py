@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from slmdesk.downloads.plan import Plan, PlannedFile
     from slmdesk.downloads.sources import Source, Stream
 
-_TRIES = 5  # in a row, without a byte between them
+_TRIES = 5  # in a row, with hardly a byte between them
+_GETS_ON = 64 * 1024  # bytes: a line that breaks after fewer every time is no better than none
 _LONGEST_WAIT_S = 60.0  # a longer one becomes a pause
 _SLICE_S = 0.1
 _FETCHES = 3  # of one file whose hash is wrong
@@ -125,7 +126,7 @@ class Transfer:
                 self._stream = None
         except HubError as error:
             self._check()
-            if self.at > before:
+            if self.at - before >= _GETS_ON:
                 self._failures = 0
             self._log(f"{self._file.local}: {error.message} {error.details}".rstrip())
             if self._source.failed(error):

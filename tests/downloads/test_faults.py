@@ -154,3 +154,23 @@ async def test_xet_that_fails_is_left_for_plain_https(
     assert "Going on over plain HTTPS." in done.log
     assert (app.paths.models / "maker/chunked/big.safetensors").read_bytes() == big
     assert hub.count("GET", "xet-read-token") > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", ["/cas/*", "/api/models/maker/chunked/xet-read-token/*"])
+async def test_xet_that_says_nothing_is_left_for_plain_https(
+    app: Application, hub: LoopbackHub, silent: str
+) -> None:
+    """Half of the file is there already, and is not fetched again."""
+    big = safetensors_file(20_000_000)
+    hub.add("maker/chunked", {"big.safetensors": big}, xet=True)
+    plan = await app.downloads.plan("maker/chunked", ["big.safetensors"])
+    partial = plan.partial(plan.files[0])
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(big[:8_000_000])
+    hub.faults.stall(silent, after=0, times=None)
+    done = await settled(app, (await app.downloads.start(plan)).id)
+    assert done.state == "done", done.error
+    assert "Going on over plain HTTPS." in done.log
+    assert (app.paths.models / "maker/chunked/big.safetensors").read_bytes() == big
+    assert hub.served("maker/chunked", "big.safetensors") == 12_000_000
