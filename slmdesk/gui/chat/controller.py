@@ -12,7 +12,7 @@ from slmdesk.chat.chats import NEW_CHAT
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TextArrived, TurnEnded
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.items import MessageItem, items_of
-from slmdesk.gui.chat.model_entries import ModelEntry, display_name, entries_of, find_entry
+from slmdesk.gui.chat.model_entries import ModelEntry, entries_of, find_entry, names_of
 from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.chat.turn import Turn
 
@@ -365,11 +365,9 @@ class ChatController(QObject):
                 loaded = {one.id: one.state for one in (await client.status()).loaded}
         except SlmDeskError:
             pass  # only what is loaded stays unsaid; a question would tell what is wrong
-        self.entries = entries_of(models, loaded)
-        for model in models:
-            files = [entry for entry in self.entries if entry.id in {file.id for file in model.files}]
-            self._names.update({entry.id: entry.title for entry in files})
-            self._names[model.id] = files[0].title if len(files) == 1 else display_name(model.id, model.name)
+        # Not here: of ten thousand files it takes longer than a window may stand still.
+        self.entries = await asyncio.to_thread(entries_of, models, loaded)
+        self._names.update(await asyncio.to_thread(names_of, models, self.entries))
         self.models_known.emit()
         self.model_changed.emit()
 

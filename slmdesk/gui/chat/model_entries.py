@@ -74,6 +74,15 @@ def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> lis
     return sorted(entries, key=lambda entry: (not entry.loaded, bool(entry.problem), entry.title.casefold()))
 
 
+def names_of(models: Iterable[LibraryModel], entries: Iterable[ModelEntry]) -> dict[str, str]:
+    """What each file's id and each model's id is called; a model of one file is called as that file is."""
+    titles = {entry.id: entry.title for entry in entries}
+    for model in models:
+        files = [titles[file.id] for file in model.files if file.id in titles]
+        titles[model.id] = files[0] if len(files) == 1 else display_name(model.id, model.name)
+    return titles
+
+
 def display_name(model_id: str, name: str) -> str:
     """What a model is called on the screen."""
     return "Desk Guide" if model_id == BUILT_IN else name
