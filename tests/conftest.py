@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import traceback
@@ -17,6 +18,10 @@ from slmdesk.core.paths import HOME_VARIABLE, Paths
 # How fast an example is made or runs is the machine's business, and several tests share it.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+# A shell that runs the tests in its background hands on that Ctrl-C is ignored, and every child would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GRACE_S = 5.0  # for what was told to end and is still ending
 
