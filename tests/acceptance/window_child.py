@@ -1,8 +1,9 @@
 """A first start watched from within: the real window without a screen, and what a person would read in it.
 
-`python -m tests.acceptance.window_child BEGAN_AT WANTED_JSON LATER_JSON` starts the program as `slmdesk` does, looks
-at its windows until every wanted piece of text is to be read in one of them, visits all places, waits in each for its
-piece of LATER (a place's id to text), closes the window as a person does, and prints one line of JSON:
+`python -m tests.acceptance.window_child BEGAN_AT WANTED_JSON LATER_JSON [stay]` starts the program as `slmdesk` does,
+looks at its windows until every wanted piece of text is to be read in one of them, visits all places unless it is to
+stay, waits in each for its piece of LATER (a place's id to text), closes the window as a person does, and prints one
+line of JSON:
 
     seconds: from BEGAN_AT (`time.time()`) to the first visible window, and to each wanted piece; from the arrival in
         a place to its piece of LATER; absent if never
@@ -53,6 +54,10 @@ class Watcher(QObject):
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
         self._timer.start()
+
+    def stay(self) -> None:
+        """Visit no place but the first."""
+        self._left = ["chat"]
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -124,6 +129,8 @@ def texts_in(windows: list[QWidget]) -> list[str]:
 def main() -> int:
     app = qt_application(["slmdesk"])
     watcher = Watcher(app, float(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]))
+    if "stay" in sys.argv[4:]:
+        watcher.stay()
     code = run(["slmdesk"])
     sys.stdout.write(json.dumps({**watcher.told, "code": code}) + "\n")
     return 0
