@@ -73,17 +73,17 @@ class Index:
         the file is not there.
         """
         status = path.stat()
-        return self.known(str(path), status.st_size, status.st_mtime_ns, whole=whole)
+        return self.known(path, status.st_size, status.st_mtime_ns, whole=whole)
 
-    def known(self, path: str, size: int, time_ns: int, *, whole: bool) -> Facts:
+    def known(self, path: Path, size: int, time_ns: int, *, whole: bool) -> Facts:
         """The same for a file whose size and time were just seen."""
-        return self.look(path, size, time_ns, lambda: _read(Path(path), size, time_ns, whole=whole))
+        return self.look(str(path), size, time_ns, lambda: _read(path, size, time_ns, whole=whole))
 
-    def read_ahead(self, files: Sequence[tuple[str, int, int, bool]]) -> None:
+    def read_ahead(self, files: Sequence[tuple[Path, int, int, bool]]) -> None:
         """Read the headers of the new and changed ones of many files (path, size, time, whole), several at once:
         what takes long is the disk."""
         self._load()
-        new = [file for file in files if (self._facts.get(file[0]) or _NOTHING)[:2] != file[1:3]]
+        new = [file for file in files if (self._facts.get(str(file[0])) or _NOTHING)[:2] != file[1:3]]
         if len(new) < _FEW:
             return
         pieces = [new[start : start + _PIECE] for start in range(0, len(new), _PIECE)]
@@ -95,7 +95,7 @@ class Index:
             for found in readers.map(_read_all, pieces[1:]):
                 self._take(found)
 
-    def _waits_for_disk(self, files: Sequence[tuple[str, int, int, bool]]) -> bool:
+    def _waits_for_disk(self, files: Sequence[tuple[Path, int, int, bool]]) -> bool:
         """Read some headers here; whether the disk took most of the time. Only then threads gain anything."""
         began, worked = time.perf_counter(), time.thread_time()
         self._take(_read_all(files))
@@ -212,10 +212,10 @@ def _facts(entry: list[Any]) -> Facts:
     return facts
 
 
-def _read_all(files: Sequence[tuple[str, int, int, bool]]) -> dict[str, Facts]:
+def _read_all(files: Sequence[tuple[Path, int, int, bool]]) -> dict[str, Facts]:
     shared = Vocabularies()
     return {
-        path: _read(Path(path), size, time_ns, whole=whole, shared=shared)
+        str(path): _read(path, size, time_ns, whole=whole, shared=shared)
         for path, size, time_ns, whole in files
     }
 

@@ -49,17 +49,18 @@ def below(root: Path, index: Index, depth: int = walk.DEPTH) -> list[LibraryMode
         for folder in folders
         if folder.sidecar is not None
     }
+    paths = {folder.path: [Path(folder.path, seen.name) for seen in folder.gguf] for folder in folders}
     index.read_ahead(
         [
-            (os.path.join(folder.path, name), size, time_ns, _whole(name))  # noqa: PTH118 - many thousand calls
+            (path, size, time_ns, _whole(name))
             for folder in folders
-            for name, size, time_ns in folder.gguf
+            for path, (name, size, time_ns) in zip(paths[folder.path], folder.gguf, strict=True)
         ]
     )
     seen: set[str] = set()
     items: list[tuple[tuple[str, ...], Item]] = []
     for folder in folders:
-        for item in _of_folder(folder, sidecars, str(root), index):
+        for item in _of_folder(folder, paths[folder.path], sidecars, str(root), index):
             items.append((folder.parts, item))
             seen.add(str(item.path))
     index.keep_only(seen, set(sidecars), root)
@@ -104,8 +105,11 @@ def with_ids(model_id: str, files: list[LibraryFile]) -> list[LibraryFile]:
     return done
 
 
-def make_file(items: Sequence[Item], home: Path | None = None) -> LibraryFile:
-    """The library's view of one file, or of all parts of a split one (the first part first). It has no id yet."""
+def make_file(items: Sequence[Item], home: Path | None = None, model_id: str = "") -> LibraryFile:
+    """The library's view of one file, or of all parts of a split one (the first part first).
+
+    Its id is the likely one in this model; `with_ids` sees to the rest.
+    """
     head = items[0]
     first = head.facts
     if first.format == "gguf":
@@ -115,11 +119,12 @@ def make_file(items: Sequence[Item], home: Path | None = None) -> LibraryFile:
     problem = next((item.problem for item in items if item.problem), None)
     problem = problem or next((known for item in items if (known := item.facts.problem)), None)
     state, problem = _state(items, problem)
+    quant = first.quant or quant_in(_stem(head.name))
     return LibraryFile(
-        id="",
+        id=f"{model_id}:{quant}",
         path=head.path,
         size_bytes=sum(item.facts.size for item in items),
-        quant=first.quant or quant_in(_stem(head.name)),
+        quant=quant,
         architecture=first.architecture,
         parameters=sum(item.facts.parameters for item in items),
         context_length=first.context_length,
@@ -139,11 +144,12 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _of_folder(folder: Folder, sidecars: Sidecars, root: str, index: Index) -> Iterable[Item]:
-    for name, size, time_ns in folder.gguf:
-        path = os.path.join(folder.path, name)  # noqa: PTH118 - many thousand calls
+def _of_folder(
+    folder: Folder, paths: Sequence[Path], sidecars: Sidecars, root: str, index: Index
+) -> Iterable[Item]:
+    for path, (name, size, time_ns) in zip(paths, folder.gguf, strict=True):
         facts = index.known(path, size, time_ns, whole=_whole(name))
-        yield Item(name, Path(path), facts, _origin(folder.path, name, sidecars, root))
+        yield Item(name, path, facts, _origin(folder.path, name, sidecars, root))
     if folder.weights:
         origin = _of_all(folder, sidecars, root)
         yield Item(Path(folder.path).name, Path(folder.path), _weights(folder, index), origin)
@@ -169,7 +175,7 @@ def _in_place(name: str, origin: Origin, index: Index) -> Item:
                 return Item(name, path, facts, origin, in_place=True)
             raise FileNotFoundError(path)
         whole = _whole(f"{path.stem}.gguf")
-        facts = index.known(str(path), status.st_size, status.st_mtime_ns, whole=whole)
+        facts = index.known(path, status.st_size, status.st_mtime_ns, whole=whole)
         return Item(name, path, facts, origin, in_place=True)
     except OSError:
         gone = SlmDeskError(
@@ -229,9 +235,8 @@ def _models(root: Path, items: Iterable[tuple[tuple[str, ...], Item]]) -> list[L
         head = together[0]
         is_file = head.facts.format == "gguf"
         place = model_of((*parts, head.name) if is_file else (*(parts or (head.name,)), ""))
-        by_model.setdefault(place, []).append(
-            make_file(together, homes.get(parts) or homes.setdefault(parts, root.joinpath(*parts[:2])))
-        )
+        home = homes.get(parts) or homes.setdefault(parts, root.joinpath(*parts[:2]))
+        by_model.setdefault(place, []).append(make_file(together, home, "/".join(place)))
     return [model_with(publisher, name, files) for (publisher, name), files in by_model.items()]
 
 
