@@ -196,19 +196,17 @@ class _Work:
         self.memory.pop("fingerprint", None)  # of a file that was made before, and is gone
         step = await self._convert_step(folder)
         started = time.perf_counter()
+        making = False
 
         def heard(done: float, total: float, words: str) -> None:
-            nonlocal started
-            if words.startswith(planning.MAKING):
+            nonlocal started, making
+            if making or words.startswith(planning.MAKING):
                 started = time.perf_counter()  # the toolchain is made once; that is no part of converting
+            making = words.startswith(planning.MAKING)
             self._told(step, done / total if total else 0.0, words)
 
         await self._unless_cancelled(self.kind.convert(folder, target, heard))
-        seconds = time.perf_counter() - started
-        await self.kind.store.took(
-            step.name, "", expected=step.seconds, reckoned=step.reckoned, seconds=seconds
-        )
-        self._state_of(step, "done", seconds)
+        await self._done(step, step, time.perf_counter() - started)
         self.memory["done"].append("convert")
         await self._remember()
         return target
@@ -430,14 +428,16 @@ class _Work:
             self._told(step, share, detail)
 
         found = await self._unless_cancelled(run_child(spec, on_progress=heard))
-        seconds = time.perf_counter() - started
+        await self._done(step, planned, seconds := time.perf_counter() - started)
         self.job.log(f"{words}: {seconds:.1f} s")
+        self.steps = [other for other in self.steps if (other.name, other.quant) != (step.name, step.quant)]
+        return found
+
+    async def _done(self, step: Step, planned: Step, seconds: float) -> None:
         await self.kind.store.took(
             step.name, step.quant, expected=planned.seconds, reckoned=planned.reckoned, seconds=seconds
         )
         self._state_of(step, "done", seconds)
-        self.steps = [other for other in self.steps if (other.name, other.quant) != (step.name, step.quant)]
-        return found
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         """Wait for a step; when a person cancels, end it (its children with it). A pause waits for its end."""
