@@ -127,6 +127,7 @@ class ChatController(QObject):
 
     def new_chat(self) -> None:
         """Show a chat that has not begun."""
+        self.current, self.tree = NEW_CHAT, None  # at once: what is chosen or sent now is meant for it
         self._alone("open", self._open(NEW_CHAT))
 
     def open(self, conversation_id: int) -> None:
@@ -378,11 +379,12 @@ class ChatController(QObject):
 
     def choose_model(self, model_id: str) -> None:
         """Answer with another model from the next message on; new chats begin with it too."""
+        if self.current == NEW_CHAT:
+            self._new_model = model_id
         self._run(self._choose(self.current, model_id), "chat: model")
 
     async def _choose(self, conversation_id: int, model_id: str) -> None:
         if conversation_id == NEW_CHAT:
-            self._new_model = model_id
             # The environment may hold the setting; then it holds only for this chat.
             if self._app.settings.source("chat.model") != "environment":
                 await asyncio.to_thread(self._app.settings.set, "chat.model", model_id)

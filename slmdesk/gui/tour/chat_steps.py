@@ -63,7 +63,7 @@ async def first_start(driver: Driver) -> None:
 async def ask_by_button(driver: Driver) -> None:
     async with driver.step("A click on an example question is answered") as step:
         await driver.click(driver.chat.pane.first_start.questions[0])
-        await _answered(driver, 1)
+        await answered(driver, 1)
         step.saw.append(_last(driver).message.text)
         step.saw.append(driver.chat.pane.composer.speed_words)
         await driver.shoot("answer", WIDE, NARROW)
@@ -72,7 +72,7 @@ async def ask_by_button(driver: Driver) -> None:
 async def ask_by_typing(driver: Driver) -> None:
     async with driver.step("A typed question is answered in the same conversation") as step:
         await ask(driver, QUESTION)
-        await _answered(driver, 2)
+        await answered(driver, 2)
         step.saw.append(_last(driver).message.text)
 
 
@@ -86,7 +86,7 @@ async def regenerate(driver: Driver) -> None:
         driver.check(bool(palette.titles), "the palette finds nothing to regenerate.")
         await driver.key(Qt.Key.Key_Return, widget=palette.focusWidget())
         await driver.until(lambda: _last(driver).branches == 2, "the second answer")
-        await _answered(driver, 2)
+        await answered(driver, 2)
         step.saw.append(f"{_last(driver).branch + 1}/{_last(driver).branches}")
 
 
@@ -103,7 +103,7 @@ async def edit_and_resend(driver: Driver) -> None:
         await driver.type(editor, SECOND)
         await driver.key(Qt.Key.Key_Return, widget=editor)
         await driver.until(lambda: driver.messages[-2].message.text == SECOND, "the edited question")
-        await _answered(driver, 2)
+        await answered(driver, 2)
         driver.check(driver.messages[-2].branches == 2, "the question before the edit is gone.")
         step.saw.append(_last(driver).message.text)
         await driver.shoot("edited")
@@ -152,7 +152,7 @@ async def survive_engine(driver: Driver) -> None:
         for engine in engines:
             engine.kill()
         await ask(driver, THIRD)
-        await _answered(driver, 1)
+        await answered(driver, 1)
         step.saw.append(_last(driver).message.text)
 
 
@@ -215,7 +215,7 @@ def _complete(driver: Driver) -> bool:
     return view is not None and view.complete
 
 
-async def _answered(driver: Driver, turns: int) -> None:
+async def answered(driver: Driver, turns: int) -> None:
     """Wait until the last of so many turns is answered whole, and shown."""
     await driver.until(
         lambda: len(driver.messages) == 2 * turns and _last(driver).answer and not _last(driver).live,

@@ -12,6 +12,7 @@ from slmdesk.gui.catalog.place import CatalogPlace
 from slmdesk.gui.downloads.place import DownloadsPlace
 from slmdesk.gui.library.place import LibraryPlace
 from slmdesk.gui.theme import SPACE
+from slmdesk.gui.tour.chat_steps import QUESTION, answered, ask
 from slmdesk.gui.tour.driver import NARROW, SMALLEST, WIDE
 from slmdesk.gui.widgets.buttons import Button
 
@@ -111,6 +112,11 @@ async def download(driver: Driver) -> None:
             "the model's name",
         )
         step.saw.append(driver.chat.pane.composer.model_button.text())
+        turns = len(driver.messages) // 2
+        await ask(driver, QUESTION)
+        await answered(driver, turns + 1)
+        step.saw.append(driver.messages[-1].message.text)
+        await driver.shoot("downloaded-model-answers", WIDE, NARROW)
 
 
 async def downloads(driver: Driver) -> None:

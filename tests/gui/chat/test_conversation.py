@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import psutil
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QListView, QPushButton
 
+from slmdesk.chat.chats import NEW_CHAT
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.markdown.blocks import plain_text
 from slmdesk.gui.chat.markdown.parse import parse
@@ -39,6 +42,29 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
         assert "tokens/s" in desk.composer.speed_words
         assert " of 2,048 tokens" in desk.composer.meter.words
         assert desk.place.list.model.conversations == [desk.controller.current]
+
+    play(scene)
+
+
+def test_a_chat_with_another_model_leaves_the_open_conversation_its_own(play: Play, tmp_path: Path) -> None:
+    other = tmp_path / "other-F16.gguf"
+
+    async def scene(desk: Desk) -> None:
+        shutil.copyfile(desk.application.paths.builtin_model, other)
+        await desk.ask("Hello")
+        await desk.answered()
+        before = desk.controller.current
+        desk.window.ask("chat", "chat_with", str(other))
+        desk.controller.send("What is a token?")
+        await until(lambda: desk.controller.current not in {before, NEW_CHAT}, "the new conversation")
+        await until(lambda: len(desk.items) == 2, "its messages")
+        await desk.answered()
+        chats = desk.application.chats
+        assert (await chats.load(desk.controller.current)).conversation.model == str(other)
+        assert (await chats.load(before)).conversation.model != str(other)
+        assert len((await chats.load(before)).messages) == 2
+        assert desk.items[-1].name == other.name
+        desk.application.settings.reset("chat.model")
 
     play(scene)
 
@@ -183,7 +209,7 @@ def test_two_conversations_are_answered_at_once(play: Play) -> None:
         first = desk.controller.current
         desk.place.new_chat()
         await until(lambda: desk.controller.current == 0, "a new chat")
-        assert desk.place.pane.empty
+        await until(lambda: desk.place.pane.empty, "an empty page")
         await desk.ask("How much memory does a model need?")
         second = desk.controller.current
         await until(lambda: not desk.controller.running, "both answers")
