@@ -26,8 +26,10 @@ EXCLUDED_MODULES = [
     "transformers", "turtledemo", "typer", "uv", "uvicorn", "wheel", "xllamacpp",
     "huggingface_hub.cli", "llama_cpp.server", "llama_cpp.mtmd_cpp", "llama_cpp.llava_cpp", "numpy.f2py", "numpy.tests",
     "PySide6.QtDesigner", "PySide6.QtHelp", "PySide6.QtQml", "PySide6.QtQuick", "PySide6.QtQuickWidgets",
-    "PySide6.QtOpenGLWidgets",
     "chardet", "PySide6.QtPrintSupport", "PySide6.QtConcurrent",
+    # Of pyqtgraph only what its plots import: no console, no node editor, no examples, …
+    "pyqtgraph.console", "pyqtgraph.dockarea", "pyqtgraph.examples", "pyqtgraph.flowchart",
+    "pyqtgraph.jupyter", "pyqtgraph.opengl",
 ]  # fmt: skip
 
 # Qt's plugins that a desktop program with widgets needs. Every other one, and the libraries that only it links
@@ -47,7 +49,7 @@ QT_PLUGINS = {
     "xcbglintegrations": {"qxcb-egl-integration", "qxcb-glx-integration"},
 }
 _UNUSED_LIBRARY = re.compile(
-    r"(Qt6?|Qt)(3D|Bluetooth|Charts|Concurrent|Designer|EglF[sS]|Help|Labs|Location|Lottie|Multimedia|OpenGLWidgets|Pdf"
+    r"(Qt6?|Qt)(3D|Bluetooth|Charts|Concurrent|Designer|EglF[sS]|Help|Labs|Location|Lottie|Multimedia|Pdf"
     r"|PrintSupport|Qml|Quick|ShaderTools|Sql|UiTools|VirtualKeyboard|WaylandCompositor|WebEngine|Xml)"
     r"|libpyside6qml|opengl32sw|d3dcompiler",
 )
@@ -87,6 +89,8 @@ def hidden_imports() -> list[str]:
         "llama_cpp.llama_grammar",
         "qtawesome",
         "qasync",
+        "PySide6.QtOpenGL",  # pyqtgraph imports both by names that it puts together
+        "PySide6.QtOpenGLWidgets",
         "hf_xet",
         "PySide6.QtSvg",
     ]

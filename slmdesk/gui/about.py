@@ -36,6 +36,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("prompt-toolkit", "prompt-toolkit", "BSD-3-Clause", "the chat in the terminal"),
     ("psutil", "psutil", "BSD-3-Clause", "memory and processes"),
     ("Pygments", "pygments", "BSD-2-Clause", "colours code"),
+    ("PyQtGraph", "pyqtgraph", "MIT", "draws the chart of quants"),
     ("qasync", "qasync", "BSD-2-Clause", "joins Qt and asyncio"),
     ("Send2Trash", "send2trash", "BSD-3-Clause", "hands removed files to the system's trash"),
     ("SocksiO", "socksio", "MIT", "speaks to a SOCKS proxy"),

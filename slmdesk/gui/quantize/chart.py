@@ -1,16 +1,17 @@
-"""Size against loss, one dot a quant.
+"""Size against loss, one dot a quant, drawn by pyqtgraph.
 
-Painted here: a plotting library's smallest chart takes the main thread ten times as long as a frame.
+Imported beside the event loop (see `charting`): pyqtgraph brings numpy. Of its parts only those that a still chart
+needs are made, without menus and without a mouse of their own: those take most of the time that its plots take.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF, QRegion
+import pyqtgraph as pg
+from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QRegion
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.quantize import words
@@ -19,19 +20,25 @@ from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM, WEIGHT_STRONG
 from slmdesk.gui.widgets.base import Label, Pane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from PySide6.QtCore import QEvent
-    from PySide6.QtGui import QMouseEvent, QPaintEvent, QResizeEvent
+    from PySide6.QtGui import QEnterEvent, QMouseEvent, QResizeEvent, QShowEvent
 
     from slmdesk.gui.theme import Theme
     from slmdesk.quantize.results import ResultRow
 
     Upward = Literal["kld", "worse"]
 
+# pyqtgraph's tidying at the end tells the ends of programs that made their windows by hand.
+pg.setConfigOptions(exitCleanup=False)
+
 LEAST_DOT, MOST_DOT, RING = 10.0, 26.0, 8.0
-TICK_ROOM = 70.0
-"""Pixels between two numbers of an axis, at least."""
+NAMES_MS = 60
+"""So long after the last change of its size the chart looks for the names' places anew; they follow their dots until
+then."""
+DENSITY = 1.3
+"""How many numbers an axis has, as pyqtgraph counts it."""
 TITLES = {"kld": "KL divergence from the source", "worse": "Perplexity, growth in %"}
 
 
@@ -42,45 +49,6 @@ def value_of(row: ResultRow, upward: Upward) -> float | None:
     if upward == "kld":
         return row.kld
     return None if row.worse is None else row.worse * 100
-
-
-def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """Round numbers from `low` to `high` with their texts, at most `most` + 1 of them."""
-    if not high > low:
-        return []
-    raw = (high - low) / max(most, 1)
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= raw * (1 - 1e-9))
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """From values to pixels."""
-
-    low: float = 0.0
-    high: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-
-    def pixel(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        return ticks(self.low, self.high, max(1, int(abs(self.end - self.start) / TICK_ROOM)))
-
-
-@dataclass(slots=True)
-class _Scene:
-    """Where everything is, at one size: the area of the dots, the axes, dots and names."""
-
-    area: QRectF = field(default_factory=QRectF)
-    across: _Axis = field(default_factory=_Axis)
-    up: _Axis = field(default_factory=_Axis)
-    dots: list[tuple[ResultRow, QPointF, float]] = field(default_factory=list)
-    names: list[tuple[ResultRow, QRectF]] = field(default_factory=list)
 
 
 class _Told(Pane):
@@ -127,8 +95,17 @@ class _Told(Pane):
         self.raise_()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row's dot and its name are, in pixels of the canvas."""
+
+    row: ResultRow
+    dot: QRectF
+    name: QRectF
+
+
 class LossChart(QWidget):
-    """The chart. Follows the theme.
+    """The chart. Follows the theme. Made a piece a turn of the event loop with `build`, or at once when it is used.
 
     Signals:
         pointed(object): the row the pointer is over, or None.
@@ -142,17 +119,61 @@ class LossChart(QWidget):
         self.rows: list[ResultRow] = []
         self.upward: Upward = "kld"
         self._marked: ResultRow | None = None
-        self._scene = _Scene()
-        self._told = _Told(theme, self)
+        self._names: list[Any] = []
+        self._fine = self.devicePixelRatioF()
+        self._made = False
+        self._steps = self._make()
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._place_names)
         self.setMinimumHeight(MEASURE.chart)
         self.setMouseTracking(True)
         self.setAccessibleName("Size against loss")
-        theme.changed.connect(self._place_all)
+
+    def build(self) -> Iterator[None]:
+        """Make the parts, one at each step; what another caller began is gone on with."""
+        yield from self._steps
+
+    def _make(self) -> Iterator[None]:
+        self._view: Any = pg.GraphicsView(self, useOpenGL=False, background=None)
+        self._view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        # The page scrolls under the wheel, and the pointer is followed here.
+        self._view.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        yield
+        self._box: Any = pg.ViewBox(enableMouse=False, enableMenu=False, defaultPadding=0)
+        self._box.disableAutoRange()
+        self._across: Any = pg.AxisItem("bottom")
+        self._up: Any = pg.AxisItem("left")
+        yield
+        # In place of the view's own item, which has a layout: with one, PySide ends the process when a second view
+        # is deleted. What it would do is in `_arrange`.
+        self._plot: Any = pg.GraphicsWidget()
+        self._view.setCentralItem(self._plot)
+        for part in (self._up, self._box, self._across):
+            part.setParentItem(self._plot)
+        for axis in (self._across, self._up):
+            axis.linkToView(self._box)
+            axis.enableAutoSIPrefix(False)
+            axis.setTickDensity(DENSITY)
+        yield
+        self._line: Any = pg.PlotCurveItem(antialias=True)
+        # Drawn anew at each painting: as quick for some dots as pictures of them, and sharp at every scale.
+        self._rings: Any = pg.ScatterPlotItem(pxMode=True, useCache=False, antialias=True)
+        self._dots: Any = pg.ScatterPlotItem(pxMode=True, useCache=False, antialias=True)
+        for layer in (self._line, self._rings, self._dots):
+            self._box.addItem(layer)
+        yield
+        self._told = _Told(self.theme, self)
+        self._made = True
+        self._dress()
+        self._arrange()
+        self._view.show()
+        self.theme.changed.connect(self._redress)
 
     @property
     def told(self) -> str:
         """Of which quant the panel tells; "" while it is hidden."""
-        return "" if self._told.isHidden() or self._marked is None else self._marked.quant
+        return "" if self._marked is None or self._told.isHidden() else self._marked.quant
 
     @property
     def canvas(self) -> QWidget:
@@ -163,54 +184,85 @@ class LossChart(QWidget):
         """Where a row's dot is on the canvas."""
         return self._dot(row).toPoint()
 
+    def places(self) -> list[Place]:
+        """Where every dot with its name is, as drawn."""
+        self._settle()
+        found = []
+        for row, name in zip(self.rows, self._names, strict=False):
+            size = self._diameter(row)
+            dot = QRectF(0, 0, size, size)
+            dot.moveCenter(self._dot(row))
+            found.append(Place(row, dot, name.mapRectToScene(name.boundingRect())))
+        return found
+
     def show_rows(self, rows: Sequence[ResultRow], upward: Upward) -> None:
         """Draw these quants."""
+        for _ in self._steps:
+            pass
+        self._forget_pointer()
         self.rows = [row for row in rows if value_of(row, upward) is not None]
         self.upward = upward
-        self._marked = None
-        self._told.hide()
         self.setAccessibleDescription(
             "; ".join(
                 f"{row.name}: " + ", ".join(f"{n} {v}" for n, v in words.row_told(row)) for row in self.rows
             )
         )
-        self._place_all()
+        self._draw()
 
     def point(self, row: ResultRow | None) -> None:
         """Tell of a row as if the pointer were over its dot."""
         if row is self._marked:
             return
-        self._marked = row if row in self.rows else None
+        before, self._marked = self._marked, row if row in self.rows else None
+        for changed in (before, self._marked):
+            if changed is not None:
+                dot = self._dots.points()[self.rows.index(changed)]
+                dot.setPen(self._edge(changed))
+                dot.setBrush(self._fill(changed))
         if self._marked is None:
             self._told.hide()
         else:
             self._told.tell(self._marked, self._dot(self._marked), QRectF(self.rect()))
-        self.update()
 
     def picture(self, scale: float = 2.0) -> QImage:
         """The chart as it is, `scale` times as fine."""
+        self._settle()
         image = QImage(self.size() * scale, QImage.Format.Format_ARGB32_Premultiplied)
         image.setDevicePixelRatio(scale)
         image.fill(self.theme.colour("surface"))
+        self._make_fine(scale)
         painter = QPainter(image)
         self.render(painter, QPoint(0, 0), QRegion(), QWidget.RenderFlag.DrawChildren)
         painter.end()
+        self._make_fine(self.devicePixelRatioF())
         return image
+
+    def _make_fine(self, scale: float) -> None:
+        """Draw for so many pixels of a screen or a picture in one of the window's."""
+        if scale != self._fine:
+            self._fine = scale
+            if self.rows:
+                self._draw_marks()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._make_fine(self.devicePixelRatioF())
+
+    def enterEvent(self, event: QEnterEvent) -> None:
+        super().enterEvent(event)
+        self._make_fine(self.devicePixelRatioF())  # the window may have come from another screen
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._told.hide()
-        self._marked = None
-        self._place_all()
+        self._forget_pointer()
+        self._arrange()
+        if self.rows:
+            self._later.start(NAMES_MS if self._names else 0)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        at = event.position()
-        near = [
-            (math.dist(at.toTuple(), centre.toTuple()), row)
-            for row, centre, size in self._scene.dots
-            if math.dist(at.toTuple(), centre.toTuple()) <= size / 2 + 2
-        ]
-        self._point_at(min(near, key=lambda pair: pair[0])[1] if near else None)
+        if self.rows:
+            found = self._dots.pointsAt(self._box.mapSceneToView(event.position()))
+            self._point_at(found[0].data() if len(found) else None)
 
     def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)
@@ -221,6 +273,112 @@ class LossChart(QWidget):
             self.point(row)
             self.pointed.emit(row)
 
+    def _forget_pointer(self) -> None:
+        if self._marked is not None:
+            self.point(None)
+
+    # What is drawn
+
+    def _redress(self) -> None:
+        self._dress()
+        self._draw()
+
+    def _dress(self) -> None:
+        """Colours and letters of the theme."""
+        theme = self.theme
+        self._view.setBackground(theme.colour("surface"))
+        font = theme.font("small", tabular=True)
+        line = QPen(theme.colour("line_strong"), MEASURE.line)
+        for axis in (self._across, self._up):
+            axis.label.setFont(font)
+            axis.setTickFont(font)
+            axis.setPen(line)
+            axis.setTextPen(theme.colour("secondary"))
+            axis.setStyle(
+                tickLength=SPACE.tiny,
+                tickTextOffset=SPACE.tiny,
+                tickAlpha=255,
+                maxTickLevel=0,
+                hideOverlappingLabels=False,
+                autoExpandTextSpace=False,
+                tickTextHeight=round(QFontMetricsF(font).height()),
+            )
+
+    def _draw(self) -> None:
+        for axis, title in ((self._across, f"Size in {self._unit[1]}"), (self._up, TITLES[self.upward])):
+            axis.setVisible(bool(self.rows))
+            axis.setLabel(title, color=self.theme.colours.secondary)
+        self._set_range([self._point(row) for row in self.rows])
+        self._draw_marks()
+        if self._names:
+            self._place_names()
+        else:
+            self._later.start(0)
+
+    def _draw_marks(self) -> None:
+        """The line, the dots and the ring."""
+        rows = [(row, self._point(row), self._diameter(row)) for row in self.rows]
+        points = sorted(spot for _, spot, _ in rows)
+        self._line.setPen(self._pen("line", 1.5, Qt.PenStyle.DashLine))
+        self._line.setData([x for x, _ in points], [y for _, y in points])
+        self._dots.setData(
+            [
+                {"pos": spot, "size": size, "brush": self._fill(row), "pen": self._edge(row), "data": row}
+                for row, spot, size in rows
+            ]
+        )
+        ring = self._pen("accent", 2)
+        self._rings.setData(
+            [
+                {"pos": spot, "size": size + RING, "brush": None, "pen": ring}
+                for row, spot, size in rows
+                if row.recommended
+            ]
+        )
+
+    def _set_range(self, points: list[tuple[float, float]]) -> None:
+        """The ends of both axes: room for the names around the outermost dots."""
+        if not points:
+            return
+        across, up = [x for x, _ in points], [y for _, y in points]
+        least, most = min(0.0, *up), max(up)
+        wide = max(across) - min(across) or max(across) or 1.0
+        high = most - least or 1.0
+        low = min(across)
+        self._box.setRange(
+            xRange=(max(0.0, low - 0.12 * wide), low + 1.16 * wide),
+            yRange=(least - 0.12 * high, most + 0.16 * high),
+            padding=0,
+        )
+
+    def _fill(self, row: ResultRow) -> QColor:
+        fill = QColor(self.theme.colour("secondary" if row.is_source else "accent"))
+        fill.setAlphaF(0.95 if row is self._marked else 0.7)
+        return fill
+
+    def _edge(self, row: ResultRow) -> Any:
+        name = "secondary" if row.is_source else "accent"
+        return self._pen("text" if row is self._marked else name, 1.5)
+
+    def _pen(self, colour: str, width: float, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> Any:
+        """`width` in the window's pixels: pyqtgraph's pens count the screen's."""
+        return pg.mkPen(self.theme.colour(colour), width=width * self._fine, style=style)
+
+    def _write_names(self) -> None:
+        """As many names as rows; each hangs on its dot and follows it."""
+        while len(self._names) > len(self.rows):
+            self._box.removeItem(self._names.pop())
+        while len(self._names) < len(self.rows):
+            name = pg.TextItem(anchor=(0.5, 0.5))
+            name.textItem.document().setDocumentMargin(0)
+            name.setZValue(5)
+            self._box.addItem(name, ignoreBounds=True)
+            self._names.append(name)
+        for row, name in zip(self.rows, self._names, strict=True):
+            name.setText(_name(row), self.theme.colour("text"))
+            name.setFont(self._name_font(row))
+            name.setPos(*self._point(row))
+
     # Where things are
 
     @property
@@ -228,44 +386,11 @@ class LossChart(QWidget):
         big = max((row.size_bytes for row in self.rows), default=0) >= 0.9995e9
         return (1e9, "GB") if big else (1e6, "MB")
 
+    def _point(self, row: ResultRow) -> tuple[float, float]:
+        return row.size_bytes / self._unit[0], value_of(row, self.upward) or 0.0
+
     def _dot(self, row: ResultRow) -> QPointF:
-        return next((centre for known, centre, _ in self._scene.dots if known is row), QPointF())
-
-    def _place_all(self) -> None:
-        """Axes, dots and names for the size there is now."""
-        self._scene = scene = _Scene()
-        self.update()
-        if not self.rows or self.width() < MEASURE.field:
-            return
-        unit = self._unit[0]
-        points = [(row.size_bytes / unit, value_of(row, self.upward) or 0.0) for row in self.rows]
-        wide = max(x for x, _ in points) - min(x for x, _ in points) or max(x for x, _ in points) or 1.0
-        least, most = min(0.0, *(y for _, y in points)), max(y for _, y in points)
-        high = most - least or 1.0
-        line = QFontMetricsF(self.theme.font("small", tabular=True)).height()
-        room = QRectF(self.rect()).adjusted(0, SPACE.small, -SPACE.small, -2 * line - 2 * SPACE.small)
-        up = _Axis(least - 0.12 * high, most + 0.16 * high, room.bottom(), room.top())
-        numbers = QFontMetricsF(self.theme.font("small", tabular=True))
-        widest = max((numbers.horizontalAdvance(text) for _, text in up.ticks()), default=0.0)
-        room.setLeft(line + 2 * SPACE.small + widest)
-        scene.area, scene.up = room, up
-        low = min(x for x, _ in points)
-        scene.across = _Axis(max(0.0, low - 0.12 * wide), low + 1.16 * wide, room.left(), room.right())
-        for row, (x, y) in zip(self.rows, points, strict=True):
-            scene.dots.append((row, QPointF(scene.across.pixel(x), up.pixel(y)), self._diameter(row)))
-        self._place_names(scene)
-
-    def _place_names(self, scene: _Scene) -> None:
-        """A name beside each dot, above it where two would lie over each other."""
-        taken = [QRectF(c.x() - size / 2, c.y() - size / 2, size, size) for _, c, size in scene.dots]
-        for row, centre, size in sorted(
-            scene.dots, key=lambda dot: (not dot[0].recommended, not dot[0].is_source)
-        ):
-            metrics = QFontMetricsF(self.theme.font("small", weight=WEIGHT_STRONG))
-            width = metrics.horizontalAdvance(_name(row)) + SPACE.small
-            spot = self._free(QRectF(0, 0, width, metrics.height()), centre, size / 2 + RING / 2 + 1, taken)
-            taken.append(spot)
-            scene.names.append((row, spot))
+        return QPointF(self._box.mapViewToScene(QPointF(*self._point(row))))
 
     def _diameter(self, row: ResultRow) -> float:
         speeds = [each.speed for each in self.rows if each.speed]
@@ -275,96 +400,81 @@ class LossChart(QWidget):
         share = (row.speed - low) / (high - low) if high > low else 0.5
         return LEAST_DOT + share * (MOST_DOT - LEAST_DOT)
 
-    def _free(self, box: QRectF, centre: QPointF, reach: float, taken: list[QRectF]) -> QRectF:
-        """The nearest place for a name that covers no other name and no dot: above, beside, below, further above."""
-        up, side, line = reach + box.height() / 2, box.width() / 2 + reach, box.height()
-        ways = [(0.0, -up), (side, 0.0), (-side, 0.0), (0.0, up)]
-        ways += [
-            (turn * side / 2, way * (up + n * line))
-            for n in range(1, 9)
-            for way in (-1, 1)
-            for turn in (0, 1, -1)
-        ]
-        room = QRectF(self._scene.area).adjusted(1, 0, 0, -1)
-        spot = QRectF(box)
-        for x, y in ways:
-            spot.moveCenter(centre + QPointF(x, y))
-            if room.contains(spot) and not any(spot.intersects(other) for other in taken):
-                return spot
-        spot.moveCenter(centre + QPointF(*ways[0]))
-        return spot
+    def _name_font(self, row: ResultRow) -> Any:
+        return self.theme.font("small", weight=WEIGHT_STRONG if row.recommended else WEIGHT_MEDIUM)
 
-    # Painting
+    def _settle(self) -> None:
+        """What waits for the size to stay is done now."""
+        if self._later.isActive():
+            self._place_names()
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        del event
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if self._scene.dots:
-            self._paint_axes(painter)
-            self._paint_dots(painter)
-            self._paint_names(painter)
-        painter.end()
+    def _place_names(self) -> None:
+        """Room for the numbers, then a name beside each dot, above it where two would lie over each other."""
+        self._later.stop()
+        self._write_names()
+        if not self.rows:
+            return
+        self._fit_numbers()
+        area = self._box.sceneBoundingRect().adjusted(1, 0, 0, -1)
+        dots = [(self._dot(row), self._diameter(row)) for row in self.rows]
+        taken = [QRectF(c.x() - size / 2, c.y() - size / 2, size, size) for c, size in dots]
+        order = sorted(range(len(self.rows)),
+                       key=lambda at: (not self.rows[at].recommended, not self.rows[at].is_source))  # fmt: skip
+        for at in order:
+            centre, size = dots[at]
+            text = self._names[at].textItem.boundingRect()
+            box = QRectF(0, 0, text.width() + SPACE.small, text.height())
+            spot = _free(box, centre, size / 2 + RING / 2 + 1, taken, area)
+            taken.append(spot)
+            away = spot.center() - centre
+            self._names[at].setAnchor((0.5 - away.x() / text.width(), 0.5 - away.y() / text.height()))
 
-    def _paint_axes(self, painter: QPainter) -> None:
-        theme, scene = self.theme, self._scene
-        area, font = scene.area, theme.font("small", tabular=True)
-        metrics = QFontMetricsF(font)
-        painter.setFont(font)
-        painter.setPen(QPen(theme.colour("line_strong"), MEASURE.line))
-        painter.drawLine(area.bottomLeft(), area.bottomRight())
-        painter.drawLine(area.topLeft(), area.bottomLeft())
-        centre = Qt.AlignmentFlag.AlignCenter
-        for value, text in scene.across.ticks():
-            x = scene.across.pixel(value)
-            painter.setPen(QPen(theme.colour("line_strong"), MEASURE.line))
-            painter.drawLine(QPointF(x, area.bottom()), QPointF(x, area.bottom() + SPACE.tiny))
-            painter.setPen(theme.colour("secondary"))
-            painter.drawText(QRectF(x - TICK_ROOM / 2, area.bottom() + SPACE.small, TICK_ROOM, metrics.height()),
-                             centre, text)  # fmt: skip
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for value, text in scene.up.ticks():
-            y = scene.up.pixel(value)
-            painter.setPen(QPen(theme.colour("line_strong"), MEASURE.line))
-            painter.drawLine(QPointF(area.left() - SPACE.tiny, y), QPointF(area.left(), y))
-            painter.setPen(theme.colour("secondary"))
-            painter.drawText(QRectF(0, y - metrics.height() / 2, area.left() - SPACE.small, metrics.height()),
-                             right, text)  # fmt: skip
-        below = QRectF(area.left(), self.height() - metrics.height(), area.width(), metrics.height())
-        painter.drawText(below, centre, f"Size in {self._unit[1]}")
-        painter.save()
-        painter.rotate(-90)
-        painter.drawText(
-            QRectF(-area.bottom(), 0, area.height(), metrics.height()), centre, TITLES[self.upward]
+    def _fit_numbers(self) -> None:
+        """As much room left of the axis as its numbers take."""
+        low, high = self._up.range
+        numbers = QFontMetricsF(self.theme.font("small", tabular=True))
+        widest = max(
+            (
+                numbers.horizontalAdvance(text)
+                for spacing, values in self._up.tickValues(low, high, max(1.0, self._box.size().height()))
+                for text in self._up.tickStrings(values, 1.0, spacing)
+            ),
+            default=0.0,
         )
-        painter.restore()
+        self._up.setStyle(tickTextWidth=round(widest) + 1)
+        self._arrange()
 
-    def _paint_dots(self, painter: QPainter) -> None:
-        theme = self.theme
-        line = QPen(theme.colour("line"), 1.5, Qt.PenStyle.DashLine)
-        painter.setPen(line)
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPolyline(QPolygonF(sorted((c for _, c, _ in self._scene.dots), key=lambda c: c.x())))
-        for row, centre, size in self._scene.dots:
-            marked = row is self._marked
-            name = "secondary" if row.is_source else "accent"
-            fill = QColor(theme.colour(name))
-            fill.setAlphaF(0.95 if marked else 0.7)
-            if row.recommended:
-                painter.setPen(QPen(theme.colour("accent"), 2))
-                painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.drawEllipse(centre, (size + RING) / 2, (size + RING) / 2)
-            painter.setPen(QPen(theme.colour("text" if marked else name), 1.5))
-            painter.setBrush(fill)
-            painter.drawEllipse(centre, size / 2, size / 2)
+    def _arrange(self) -> None:
+        """The axes at their edges, the dots' box between them."""
+        if not self._made:
+            return
+        self._view.setGeometry(self.rect())
+        room = QRectF(self.rect()).adjusted(0, SPACE.small, -SPACE.small, 0)
+        area = QRectF(room).adjusted(self._up.minimumWidth(), 0, 0, -self._across.minimumHeight())
+        self._box.setGeometry(area)
+        self._up.setGeometry(QRectF(room.left(), area.top(), area.left() - room.left(), area.height()))
+        self._across.setGeometry(
+            QRectF(area.left(), area.bottom(), area.width(), room.bottom() - area.bottom())
+        )
 
-    def _paint_names(self, painter: QPainter) -> None:
-        painter.setPen(self.theme.colour("text"))
-        for row, spot in self._scene.names:
-            painter.setFont(
-                self.theme.font("small", weight=WEIGHT_STRONG if row.recommended else WEIGHT_MEDIUM)
-            )
-            painter.drawText(spot, Qt.AlignmentFlag.AlignCenter, _name(row))
+
+def _free(box: QRectF, centre: QPointF, reach: float, taken: list[QRectF], area: QRectF) -> QRectF:
+    """The nearest place for a name that covers no other name and no dot: above, beside, below, further above."""
+    up, side, line = reach + box.height() / 2, box.width() / 2 + reach, box.height()
+    ways = [(0.0, -up), (side, 0.0), (-side, 0.0), (0.0, up)]
+    ways += [
+        (turn * side / 2, way * (up + n * line))
+        for n in range(1, 9)
+        for way in (-1, 1)
+        for turn in (0, 1, -1)
+    ]
+    spot = QRectF(box)
+    for x, y in ways:
+        spot.moveCenter(centre + QPointF(x, y))
+        if area.contains(spot) and not any(spot.intersects(other) for other in taken):
+            return spot
+    spot.moveCenter(centre + QPointF(*ways[0]))
+    return spot
 
 
 def _name(row: ResultRow) -> str:

@@ -118,7 +118,7 @@ class QuantizePlace(Place):
             self._results = panel = ResultsPanel(self.theme)
             panel.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
             panel.compare_wanted.connect(self.compare)
-            panel.chart_wanted.connect(self._make_chart)
+            panel.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
             self._result_steps = panel.build()
             self._column.insertWidget(self._column.indexOf(self.run_card) + 1, panel)
         yield from self._result_steps
@@ -154,8 +154,7 @@ class QuantizePlace(Place):
         if self._wanted:
             self.choose(self._wanted)
         self.controller.refresh()
-        for part in ("chart", "options"):
-            await to_thread(import_module, f"slmdesk.gui.quantize.{part}")
+        await to_thread(import_module, "slmdesk.gui.quantize.options")
 
     def asked(self, what: str, value: str) -> None:
         if what == "source" and value:
@@ -472,11 +471,14 @@ class QuantizePlace(Place):
         self.run_card.start.setEnabled(True)
         self.run_card.show_problem(error)
 
-    def _make_chart(self) -> None:
-        from slmdesk.gui.quantize.chart import LossChart
+    async def _make_chart(self) -> None:
+        from slmdesk.core.errors import SlmDeskError
+        from slmdesk.gui.quantize.charting import made_chart
 
-        if self.results.chart is None:
-            self.results.show_chart(LossChart(self.theme))
+        try:
+            self.results.show_chart(await made_chart(self.theme))
+        except SlmDeskError as error:
+            self.results.show_no_chart(error)
 
     def _job_ended(self, job: Job) -> None:
         if job.kind == "quantize" and job.state == "done" and not self.isVisible():

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from PySide6.QtCore import QModelIndex, QPersistentModelIndex
     from PySide6.QtGui import QResizeEvent, QWheelEvent
 
+    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.quantize.chart import LossChart
     from slmdesk.gui.theme import Theme
+    from slmdesk.gui.widgets.panels import ErrorPanel
 
 FORMS = {
     "csv": "Table as CSV",
@@ -115,7 +117,7 @@ class ResultsPanel(Pane):
     Signals:
         export_wanted(str): "csv", "md", "json" or "png".
         compare_wanted: two quants on one prompt.
-        chart_wanted: there is something to draw; `show_chart` is to be called with a chart.
+        chart_wanted: there is something to draw; `show_chart` is to be called with a chart, or `show_no_chart`.
     """
 
     export_wanted = Signal(str)
@@ -126,6 +128,8 @@ class ResultsPanel(Pane):
         super().__init__(theme, kind="card")
         self.rows: list[ResultRow] = []
         self.chart: LossChart | None = None
+        self._chart_asked = False
+        self._trouble: ErrorPanel | None = None
         self.hide()
 
     def build(self) -> Iterator[None]:
@@ -196,18 +200,36 @@ class ResultsPanel(Pane):
         self._note.setText(" ".join(told))
         self._holder.setVisible(bool(drawn))
         self.compare.setEnabled(len([row for row in rows if row.path.suffix.lower() == ".gguf"]) > 1)
-        if drawn and self.chart is None:
+        if drawn and self.chart is None and not self._chart_asked:
+            self._chart_asked = True
             self.chart_wanted.emit()
         self._draw()
 
     def show_chart(self, chart: LossChart) -> None:
         """The chart is there now."""
         self.chart = chart
-        layout = self._holder.layout()
-        assert layout is not None
-        layout.addWidget(chart)
+        self._hold(chart)
         chart.pointed.connect(self._mark)
         self._draw()
+
+    def show_no_chart(self, error: SlmDeskError) -> None:
+        """There can be no chart; the next rows ask for one again."""
+        from slmdesk.gui.widgets.panels import ErrorPanel
+
+        self._chart_asked = False
+        panel = ErrorPanel(self.theme, error, closable=False)
+        self._hold(panel, top=True)
+        self._trouble = panel
+
+    def _hold(self, widget: QWidget, *, top: bool = False) -> None:
+        """Into the chart's half, in place of what was told there."""
+        layout = self._holder.layout()
+        assert isinstance(layout, QVBoxLayout)
+        if self._trouble is not None:
+            layout.removeWidget(self._trouble)
+            self._trouble.deleteLater()
+            self._trouble = None
+        layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignTop if top else Qt.AlignmentFlag(0))
 
     def fit_width(self, width: int) -> None:
         """Side by side, or the table below the chart."""
