@@ -127,8 +127,16 @@ class ChatController(QObject):
 
     def new_chat(self) -> None:
         """Show a chat that has not begun."""
-        self.current, self.tree = NEW_CHAT, None  # at once: what is chosen or sent now is meant for it
         self._alone("open", self._open(NEW_CHAT))
+
+    def new_chat_with(self, model_id: str) -> None:
+        """Show a chat that has not begun, to be answered by this model."""
+
+        async def begin() -> None:
+            await self._open(NEW_CHAT)
+            await self._choose(NEW_CHAT, model_id)
+
+        self._alone("open", begin())
 
     def open(self, conversation_id: int) -> None:
         """Show a conversation."""
@@ -379,12 +387,11 @@ class ChatController(QObject):
 
     def choose_model(self, model_id: str) -> None:
         """Answer with another model from the next message on; new chats begin with it too."""
-        if self.current == NEW_CHAT:
-            self._new_model = model_id
         self._run(self._choose(self.current, model_id), "chat: model")
 
     async def _choose(self, conversation_id: int, model_id: str) -> None:
         if conversation_id == NEW_CHAT:
+            self._new_model = model_id
             # The environment may hold the setting; then it holds only for this chat.
             if self._app.settings.source("chat.model") != "environment":
                 await asyncio.to_thread(self._app.settings.set, "chat.model", model_id)

@@ -81,9 +81,8 @@ class ChatPlace(Place):
         self.pane.focus()
 
     def asked(self, what: str, value: str) -> None:
-        if what == "chat_with" and self.controller is not None:
-            self.new_chat()
-            self.controller.choose_model(value)
+        if what == "chat_with":
+            self.new_chat(value)
 
     def _begin(self) -> None:
         from slmdesk.gui.chat.controller import ChatController
@@ -194,12 +193,15 @@ class ChatPlace(Place):
             self.controller.open(conversation_id)
         self.pane.focus()
 
-    def new_chat(self) -> None:
-        """Show a chat that has not begun, with the focus in the composer."""
+    def new_chat(self, model_id: str = "") -> None:
+        """Show a chat that has not begun, with the focus in the composer; with this model, or the usual one."""
         if self.controller is not None:
             self._keep_draft()
             self.show_list(shown=False)
-            self.controller.new_chat()
+            if model_id:
+                self.controller.new_chat_with(model_id)
+            else:
+                self.controller.new_chat()
             self.pane.focus()
 
     def _keep_draft(self) -> None:

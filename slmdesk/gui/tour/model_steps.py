@@ -106,11 +106,9 @@ async def download(driver: Driver) -> None:
         )
         await driver.shoot("model-here")
         await driver.click(_button(driver, place.detail, "Chat"))
-        await driver.until(lambda: driver.window.current == "chat", "the chat")
-        await driver.until(
-            lambda: SOUGHT in driver.chat.pane.composer.model_button.text().lower().replace(" ", "-"),
-            "the model's name",
-        )
+        quant = place.detail.page.best.quant if place.detail.page and place.detail.page.best else ""
+        await driver.until(lambda: driver.window.current == "chat" and driver.chat.pane.empty, "the new chat")
+        await driver.until(lambda: quant in driver.chat.pane.composer.model_button.text(), "the model's name")
         step.saw.append(driver.chat.pane.composer.model_button.text())
         turns = len(driver.messages) // 2
         await ask(driver, QUESTION)

@@ -55,8 +55,9 @@ def test_a_chat_with_another_model_leaves_the_open_conversation_its_own(play: Pl
         await desk.answered()
         before = desk.controller.current
         desk.window.ask("chat", "chat_with", str(other))
-        desk.controller.send("What is a token?")
-        await until(lambda: desk.controller.current not in {before, NEW_CHAT}, "the new conversation")
+        await until(lambda: desk.composer.model_button.text().strip() == other.name, "the model's name")
+        assert desk.controller.current == NEW_CHAT
+        await desk.ask("What is a token?")
         await until(lambda: len(desk.items) == 2, "its messages")
         await desk.answered()
         chats = desk.application.chats
@@ -209,7 +210,7 @@ def test_two_conversations_are_answered_at_once(play: Play) -> None:
         first = desk.controller.current
         desk.place.new_chat()
         await until(lambda: desk.controller.current == 0, "a new chat")
-        await until(lambda: desk.place.pane.empty, "an empty page")
+        assert desk.place.pane.empty
         await desk.ask("How much memory does a model need?")
         second = desk.controller.current
         await until(lambda: not desk.controller.running, "both answers")
