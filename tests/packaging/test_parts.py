@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def test_what_stays_out() -> None:
     assert not wanted("PySide6/Qt/lib/libQt6Quick.so.6")
     assert not wanted("PySide6/Qt/translations/qtbase_de.qm")
     assert wanted("PySide6/Qt/lib/libQt6Network.so.6")
+    assert wanted("PySide6/Qt/lib/libQt6OpenGLWidgets.so.6")  # pyqtgraph imports it, always
     assert wanted("llama_cpp/lib/libggml-cpu-haswell.so")
     assert wanted("resources/desk-guide/desk-guide-F16.gguf")
 
@@ -217,6 +219,19 @@ def test_nothing_that_the_program_imports_is_excluded() -> None:
                 imported.update(f"{node.module}.{alias.name}" for alias in node.names)
     # uv is looked for as a package only where the program is not packaged.
     assert imported & set(contents.EXCLUDED_MODULES) <= {"uv"}
+
+
+def test_the_chart_needs_nothing_that_stays_out() -> None:
+    from release import contents
+
+    # A name of another Qt among the modules would be taken for that Qt.
+    absent = [name for name in contents.EXCLUDED_MODULES if not name.startswith(("PyQt", "PySide2"))]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}));"
+        "import slmdesk.gui.quantize.chart; print('imported')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n", done.stderr
 
 
 def test_nothing_needs_the_hooks_that_are_left_out() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Upward = Literal["kld", "worse"]
 
-# pyqtgraph's tidying at the end tells the ends of programs that made their windows by hand.
+# The window deletes its views itself before the program's end.
 pg.setConfigOptions(exitCleanup=False)
 
 LEAST_DOT, MOST_DOT, RING = 10.0, 26.0, 8.0
@@ -96,7 +96,7 @@ class _Told(Pane):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placed:
     """Where a row's dot and its name are, in pixels of the canvas."""
 
     row: ResultRow
@@ -184,7 +184,7 @@ class LossChart(QWidget):
         """Where a row's dot is on the canvas."""
         return self._dot(row).toPoint()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Placed]:
         """Where every dot with its name is, as drawn."""
         self._settle()
         found = []
@@ -192,7 +192,7 @@ class LossChart(QWidget):
             size = self._diameter(row)
             dot = QRectF(0, 0, size, size)
             dot.moveCenter(self._dot(row))
-            found.append(Place(row, dot, name.mapRectToScene(name.boundingRect())))
+            found.append(Placed(row, dot, name.mapRectToScene(name.boundingRect())))
         return found
 
     def show_rows(self, rows: Sequence[ResultRow], upward: Upward) -> None:
