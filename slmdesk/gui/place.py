@@ -108,6 +108,10 @@ class Place(Pane):
         """What the palette offers, also while another place is current."""
         return []
 
+    def foot_height(self) -> int:
+        """Pixels at the lower edge that a passing message must not cover: where a person writes, say."""
+        return 0
+
     def activated(self) -> None:
         """The place became the current one; the event loop runs."""
 

@@ -124,8 +124,11 @@ class MainWindow(QWidget):
         if self._toast is None:
             from slmdesk.gui.widgets.toast import Toast
 
-            self._toast = Toast(self.theme, self._content)
+            self._toast = Toast(self.theme, self._content, self._foot_height)
         self._toast.tell(text, undo, undo_text)
+
+    def _foot_height(self) -> int:
+        return self._places[self._current].foot_height()
 
     def show_error(self, error: BaseException, remedy: Remedy | None = None) -> None:
         from slmdesk.gui.widgets.panels import ErrorPanel
@@ -163,6 +166,8 @@ class MainWindow(QWidget):
         place.setFocus(Qt.FocusReason.OtherFocusReason)
         if self._application is not None:
             place.activated()
+        if self._toast is not None:
+            self._toast.place()
 
     def ask(self, place_id: str, what: str, value: str) -> bool:
         if place_id not in self._specs:

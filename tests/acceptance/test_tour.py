@@ -51,4 +51,4 @@ async def test_the_tour_downloads_a_quant_from_a_hub_and_chats_with_it(paths: Pa
     assert any(quant in model for quant in QUANTS)
     assert "Q4" in answer
     pictures = {path.name for path in out.glob("*.png")}
-    assert any(name.startswith("downloaded-model-answers") for name in pictures)
+    assert any("downloaded-model-answers" in name for name in pictures)

@@ -73,6 +73,9 @@ class ChatPlace(Place):
     def header_widgets(self) -> list[QWidget]:
         return [self._open_list, self._menu_button]
 
+    def foot_height(self) -> int:
+        return self.pane.composer.height()
+
     def activated(self) -> None:
         if self.controller is None:
             self._begin()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class Toast(Pane):
-    """Lies over the lower edge of `host`. One message at a time: the newest replaces the one before.
+    """Lies over the lower edge of `host`, above `foot()` pixels of it. One message at a time: the newest replaces
+    the one before.
 
     It stays while the pointer or the focus is on it.
     """
@@ -25,9 +26,10 @@ class Toast(Pane):
     # Events still come when Python has already taken the object's attributes away at its end.
     _host: QWidget | None = None
 
-    def __init__(self, theme: Theme, host: QWidget) -> None:
+    def __init__(self, theme: Theme, host: QWidget, foot: Callable[[], int] = lambda: 0) -> None:
         super().__init__(theme, kind="toast", parent=host)
         self._host = host
+        self._foot = foot
         self._undo: Callable[[], object] | None = None
         self._words = ElidedLabel(theme)
         self._button = Button(theme, "Undo", kind="link")
@@ -44,7 +46,7 @@ class Toast(Pane):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._expired)
         host.installEventFilter(self)
-        theme.changed.connect(self._place)
+        theme.changed.connect(self.place)
         self.hide()
 
     @property
@@ -59,7 +61,7 @@ class Toast(Pane):
         self._button.setVisible(undo is not None)
         self.setAccessibleName(text)
         self.show()
-        self._place()
+        self.place()
         self.raise_()
         self._fade_in()
         self._timer.start(MOTION.toast)
@@ -80,7 +82,7 @@ class Toast(Pane):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._host and event.type() == QEvent.Type.Resize and self.isVisible():
-            self._place()
+            self.place()
         return super().eventFilter(watched, event)
 
     def enterEvent(self, event: QEnterEvent) -> None:
@@ -105,7 +107,8 @@ class Toast(Pane):
         else:
             self.put_away()
 
-    def _place(self) -> None:
+    def place(self) -> None:
+        """Go where it belongs now."""
         self.ensurePolished()
         words = self._words.fontMetrics().horizontalAdvance(self._words.text()) + SPACE.tiny
         rest = self.sizeHint().width() - self._words.sizeHint().width()
@@ -116,7 +119,7 @@ class Toast(Pane):
         width = min(max(words + rest, MEASURE.field), MEASURE.toast, room)
         height = self.sizeHint().height()
         left = (host.width() - width) // 2
-        self.setGeometry(left, host.height() - height - SPACE.large, width, height)
+        self.setGeometry(left, host.height() - self._foot() - height - SPACE.large, width, height)
 
     def _fade_in(self) -> None:
         if not self.theme.animated:
