@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,6 +63,15 @@ class HubRoute:
         return f"HubRoute({self.endpoint}, proxy={'yes' if self.proxy else 'no'}, ca_file={self.ca_file!r})"
 
 
+def _tell_nobody() -> None:
+    """Keep what is done here from the makers: huggingface_hub looks for programs it runs in, and xet's transport
+    reports each transfer, unless these are set before they are imported."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_XET_TELEMETRY_ENABLED"] = "false"
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        constants.__dict__["HF_HUB_DISABLE_TELEMETRY"] = True
+
+
 class HubAccess:
     """Requests to the hub of the settings. Methods that say "blocks" belong in a worker thread."""
 
@@ -77,6 +87,7 @@ class HubAccess:
         self._client_route: HubRoute | None = None
         self._token: str | None = None
         self._token_known = False
+        _tell_nobody()
 
     # What is set
 
@@ -214,7 +225,6 @@ class HubAccess:
         from huggingface_hub.utils._http import hf_request_event_hook
 
         route = self.route()
-        constants.HF_HUB_DISABLE_TELEMETRY = True
         constants.HF_HUB_DISABLE_PROGRESS_BARS = True
         constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
         verify = trusted(route.ca_file)

@@ -11,8 +11,10 @@ import pytest
 from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs import Job
+from slmdesk.library import sidecar
 from tests.downloads.conftest import REPO, TOKEN, settled
 from tests.hub import LoopbackHub
+from tests.hub.chunks import HEADER, block
 from tests.hub.files import safetensors_file
 
 FILE = "weights.safetensors"
@@ -141,6 +143,44 @@ async def test_the_token_stays_with_the_hub(app: Application, hub: LoopbackHub, 
         assert elsewhere.holders_of(TOKEN) == set()
     assert job.state == "done", job.error
     assert hub.holders_of(TOKEN) == {"hub"}
+
+
+async def test_chunk_storage_brings_the_file(app: Application, hub: LoopbackHub) -> None:
+    """Half of the file is there already, and not fetched again; the hub's token stays with the hub."""
+    big = safetensors_file(20_000_000)
+    hub.add("maker/chunked", {"big.safetensors": big}, xet=True)
+    hub.has_chunks = True
+    app.hub.set_token(TOKEN)
+    plan = await app.downloads.plan("maker/chunked", ["big.safetensors"])
+    partial = plan.partial(plan.files[0])
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(big[:8_000_000])
+    done = await settled(app, (await app.downloads.start(plan)).id)
+    assert done.state == "done", done.error
+    assert "Going on over plain HTTPS." not in done.log
+    target = app.paths.models / "maker/chunked/big.safetensors"
+    assert target.read_bytes() == big
+    assert sidecar.read(target.parent)[target.name].state == "verified"
+    assert hub.holders_of(TOKEN) == {"hub"}
+    assert hub.served("maker/chunked") == 0
+    assert 12_000_000 <= hub.served("xorbs") < 13_000_000
+
+
+async def test_a_wrong_byte_from_chunk_storage_is_never_called_verified(
+    app: Application, hub: LoopbackHub
+) -> None:
+    big = safetensors_file(20_000_000)
+    hub.add("maker/chunked", {"big.safetensors": big}, xet=True)
+    hub.has_chunks = True
+    damaged = bytearray(block(hub["maker/chunked"].files["big.safetensors"], 1))
+    damaged[HEADER + 1000] ^= 1
+    hub.faults.other_bytes(f"xorbs/*{1:08x}", bytes(damaged))
+    plan = await app.downloads.plan("maker/chunked", ["big.safetensors"])
+    done = await settled(app, (await app.downloads.start(plan)).id)
+    assert done.state == "done", done.error
+    assert (app.paths.models / "maker/chunked/big.safetensors").read_bytes() == big
+    assert hub.faults.spoiled
+    assert "the content is not the promised one" in " ".join(done.log)
 
 
 async def test_xet_that_fails_is_left_for_plain_https(
