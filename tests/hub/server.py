@@ -5,7 +5,6 @@ The routes, headers and status codes are those that huggingface_hub uses.
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import ssl
@@ -14,15 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from . import chunks
-from .faults import Fault, Faults, Kind, Where
+from .answers import Answer, AnsweredError, Answers, BrokenOffError, Request, Side, bounds_of
+from .faults import Faults
 from .repositories import (
     Content,
     HubFile,
@@ -35,32 +33,10 @@ from .repositories import (
     tree_json,
 )
 
-_CHUNK = 256 * 1024
 _TELLING = re.compile(r"telemetry|agent-harnesses")
 _XET_TOKEN = "a-token-of-the-chunk-storage"
-_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _SORTS = {"downloads": "downloads", "likes": "likes", "trendingScore": "trending", "createdAt": "created_at",
           "lastModified": "last_modified"}  # fmt: skip
-Side = Literal["hub", "cdn"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request as it came."""
-
-    side: Side
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]  # names in small letters
-    status: int
-
-
-@dataclass(slots=True)
-class _Answer:
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
 
 
 class LoopbackHub:
@@ -246,7 +222,7 @@ class _Server(ThreadingHTTPServer):
         """A client that went away is what these tests are about; defects of the hub show as broken answers."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answers):
     protocol_version = "HTTP/1.1"
     server: _Server
     wbufsize = -1
@@ -261,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_GET  # noqa: N815
 
     def _handle(self) -> None:
-        self.hub = self.server.hub
+        self.hub, self.side = self.server.hub, self.server.side
         address = urlsplit(self.path)
         self.where_to = unquote(address.path)
         self.query = parse_qs(address.query, keep_blank_values=True)
@@ -274,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._hub_side(address.path)
             self.wfile.flush()
-        except (ConnectionError, TimeoutError, _BrokenOffError):
+        except (ConnectionError, TimeoutError, BrokenOffError):
             self.close_connection = True
 
     # The hub's own routes
@@ -302,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
         user = self.hub.users.get(token)
         if user is None:
             self._refuse(401, "", "Invalid credentials in Authorization header")
-            raise _Answered
+            raise AnsweredError
         return user
 
     def _whoami(self) -> tuple[int, Any]:
@@ -317,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self) -> None:
         try:
             user = self._user()
-        except _Answered:
+        except AnsweredError:
             return
         found = [repo for repo in self.hub.repositories.values() if matches(repo, self.query, user)]
         sort = _SORTS.get(self._one("sort"), "trending")
@@ -379,7 +355,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The repository, or None after an answer that says why not."""
         try:
             user = self._user()
-        except _Answered:
+        except AnsweredError:
             return None
         repo = self.hub.repositories.get(repo_id)
         hidden = repo is not None and repo.private and repo_id.partition("/")[0] not in (
@@ -447,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
         until = time.time() + self.hub.link_lifetime_s
         signed = urlencode({"Expires": f"{until:.3f}", "Signature": file.oid})
         headers["Location"] = f"{self.hub.cdn_url}/{quote(repo.id)}/{sha}/{quote(path)}?{signed}"
-        return self._answer(_Answer(302, headers))
+        return self._answer(Answer(302, headers))
 
     def _told(self, repo: Repository, file: HubFile) -> HubFile:
         lies = self.hub.faults.take("metadata", f"{repo.id}/{file.path}")
@@ -472,7 +448,7 @@ class _Handler(BaseHTTPRequestHandler):
         file = self._by_hash(segments[-1])
         if file is None:
             return self._refuse(404, "", "Not found")
-        bounds = _bounds(self.headers.get("Range") or "bytes=0-", file.size)
+        bounds = bounds_of(self.headers.get("Range") or "bytes=0-", file.size)
         if bounds is None:
             return self._refuse(416, "", "Range Not Satisfiable")
         return self._json(
@@ -490,7 +466,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _block(self, name: str) -> None:
         file = self._by_hash(name[:56])
         if file is None:
-            return self._answer(_Answer(404, {}, b"no such object"))
+            return self._answer(Answer(404, {}, b"no such object"))
         data = chunks.block(file, int(name[56:], 16))
         return self._content(
             f"xorbs/{name}", HubFile(name, data, len(data), "", ""), {"Accept-Ranges": "bytes"}
@@ -506,165 +482,9 @@ class _Handler(BaseHTTPRequestHandler):
         at = repo.at(segments[2]) if repo is not None and len(segments) > 3 else None
         path = "/".join(segments[3:])
         if repo is None or at is None or path not in at[1]:
-            return self._answer(_Answer(404, {}, b"no such object"))
+            return self._answer(Answer(404, {}, b"no such object"))
         key = f"{repo.id}/{path}"
         if float(self._one("Expires") or 0) < time.time() or self.hub.faults.take("body", key, ("expired",)):
-            return self._answer(_Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>"))
+            return self._answer(Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>"))
         file = at[1][path]
         return self._content(key, file, {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes"})
-
-    # Answers
-
-    def _one(self, name: str) -> str:
-        return (self.query.get(name) or [""])[0]
-
-    def _saw(self, status: int) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.hub.saw(Request(self.server.side, self.command, self.where_to, self.query, headers, status))
-
-    def _answer(self, answer: _Answer) -> None:
-        self._saw(answer.status)
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
-
-    def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        told = {"X-Error-Message": message, **(headers or {}), **({"X-Error-Code": code} if code else {})}
-        self._answer(_Answer(status, {**told, "Content-Type": "application/json"},
-                             json.dumps({"error": message}).encode()))  # fmt: skip
-
-    def _json(self, status: int, data: Any, headers: Mapping[str, str] | None = None) -> None:
-        body = json.dumps(data).encode()
-        if self.hub.faults.take("api", self.where_to, ("cut_json",)):
-            body = body[: len(body) // 2]
-        self._paced(
-            self._start(
-                status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, len(body)
-            ),
-            self.hub.faults.take("api", self.where_to, ("stall", "cut", "slow")),
-            [body],
-            "",
-        )
-
-    def _spoiled(self, where: Where, key: str) -> bool:
-        """Whether a fault answered in place of the route."""
-        kinds: tuple[Kind, ...] = ("status", "redirect", "loop")
-        found = self.hub.faults.take(where, key, kinds)
-        if fault := found.get("status"):
-            headers = {"Retry-After": fault.text} if fault.text else {}
-            self._answer(_Answer(int(fault.number), headers, b"it is meant to fail"))
-        elif fault := found.get("redirect"):
-            self._answer(_Answer(302, {"Location": fault.text}))
-        elif "loop" in found:
-            self._answer(_Answer(302, {"Location": self.path}))
-        return bool(found)
-
-    def _start(self, status: int, headers: Mapping[str, str], length: int) -> int:
-        self._saw(status)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-        return 0 if self.command == "HEAD" else length
-
-    def _content(self, key: str, file: HubFile, headers: dict[str, str]) -> None:
-        if self.command == "HEAD":
-            self._start(200, headers, file.size)
-            return
-        if self._spoiled("body", key):
-            return
-        faults = self.hub.faults.take("body", key, ("stall", "cut", "slow", "bytes", "no_range"))
-        content = _spoilt(file, faults["bytes"]) if "bytes" in faults else file.content
-        size = len(content) if isinstance(content, bytes) else file.size
-        first, last = 0, size - 1
-        status = 200
-        if "no_range" not in faults and (asked := self.headers.get("Range")):
-            bounds = _bounds(asked, size)
-            if bounds is None:
-                self._answer(_Answer(416, {"Content-Range": f"bytes */{size}"}))
-                return
-            first, last = bounds
-            status = 206
-            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        length = self._start(status, headers, last - first + 1)
-        self._paced(length, faults, _pieces(content, first, length), key)
-
-    def _paced(self, length: int, faults: Mapping[Kind, Fault], pieces: Iterable[bytes], key: str) -> None:
-        """Send the body as far and as fast as the faults let it."""
-        limit = min((int(faults[kind].number) for kind in ("stall", "cut") if kind in faults), default=length)
-        rate = faults["slow"].number if "slow" in faults else 0.0
-        sent, begun = 0, time.monotonic()
-        self.wfile.flush()
-        for piece in pieces if length else ():
-            rest = memoryview(piece)[: max(0, limit - sent)]
-            while rest:
-                step = rest[: max(1, int(rate / 20))] if rate else rest
-                self.connection.sendall(step)
-                sent += len(step)
-                rest = rest[len(step) :]
-                if key:
-                    self.hub.sent(key, len(step))
-                if rate and self.hub.closing.wait(max(0.0, sent / rate - (time.monotonic() - begun))):
-                    raise _BrokenOffError
-            if sent >= limit:
-                break
-        if sent >= length:
-            return
-        if "stall" in faults:
-            self._wait_until_left()
-        raise _BrokenOffError
-
-    def _wait_until_left(self) -> None:
-        self.connection.settimeout(0.05)
-        while not self.hub.closing.is_set():
-            try:
-                if not self.connection.recv(1):
-                    return
-            except TimeoutError:
-                continue
-
-
-class _BrokenOffError(Exception):
-    """The answer ends here, in the middle."""
-
-
-class _Answered(Exception):  # noqa: N818
-    """An answer has been sent already."""
-
-
-def _bounds(asked: str, size: int) -> tuple[int, int] | None:
-    found = _RANGE.match(asked.strip())
-    if found is None or found[1] == found[2] == "":
-        return None
-    first = int(found[1]) if found[1] else max(0, size - int(found[2]))
-    last = int(found[2]) if found[1] and found[2] else size - 1
-    last = min(last, size - 1)
-    return (first, last) if first <= last else None
-
-
-def _spoilt(file: HubFile, fault: Fault) -> bytes:
-    if fault.data:
-        return fault.data
-    whole = bytearray(file.content if isinstance(file.content, bytes) else file.content.read_bytes())
-    whole[len(whole) // 2] ^= 0x5A
-    return bytes(whole)
-
-
-def _pieces(content: bytes | Path, first: int, count: int) -> Iterable[bytes]:
-    if isinstance(content, bytes):
-        for start in range(first, first + count, _CHUNK):
-            yield content[start : min(start + _CHUNK, first + count)]
-        return
-    with content.open("rb", buffering=0) as file:
-        file.seek(first)
-        while count > 0:
-            piece = file.read(min(_CHUNK, count))
-            if not piece:
-                return
-            count -= len(piece)
-            yield piece
