@@ -1,7 +1,9 @@
 """One start of the real window, for the comparison with an empty one, and the stalls of its main thread.
 
     python desk_window.py start STARTED             → first paint and peak memory
-    python desk_window.py stall MODEL.gguf SECONDS  → how late the main thread was while an answer streamed
+    python desk_window.py stall MODEL.gguf SECONDS [REPO SOURCE.gguf]
+        → how late the main thread was while an answer streamed; with a repository of the hub at HF_ENDPOINT and a
+          model to quantize, while a download and a quantization ran as well and a person looked from place to place
 
 `SLMDESK_HOME` must name a folder of the benchmark's own. Prints one JSON line.
 """
@@ -9,23 +11,28 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from empty_window import peak_bytes
 from PySide6.QtCore import QEvent, QObject, Signal
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.gui.app import Desk, qt_application
 from slmdesk.gui.single import SingleInstance
+from slmdesk.quantize.request import Request
 
 if TYPE_CHECKING:
     from slmdesk.gui.chat.place import ChatPlace
 
 BEAT_S = 0.004
+LOOK_S = 1.5
 
 
 class FirstPaint(QObject):
@@ -90,13 +97,33 @@ def measure_start(started: float) -> dict[str, float]:
     return {"first_paint_s": paint.at - started, "peak_bytes": peak_bytes()}
 
 
-def measure_stall(model: str, seconds: float) -> dict[str, float]:
+async def begin_work(desk: Desk, repo: str, source: str) -> list[str]:
+    """A download of everything in the repository and three measured quants of the source; the jobs' ids."""
+    application = desk.window.application
+    plan = await application.downloads.plan(repo, ["weights.safetensors"])
+    download = await application.downloads.start(plan)
+    request = Request(source, ("Q4_K_M", "Q5_K_M", "Q6_K"), measure=True)
+    return [download.id, (await application.quantizing.start(request)).id]
+
+
+async def look_around(desk: Desk, seconds: float) -> None:
+    """From place to place, as a person does who waits; ends in the chat."""
+    end = time.monotonic() + seconds
+    for place in itertools.cycle(("chat", "downloads", "quantize")):
+        if time.monotonic() >= end and place == "chat":
+            break
+        desk.window.go_to(place)
+        await asyncio.sleep(LOOK_S)
+
+
+def measure_stall(model: str, seconds: float, repo: str = "", source: str = "") -> dict[str, Any]:
     desk = open_desk()
     heart = Heart()
     tokens = 0
+    ran: list[str] = []
 
     async def stream() -> None:
-        nonlocal tokens
+        nonlocal tokens, ran
         place: ChatPlace = desk.window.place("chat")  # type: ignore[assignment]
         while place.controller is None:
             await asyncio.sleep(0.05)
@@ -109,13 +136,21 @@ def measure_stall(model: str, seconds: float) -> dict[str, float]:
         place.controller.send("Tell me a long story.")
         while not (place.pane.messages.items and len(place.pane.messages.items[-1].message.text) > 20):
             await asyncio.sleep(0.05)
+        jobs = await begin_work(desk, repo, source) if repo else []
+        if jobs:
+            await look_around(desk, LOOK_S)  # what is built when it is first looked at
         before = len(place.controller.items()[-1].message.text)
         heart.start()
-        await asyncio.sleep(seconds)
+        await (look_around(desk, seconds) if jobs else asyncio.sleep(seconds))
         await asyncio.to_thread(heart.stop)
+        ran = [job.state for job in await desk.window.application.jobs.list() if job.id in jobs]
         tokens = len(place.controller.items()[-1].message.text) - before
         place.controller.stop()
         await asyncio.sleep(0.5)
+        for job in jobs:
+            with suppress(SlmDeskError):
+                await desk.window.application.jobs.cancel(job)
+        await desk.window.application.jobs.end_runner()
         client = await desk.window.application.connector.attached()
         if client is not None:
             await client.shutdown()
@@ -129,6 +164,7 @@ def measure_stall(model: str, seconds: float) -> dict[str, float]:
         "p99_ms": round(1000 * late[int(len(late) * 0.99)], 2),
         "max_ms": round(1000 * late[-1], 2),
         "characters": tokens,
+        **({"jobs": ran} if ran else {}),
     }
 
 
@@ -136,7 +172,7 @@ def main() -> None:
     if sys.argv[1] == "start":
         result = measure_start(float(sys.argv[2]))
     else:
-        result = measure_stall(sys.argv[2], float(sys.argv[3]))
+        result = measure_stall(sys.argv[2], float(sys.argv[3]), *sys.argv[4:6])
     print(json.dumps(result))
 
 
