@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Pane
 from slmdesk.gui.widgets.buttons import Button
@@ -41,18 +42,13 @@ def loaded_words(models: Sequence[Loaded]) -> tuple[str, str]:
         return "No model loaded", "disabled"
     loading = next((model for model in models if model.state == "loading"), None)
     if loading is not None:
-        return f"Loading {_short(loading.id)}, {loading.progress:.0%}", "caution"
+        return f"Loading {short_name(loading.id)}, {loading.progress:.0%}", "caution"
     ready = [model for model in models if model.state == "ready"]
     if not ready:
-        return f"{_short(models[0].id)} could not be loaded", "bad"
+        return f"{short_name(models[0].id)} could not be loaded", "bad"
     memory = gigabytes(sum(model.memory_bytes for model in ready))
-    name = _short(ready[0].id) if len(ready) == 1 else f"{len(ready)} models"
+    name = short_name(ready[0].id) if len(ready) == 1 else f"{len(ready)} models"
     return f"{name} loaded, {memory}", "good"
-
-
-def _short(model_id: str) -> str:
-    """ "publisher/name:QUANT" as "name QUANT"."""
-    return model_id.rsplit("/", 1)[-1].replace(":", " ")
 
 
 class StatusStrip(Pane):
