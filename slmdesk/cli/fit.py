@@ -10,14 +10,16 @@ from slmdesk.cli.output import size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
-from slmdesk.library.fitting import Fitting
+from slmdesk.library.fitting import FitReport, Fitting
 from slmdesk.library.hub_access import HubAccess
+from slmdesk.library.hub_errors import HubError
 from slmdesk.library.library import Library
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
-    from slmdesk.library.fitting import FitReport
+    from slmdesk.formats.architecture import Architecture
 
+USUAL = "Q4_K_M"
 _VERDICTS = {"fits": "fits", "tight": "tight: it leaves little for other programs", "too_big": "too big"}
 
 
@@ -43,10 +45,33 @@ async def _report(reference: str, context: int) -> FitReport:
     paths = Paths.resolve()
     settings = Settings(paths.settings_file)
     hub = HubAccess(settings, Secrets())
+    fitting = Fitting(paths, settings, Library(paths, settings), hub)
     try:
-        return await Fitting(paths, settings, Library(paths, settings), hub).fit(reference, context=context)
+        return await fitting.fit(reference, context=context)
+    except HubError as error:
+        if error.code != "offline" and not error.temporary:
+            raise
+        known = await asyncio.to_thread(_by_the_list, paths, reference)
+        if known is None:
+            raise
+        name, architecture, weights = known
+        return FitReport(name, "list", await fitting.of(architecture, weights, context=context))
     finally:
         await hub.close()
+
+
+def _by_the_list(paths: Paths, reference: str) -> tuple[str, Architecture, int] | None:
+    """What the built-in list knows of a repository: its name with the quant, architecture, and bytes of weights, by
+    the bits that such a quant takes. Blocks."""
+    from slmdesk.catalog.choices import QUANT_BITS
+    from slmdesk.catalog.known import KnownModels
+
+    repo, _, quant = reference.partition(":")
+    known = KnownModels(paths.resources / "catalog")
+    model, architecture, bits = known.model(repo), known.architecture(repo), QUANT_BITS.get(quant or USUAL)
+    if model is None or architecture is None or bits is None:
+        return None
+    return f"{repo}:{quant or USUAL}", architecture, int(model.parameters * bits / 8)
 
 
 def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
@@ -56,6 +81,7 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
     cells = f", {expected.cells} for all conversations" if expected.cells > expected.context else ""
     rows = [
         ("model", report.model),
+        *([("by", "the built-in list: the hub cannot be asked")] if report.source == "list" else []),
         ("context", f"{expected.context} tokens{cells}"),
         ("weights", size_text(expected.weights_bytes)),
         ("KV cache", size_text(expected.kv_bytes)),

@@ -108,8 +108,15 @@ def _chosen(found: list[Candidate], names: list[str]) -> list[Candidate]:
         c for c in found if not wanted or wanted & {c.id.casefold(), c.title.casefold(), c.name.casefold()}
     ]
     if not chosen:
-        hint = "There are: " + ", ".join((c.title or c.id) for c in found[:8]) if found else "Check the path."
-        raise SlmDeskError("import_nothing", "There is no such model to import.", hint)
+        if not found:
+            raise SlmDeskError(
+                "import_nothing",
+                "No models were found there.",
+                "SLM Desk takes GGUF files, folders with config.json and safetensors or ONNX, and what Ollama, LM "
+                "Studio and the Hugging Face cache hold.",
+            )
+        listed = ", ".join((c.title or c.id) for c in found[:8])
+        raise SlmDeskError("import_nothing", "There is no such model to import.", f"There are: {listed}")
     return chosen
 
 

@@ -31,7 +31,8 @@ _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What was looked at, and its fit. `source`: "library", "file" or "hub"."""
+    """What was looked at, and its fit. `source`: "library", "file", "hub", or "list" (the figures of the built-in
+    list, for a hub that cannot be asked)."""
 
     model: str
     source: str

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Program
+from .conftest import Program, Result
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -28,6 +28,23 @@ def test_a_model_of_the_library(program: Program, desk_guide: Path) -> None:
     assert result["last_error"] is None
     by_path = program.run("fit", str(desk_guide), "--json", "--context", "1024").result
     assert by_path["kv_bytes"] == result["kv_bytes"]
+
+
+def test_a_known_model_without_a_network(program: Program) -> None:
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+    def fit(model: str) -> Result:
+        return program.run("fit", model, "--json", "--context", "4096", env=env)
+
+    result = fit("Qwen/Qwen3-4B").result
+    assert (result["model"], result["source"], result["context"]) == ("Qwen/Qwen3-4B:Q4_K_M", "list", 4096)
+    assert result["weights_bytes"] == pytest.approx(2.43e9, rel=0.04)
+    # 36 layers with 8 heads of 128 for keys and values each, two bytes a number.
+    assert result["kv_bytes"] == result["cells"] * 36 * 8 * 128 * 2 * 2
+    larger = fit("Qwen/Qwen3-4B:Q8_0").result
+    assert larger["weights_bytes"] > 1.7 * result["weights_bytes"]
+    assert "built-in list" in program.run("fit", "Qwen/Qwen3-4B", env=env).out
+    assert fit("nobody/nothing").error["code"] == "hub_unreachable"
 
 
 def test_for_people(program: Program) -> None:
