@@ -72,10 +72,15 @@ def load_variants(binding: Any) -> None:
     folder = Path(binding._lib._name).parent  # noqa: SLF001
     if not any(folder.glob("*ggml-cpu-*")):
         return
-    load = _library(folder, "ggml").ggml_backend_load_all_from_path
-    load.argtypes = [ctypes.c_char_p]
-    load.restype = None
+    ggml = _library(folder, "ggml")
+    load, count = ggml.ggml_backend_load_all_from_path, ggml.ggml_backend_dev_count
+    load.argtypes, load.restype = [ctypes.c_char_p], None
+    count.argtypes, count.restype = [], ctypes.c_size_t
     load(os.fsencode(folder))
+    if not count():
+        raise SlmDeskError(
+            "engine_missing", "No part of llama.cpp that came along fits this processor.", set_up_again()
+        )
 
 
 class Native:
@@ -169,7 +174,8 @@ class ThreadPool:
 
 
 def _library(folder: Path, name: str) -> ctypes.CDLL:
-    for file in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
+    # The first name is the one by which llama.cpp's library asks for it: a copy of another name is another library.
+    for file in (f"lib{name}.so.0", f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
         if (folder / file).is_file():
             return ctypes.CDLL(str(folder / file))
     raise OSError(f"{name} is not beside llama.cpp's library")
