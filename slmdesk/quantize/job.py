@@ -195,8 +195,7 @@ class _Work:
         await self.job.tell("converting")
         self.memory.pop("fingerprint", None)  # of a file that was made before, and is gone
         step = await self._convert_step(folder)
-        started = time.perf_counter()
-        making = False
+        started, making = time.perf_counter(), False
 
         def heard(done: float, total: float, words: str) -> None:
             nonlocal started, making
