@@ -45,7 +45,12 @@ async def answer_on(processor: str, desk_guide: Path) -> tuple[set[str], str]:
 
 @pytest.mark.parametrize(
     ("processor", "part"),
-    [("Nehalem", "sse42"), ("SandyBridge", "sandybridge"), ("IvyBridge", "ivybridge"), ("Haswell", "haswell")],
+    [
+        ("Nehalem", "sse42"),
+        ("SandyBridge", "sandybridge"),
+        ("IvyBridge", "ivybridge"),
+        ("Haswell", "haswell"),
+    ],
 )
 async def test_each_generation_has_its_part(
     processor: str, part: str, desk_guide: Path, monkeypatch: pytest.MonkeyPatch
