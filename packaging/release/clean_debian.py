@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from release import smoke
@@ -19,14 +20,14 @@ def make(folder: Path) -> Path:
     """A clean Debian in `folder`, made with debootstrap (as root; fetches about 60 MB)."""
     if not (folder / "usr" / "bin" / "dpkg").exists():
         say(f"making a clean Debian in {folder}")
-        mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+        mirror = os.environ.get("DEBIAN_MIRROR", "")  # without one debootstrap has its own
         command = [
             "debootstrap",
             "--variant=minbase",
             "--include=ca-certificates",
             SUITE,
             str(folder),
-            mirror,
+            *([mirror] if mirror else []),
         ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
@@ -47,7 +48,8 @@ def try_out(package: Path, folder: Path | None = None) -> None:
         try:
             if _inside(root, "sh", "-c", "command -v python3 || true").strip():
                 warn("this Debian has a Python of its own")
-            smoke.Smoke(Path(PROGRAM), Path("/root"), inside=root).run(Path("/tmp/tour"))
+            with tempfile.TemporaryDirectory(dir=root / "root", ignore_cleanup_errors=True) as home:
+                smoke.Smoke(Path(PROGRAM), Path("/root", Path(home).name), inside=root).run(Path("/tmp/tour"))
         finally:
             _inside(root, "apt-get", "purge", "-y", "-qq", PROGRAM)
         (root / "tmp" / package.name).unlink()
