@@ -18,6 +18,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.state import StateFile
+from slmdesk.gui.collector import MainThreadCollector
 from slmdesk.gui.first_run import marker
 from slmdesk.gui.live_settings import LiveSettings
 from slmdesk.gui.single import SingleInstance
@@ -129,7 +130,7 @@ class Desk(QObject):
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._loop_failed)
         try:
-            with loop:
+            with MainThreadCollector(self), loop:
                 loop.run_until_complete(self._live())
         finally:
             asyncio.set_event_loop(None)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import os
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +19,6 @@ from slmdesk.library.names import split_part
 from slmdesk.library.records import FileState, LibraryFile, LibraryModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.library.index import Facts
@@ -165,7 +161,7 @@ class Library:
         return replace(scan.make_file(items), id=str(path))
 
     def _list(self) -> list[LibraryModel]:
-        with self._lock, _collector_resting():
+        with self._lock:
             problems: list[SlmDeskError] = []
             seen: set[Path] = set()  # one models folder may lie inside another
             merged: dict[str, LibraryModel] = {}
@@ -251,19 +247,6 @@ def _folder_missing(folder: Path, what: str) -> SlmDeskError:
         f"The models folder {folder} {what}.",
         "Connect its disk or network share, or take the folder out of the settings.",
     )
-
-
-@contextmanager
-def _collector_resting() -> Iterator[None]:
-    """Ten thousand files are many objects and no circles: to look for some meanwhile takes as long again, and holds
-    up a window."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _running(models: list[LibraryModel]) -> list[LibraryModel]:

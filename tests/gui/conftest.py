@@ -54,6 +54,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_widget_stays(qapp: QApplication) -> Iterator[None]:
     """What a test showed is gone before the next one, here and now: Qt and Python must not meet over it later."""
+    gc.disable()  # it must not run in another thread, as in the program
     yield
     for widget in QApplication.topLevelWidgets():
         widget.hide()
@@ -61,6 +62,7 @@ def no_widget_stays(qapp: QApplication) -> Iterator[None]:
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    gc.enable()
 
 
 @pytest.fixture
