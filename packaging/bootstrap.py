@@ -80,7 +80,7 @@ def main() -> int:
         # A Python that is there beats one that must be fetched.
         options += ["--python", sys.executable]
     if what == "run":
-        options.append("--no-dev")
+        options += ["--no-default-groups", "--group", "starter"]
     make_environment([str(uv), "sync", *options], environment)
     command = [str(uv), "run", *options]
     if what == "run":

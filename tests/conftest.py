@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from slmdesk.core.paths import HOME_VARIABLE, Paths
+from tests import real_models
 
 # How fast an example is made or runs is the machine's business, and several tests share it.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +49,18 @@ def desk_guide() -> Path:
     path = Paths.resolve({}).builtin_model
     assert path.is_file(), f"the built-in model is missing: {path}"
     return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct Q4_1, the starter: a real model (Llama shape, BPE, ChatML, 8 k context). Read only."""
+    return real_models.smollm2()
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    """Gemma 3 270M Q4_K_M: sliding window, 262 k vocabulary, no chat template. Read only."""
+    return real_models.gemma()
 
 
 @pytest.fixture(scope="session")

