@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     from slmdesk.gui.place import WindowServices
@@ -52,7 +53,7 @@ class FolderList(QWidget):
             item = self._rows.takeAt(0)
             old = item.widget() if item else None
             if old is not None:
-                old.deleteLater()
+                let_go(old, self)
         for folder in self._folders:
             self._rows.addWidget(self._row(folder))
         if not self._folders:

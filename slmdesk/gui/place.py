@@ -118,6 +118,9 @@ class Place(Pane):
     def asked(self, what: str, value: str) -> None:
         """Another place asks something of this one, which is the current one by then and was activated."""
 
+    def escape(self) -> None:
+        """Esc was pressed somewhere in the window and nothing nearer (a popup, a search, a field) took it."""
+
     def deactivated(self) -> None:
         """Another place becomes the current one."""
 

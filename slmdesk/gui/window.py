@@ -16,12 +16,13 @@ from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
+from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Sequence
 
-    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
 
     from slmdesk.application import Application
     from slmdesk.core.settings import Settings
@@ -143,7 +144,7 @@ class MainWindow(QWidget):
             item = self._notices_layout.takeAt(NOTICES)
             old = item.widget() if item else None
             if old is not None:
-                old.deleteLater()
+                let_go(old, self._places[self._current])
         self._notices.show()
 
     def go_to(self, place_id: str) -> None:
@@ -274,6 +275,13 @@ class MainWindow(QWidget):
             event.acceptProposedAction()
             self.ask("library", "import", "\n".join(paths))
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # Not a shortcut: popups, a search, a title being changed and an edited message take Esc first.
+        if event.key() == Qt.Key.Key_Escape and not event.modifiers():
+            self._places[self._current].escape()
+        else:
+            super().keyPressEvent(event)
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._rail.set_narrow(event.size().width() < MEASURE.narrow)
@@ -392,7 +400,7 @@ class MainWindow(QWidget):
         panel = self.sender()
         if isinstance(panel, QWidget):
             self._notices_layout.removeWidget(panel)
-            panel.deleteLater()
+            let_go(panel, self._places[self._current])
         self._notices.setVisible(self._notices_layout.count() > 0)
 
     def _failed(self, error: BaseException, where: str) -> None:

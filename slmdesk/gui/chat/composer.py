@@ -148,7 +148,10 @@ class Composer(QWidget):
         sent, self._sending = self._sending, ""
         if sent and self.text.startswith(sent):
             self.field.put(self.text[len(sent) :])
-        self._rest.stop()
+        if self.text:
+            self._rest.start()  # it stands beside another conversation now, perhaps one that has just begun
+        else:
+            self._rest.stop()
         self._show_button()
 
     def refused(self) -> None:

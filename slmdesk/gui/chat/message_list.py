@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
+from PySide6.QtWidgets import QScrollArea, QWidget
 
 from slmdesk.gui.chat.follow import Follow
 from slmdesk.gui.chat.message_view import INSET, MessageView, folded
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.letting_go import holds_focus, let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +56,7 @@ class MessageList(QScrollArea):
     Signals:
         asked(int, str, object): something should be done with a message (see `MessageView.asked`).
         link_clicked(str): an address was clicked.
-        left: the focus wants to leave below the last message.
+        left: the focus wants to leave below the last message, or its message goes.
     """
 
     asked = Signal(int, str, object)
@@ -120,11 +121,12 @@ class MessageList(QScrollArea):
                 else:
                     row.known = False
             rows.append(row)
-        gone = set(map(id, self._rows)) - set(map(id, rows))
-        for row in self._rows:
-            if id(row) in gone:
-                self._release(row)
+        # The list forgets them before they go: what goes may scroll it, and it makes widgets for what it knows.
+        kept = set(map(id, rows))
+        gone = [row for row in self._rows if id(row) not in kept]
         self._rows = rows
+        for row in gone:
+            self._release(row)
         if not keep:
             self.follow.jump()
         self._reflow(0, anchor if keep else None)
@@ -270,9 +272,7 @@ class MessageList(QScrollArea):
         view = row.view
         if view is None:
             return False
-        focused = QApplication.focusWidget()
-        holds_focus = focused is not None and (focused is view or view.isAncestorOf(focused))
-        return row.item.live or view.editing or holds_focus
+        return row.item.live or view.editing or holds_focus(view)
 
     def _realised(self, row: _Row) -> MessageView:
         if row.view is not None:
@@ -311,8 +311,9 @@ class MessageList(QScrollArea):
         if view is not None:
             view.feed.close()
             view.body.release()
-            view.hide()
-            view.deleteLater()
+            if holds_focus(view):
+                self.left.emit()
+            let_go(view)
 
     def _restyle(self) -> None:
         for row in self._rows:

@@ -15,6 +15,7 @@ from slmdesk.gui.chat.notes import Waiting, note_for
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +156,8 @@ class MessageView(QWidget):
     def _show_whole(self) -> None:
         self._whole = True
         if self._more is not None:
-            self._more.deleteLater()
-            self._more = None
+            more, self._more = self._more, None
+            let_go(more, self)
         self._show_verbatim(self.item.message.text)
         self._resized()
 
@@ -181,18 +182,17 @@ class MessageView(QWidget):
                 )
             )
         if self._actions is not None:
-            self._actions.deleteLater()
-            self._actions = None
+            actions, self._actions = self._actions, None
+            let_go(actions, self)
         self._show_actions()
         self.setAccessibleName(
             f"{self.item.name}: {self.item.message.text}" if not self.item.live else self.item.name
         )
 
     def _set_note(self, note: QWidget | None) -> None:
-        if self._note is not None:
-            self._note.hide()
-            self._note.deleteLater()
-        self._note = note
+        before, self._note = self._note, note
+        if before is not None:
+            let_go(before, self)
         if note is not None:
             note.setParent(self)
             note.show()
@@ -249,9 +249,8 @@ class MessageView(QWidget):
     # actions
     def _show_branches(self) -> None:
         if self._branches is not None:
-            self._branches.hide()
-            self._branches.deleteLater()
-            self._branches = None
+            branches, self._branches = self._branches, None
+            let_go(branches, self)
         at, count = self.item.branch, self.item.branches
         if count < 2:
             return
@@ -335,11 +334,9 @@ class MessageView(QWidget):
 
     def _close_editor(self) -> None:
         if self._editor is not None:
-            self._editor.hide()
-            self._editor.deleteLater()
-            self._editor = None
+            editor, self._editor = self._editor, None
+            let_go(editor, self)
             self.body.show()
-            self.setFocus()
             self._show_actions()
             self._resized()
 

@@ -17,7 +17,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QFontMetrics, QHideEvent, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QListView,
     QStyledItemDelegate,
@@ -152,9 +152,11 @@ class ModelPicker(QWidget):
 
     Signals:
         chosen(str): the id of the file to chat with.
+        closed: the list is gone, whether something was chosen or not.
     """
 
     chosen = Signal(str)
+    closed = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
@@ -264,6 +266,10 @@ class ModelPicker(QWidget):
                 self._view.setCurrentIndex(self._model.index(row))
                 return True
         return super().eventFilter(watched, event)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self.closed.emit()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event

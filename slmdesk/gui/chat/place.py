@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -15,7 +15,7 @@ from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QKeyEvent, QResizeEvent
+    from PySide6.QtGui import QResizeEvent
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.actions import Action
@@ -111,7 +111,7 @@ class ChatPlace(Place):
         composer.edit_last.connect(self.pane.edit_last)
         composer.draft.connect(lambda text: controller.save_draft(controller.current, text))
         composer.model_wanted.connect(self.choose_model)
-        self.pane.first_start.asked.connect(self._send)
+        self.pane.first_start.asked.connect(self._send_example)
         self.pane.asked.connect(self._asked)
         controller.start()
         # What Markdown needs is read in a thread now, so that the first answer does not wait for it.
@@ -188,6 +188,11 @@ class ChatPlace(Place):
         assert self.controller is not None
         self.controller.send(text)
 
+    def _send_example(self, text: str) -> None:
+        assert self.controller is not None
+        self.controller.send(text)
+        self.pane.focus()
+
     def _open(self, conversation_id: int) -> None:
         assert self.controller is not None
         self._keep_draft()
@@ -224,6 +229,7 @@ class ChatPlace(Place):
                 controller.edit(message_id, text)
             case "branch", int() as branch:
                 controller.select_branch(message_id, branch)
+        self.pane.focus()  # one goes on typing, and Esc stops
 
     def delete(self, conversation_id: int) -> None:
         """Delete a conversation; the toast can undo it."""
@@ -246,6 +252,7 @@ class ChatPlace(Place):
 
             self._picker = ModelPicker(self.theme, self)
             self._picker.chosen.connect(self.controller.choose_model)
+            self._picker.closed.connect(self.pane.focus)
         self.controller.refresh_models()
         entry = self.controller.model_entry
         current = entry.id if entry else self.controller.model
@@ -312,11 +319,8 @@ class ChatPlace(Place):
             self.show_list(shown=False)
         return super().eventFilter(watched, event)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        # Not a shortcut: popups, a search, a title being changed and an edited message take Esc first.
-        if event.key() != Qt.Key.Key_Escape:
-            super().keyPressEvent(event)
-        elif self._over and not self.list.isHidden():
+    def escape(self) -> None:
+        if self._over and not self.list.isHidden():
             self.show_list(shown=False)
             self.pane.focus()
         elif self.controller is not None:

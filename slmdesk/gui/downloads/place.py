@@ -16,6 +16,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.values import Select
 
@@ -85,7 +86,7 @@ class _Section(QWidget):
                 row.show_job(job)
         self._arrange()
         for row in leaving:
-            row.deleteLater()
+            let_go(row, self)
         self.setVisible(bool(jobs))
         self._build()
 

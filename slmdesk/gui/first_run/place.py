@@ -18,6 +18,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -240,8 +241,7 @@ class FirstRunPlace(Place):
 
     def _put_away(self) -> None:
         if self._problem is not None:
-            self._problem.hide()
-            self._problem.deleteLater()
+            let_go(self._problem, self)
             self._problem = None
 
     def _lay_out(self) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,7 @@ class Notices(QWidget):
         old = self._shown.pop(key, None)
         if old is not None:
             self._layout.removeWidget(old)
-            old.hide()
-            old.deleteLater()
+            let_go(old, self.parentWidget())
         self.setVisible(bool(self._shown))
 
     def _row(self, notice: Notice) -> QWidget:

@@ -12,6 +12,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.values import Select
@@ -225,6 +226,5 @@ class CompareSheet(Sheet):
         self.verdict.setText("Both take their likeliest token at each step.")
         if self._panel is not None:
             self.body.removeWidget(self._panel)
-            self._panel.hide()
-            self._panel.deleteLater()
+            let_go(self._panel)
             self._panel = None

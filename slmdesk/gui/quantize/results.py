@@ -15,6 +15,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.switches import SegmentedSwitch
 from slmdesk.gui.widgets.table import Column, Table, TableModel
@@ -227,7 +228,7 @@ class ResultsPanel(Pane):
         assert isinstance(layout, QVBoxLayout)
         if self._trouble is not None:
             layout.removeWidget(self._trouble)
-            self._trouble.deleteLater()
+            let_go(self._trouble)
             self._trouble = None
         layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignTop if top else Qt.AlignmentFlag(0))
 

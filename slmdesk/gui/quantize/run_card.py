@@ -14,6 +14,7 @@ from slmdesk.gui.quantize.step_card import Notice, StepCard
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.progress import Meter
 
@@ -252,8 +253,7 @@ class RunCard(StepCard):
             if error is not None and str(self._panel.error) == str(error):
                 return
             self._panel_place.removeWidget(self._panel)
-            self._panel.hide()
-            self._panel.deleteLater()
+            let_go(self._panel)
             self._panel = None
         if error is not None:
             action = (retry, lambda: self.asked.emit("resume")) if retry else None

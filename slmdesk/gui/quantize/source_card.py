@@ -12,6 +12,7 @@ from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.values import Select
@@ -129,8 +130,7 @@ class SourceCard(StepCard):
     def _drop_panel(self) -> None:
         if self._panel is not None:
             self.body.removeWidget(self._panel)
-            self._panel.hide()
-            self._panel.deleteLater()
+            let_go(self._panel)
             self._panel = None
 
     def ask_repo(self) -> None:

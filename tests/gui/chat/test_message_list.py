@@ -18,6 +18,7 @@ from slmdesk.gui.chat.markdown.parse import parse
 from slmdesk.gui.chat.message_list import MessageList
 from slmdesk.gui.chat.message_view import MessageView
 from slmdesk.gui.chat.notes import CutOff, Ended
+from slmdesk.gui.chat.text_input import TextInput
 from slmdesk.gui.chat.typesetter import Typesetter
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.panels import ErrorPanel
@@ -232,3 +233,48 @@ def test_an_edit_box_survives_scrolling_away(messages: Make, qtbot: QtBot) -> No
     shown.verticalScrollBar().setValue(0)
     qtbot.wait(30)
     assert shown.view_of(59) is view
+
+
+TALL = "A paragraph that takes a line or two of the view, so that many of them are taller than it.\n\n" * 40
+
+
+@pytest.mark.parametrize("before", [2, 8])
+def test_an_edited_question_leaves_no_ghost_of_its_old_answer(
+    messages: Make, qtbot: QtBot, typesetter: Typesetter, before: int
+) -> None:
+    shown = messages(0)
+    shown._latest.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # so that the next in the tab order is a message
+    old = [item(number, TALL if number % 2 == 0 else "") for number in range(1, before + 1)]
+    shown.show_items(old)
+    qtbot.waitUntil(lambda: typesetter.idle and at_end(shown) and shown._dirty_from is None)
+    shown.edit(before - 1)
+    asked = shown.view_of(before - 1)
+    assert asked is not None
+    field = asked.findChild(TextInput)
+    assert field is not None
+    qtbot.waitUntil(field.hasFocus)
+    QTest.keyClick(field, Qt.Key.Key_Return)
+    qtbot.wait(20)  # until the buttons of the message that lost the focus are gone
+    new = [*old[:-2], item(101, "Another question", branch=1, branches=2)]
+    shown.show_items(new, keep=True)
+    shown.show_items([*new, item(102, TALL)], keep=True)
+    qtbot.waitUntil(lambda: typesetter.idle)
+    qtbot.wait(20)
+    painted = {view for view in shown.findChildren(MessageView) if view.isVisible()}
+    known = {row.view for row in shown._rows if row.view is not None}
+    assert painted == known
+    assert {view.item.id for view in painted} <= {one.id for one in new} | {102}
+
+
+def test_the_focus_of_a_message_that_goes_is_handed_on(messages: Make, qtbot: QtBot) -> None:
+    shown = messages(6)
+    shown.focus_last()
+    gone = focused(shown)
+    left: list[bool] = []
+    shown.left.connect(lambda: left.append(True))
+    value = shown.verticalScrollBar().value()
+    shown.show_items([item(number) for number in range(1, 6)], keep=True)
+    assert left == [True]
+    assert not isinstance(shown.window().focusWidget(), MessageView)
+    assert shown.verticalScrollBar().value() <= value
+    assert gone not in {row.view for row in shown._rows}

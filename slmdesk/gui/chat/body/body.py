@@ -28,6 +28,7 @@ from slmdesk.gui.chat.body.units import units
 from slmdesk.gui.chat.markdown.blocks import Block, CodeBlock, TableBlock, TextBlock, plain_text
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.menu import Menu
 
 if TYPE_CHECKING:
@@ -210,8 +211,7 @@ class MessageBody(QWidget):
             self._highlighter.forget(one)
         for control in self._controls.pop(id(one), (None, None)):
             if control is not None:
-                control.hide()
-                control.deleteLater()
+                let_go(control)
 
     def _scroll(self, frame: LaidFrame, value: int) -> None:
         frame.scroll_to(value)

@@ -1,0 +1,104 @@
+"""Where the focus is after each thing a person does in a chat, and that Esc stops an answer from anywhere."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QPushButton, QWidget
+
+from slmdesk.gui.chat.model_picker import ModelPicker
+from slmdesk.gui.rail import Rail
+
+from .conftest import Desk, Play, until
+
+
+def press(button: QWidget) -> None:
+    """As the mouse does it: the focus goes where Qt puts it."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=button.rect().center())
+
+
+def button_of(desk: Desk, number: int, name: str) -> QPushButton:
+    desk.view(number).setFocus(Qt.FocusReason.OtherFocusReason)
+    return next(b for b in desk.view(number).findChildren(QPushButton) if b.accessibleName() == name)
+
+
+def typing(desk: Desk) -> bool:
+    return QApplication.focusWidget() is desk.composer.field
+
+
+def test_the_focus_is_back_in_the_composer_after_each_choice(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        press(desk.place.pane.first_start.questions[0])
+        await until(lambda: desk.controller.running, "the example to be asked")
+        assert typing(desk)
+        QTest.keyClicks(desk.composer.field, "next")
+        await desk.answered()
+        assert typing(desk)
+        assert desk.composer.text == "next"
+
+        first = desk.items[-1].id
+        press(button_of(desk, -1, "Regenerate"))
+        await until(lambda: desk.items[-1].id != first, "the second version")
+        assert typing(desk)
+        await desk.answered()
+        assert typing(desk)
+        press(button_of(desk, -1, "Earlier version"))
+        await until(lambda: desk.items[-1].id == first, "the first version")
+        assert typing(desk)
+        assert desk.composer.text == "next"
+
+        desk.place.choose_model()
+        picker = desk.place.findChild(ModelPicker)
+        assert picker is not None
+        await until(picker.isVisible, "the list of models")
+        QTest.keyClick(picker.focusWidget(), Qt.Key.Key_Escape)
+        await until(lambda: typing(desk), "the focus")
+        assert desk.composer.text == "next"
+
+    play(scene)
+
+
+def test_what_is_typed_beside_an_example_belongs_to_the_conversation_it_began(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.composer.field.put("half a thought")
+        await until(lambda: desk.composer.take_draft() is None, "the draft to rest")
+        press(desk.place.pane.first_start.questions[1])
+        await until(lambda: desk.controller.running, "the example to be asked")
+        await desk.answered()
+        begun = desk.controller.current
+        desk.place.new_chat()
+        await until(lambda: desk.controller.current != begun, "a new chat")
+        assert desk.composer.text == ""
+        desk.place._open(begun)
+        await until(lambda: desk.controller.current == begun, "the first conversation")
+        assert desk.composer.text == "half a thought"
+
+    play(scene)
+
+
+def test_esc_stops_an_answer_wherever_the_focus_is(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        rail = desk.window.findChild(Rail)
+        assert rail is not None
+        button = rail.findChildren(QPushButton)
+        places: list[QWidget | None] = [desk.place.list, desk.place._menu_button, None]
+        places += button[:1] or [rail]
+        for place in places:
+            await desk.mid_answer("What is Q4_K_M?")
+            if place is None:
+                focused = QApplication.focusWidget()
+                assert focused is not None
+                focused.clearFocus()
+            else:
+                place.setFocus(Qt.FocusReason.MouseFocusReason)
+            target = QApplication.focusWidget() or desk.window
+            QTest.keyClick(target, Qt.Key.Key_Escape)
+            await desk.answered()
+            assert desk.items[-1].message.state == "stopped", place
+            desk.place.pane.focus()
+
+    play(scene)
