@@ -384,7 +384,9 @@ def _show_fatal(app: QApplication, error: SlmDeskError) -> int:
     from slmdesk.gui.widgets.panels import ErrorPanel
 
     sys.stderr.write(f"error: {error.message}\n{error.hint}\n")
-    panel = ErrorPanel(Theme(app), error, closable=False)
+    theme = Theme(app)
+    panel = ErrorPanel(theme, error, closable=False)
+    theme.dress(panel)
     panel.setWindowTitle("SLM Desk")
     panel.setAttribute(Qt.WidgetAttribute.WA_QuitOnClose)
     app.setQuitOnLastWindowClosed(True)

@@ -14,6 +14,7 @@ from slmdesk.gui.live_settings import change_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from slmdesk.core.setting_table import Value
     from slmdesk.gui.live_settings import LiveSettings
     from slmdesk.gui.window import MainWindow
 
@@ -28,6 +29,7 @@ class Commands:
     def __init__(self, window: MainWindow, live: LiveSettings) -> None:
         self._window = window
         self._live = live
+        self._size_wanted: int | None = None  # the text size that is being stored
 
     def all(self) -> list[Action]:
         return [
@@ -47,7 +49,9 @@ class Commands:
     async def store(self, key: str, value: object) -> None:
         """Change a setting and offer to undo it. Raises as `Settings.set` does."""
         before = self._live.stored(key)
-        stored = await self._live.set(key, value)
+        self._tell(key, await self._live.set(key, value), before)
+
+    def _tell(self, key: str, stored: Value, before: Value | None) -> None:
         window, live = self._window, self._live
         window.toast(
             change_words(key, stored), lambda: window.run(live.restore(key, before), f"undoing {key}")
@@ -59,9 +63,24 @@ class Commands:
     def _resize(self, by: int) -> None:
         setting = find_setting(TEXT_SIZE)
         least, most = int(setting.minimum or 0), int(setting.maximum or 0)
-        size = min(max(self._live.get(TEXT_SIZE) + by, least), most)
-        if size != self._live.get(TEXT_SIZE):
-            self._window.run(self.store(TEXT_SIZE, size), "changing the text size")
+        now = self._live.get(TEXT_SIZE) if self._size_wanted is None else self._size_wanted
+        size = min(max(now + by, least), most)
+        if size == now:
+            return
+        storing = self._size_wanted is not None
+        self._size_wanted = size
+        if not storing:
+            self._window.run(self._store_size(), "changing the text size")
+
+    async def _store_size(self) -> None:
+        """Write the size, and again while keys were pressed meanwhile: each press counts from the one before."""
+        before = self._live.stored(TEXT_SIZE)
+        try:
+            while self._size_wanted not in {None, self._live.get(TEXT_SIZE)}:
+                await self._live.set(TEXT_SIZE, self._size_wanted)
+        finally:
+            self._size_wanted = None
+        self._tell(TEXT_SIZE, self._live.get(TEXT_SIZE), before)
 
     def _online(self) -> bool:
         return not self._live.get(OFFLINE) and self._live.settings.source(OFFLINE) != "environment"

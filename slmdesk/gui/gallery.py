@@ -57,6 +57,7 @@ class Gallery(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         page = Pane(theme, ground="window")
+        theme.dress(self)
         self._page = QVBoxLayout(page)
         self._page.setContentsMargins(SPACE.huge, SPACE.wide, SPACE.huge, SPACE.huge)
         self._page.setSpacing(SPACE.large)

@@ -132,6 +132,7 @@ class Palette(QWidget):
         layout.addWidget(self._list)
         layout.addWidget(self._none)
         host.installEventFilter(self)
+        theme.dress(self)
         self.hide()
 
     @property

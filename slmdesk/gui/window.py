@@ -333,6 +333,8 @@ class MainWindow(QWidget):
         whole.setSpacing(0)
         whole.addLayout(across, 1)
         whole.addWidget(self.strip)
+        for part in (self._rail, header, self._notices, self.strip):
+            theme.dress(part)
 
     def _declare_actions(self) -> None:
         for spec in self._specs.values():
@@ -384,6 +386,7 @@ class MainWindow(QWidget):
             for widget in place.header_widgets():
                 row.addWidget(widget)
             self._header_slots.addWidget(slot)
+            self.theme.dress(place)
             self.actions_known.add(place.commands())
         return place
 

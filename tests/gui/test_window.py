@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QScrollArea, QWidget
+from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QScrollArea, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
@@ -331,6 +331,30 @@ def test_text_grows_at_once(play: Play) -> None:
         await until(lambda: QApplication.font().pixelSize() == before + 1, "larger text")
         press(desk, Qt.Key.Key_Minus, CTRL)
         await until(lambda: QApplication.font().pixelSize() == before, "smaller text")
+
+    play(scene)
+
+
+def test_twelve_presses_make_text_as_large_as_it_gets_and_only_what_is_shown_is_styled_at_once(
+    play: Play,
+) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        for each in ("catalog", "library", "downloads", "quantize", "settings", "chat"):
+            window.go_to(each)
+            await asyncio.sleep(0)
+        for _ in range(12):
+            press(desk, Qt.Key.Key_Equal, CTRL)
+        await until(lambda: desk.live.get("appearance.text_size") == 20, "the largest text")
+        await until(lambda: desk.theme.type.body == 20, "larger text")
+        shown, hidden = window.place("chat"), window.place("settings")
+        assert shown.styleSheet() != hidden.styleSheet()
+        assert "font-size: 20px" in shown.styleSheet()
+        label = next(label for label in hidden.findChildren(QLabel) if label.property("role") == "small")
+        before = label.font().pixelSize()
+        window.go_to("settings")
+        assert hidden.styleSheet() == shown.styleSheet()
+        assert label.font().pixelSize() > before
 
     play(scene)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme.icons import IconFont
 from slmdesk.gui.theme.style import palette_of, style_sheet
@@ -32,7 +33,7 @@ class Theme(QObject):
         animated: whether anything may move.
 
     Signals:
-        changed: colours, sizes or motion changed; the application's style is already the new one.
+        changed: colours, sizes or motion changed; what is shown wears the new style already.
     """
 
     changed = Signal()
@@ -51,6 +52,8 @@ class Theme(QObject):
         self._text_size = text_size
         self._reduced = reduced_motion
         self._icons = IconFont(self)
+        self._sheet = ""
+        self._dressed: dict[QWidget, str] = {}  # each root, and the sheet it wears now
         self.colours: Colours = LIGHT
         self.type: Type = TYPE
         self.dark = False
@@ -142,6 +145,28 @@ class Theme(QObject):
         """The icon font itself, for widgets that paint glyphs."""
         return self._icons
 
+    def dress(self, root: QWidget) -> None:
+        """Style a widget and all in it, now and after each change: at once while it is shown, else when it is.
+
+        The application itself has no style sheet. With one, Qt styles every widget there is anew at each change, those
+        of places nobody looks at too; with all places built that held the window up for more than a second.
+        """
+        self._dressed[root] = self._sheet
+        root.setStyleSheet(self._sheet)
+        root.installEventFilter(self)
+        root.destroyed.connect(lambda: self._dressed.pop(root, None))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """A root that was hidden at the last change catches up before it is seen."""
+        if event.type() == QEvent.Type.Show and isinstance(watched, QWidget):
+            self._catch_up(watched)
+        return False
+
+    def _catch_up(self, root: QWidget) -> None:
+        if self._dressed.get(root, self._sheet) != self._sheet:
+            self._dressed[root] = self._sheet
+            root.setStyleSheet(self._sheet)
+
     def _system_changed(self) -> None:
         if self._choice == "system":
             self._refresh()
@@ -160,4 +185,7 @@ class Theme(QObject):
         self.type = TYPE.scaled(self._text_size)
         self._app.setFont(self.font())
         self._app.setPalette(palette_of(self.colours))
-        self._app.setStyleSheet(style_sheet(self.colours, self.type))
+        self._sheet = style_sheet(self.colours, self.type)
+        for root in list(self._dressed):
+            if root.isVisible():
+                self._catch_up(root)

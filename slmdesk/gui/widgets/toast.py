@@ -47,6 +47,7 @@ class Toast(Pane):
         self._timer.timeout.connect(self._expired)
         host.installEventFilter(self)
         theme.changed.connect(self.place)
+        theme.dress(self)
         self.hide()
 
     @property
