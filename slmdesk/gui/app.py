@@ -36,6 +36,34 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 10.0
 
+EARLY: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "chat": (
+        ("chat.new", "New chat", "Ctrl+N", "add"),
+        ("chat.model", "Choose a model", "Ctrl+Shift+M", "model"),
+        ("chat.search", "Search conversations", "", "search"),
+    ),
+    "catalog": (
+        ("catalog.find", "Find a model", "Ctrl+Shift+F", "search"),
+        ("catalog.advise", "Help me choose a model", "", "idea"),
+    ),
+    "library": (
+        ("library.file", "Import a model file", "", "import"),
+        ("library.folder", "Import a folder of models", "", "folder-add"),
+        ("library.verify", "Verify all models", "", "verified"),
+        ("library.duplicates", "Look for equal files", "", "merge"),
+    ),
+    "downloads": (
+        ("downloads.hold", "Pause or resume all downloads", "", "pause"),
+        ("downloads.clear", "Clear the list of finished downloads", "", "clear"),
+    ),
+    "quantize": (
+        ("quantize.start", "Quantize what is chosen", "", "quantize"),
+        ("quantize.compare", "Compare two quants on one prompt", "", "compare"),
+    ),
+    "settings": (("settings.find", "Find a setting", "", "search"),),
+}
+"""What places offer before they are built: id, title, shortcut and icon of their own actions."""
+
 PARTS = (
     "sqlite3",
     "slmdesk.core.database",
@@ -279,12 +307,20 @@ class Desk(QObject):
 
     def _specs(self) -> list[PlaceSpec]:
         return [
-            PlaceSpec("chat", "Chat", "chat", _chat, early=(("chat.new", "New chat", "Ctrl+N", "add"),)),
-            PlaceSpec("catalog", "Catalog", "catalog", _catalog),
-            PlaceSpec("library", "Library", "library", _library),
-            PlaceSpec("downloads", "Downloads", "download", _downloads),
-            PlaceSpec("quantize", "Quantize", "quantize", _quantize),
-            PlaceSpec("settings", "Settings", "settings", self._settings, foot=True, shortcut="Ctrl+,"),
+            PlaceSpec("chat", "Chat", "chat", _chat, early=EARLY["chat"]),
+            PlaceSpec("catalog", "Catalog", "catalog", _catalog, early=EARLY["catalog"]),
+            PlaceSpec("library", "Library", "library", _library, early=EARLY["library"]),
+            PlaceSpec("downloads", "Downloads", "download", _downloads, early=EARLY["downloads"]),
+            PlaceSpec("quantize", "Quantize", "quantize", _quantize, early=EARLY["quantize"]),
+            PlaceSpec(
+                "settings",
+                "Settings",
+                "settings",
+                self._settings,
+                foot=True,
+                shortcut="Ctrl+,",
+                early=EARLY["settings"],
+            ),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
             PlaceSpec(marker.PLACE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
         ]

@@ -14,6 +14,7 @@ from PySide6.QtCore import (
     QRectF,
     QSize,
     Qt,
+    Signal,
 )
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
@@ -94,7 +95,13 @@ class _Rows(QStyledItemDelegate):
 
 
 class Palette(QWidget):
-    """Lies over the whole window while it is open. Typing filters, Enter runs, Esc or a click beside it closes."""
+    """Lies over the whole window while it is open. Typing filters, Enter runs, Esc or a click beside it closes.
+
+    Signals:
+        typed(str): other words stand in the field; who knows more than actions answers with `add`.
+    """
+
+    typed = Signal(str)
 
     def __init__(self, theme: Theme, actions: Actions, host: QWidget) -> None:
         super().__init__(host)
@@ -198,9 +205,19 @@ class Palette(QWidget):
             row = (self._list.currentIndex().row() + by) % count
             self._list.setCurrentIndex(self._found.index(row, 0))
 
+    def add(self, words: str, found: list[Action]) -> None:
+        """Below the actions, list what else was found for these words, unless others stand there by now."""
+        if found and words == self._search.text():
+            row = self._list.currentIndex().row()
+            self._show([*self._found.actions, *found], max(row, 0))
+
     def _filter(self, words: str) -> None:
-        self._found.show(self._actions.matching(words))
-        self._list.setCurrentIndex(self._found.index(0, 0))
+        self._show(self._actions.matching(words), 0)
+        self.typed.emit(words)
+
+    def _show(self, actions: list[Action], current: int) -> None:
+        self._found.show(actions)
+        self._list.setCurrentIndex(self._found.index(current, 0))
         self._list.setVisible(bool(self._found.actions))
         self._none.setVisible(not self._found.actions)
         self._place()

@@ -118,6 +118,12 @@ class Place(Pane):
     def asked(self, what: str, value: str) -> None:
         """Another place asks something of this one, which is the current one by then and was activated."""
 
+    can_find: ClassVar[bool] = False
+    """Whether the place has a search field; `find_here` then puts the focus there (Ctrl+F)."""
+
+    def find_here(self) -> None:
+        """Put the focus into the search field of this place."""
+
     def escape(self) -> None:
         """Esc was pressed somewhere in the window and nothing nearer (a popup, a search, a field) took it."""
 

@@ -35,6 +35,7 @@ class SettingsPlace(Place):
     id = "settings"
     title = "Settings"
     icon = "settings"
+    can_find = True
     surface = "window"
 
     def __init__(self, services: WindowServices, live: LiveSettings) -> None:
@@ -70,7 +71,7 @@ class SettingsPlace(Place):
         return [self._search, self._about]
 
     def commands(self) -> list[Action]:
-        return [Action("settings.find", "Find a setting", self._find, icon="search")]
+        return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
 
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""
@@ -184,9 +185,13 @@ class SettingsPlace(Place):
         if key in self._rows:
             self._show(key)
 
-    def _find(self) -> None:
-        self.services.go_to(self.id)
+    def find_here(self) -> None:
         self._search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._search.selectAll()
+
+    def _find_action(self) -> None:
+        self.services.go_to(self.id)
+        self.find_here()
 
     def _to_first(self) -> None:
         for _, _, rows in self._groups:

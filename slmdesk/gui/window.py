@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PySide6.QtCore import QByteArray, Qt, Signal
+from PySide6.QtCore import QByteArray, QSize, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
@@ -118,6 +118,10 @@ class MainWindow(QWidget):
             raise RuntimeError("the application is built after the first paint; use it from `activated` on")
         return self._application
 
+    @property
+    def has_application(self) -> bool:
+        return self._application is not None
+
     def run(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
         return self._tasks.start(work, where)
 
@@ -215,9 +219,11 @@ class MainWindow(QWidget):
 
     def palette_of_actions(self) -> Palette:
         if self._palette is None:
+            from slmdesk.gui.finding import Finder
             from slmdesk.gui.palette import Palette
 
             self._palette = Palette(self.theme, self.actions_known, self)
+            self._finder = Finder(self, self._palette)
         return self._palette
 
     def attach(self, application: Application) -> None:
@@ -353,12 +359,19 @@ class MainWindow(QWidget):
         self.actions_known.add(
             (
                 Action("palette", "Show all actions", self.open_palette, "Ctrl+K", listed=False),
+                Action("find", "Search on this page", self._find, "Ctrl+F", "search", self._can_find),
                 Action(
                     "undo", "Undo the last change", self.undo, "Ctrl+Z", "undo", lambda: bool(self.message)
                 ),
                 Action("quit", "Close SLM Desk", self.close, "Ctrl+Q", "close"),
             )
         )
+
+    def _find(self) -> None:
+        self._places[self._current].find_here()
+
+    def _can_find(self) -> bool:
+        return self._places[self._current].can_find
 
     def _goer(self, place_id: str) -> Callable[[], None]:
         return lambda: self.go_to(place_id)
@@ -394,7 +407,9 @@ class MainWindow(QWidget):
         saved = self.state.get("window.geometry")
         restored = isinstance(saved, str) and self.restoreGeometry(QByteArray.fromBase64(saved.encode()))
         if not restored:
-            self.resize(MEASURE.window_width, MEASURE.window_height)
+            # Large scaling leaves a small screen: the whole window stands on it, with a margin for its frame.
+            room = self.screen().availableSize() - QSize(SPACE.wide, SPACE.huge + SPACE.wide)
+            self.resize(QSize(MEASURE.window_width, MEASURE.window_height).boundedTo(room))
         place = self.state.get("window.place")
         known = isinstance(place, str) and place in self._specs and self._specs[place].listed
         self.go_to(begin or (place if known else next(iter(self._specs))))

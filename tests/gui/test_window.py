@@ -22,7 +22,7 @@ from slmdesk.gui.rail import RailButton
 from slmdesk.gui.settings_page import SettingsPlace
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import TextArea
+from slmdesk.gui.widgets.fields import SearchField, TextArea
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.values import NumberField
 from slmdesk.gui.window import NOTICES
@@ -139,6 +139,62 @@ def test_the_palette_filters_and_runs(play: Play) -> None:
         press(desk, Qt.Key.Key_Down)
         press(desk, Qt.Key.Key_Return)
         assert window.current == "catalog"
+
+    play(scene)
+
+
+def test_the_palette_knows_the_actions_of_places_never_visited(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        press(desk, Qt.Key.Key_K, CTRL)
+        before = {one.id: one for one in window.actions_known.matching("")}
+        press(desk, Qt.Key.Key_Escape)
+        assert {"library.verify", "catalog.advise", "downloads.clear", "settings.find"} <= set(before)
+        for spec in ("catalog", "library", "downloads", "quantize", "settings", "chat"):
+            own = {one.id: one for one in window.place(spec).commands()}
+            for early in [one for one in before.values() if one.id.partition(".")[0] == spec]:
+                assert own[early.id].title == early.title
+                assert own[early.id].shortcut == early.shortcut
+            # What a place can do at any time, it can do before it was looked at.
+            assert {key for key, one in own.items() if one.enabled is None} <= set(before)
+
+    play(scene)
+
+
+def test_the_palette_finds_conversations_and_models(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        chats = window.application.chats
+        made = await chats.create()
+        turn = chats.send(made.id, "Recipes with quinces")
+        await anext(turn)
+        await turn.aclose()
+        press(desk, Qt.Key.Key_K, CTRL)
+        palette = window.palette_of_actions()
+        QTest.keyClicks(QApplication.focusWidget(), "quinc")
+        await until(lambda: "Recipes with quinces" in palette.titles, "the conversation")
+        press(desk, Qt.Key.Key_Up)  # from the first round to the last, which is what was found
+        press(desk, Qt.Key.Key_Return)
+        place = window.place("chat")
+        await until(lambda: place.controller.current == made.id, "the conversation to be shown")
+        press(desk, Qt.Key.Key_K, CTRL)
+        QTest.keyClicks(QApplication.focusWidget(), "desk guide")
+        await until(lambda: any(title.startswith("Chat with Desk Guide") for title in palette.titles), "it")
+
+    play(scene)
+
+
+def test_ctrl_f_searches_the_page_that_is_shown(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        for place in ("settings", "catalog", "library", "chat"):
+            desk.window.go_to(place)
+            await until(lambda place=place: desk.window.current == place, "the page")
+            press(desk, Qt.Key.Key_F, CTRL)
+            focused = QApplication.focusWidget()
+            assert isinstance(focused, SearchField), place
+            shown = desk.window.place(place)
+            assert shown.isAncestorOf(focused) or focused in shown.header_widgets(), place
+            assert desk.window.current == place
 
     play(scene)
 

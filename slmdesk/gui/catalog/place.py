@@ -45,6 +45,7 @@ class CatalogPlace(Place):
     id: ClassVar[str] = "catalog"
     title: ClassVar[str] = "Catalog"
     icon: ClassVar[str] = "catalog"
+    can_find: ClassVar[bool] = True
 
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
@@ -258,6 +259,9 @@ class CatalogPlace(Place):
 
     def _find_action(self) -> None:
         self.services.go_to(self.id)
+        self.find_here()
+
+    def find_here(self) -> None:
         self._stack.setCurrentIndex(0)
         self.panes.hide_detail()
         self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)

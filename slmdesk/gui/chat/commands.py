@@ -33,7 +33,7 @@ class ChatCommands:
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),
             Action("chat.edit", "Edit the last message", shown(place.pane.edit_last), "", "edit", self._answered),
             Action("chat.model", "Choose a model", shown(place.choose_model), "Ctrl+Shift+M", "model"),
-            Action("chat.search", "Search conversations", shown(self._search), "Ctrl+F", "search"),
+            Action("chat.search", "Search conversations", shown(place.find_here), "", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),
             Action("chat.export.markdown", "Export the conversation as Markdown", markdown, "", "export", self._begun),
@@ -81,11 +81,6 @@ class ChatCommands:
         if answer is not None:
             QGuiApplication.clipboard().setText(answer.message.text)
             self._place.services.toast("Copied the last answer.")
-
-    def _search(self) -> None:
-        self._place.show_list(shown=True)
-        self._place.list.search.setFocus()
-        self._place.list.search.selectAll()
 
     def _rename(self) -> None:
         self._place.show_list(shown=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QEvent, QObject, QPoint
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -48,6 +48,7 @@ class ChatPlace(Place):
     id: ClassVar[str] = "chat"
     title: ClassVar[str] = "Chat"
     icon: ClassVar[str] = "chat"
+    can_find: ClassVar[bool] = True
 
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
@@ -86,6 +87,8 @@ class ChatPlace(Place):
     def asked(self, what: str, value: str) -> None:
         if what == "chat_with":
             self.new_chat(value)
+        elif what == "open":
+            self._open(int(value))
 
     def _begin(self) -> None:
         from slmdesk.gui.chat.controller import ChatController
@@ -318,6 +321,11 @@ class ChatPlace(Place):
         ):
             self.show_list(shown=False)
         return super().eventFilter(watched, event)
+
+    def find_here(self) -> None:
+        self.show_list(shown=True)
+        self.list.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.list.search.selectAll()
 
     def escape(self) -> None:
         if self._over and not self.list.isHidden():

@@ -45,6 +45,7 @@ class LibraryPlace(Place):
     id: ClassVar[str] = "library"
     title: ClassVar[str] = "Library"
     icon: ClassVar[str] = "library"
+    can_find: ClassVar[bool] = True
 
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
@@ -89,6 +90,10 @@ class LibraryPlace(Place):
             self.controller = LibraryController(self.services, self)
         self.controller.refresh()
         self.list.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def find_here(self) -> None:
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
 
     def asked(self, what: str, value: str) -> None:
         if self.controller is None:
