@@ -6,6 +6,7 @@ are all made from `SETTINGS`.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from slmdesk.core.errors import SlmDeskError
 
 Value = bool | int | float | str
-Form = Literal["", "multiline", "folders"]
+Form = Literal["", "multiline", "folders", "certificates", "host"]
 
 _BOOLEANS = {
     "true": True,
@@ -27,6 +28,7 @@ _BOOLEANS = {
     "off": False,
     "0": False,
 }
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 _LOGIN = re.compile(r"//[^/\s]*@")
 _TYPE_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -38,7 +40,8 @@ class Setting:
     `special` says what the lowest value means where it is no plain number ("automatic"). `form` asks for
     another field than the type's own. `aliases` are further keys a file, `slmdesk config` or the environment
     may use. `schemes` are those a network address may have; an address holds no login, because settings are
-    no place for a password. `restart` is true where a new value counts from the next start on.
+    no place for a password. `restart` is true where a new value counts from the next start on. `also` are words by
+    which people look for it on the settings page.
     """
 
     key: str
@@ -56,6 +59,7 @@ class Setting:
     aliases: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
     restart: bool = False
+    also: str = ""
 
     @property
     def variable(self) -> str:
@@ -69,6 +73,10 @@ class Setting:
         if self.schemes:
             starts = _either([f"{scheme}://" for scheme in self.schemes])
             return f"an address that starts with {starts}, without a login in it, or nothing"
+        if self.form == "host":
+            return "the name or the IP address of a network interface"
+        if self.form == "certificates":
+            return "the path of a PEM file with certificates, or nothing"
         words = _TYPE_WORDS[self.type]
         if self.minimum is None and self.maximum is None:
             return words
@@ -122,6 +130,8 @@ class Setting:
     def _within(self, value: Value) -> bool:
         if self.choices:
             return value in self.choices
+        if isinstance(value, str) and self.form == "host":
+            return _is_host(value.strip())
         if isinstance(value, str):
             return not self.schemes or not value.strip() or _is_address(value, self.schemes)
         if self.minimum is not None and value < self.minimum:
@@ -136,6 +146,15 @@ def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
     except ValueError:
         return False
     return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        # Four numbers are meant as an IP address, and are none.
+        return bool(_HOST.fullmatch(text)) and not text.replace(".", "").isdigit()
+    return True
 
 
 def _without_login(value: object) -> object:
@@ -168,12 +187,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "appearance.theme", str, "system", "Theme",
         "Light or dark colours. “system” follows the desktop, also when it changes.",
-        _APPEARANCE, choices=("system", "light", "dark"),
+        _APPEARANCE, choices=("system", "light", "dark"), also="colour color night",
     ),
     Setting(
         "appearance.text_size", int, 13, "Text size",
         "The size of ordinary text in the window. Headings and code grow with it.",
-        _APPEARANCE, minimum=12, maximum=20, unit="px",
+        _APPEARANCE, minimum=12, maximum=20, unit="px", also="font zoom larger",
     ),
     Setting(
         "appearance.reduced_motion", bool, False, "Reduce motion",
@@ -245,7 +264,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "engine.gpu_layers", int, -1, "Layers on the GPU",
         "How many layers of the model a GPU takes over. -1 gives it all of them, 0 uses the processor alone.",
-        _ENGINE, minimum=-1, maximum=1000, special="all",
+        _ENGINE, minimum=-1, maximum=1000, special="all", also="graphics card vram cuda vulkan metal offload",
     ),
     Setting(
         "engine.cache_type", str, "f16", "Context precision",
@@ -261,29 +280,29 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "service.host", str, "127.0.0.1", "Address",
         "The network address the service answers on. 127.0.0.1 is reached from this machine only.",
-        _SERVICE, restart=True,
+        _SERVICE, restart=True, form="host", also="server api listen network lan host openai",
     ),
     Setting(
         "service.port", int, 0, "Port",
         "The port other programs use. 0 takes any free port when the window starts the service, "
         "and 8765 for “slmdesk serve”.",
-        _SERVICE, minimum=0, maximum=65535, special="automatic", restart=True,
+        _SERVICE, minimum=0, maximum=65535, special="automatic", restart=True, also="server api openai",
     ),
     Setting(
         "service.idle_minutes", int, 5, "End the service after",
         "A service that the window started ends by itself when nobody used it for this long. "
         "0 keeps it running.",
-        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never",
+        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never", also="server api background",
     ),
     Setting(
         "service.model_idle_minutes", int, 30, "Unload a model after",
         "A model that answered nothing for this long gives its memory back. 0 keeps it loaded.",
-        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never",
+        _SERVICE, minimum=0, maximum=10_080, unit="minutes", special="never", also="eject memory ram",
     ),
     Setting(
         "service.max_loaded", int, 2, "Models loaded at once",
         "Loading one more unloads the model that was idle for longest.",
-        _SERVICE, minimum=1, maximum=16,
+        _SERVICE, minimum=1, maximum=16, also="memory ram eject",
     ),
     Setting(
         "network.offline", bool, False, "Work offline",
@@ -294,18 +313,18 @@ SETTINGS: tuple[Setting, ...] = (
         "network.proxy", str, "", "Proxy",
         "The HTTP or SOCKS proxy on the way to other machines. Empty uses the system's. A login for it is kept in "
         "the keyring, not here.",
-        _NETWORK, schemes=("http", "https", "socks5", "socks5h"),
+        _NETWORK, schemes=("http", "https", "socks5", "socks5h"), also="password login company firewall",
     ),
     Setting(
         "network.ca_file", str, "", "Extra certificates",
         "A PEM file with certificate authorities to trust beside the system's, as some companies need.",
-        _NETWORK,
+        _NETWORK, form="certificates", also="ca tls ssl https company trust",
     ),
     Setting(
         "hub.endpoint", str, "", "Hub address",
         "The hub or mirror that models come from. Empty uses the environment's HF_ENDPOINT, or "
         "https://huggingface.co.",
-        _NETWORK, schemes=("https", "http"),
+        _NETWORK, schemes=("https", "http"), also="mirror server hugging face token password",
     ),
     Setting(
         "downloads.parallel", int, 2, "Downloads at once",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
+from slmdesk.core.setting_checks import check_certificates
 from slmdesk.core.setting_table import (
     BY_NAME,
     SETTINGS,
@@ -101,6 +102,8 @@ class Settings:
         """
         setting = find_setting(key)
         checked = setting.parse(value) if isinstance(value, str) else setting.validate(value)
+        if setting.form == "certificates":
+            check_certificates(setting.key, str(checked))
         self._store(setting, checked)
         return checked
 

@@ -74,7 +74,7 @@ class SettingRow(CardRow):
         foot.addWidget(self._reset)
         foot.addStretch(1)
         self.body.addLayout(foot)
-        if setting.form:
+        if setting.form in {"multiline", "folders"}:
             self.body.addWidget(self.control)
         else:
             self.trailing.addWidget(self.control)
@@ -84,8 +84,13 @@ class SettingRow(CardRow):
         """What the search looks through."""
         setting = self.setting
         return " ".join(
-            (setting.title, setting.help, setting.key, setting.group, *setting.choices)
+            (setting.title, setting.help, setting.key, setting.group, setting.also, *setting.choices)
         ).casefold()
+
+    @property
+    def foot_words(self) -> str:
+        """What stands below the help: the default, or why a value was not taken."""
+        return self._default.text()
 
     def show_value(self, value: Value, source: Source) -> None:
         """Show the value in force and where it comes from."""
@@ -145,6 +150,7 @@ class SettingRow(CardRow):
         control.setGroupSeparatorShown(most > 65535)
         control.setFixedWidth(MEASURE.field_number)
         control.valueChanged.connect(self._typed)
+        control.refused.connect(self._refuse)
 
         def show(value: Value) -> None:
             control.blockSignals(True)
@@ -166,6 +172,7 @@ class SettingRow(CardRow):
         control.setFixedWidth(MEASURE.field_number)
         # 0.1 + 0.2 is shown, and is to be stored, as 0.3.
         control.valueChanged.connect(lambda value: self._typed(round(value, control.decimals())))
+        control.refused.connect(self._refuse)
 
         def show(value: Value) -> None:
             control.blockSignals(True)
@@ -195,6 +202,9 @@ class SettingRow(CardRow):
         control.edited.connect(lambda folders: self.edited.emit(str(folders)))
         self._show_value = lambda value: control.set_value(str(value))
         return control
+
+    def _refuse(self, text: str) -> None:
+        self.set_error(f"{text} is not taken: {self.setting.key} takes {self.setting.limits()}.")
 
     def _typed(self, value: object) -> None:
         if value != self.services.settings.get(self.setting.key):

@@ -96,7 +96,10 @@ class SettingsPlace(Place):
             if error.code != "setting_invalid":
                 self._show(key)
                 raise
-            row.set_error(error.hint or error.message)
+            # What only the disk can say is in the message; else the hint has the limits.
+            row.set_error(
+                f"{error.message} {error.hint}" if row.setting.form == "certificates" else error.hint
+            )
             return
         self._show(key)
         self.services.toast(change_words(key, stored), lambda: self._restore(key, before))

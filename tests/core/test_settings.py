@@ -1,5 +1,6 @@
 """The settings' table, their precedence, and what happens to wrong values."""
 
+import re
 import stat
 import sys
 import tomllib
@@ -235,3 +236,32 @@ def test_documentation_holds_every_setting_once() -> None:
     assert all(row.count(" | ") == 3 for row in rows)
     assert "`0` (automatic)" in table
     assert "`-1` (all)" in table
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text"])
+def test_a_certificate_file_that_is_none_is_refused_when_it_is_set(
+    file: Path, tmp_path: Path, kind: str
+) -> None:
+    named = {"missing": tmp_path / "nope.pem", "folder": tmp_path, "text": tmp_path / "text.pem"}[kind]
+    (tmp_path / "text.pem").write_text("no certificate", "utf-8")
+    settings = Settings(file, {})
+    with pytest.raises(SlmDeskError, match=re.escape(str(named))) as caught:
+        settings.set("network.ca_file", str(named))
+    assert caught.value.code == "setting_invalid"
+    assert caught.value.hint
+    assert settings.get("network.ca_file") == ""
+    assert not file.exists()
+    settings.set("network.ca_file", "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "[::]", "localhost", "my-machine.local"])
+def test_an_address_of_this_machine_is_taken(file: Path, host: str) -> None:
+    assert Settings(file, {}).set("service.host", host) == host
+
+
+@pytest.mark.parametrize(
+    "host", ["", "300.1.1.1", "127.0.0", "a b", "http://localhost", "localhost:8080", "-x"]
+)
+def test_what_is_no_address_is_refused(file: Path, host: str) -> None:
+    with pytest.raises(SlmDeskError, match="no value for service"):
+        Settings(file, {}).set("service.host", host)

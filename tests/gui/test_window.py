@@ -264,6 +264,59 @@ def test_a_change_is_written_at_once_and_undo_restores(play: Play, home: Path) -
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("server", "service.port"),
+        ("api", "service.host"),
+        ("password", "network.proxy"),
+        ("vram", "engine.gpu_layers"),
+    ],
+)
+def test_people_find_a_setting_by_their_own_word_for_it(play: Play, words: str, key: str) -> None:
+    async def scene(desk: Desk) -> None:
+        page = settings_page(desk)
+        page.filter(words)
+        assert not page.rows[key].isHidden()
+        assert not all(not row.isHidden() for row in page.rows.values())
+
+    play(scene)
+
+
+def test_a_number_beyond_the_limits_is_refused_whole(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.go_to("settings")
+        row = settings_page(desk).rows["service.port"]
+        field = row.control
+        assert isinstance(field, NumberField)
+        field.setFocus()
+        field.selectAll()
+        QTest.keyClicks(field, "70000")
+        assert field.lineEdit().text() == "70000"
+        QTest.keyClick(field, Qt.Key.Key_Return)
+        await until(lambda: "70000 is not taken" in row.foot_words, "the refusal")
+        assert "0 to 65535" in row.foot_words
+        assert field.value() == 0
+        assert desk.live.get("service.port") == 0
+        field.selectAll()
+        QTest.keyClicks(field, "7000")
+        QTest.keyClick(field, Qt.Key.Key_Return)
+        await until(lambda: desk.live.get("service.port") == 7000, "the port")
+        await until(
+            lambda: row.foot_words == "Default: Automatic" or "automatic" in row.foot_words, "no refusal"
+        )
+        temperature = settings_page(desk).rows["chat.temperature"]
+        decimal = temperature.control
+        decimal.setFocus()
+        decimal.selectAll()
+        QTest.keyClicks(decimal, "30")
+        QTest.keyClick(decimal, Qt.Key.Key_Return)
+        await until(lambda: "30 is not taken" in temperature.foot_words, "the refusal")
+        assert desk.live.get("chat.temperature") == 0.8
+
+    play(scene)
+
+
 def test_a_prompt_is_stored_when_the_focus_leaves(play: Play, home: Path) -> None:
     paths = Paths.resolve()
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QWheelEvent
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QListView, QSpinBox, QStyledItemDelegate, QWidget
+from PySide6.QtCore import QLocale, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QValidator, QWheelEvent
+from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QListView,
+    QSpinBox,
+    QStyledItemDelegate,
+    QWidget,
+)
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Tall
@@ -78,9 +86,46 @@ class Select(Tall, _Wheelless, QComboBox):
 
 
 class _Steps(_Wheelless):
-    """Mixed into spin boxes: the two small arrows, drawn with the icon font."""
+    """Mixed into spin boxes: the two small arrows, and numbers that are typed.
+
+    Qt drops the digit that would lead beyond the limits: 70000 became 7000 where 65535 is the most. Here every number
+    can be typed; one beyond the limits is refused when typing ends, and the value stays what it was.
+    """
 
     theme: Theme
+    _typed_beyond = ""
+
+    def validate(self, text: str, position: int) -> Any:
+        verdict = super().validate(text, position)  # type: ignore[misc]
+        state = verdict[0] if isinstance(verdict, tuple) else verdict
+        if state == QValidator.State.Invalid and self._number_in(text) is not None:
+            return QValidator.State.Intermediate, text, position
+        return verdict
+
+    def fixup(self, text: str) -> str:
+        beyond = self._number_in(text)
+        if beyond is not None:
+            self._typed_beyond = beyond
+            box: QAbstractSpinBox = self  # type: ignore[assignment]
+            QTimer.singleShot(0, box, self._tell_refused)
+        value: str = self.textFromValue(self.value())  # type: ignore[attr-defined]
+        return f"{self.prefix()}{value}{self.suffix()}"  # type: ignore[attr-defined]
+
+    def _tell_refused(self) -> None:
+        typed, self._typed_beyond = self._typed_beyond, ""
+        if typed:
+            self.refused.emit(typed)  # type: ignore[attr-defined]
+
+    def _number_in(self, text: str) -> str | None:
+        """The number that was typed, without unit and separators; None when it is none."""
+        typed = text.removesuffix(self.suffix()).strip()  # type: ignore[attr-defined]
+        locale: QLocale = self.locale()  # type: ignore[attr-defined]
+        plain = typed.replace(locale.groupSeparator(), "").replace(locale.decimalPoint(), ".")
+        try:
+            float(plain)
+        except ValueError:
+            return None
+        return typed
 
     def sizeHint(self) -> QSize:
         # The style adds its own frame to the style sheet's; the field is to be as high as its neighbours.
@@ -103,7 +148,13 @@ class _Steps(_Wheelless):
 
 
 class NumberField(_Steps, QSpinBox):
-    """A whole number with its unit. `valueChanged` comes when typing is finished, or with each step."""
+    """A whole number with its unit. `valueChanged` comes when typing is finished, or with each step.
+
+    Signals:
+        refused(str): a number beyond the limits was typed; the value stayed what it was.
+    """
+
+    refused = Signal(str)
 
     def __init__(
         self,
@@ -129,6 +180,8 @@ class NumberField(_Steps, QSpinBox):
 
 class DecimalField(_Steps, QDoubleSpinBox):
     """A number with decimals; see `NumberField`."""
+
+    refused = Signal(str)
 
     def __init__(
         self,
