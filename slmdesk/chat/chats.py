@@ -155,6 +155,11 @@ class Chats:
         await self._run(lambda c: store.update_conversation(c, conversation_id, deleted_at=None))
         self._changed(conversation_id)
 
+    async def deleted(self) -> list[ConversationSummary]:
+        """What `restore` can bring back, the latest first."""
+        await self.open()
+        return await self._database.read(searching.list_deleted)
+
     async def select(self, message_id: int) -> ConversationTree:
         """Show the branch a message stands in, down to its newest end."""
 

@@ -49,6 +49,16 @@ def list_conversations(connection: sqlite3.Connection, search: str, limit: int) 
     ]
 
 
+def list_deleted(connection: sqlite3.Connection) -> list[ConversationSummary]:
+    """Deleted conversations that can still be restored, the latest first."""
+    rows = connection.execute(
+        "SELECT id, title, model, created_at, updated_at, deleted_at,"
+        " (SELECT COUNT(*) FROM messages WHERE conversation_id = conversations.id) AS messages"
+        " FROM conversations WHERE deleted_at IS NOT NULL ORDER BY deleted_at DESC, id DESC"
+    ).fetchall()
+    return [ConversationSummary(**dict(row)) for row in rows]
+
+
 def _json_list(ids: Iterable[int]) -> str:
     return f"[{','.join(map(str, ids))}]"
 

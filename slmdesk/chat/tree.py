@@ -36,6 +36,7 @@ class ConversationSummary:
     updated_at: float
     messages: int
     snippet: str = ""
+    deleted_at: float = 0.0  # seconds since 1970; 0: it is not deleted
 
 
 @dataclass(frozen=True, slots=True)

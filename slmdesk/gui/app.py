@@ -322,6 +322,7 @@ class Desk(QObject):
                 early=EARLY["settings"],
             ),
             PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
+            PlaceSpec("deleted", "Recently deleted", "delete", _deleted, listed=False),
             PlaceSpec(marker.PLACE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
         ]
 
@@ -364,6 +365,12 @@ def _quantize(services: WindowServices) -> Place:
     from slmdesk.gui.quantize.place import QuantizePlace
 
     return QuantizePlace(services)
+
+
+def _deleted(services: WindowServices) -> Place:
+    from slmdesk.gui.deleted_page import DeletedPlace
+
+    return DeletedPlace(services)
 
 
 def _about(services: WindowServices) -> Place:

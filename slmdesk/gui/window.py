@@ -15,6 +15,7 @@ from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
+from slmdesk.gui.undoing import Undoing
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
 from slmdesk.gui.widgets.letting_go import let_go
 
@@ -98,6 +99,7 @@ class MainWindow(QWidget):
         self._tasks = Tasks(self._failed)
         self._toast: Toast | None = None
         self._palette: Palette | None = None
+        self._undoing = Undoing()
         self._asked: tuple[str, str, str] | None = None
         self.jobs = JobWatch(self)
         self.actions_known = Actions(self)
@@ -130,7 +132,9 @@ class MainWindow(QWidget):
             from slmdesk.gui.widgets.toast import Toast
 
             self._toast = Toast(self.theme, self._content, self._foot_height)
-        self._toast.tell(text, undo, undo_text)
+        # What a button like "Open" does is no change to be undone.
+        undoable = undo is not None and undo_text == "Undo"
+        self._toast.tell(text, self._undoing.add(text, undo) if undoable and undo else undo, undo_text)
 
     def _foot_height(self) -> int:
         return self._places[self._current].foot_height()
@@ -210,8 +214,13 @@ class MainWindow(QWidget):
         return self._toast.message if self._toast is not None and self._toast.isVisible() else ""
 
     def undo(self) -> bool:
-        """Undo what the toast tells. False when it offers nothing."""
-        return self._toast is not None and self._toast.isVisible() and self._toast.undo()
+        """Undo the latest change, also one whose message is gone. False when there is none."""
+        if self._toast is not None and self._toast.isVisible() and self._toast.offers_undo:
+            return self._toast.undo()
+        undone = self._undoing.undo()
+        if undone:
+            self.toast(f"Undone: {undone}")
+        return bool(undone)
 
     def open_palette(self) -> None:
         """Open the palette of every action, or close it."""
@@ -361,7 +370,12 @@ class MainWindow(QWidget):
                 Action("palette", "Show all actions", self.open_palette, "Ctrl+K", listed=False),
                 Action("find", "Search on this page", self._find, "Ctrl+F", "search", self._can_find),
                 Action(
-                    "undo", "Undo the last change", self.undo, "Ctrl+Z", "undo", lambda: bool(self.message)
+                    "undo",
+                    "Undo the last change",
+                    self.undo,
+                    "Ctrl+Z",
+                    "undo",
+                    lambda: self._undoing.possible,
                 ),
                 Action("quit", "Close SLM Desk", self.close, "Ctrl+Q", "close"),
             )

@@ -11,7 +11,7 @@ from slmdesk.gui.chat.conversation_delegate import ConversationDelegate
 from slmdesk.gui.chat.conversation_model import ConversationModel
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Pane
-from slmdesk.gui.widgets.buttons import IconButton
+from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.fields import SearchField
 from slmdesk.gui.widgets.menu import Menu
 
@@ -62,6 +62,7 @@ class ConversationList(Pane):
         deleted(int): a conversation should be deleted.
         export_wanted(int, str): a conversation should be written to a file ("markdown" or "json").
         more_wanted: more rows are needed.
+        deleted_wanted: the person looks for a deleted conversation.
     """
 
     opened = Signal(int)
@@ -71,6 +72,7 @@ class ConversationList(Pane):
     deleted = Signal(int)
     export_wanted = Signal(int, str)
     more_wanted = Signal()
+    deleted_wanted = Signal()
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, ground="window", edge="right", parent=parent)
@@ -120,6 +122,9 @@ class ConversationList(Pane):
         layout.setSpacing(SPACE.small)
         layout.addLayout(top)
         layout.addWidget(self._pages, 1)
+        deleted = Button(theme, "Recently deleted", kind="quiet", icon="delete", small=True)
+        deleted.clicked.connect(self.deleted_wanted)
+        layout.addWidget(deleted, 0, Qt.AlignmentFlag.AlignLeft)
 
     # content
     def show_summaries(self, summaries: Sequence[ConversationSummary], *, searched: str, more: bool) -> None:

@@ -128,6 +128,7 @@ class ChatPlace(Place):
         self.list.deleted.connect(self.delete)
         self.list.export_wanted.connect(self.export)
         self.list.more_wanted.connect(controller.more)
+        self.list.deleted_wanted.connect(lambda: self.services.go_to("deleted"))
 
     async def shut_down(self) -> None:
         self._keep_draft()

@@ -68,6 +68,10 @@ class Toast(Pane):
         self._timer.start(MOTION.toast)
         QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.Alert))
 
+    @property
+    def offers_undo(self) -> bool:
+        return self._undo is not None and self._button.text() == "Undo"
+
     def put_away(self) -> None:
         """Hide the message; what it told can no longer be undone here."""
         self._timer.stop()
