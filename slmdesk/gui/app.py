@@ -18,6 +18,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.state import StateFile
+from slmdesk.gui.closing import Closing
 from slmdesk.gui.collector import MainThreadCollector
 from slmdesk.gui.first_run import marker
 from slmdesk.gui.live_settings import LiveSettings
@@ -135,7 +136,8 @@ class Desk(QObject):
         state = StateFile(paths.state_file)
         begin = marker.PLACE if welcome else ""
         self.window = MainWindow(self.theme, self.live, state, self._specs(), begin=begin)
-        self.window.close_wanted.connect(self._close)
+        self.closing = Closing(self.window, self._close)
+        self.window.close_wanted.connect(self.closing.wanted)
         self.live.changed.connect(self._setting_changed)
         self.window.strip.offline_wanted.connect(self._switch_network)
         self._show_network()

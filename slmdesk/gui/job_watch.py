@@ -96,7 +96,7 @@ def summary(jobs: Sequence[Job]) -> Summary:
 
     active = [job for job in jobs if job.state in {"queued", "running"}]
     if active:
-        parts = [_named(active)]
+        parts = [named(active)]
         total = sum(job.total or 0 for job in active)
         if total and len({job.kind for job in active}) == 1:
             parts[0] += f" {sum(job.done for job in active if job.total) / total:.0%}"
@@ -106,17 +106,18 @@ def summary(jobs: Sequence[Job]) -> Summary:
         return Summary(", ".join(parts), "download" if active[0].kind == "download" else "tune")
     waiting = [job for job in jobs if job.state == "paused" and job.error is not None]
     if waiting:
-        return Summary(f"{_named(waiting)} waiting", "attention", "caution")
+        return Summary(f"{named(waiting)} waiting", "attention", "caution")
     failed = [job for job in jobs if job.state == "failed"]
     if failed:
-        return Summary(f"{_named(failed)} failed", "error", "bad")
+        return Summary(f"{named(failed)} failed", "error", "bad")
     paused = [job for job in jobs if job.state in {"paused", "interrupted"}]
     if paused:
-        return Summary(f"{_named(paused)} paused", "pause")
+        return Summary(f"{named(paused)} paused", "pause")
     return Summary()
 
 
-def _named(jobs: Sequence[Job]) -> str:
+def named(jobs: Sequence[Job]) -> str:
+    """ "2 downloads"; "3 jobs" where they are of several kinds."""
     from slmdesk.gui import amounts
 
     kinds = {job.kind for job in jobs}

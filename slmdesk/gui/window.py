@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLay
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
+from slmdesk.gui.dropping import Dropping
 from slmdesk.gui.job_watch import JobWatch, summary
 from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Sequence
 
-    from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent
+    from PySide6.QtGui import QCloseEvent, QKeyEvent, QResizeEvent
 
     from slmdesk.application import Application
     from slmdesk.core.settings import Settings
@@ -103,8 +104,9 @@ class MainWindow(QWidget):
         self._asked: tuple[str, str, str] | None = None
         self.jobs = JobWatch(self)
         self.actions_known = Actions(self)
-        self.setAcceptDrops("library" in self._specs)
         self._lay_out()
+        if "library" in self._specs:
+            Dropping(self, self._content)
         self._declare_actions()
         self._restore_geometry(begin)
 
@@ -278,17 +280,6 @@ class MainWindow(QWidget):
         else:
             event.ignore()
             self.close_wanted.emit()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        """Files dropped anywhere on the window are offered for import."""
-        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-        if paths:
-            event.acceptProposedAction()
-            self.ask("library", "import", "\n".join(paths))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # Not a shortcut: popups, a search, a title being changed and an edited message take Esc first.

@@ -95,6 +95,8 @@ def play(qapp: QApplication, home: Path) -> Iterator[Play]:
                 raised.append(error)
             finally:
                 desk.window.close()
+                if desk.closing.question is not None:
+                    desk.window.close()  # jobs of the scene may be under way
 
         begun: list[asyncio.Task[None]] = []
         desk.window.attached.connect(lambda: begun.append(asyncio.get_running_loop().create_task(act())))

@@ -6,12 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.gui.app import Desk
+from slmdesk.gui.dropping import Dropping
 from slmdesk.gui.library.models import worst_state
 from slmdesk.gui.library.place import LibraryPlace
 from slmdesk.gui.widgets.buttons import Button
@@ -106,14 +107,21 @@ def test_files_dropped_on_the_window_are_imported_where_they_lie(
     async def scene(desk: Desk) -> None:
         dropped = QMimeData()
         dropped.setUrls([QUrl.fromLocalFile(str(there))])
-        event = QDropEvent(
-            QPointF(200, 200),
-            Qt.DropAction.CopyAction,
-            dropped,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-        )
-        desk.window.dropEvent(event)
+        both = Qt.DropAction.CopyAction | Qt.DropAction.MoveAction
+        what = (both, dropped, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+        entering = QDragEnterEvent(QPoint(200, 200), *what)
+        entering.setDropAction(Qt.DropAction.MoveAction)
+        QApplication.sendEvent(desk.window, entering)
+        assert entering.isAccepted()
+        assert entering.dropAction() == Qt.DropAction.CopyAction, "a source that hears Move deletes its file"
+        landing = desk.window.findChild(Dropping).landing
+        assert landing.isVisible()
+        assert str(desk.window.application.paths.models) in landing.words
+        event = QDropEvent(QPointF(200, 200), *what)
+        event.setDropAction(Qt.DropAction.MoveAction)
+        QApplication.sendEvent(desk.window, event)
+        assert event.dropAction() == Qt.DropAction.CopyAction
+        assert not landing.isVisible()
         place = library(desk)
         await until(lambda: place._sheet is not None and bool(place._sheet.chosen()), "what was found")
         assert place._sheet is not None

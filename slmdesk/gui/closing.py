@@ -1,0 +1,73 @@
+"""Closing the window while something is under way: it is said what goes on, and what does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.job_watch import named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slmdesk.core.jobs import Job
+    from slmdesk.gui.widgets.question import Question
+    from slmdesk.gui.window import MainWindow
+
+
+class Closing:
+    """Asks before the window closes, where that means something for a job. Closing once more answers "go on"."""
+
+    def __init__(self, window: MainWindow, close: Callable[[], None]) -> None:
+        self._window = window
+        self._close = close
+        self._question: Question | None = None
+
+    @property
+    def question(self) -> Question | None:
+        """What is being asked now."""
+        return self._question
+
+    def wanted(self) -> None:
+        """The person closed the window."""
+        active = self._active()
+        if self._question is not None or not active:
+            self._close()
+            return
+        from slmdesk.gui.widgets.question import Question
+
+        one = len(active) == 1
+        asked = Question(
+            self._window.theme,
+            self._window,
+            f"{named(active)} under way",
+            f"{'It goes' if one else 'They go'} on in the background when the window is closed, and can be seen here "
+            "again at the next start.",
+            (
+                ("close", "Close, let it go on" if one else "Close, let them go on"),
+                ("pause", "Pause and close"),
+                ("stay", "Stay"),
+            ),
+        )
+        asked.answered.connect(self._answered)
+        self._question = asked
+
+    def _active(self) -> list[Job]:
+        return [job for job in self._window.jobs.jobs if job.state in {"queued", "running"}]
+
+    def _answered(self, answer: str) -> None:
+        self._question = None
+        if answer == "close":
+            self._close()
+        elif answer == "pause":
+            self._window.run(self._pause_and_close(), "pausing before closing")
+
+    async def _pause_and_close(self) -> None:
+        queue = self._window.application.jobs
+        for job in self._active():
+            try:
+                await queue.pause(job.id)
+            except SlmDeskError as error:
+                if error.code != "job_state":  # it ended by itself meanwhile
+                    raise
+        self._close()
