@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QTableView,
     QToolButton,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -28,6 +29,7 @@ from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.chips import Badge
 from slmdesk.gui.widgets.fields import Field, SearchField, TextArea, TextField
+from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.progress import ProgressRow, TokenMeter
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
@@ -269,3 +271,35 @@ def test_a_toast_is_undone_once(fresh_theme: Theme) -> None:
     toast.tell("Three changed.")
     assert host.rect().contains(toast.geometry())
     assert toast.mapTo(host, QPoint(0, 0)).x() > 0
+
+
+@pytest.mark.parametrize("counts", [(4, 2, 4), (2, 4), (4, 1)])
+def test_the_legend_of_memory_stands_side_by_side_after_each_selection(
+    fresh_theme: Theme, counts: tuple[int, ...]
+) -> None:
+    parts = [
+        Part("Weights", 2_500_000_000, "accent"),
+        Part("Context", 900_000_000, "good"),
+        Part("Compute", 300_000_000, "caution"),
+        Part("Overhead", 90_000_000, "bad"),
+    ]
+    host = QWidget()
+    column = QVBoxLayout(host)
+    bar = MemoryBar(fresh_theme)
+    column.addWidget(bar)
+    column.addStretch(1)
+    fresh_theme.dress(host)
+    host.resize(420, 300)
+    host.show()
+    for count in counts:
+        bar.show_parts(parts[:count], used=8_000_000_000, total=24_000_000_000, sentence="It fits.")
+        QTest.qWait(20)
+        places = [
+            each.geometry()
+            for each in bar._legend.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+            if each.isVisible()
+        ]
+        assert len(places) == count + 2
+        for number, place in enumerate(places):
+            assert bar._legend.rect().contains(place)
+            assert not any(place.intersects(other) for other in places[:number])
