@@ -14,7 +14,7 @@ from slmdesk.catalog import hub_search, names
 from slmdesk.catalog.cache import Cache
 from slmdesk.catalog.choices import judged
 from slmdesk.catalog.known import KnownModels
-from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, page_of, trimmed
+from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, listed_page, page_of, trimmed
 from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPage, accepts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import cores, memory
@@ -203,6 +203,18 @@ class Catalog:
         await self._cache.keep_page(hub, repo, name, data)
         return page
 
+    async def page_or_listed(self, repo: str) -> ModelPage:
+        """As `model_page`; where the hub cannot be asked, what the built-in list knows of the model."""
+        try:
+            return await self.model_page(repo)
+        except HubError as error:
+            model = await asyncio.to_thread(self._known.model, repo)
+            if model is None or not (error.temporary or error.code == "offline"):
+                raise
+            note = f"{error.message} Sizes and memory are estimates from the built-in list."
+            entry = replace(model.entry(), id=repo)
+            return listed_page(entry, model.parameters, self._hub.page_url(repo), note)
+
     def _page(self, data: Any, repo: str) -> ModelPage:
         page = page_of(data, self._hub.page_url(repo))
         return replace(page, entry=self._known.completed(page.entry))
@@ -292,7 +304,7 @@ class Catalog:
             except SlmDeskError as error:
                 problem = error
         file = min((one for one in page.choices if one.runs), key=lambda one: one.weights_bytes, default=None)
-        if file is not None:
+        if file is not None and file.files:
             first = file.files[0]
             header = await self.header(
                 page.repo, first.path, revision=page.revision or "main", file_bytes=first.size

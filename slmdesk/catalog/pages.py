@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from slmdesk.catalog.choices import Choice, RemoteFile, group, levels
+from slmdesk.catalog.choices import QUANT_BITS, Choice, RemoteFile, group, levels
 from slmdesk.catalog.hub_search import base_models, entry_of
 from slmdesk.core.errors import SlmDeskError
 
@@ -20,6 +20,7 @@ Gate = Literal["", "auto", "manual"]
 _KEPT = ("id", "sha", "gated", "private", "tags", "pipeline_tag", "library_name", "downloads", "likes", "trendingScore",
          "createdAt", "lastModified", "safetensors", "siblings", "securityRepoStatus", "config")  # fmt: skip
 _MOST_FILES = 20_000
+_USUAL = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # what most publishers offer
 _FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(\s*<?https?://|<img\s", re.IGNORECASE)
 
@@ -61,6 +62,11 @@ class ModelPage:
     def best(self) -> Choice | None:
         """The choice for this machine, after `Catalog.judge`."""
         return next((one for one in self.choices if one.best), None)
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is made of the built-in list alone: what could be chosen, but nothing that can be fetched now."""
+        return not self.files and bool(self.choices)
 
     @property
     def flagged(self) -> tuple[RemoteFile, ...]:
@@ -110,6 +116,27 @@ def page_of(data: Any, url: str) -> ModelPage:
         base_models=base_models(data),
         url=url,
         licence_link=link if isinstance(link, str) and link.startswith("https://") else "",
+    )
+
+
+def listed_page(entry: CatalogEntry, parameters: int, url: str, note: str) -> ModelPage:
+    """The page of a model of the built-in list that no hub can be asked about: the usual quants, as large as the
+    bits of each make them."""
+    choices = []
+    for quant in _USUAL:
+        size = int(parameters * QUANT_BITS[quant] / 8)
+        choices.append(Choice(quant, "gguf", quant, (), size, size, bits_per_weight=QUANT_BITS[quant]))
+    return ModelPage(
+        entry=entry,
+        revision="",
+        files=(),
+        choices=tuple(choices),
+        gate="",
+        private=False,
+        scanned=None,
+        base_models=(),
+        url=url,
+        note=note,
     )
 
 

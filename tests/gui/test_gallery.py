@@ -273,6 +273,16 @@ def test_a_toast_is_undone_once(fresh_theme: Theme) -> None:
     assert toast.mapTo(host, QPoint(0, 0)).x() > 0
 
 
+def stands(bar: MemoryBar, count: int) -> bool:
+    """Whether so many entries stand in the legend, all of them inside it and none over another."""
+    here = Qt.FindChildOption.FindDirectChildrenOnly
+    places = [each.geometry() for each in bar._legend.findChildren(QWidget, options=here) if each.isVisible()]
+    return len(places) == count and all(
+        bar._legend.rect().contains(place) and not any(place.intersects(other) for other in places[:number])
+        for number, place in enumerate(places)
+    )
+
+
 @pytest.mark.parametrize("counts", [(4, 2, 4), (2, 4), (4, 1)])
 def test_the_legend_of_memory_stands_side_by_side_after_each_selection(
     fresh_theme: Theme, counts: tuple[int, ...]
@@ -293,13 +303,4 @@ def test_the_legend_of_memory_stands_side_by_side_after_each_selection(
     host.show()
     for count in counts:
         bar.show_parts(parts[:count], used=8_000_000_000, total=24_000_000_000, sentence="It fits.")
-        QTest.qWait(20)
-        places = [
-            each.geometry()
-            for each in bar._legend.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
-            if each.isVisible()
-        ]
-        assert len(places) == count + 2
-        for number, place in enumerate(places):
-            assert bar._legend.rect().contains(place)
-            assert not any(place.intersects(other) for other in places[:number])
+        assert QTest.qWaitFor(lambda count=count: stands(bar, count + 2), 5000)

@@ -16,7 +16,7 @@ from slmdesk.gui.downloads import words as job_words
 from slmdesk.gui.downloads.when_ready import wish_chat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
@@ -227,14 +227,17 @@ class CatalogController(QObject):
         assert entry is not None
         detail.show_problem(None)
         try:
-            page = await self._catalog.model_page(repo)
+            page = await self._catalog.page_or_listed(repo)
+            detail.remedy = self._remedy()
             detail.show_page(page, judged=False)
             page = await self._catalog.judge(page, context=detail.context)
         except SlmDeskError as error:
-            detail.show_problem(error)
+            detail.show_problem(error, self._remedy() if error.code == "offline" else None)
             return
         detail.show_page(page, judged=True)
         self.jobs_changed()
+        if page.listed:
+            return
         await self._services.application.downloads.ready()
         self._learn(entry.id, page)
         if self._download_entry == entry.id:
@@ -242,6 +245,18 @@ class CatalogController(QObject):
             if page.best is not None:
                 self._begin(page, page.best)
         await self._complete(entry, page)
+
+    def _remedy(self) -> tuple[str, Callable[[], object]] | None:
+        """The way to a hub from here, where the person keeps the program from the network; else None."""
+        settings = self._services.application.settings
+        if not settings.get("network.offline") or settings.source("network.offline") == "environment":
+            return None
+
+        async def go_online() -> None:
+            await asyncio.to_thread(settings.set, "network.offline", False)
+            self._open_files(self._repo)
+
+        return "Go online", lambda: self._services.run(go_online(), "going online")
 
     async def _complete(self, entry: CatalogEntry, page: ModelPage) -> None:
         """The card, and other repositories with files that run: nice to have."""
@@ -347,7 +362,7 @@ class CatalogController(QObject):
 
     def file_here(self, repo: str, choice: Choice) -> str:
         """The library's id of a choice that is here; "" when it is not."""
-        if not choice.runs:
+        if not choice.runs or not choice.files:
             return ""
         name = choice.files[0].path.rpartition("/")[2]
         return self._here.get(f"{repo}/{name}".lower(), "")

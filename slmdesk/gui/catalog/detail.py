@@ -66,6 +66,7 @@ class Detail(QWidget):
         self.page: ModelPage | None = None
         self.address = ""
         self.memory_total = 0
+        self.remedy: tuple[str, Callable[[], object]] | None = None  # where the hub cannot be asked
         self._judged = False
         self._file_here = file_here
         self._job: Job | None = None
@@ -431,7 +432,7 @@ class Detail(QWidget):
         here = self._file_here(page.repo, choice)
         job = self._job if self._job is not None and not here else None
         self._coming.setVisible(job is not None)
-        self._then.setVisible(not here and job is None and choice.runs)
+        self._then.setVisible(not here and job is None and choice.runs and not page.listed)
         self._main.setVisible(job is None)
         self._action_flow.setVisible(job is None)
         if job is not None:
@@ -443,6 +444,9 @@ class Detail(QWidget):
         elif here:
             self._main.setText("Chat")
             self._main.set_icon("chat")
+        elif page.listed:
+            self._main.setText(self.remedy[0] if self.remedy else "Try again")
+            self._main.set_icon("online" if self.remedy else "refresh")
         else:
             self._main.setText(f"Download {name_of(choice)}, {amounts.size(choice.size_bytes)}")
             self._main.set_icon("download")
@@ -467,5 +471,7 @@ class Detail(QWidget):
         here = self._file_here(page.repo, choice)
         if here:
             self.chat_wanted.emit(here)
+        elif page.listed:
+            (self.remedy[1] if self.remedy else self.retry.emit)()
         else:
             self.download_wanted.emit(choice)

@@ -17,6 +17,7 @@ from slmdesk.gui.chat.place import ChatPlace
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.panels import ErrorPanel
 from tests.gui.conftest import REPO, TOKEN, Play, until
 from tests.hub import LoopbackHub
 
@@ -285,3 +286,47 @@ def test_only_rows_in_sight_are_painted(with_jobs: Play, hub: LoopbackHub) -> No
         assert place.results.visible_entries()[-1].id == "a/model-9999-1B"
 
     with_jobs(scene)
+
+
+def test_a_known_model_has_its_forecast_without_a_network_and_a_way_online(
+    play: Play, hub: LoopbackHub
+) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        await asyncio.to_thread(window.application.settings.set, "network.offline", True)
+        place = catalog(desk)
+        await until(lambda: place.controller is not None, "the place")
+        assert place.controller is not None
+        place.controller.open_repo("Qwen/Qwen3-0.6B-GGUF")
+        await judged(place)
+        detail = place.detail
+        assert detail.page is not None
+        assert detail.page.listed
+        assert not detail.findChildren(ErrorPanel)
+        assert "estimates from the built-in list" in words_of(detail)
+        assert "Memory of" in words_of(detail)
+        chosen = detail.chosen
+        assert chosen is not None
+        assert chosen.fit is not None
+        assert chosen.fit.forecast.kv_bytes > 0
+        press(detail, "Go online")
+        await until(lambda: not desk.live.get("network.offline"), "the setting")
+        # This hub does not know the model: that is what is said now, no more that the program is offline.
+        await until(lambda: bool(detail.findChildren(ErrorPanel)), "what the hub says")
+
+    play(scene)
+
+
+def test_an_unknown_model_offline_offers_the_way_online(play: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        await asyncio.to_thread(desk.window.application.settings.set, "network.offline", True)
+        place = catalog(desk)
+        await until(lambda: place.controller is not None, "the place")
+        assert place.controller is not None
+        place.controller.open_repo(REPO)
+        await until(lambda: bool(buttons(place.detail, "Go online")), "the way online")
+        press(place.detail, "Go online")
+        await judged(place)
+        assert not [panel for panel in place.detail.findChildren(ErrorPanel) if panel.isVisible()]
+
+    play(scene)
