@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from pytestqt.qtbot import QtBot
 
 from slmdesk.gui.gallery import QUANTS, Gallery
 from slmdesk.gui.theme import MEASURE, Theme
@@ -285,7 +286,7 @@ def stands(bar: MemoryBar, count: int) -> bool:
 
 @pytest.mark.parametrize("counts", [(4, 2, 4), (2, 4), (4, 1)])
 def test_the_legend_of_memory_stands_side_by_side_after_each_selection(
-    fresh_theme: Theme, counts: tuple[int, ...]
+    fresh_theme: Theme, qtbot: QtBot, counts: tuple[int, ...]
 ) -> None:
     parts = [
         Part("Weights", 2_500_000_000, "accent"),
@@ -303,4 +304,4 @@ def test_the_legend_of_memory_stands_side_by_side_after_each_selection(
     host.show()
     for count in counts:
         bar.show_parts(parts[:count], used=8_000_000_000, total=24_000_000_000, sentence="It fits.")
-        assert QTest.qWaitFor(lambda count=count: stands(bar, count + 2), 5000)
+        qtbot.waitUntil(lambda count=count: stands(bar, count + 2))
