@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QUrl
+from PySide6.QtCore import QObject, QTimer, QUrl
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui import amounts
 from slmdesk.gui.library.notices import Notice
+from slmdesk.library.stamp import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from slmdesk.library.orphans import Orphan
     from slmdesk.library.records import LibraryFile
     from slmdesk.library.sources import Source
+    from slmdesk.library.stamp import Stamp
 
+WATCH_MS = 2_000
 KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize"})
 
 
@@ -37,8 +40,25 @@ class LibraryController(QObject):
         self._sources: list[Source] = []
         self._looking: asyncio.Task[None] | None = None
         self._looked_for_orphans = False
+        self._stamp: Stamp | None = None
+        self._watch = QTimer(self)
+        self._watch.setInterval(WATCH_MS)
+        self._watch.timeout.connect(lambda: services.run(self._notice(), "watching the models folders"))
 
     # Listing
+
+    def watch(self, *, on: bool) -> None:
+        """While the place is shown: notice what the command line and other programs do to the folders."""
+        if on:
+            self._watch.start()
+        else:
+            self._watch.stop()
+
+    async def _notice(self) -> None:
+        before, now = self._stamp, await asyncio.to_thread(stamp, self._app.library.folders)
+        if before is not None and before != now:
+            self._app.library.forget_listing()
+            self.refresh()
 
     def refresh(self) -> None:
         """List the models anew."""
@@ -50,6 +70,7 @@ class LibraryController(QObject):
         from slmdesk.library.usage import usage
 
         library = self._app.library
+        self._stamp = await asyncio.to_thread(stamp, library.folders)
         self._place.show_models(await library.models(every_format=True))
         missing = [problem for problem in library.problems if problem.code == "folder_missing"]
         words = " ".join(f"{problem.message}" for problem in missing)

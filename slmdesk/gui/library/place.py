@@ -89,7 +89,15 @@ class LibraryPlace(Place):
 
             self.controller = LibraryController(self.services, self)
         self.controller.refresh()
+        self.controller.watch(on=True)
         self.list.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def deactivated(self) -> None:
+        if self.controller is not None:
+            self.controller.watch(on=False)
+
+    async def shut_down(self) -> None:
+        self.deactivated()
 
     def find_here(self) -> None:
         self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)

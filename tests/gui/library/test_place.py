@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
@@ -178,5 +180,28 @@ def test_the_search_finds_by_part_of_a_name(with_jobs: Play, desk_guide: Path) -
         assert [model.id for model in place.models.shown] == ["maker/alpha-model"]
         place.search.setText("nothing")
         assert place._none.isVisible()
+
+    with_jobs(scene)
+
+
+def test_an_open_library_notices_what_the_command_line_does(
+    with_jobs: Play, desk_guide: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "elsewhere" / "my-model-Q4_0.gguf"
+    there.parent.mkdir()
+    shutil.copy(desk_guide, there)
+
+    async def run(*words: str) -> None:
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "slmdesk", *words, "--json")
+        assert await child.wait() == 0
+
+    async def scene(desk: Desk) -> None:
+        place = library(desk)
+        await until(lambda: place.models.count == 1, "the built-in model")
+        await run("import", str(there), "--copy")
+        await until(lambda: place.models.count == 2, "the imported model")
+        new = next(model for model in place.models.shown if not model.built_in)
+        await run("rm", new.files[0].id)
+        await until(lambda: place.models.count == 1, "the removal")
 
     with_jobs(scene)
