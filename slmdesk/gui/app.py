@@ -216,7 +216,7 @@ class Desk(QObject):
     async def _first_look(self, application: Application) -> None:
         """Whatever place is shown first, what is wrong with the disks is said at once."""
         for problem in await application.first_look():
-            self.window.show_error(problem)
+            self.window.show_error(problem, everywhere=True)
 
     def _load_ahead(self, place_id: str) -> None:
         """Import a place beside the event loop when the pointer comes near it: that takes longer than a frame."""

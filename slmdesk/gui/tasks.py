@@ -13,10 +13,15 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Holds every task until it is done. An error goes to `on_error(error, where)`."""
+    """Holds every task until it is done. An error goes to `on_error(error, where)`, else `on_success(where)` hears."""
 
-    def __init__(self, on_error: Callable[[BaseException, str], None]) -> None:
+    def __init__(
+        self,
+        on_error: Callable[[BaseException, str], None],
+        on_success: Callable[[str], None] = lambda _where: None,
+    ) -> None:
         self._on_error = on_error
+        self._on_success = on_success
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
@@ -46,3 +51,5 @@ class Tasks:
         error = task.exception()
         if error is not None:
             self._on_error(error, where or task.get_name())
+        else:
+            self._on_success(where or task.get_name())

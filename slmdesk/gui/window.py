@@ -12,13 +12,13 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
 from slmdesk.gui.dropping import Dropping
 from slmdesk.gui.job_watch import JobWatch, summary
+from slmdesk.gui.notices import EVERYWHERE, Notices
 from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.undoing import Undoing
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
-from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NOTICES = 3
 """At most so many error panels at once; the oldest gives way."""
 
 
@@ -97,7 +96,8 @@ class MainWindow(QWidget):
         self._current = ""
         self._application: Application | None = None
         self._closing = False
-        self._tasks = Tasks(self._failed)
+        self.notices = Notices(theme, lambda: self._places[self._current])
+        self._tasks = Tasks(self._failed, self.notices.worked)
         self._toast: Toast | None = None
         self._palette: Palette | None = None
         self._undoing = Undoing()
@@ -141,21 +141,10 @@ class MainWindow(QWidget):
     def _foot_height(self) -> int:
         return self._places[self._current].foot_height()
 
-    def show_error(self, error: BaseException, remedy: Remedy | None = None) -> None:
-        from slmdesk.gui.widgets.panels import ErrorPanel
-
-        for panel in self._notices.findChildren(ErrorPanel):
-            if type(panel.error) is type(error) and str(panel.error) == str(error):
-                panel.put_away()
-        panel = ErrorPanel(self.theme, error, action=remedy)
-        panel.closed.connect(self._notice_closed)
-        self._notices_layout.insertWidget(0, panel)
-        while self._notices_layout.count() > NOTICES:
-            item = self._notices_layout.takeAt(NOTICES)
-            old = item.widget() if item else None
-            if old is not None:
-                let_go(old, self._places[self._current])
-        self._notices.show()
+    def show_error(
+        self, error: BaseException, remedy: Remedy | None = None, *, everywhere: bool = False
+    ) -> None:
+        self.notices.add(error, remedy, place=EVERYWHERE if everywhere else self._current)
 
     def go_to(self, place_id: str) -> None:
         if place_id == self._current:
@@ -168,6 +157,7 @@ class MainWindow(QWidget):
         spec = self._specs[place_id]
         self._title.setText(spec.title)
         self._stack.setCurrentWidget(place)
+        self.notices.go_to(place_id)
         self._header_slots.setCurrentIndex(self._stack.currentIndex())
         if spec.listed:
             self._rail.set_current(place_id)
@@ -204,11 +194,7 @@ class MainWindow(QWidget):
     @property
     def errors_shown(self) -> list[BaseException]:
         """The errors in the panels at the top, newest first."""
-        from slmdesk.gui.widgets.panels import ErrorPanel
-
-        items = (self._notices_layout.itemAt(i) for i in range(self._notices_layout.count()))
-        panels = (item.widget() for item in items if item is not None)
-        return [panel.error for panel in panels if isinstance(panel, ErrorPanel)]
+        return self.notices.errors
 
     @property
     def message(self) -> str:
@@ -241,7 +227,7 @@ class MainWindow(QWidget):
         """Hand over the application; the event loop must run. Its problems are shown, the place goes on."""
         self._application = application
         for problem in application.problems:
-            self.show_error(problem)
+            self.show_error(problem, everywhere=True)
         if self._current:
             self._places[self._current].activated()
         self.jobs.start(application.jobs, self.run)
@@ -313,18 +299,13 @@ class MainWindow(QWidget):
         row.addWidget(self._title)
         row.addWidget(self._header_slots, 1)
 
-        self._notices = Pane(theme, ground="window", edge="bottom")
-        self._notices_layout = QVBoxLayout(self._notices)
-        self._notices_layout.setContentsMargins(SPACE.wide, SPACE.medium, SPACE.wide, SPACE.medium)
-        self._notices_layout.setSpacing(SPACE.small)
-        self._notices.hide()
         self._stack = QStackedWidget()
         self._content = QWidget()
         column = QVBoxLayout(self._content)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(header)
-        column.addWidget(self._notices)
+        column.addWidget(self.notices)
         column.addWidget(self._stack, 1)
 
         self.strip = StatusStrip(theme)
@@ -339,7 +320,7 @@ class MainWindow(QWidget):
         whole.setSpacing(0)
         whole.addLayout(across, 1)
         whole.addWidget(self.strip)
-        for part in (self._rail, header, self._notices, self.strip):
+        for part in (self._rail, header, self.notices, self.strip):
             theme.dress(part)
 
     def _declare_actions(self) -> None:
@@ -419,16 +400,9 @@ class MainWindow(QWidget):
         known = isinstance(place, str) and place in self._specs and self._specs[place].listed
         self.go_to(begin or (place if known else next(iter(self._specs))))
 
-    def _notice_closed(self) -> None:
-        panel = self.sender()
-        if isinstance(panel, QWidget):
-            self._notices_layout.removeWidget(panel)
-            let_go(panel, self._places[self._current])
-        self._notices.setVisible(self._notices_layout.count() > 0)
-
     def _failed(self, error: BaseException, where: str) -> None:
         if not isinstance(error, SlmDeskError):
             from slmdesk.gui.report import log_uncaught
 
             log_uncaught(error, where)
-        self.show_error(error)
+        self.notices.add(error, None, place=self._current, work=where)

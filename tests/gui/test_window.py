@@ -18,6 +18,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.setting_table import SETTINGS
 from slmdesk.gui.app import Desk
+from slmdesk.gui.notices import MOST
 from slmdesk.gui.rail import RailButton
 from slmdesk.gui.settings_page import SettingsPlace
 from slmdesk.gui.theme import MEASURE
@@ -25,7 +26,6 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField, TextArea
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.values import NumberField
-from slmdesk.gui.window import NOTICES
 
 from .conftest import Play, until
 
@@ -412,12 +412,43 @@ def test_a_defect_in_a_slot_is_reported_and_the_window_lives(
         assert desk.window.current == "settings"
         for number in range(5):
             desk.window.show_error(SlmDeskError("x", f"Number {number}.", ""))
-        assert len(desk.window.errors_shown) == NOTICES
+        assert len(desk.window.errors_shown) == MOST
         await asyncio.sleep(0.1)
 
     play(scene)
     assert "ZeroDivisionError: a defect" in capsys.readouterr().err
     assert "another defect" in (Paths.resolve().logs / "window.log").read_text("utf-8")
+
+
+def test_an_error_stays_on_its_page_and_goes_when_the_thing_works(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        window = desk.window
+        works = False
+
+        async def work() -> None:
+            if not works:
+                raise SlmDeskError("disk_full", "The disk is full.", "Make room on it.")
+
+        window.run(work(), "trying")
+        await until(
+            lambda: [str(e) for e in window.errors_shown] == ["The disk is full. Make room on it."], "it"
+        )
+        assert window.notices.isVisible()
+        window.go_to("catalog")
+        assert window.errors_shown == []
+        assert not window.notices.isVisible()
+        window.go_to("chat")
+        assert len(window.errors_shown) == 1
+        window.show_error(ValueError("a defect"))
+        window.go_to("catalog")
+        assert [type(error) for error in window.errors_shown] == [ValueError]
+        works = True
+        window.run(work(), "trying")
+        await until(lambda: len(window.notices._panels) == 1, "the panel to go")
+        window.go_to("chat")
+        assert [type(error) for error in window.errors_shown] == [ValueError]
+
+    play(scene)
 
 
 def test_size_and_place_are_remembered(play: Play) -> None:
