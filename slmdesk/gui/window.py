@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-"""At most so many error panels at once; the oldest gives way."""
-
 
 @dataclass(frozen=True)
 class PlaceSpec:
