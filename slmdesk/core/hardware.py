@@ -81,6 +81,14 @@ def probe() -> Hardware:
     )
 
 
+def processor() -> tuple[str, tuple[str, ...]]:
+    """Its name and the features llama.cpp has faster code for; "" and () where they are not known."""
+    try:
+        return _cpu_name() or platform.machine(), _cpu_features()
+    except Exception:  # noqa: BLE001 - as in `probe`
+        return platform.machine(), ()
+
+
 def memory() -> tuple[int, int]:
     """Bytes of memory: all of it, and what programs may still take. Cheap. A container's limit counts."""
     import psutil
