@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """What the worker thread knows of one request. `tokens` begins as the prompt and grows with the answer."""
+    """What the worker thread knows of one request. `tokens` begins as the prompt and grows with the answer.
+
+    `written` of its last tokens are of the answer already: another engine gave them out.
+    """
 
     key: int
     tokens: list[int]
     limit: int  # tokens of prompt and answer together
     sampler: Sampler
     text: TextStream
+    written: int = 0
     conversation: str = ""
     penalty_window: int = 0
     prompt_tokens: int = 0
@@ -34,23 +38,25 @@ class Answer:
     first_token: float = 0.0
 
     def __post_init__(self) -> None:
-        self.prompt_tokens = len(self.tokens)
+        self.prompt_tokens = len(self.tokens) - self.written
 
     def finished(self, reason: FinishReason, error: SlmDeskError | None = None) -> Finished:
         """The end of this answer, with what was counted and measured."""
         now = time.perf_counter()
-        cached = max(self.cached_tokens, 0)
+        cached = min(max(self.cached_tokens, 0), self.prompt_tokens)
         completion = len(self.tokens) - self.prompt_tokens
         admitted = self.admitted or now
         first = self.first_token or now
-        evaluated, prompt_s, generate_s = self.prompt_tokens - cached, first - admitted, now - first
+        here = completion - self.written  # the rest was measured by nobody: that engine died
+        evaluated = self.prompt_tokens + self.written - cached
+        prompt_s, generate_s = first - admitted, now - first
         timings = Timings(
             queue_s=admitted - self.arrived,
             prompt_s=prompt_s,
             first_token_s=self.first_token - self.arrived if self.first_token else 0.0,
             generate_s=generate_s if self.first_token else 0.0,
             prompt_tokens_per_s=evaluated / prompt_s if self.first_token and prompt_s > 0 else 0.0,
-            tokens_per_s=(completion - 1) / generate_s if completion > 1 and generate_s > 0 else 0.0,
+            tokens_per_s=(here - 1) / generate_s if here > 1 and generate_s > 0 else 0.0,
         )
         return Finished(
             reason=reason,

@@ -21,8 +21,11 @@ _PARENT_PATIENCE = 30.0  # seconds the parent may leave the stream unread before
 
 
 def encode(texts: Texts, ends: Ends) -> bytes:
-    """One line for one step: `[[[key, text], …], [[key, finished], …]]`."""
-    head = ",".join([f"[{key},{encode_basestring(text)}]" for key, text in texts])
+    """One line for one step: `[[[key, text, token], …], [[key, finished], …]]`.
+
+    `token` is -1 for text that was held back until the answer's end.
+    """
+    head = ",".join([f"[{key},{encode_basestring(text)},{token}]" for key, text, token in texts])
     if not ends:
         return f"[[{head}],[]]\n".encode("utf-8", "replace")
     tail = ",".join([f"[{key},{_json(end.to_json())}]" for key, end in ends])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,12 @@ _WINDOWS = {
     0xC0000409: "abort",
     0x40010004: "ended",
 }
+
+# What native code does when it fails, as opposed to what others do to it.
+_NATIVE = frozenset(
+    {"access violation", "illegal instruction", "division by zero", "stack overflow", "damaged heap", "abort"}
+)
+_ACCESS_VIOLATION, _LEAST_EXCEPTION = 0xC0000005, 0xC0000000
 
 _DAMAGED_HINT = "Download the file again, or choose another file of this model."
 _MEMORY_HINT = "Choose a smaller quant, set a shorter context, or close other programs."
@@ -124,14 +132,39 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+class NativeFaultError(SlmDeskError):
+    """Native code failed, and nothing says that the model's file is the cause: a safer step may mend it.
+
+    `ending` is what ended the process: "access violation", "illegal instruction", …; `loading`: before it was ready.
+    """
+
+    ending: str = ""
+    loading: bool = False
+
+    def without_cure(self) -> SlmDeskError:
+        """The same error, as one that no step mends."""
+        return SlmDeskError(self.code, self.message, self.hint, details=self.details)
+
+
 def decode(
     exit_code: int | None, stderr_tail: Sequence[str], spec: EngineSpec, *, loading: bool
 ) -> SlmDeskError:
     """Why an engine ended. `exit_code` as `subprocess` gives it: negative for a signal, NTSTATUS on Windows.
 
     `loading`: it never got ready, so the model file is the first suspect. The status and the last lines of stderr
-    go to `details`.
+    go to `details`. A `NativeFaultError` where another way of computing may help.
     """
+    error = _decode(exit_code, stderr_tail, spec, loading=loading)
+    if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported"}:
+        fault = NativeFaultError(error.code, error.message, error.hint, details=error.details)
+        fault.ending, fault.loading = _ending(exit_code), loading
+        return fault
+    return error
+
+
+def _decode(
+    exit_code: int | None, stderr_tail: Sequence[str], spec: EngineSpec, *, loading: bool
+) -> SlmDeskError:
     name = Path(spec.model_path).name or "The model"
     details = _details(exit_code, stderr_tail)
     ending = _ending(exit_code)
@@ -176,6 +209,26 @@ def decode(
         f"The engine that ran {name} stopped because of a defect in it.",
         "Send the message again to start it anew. Report it if it happens again.",
     )
+
+
+def end_as_native(error: BaseException) -> None:
+    """Windows: a native fault on one of Python's threads arrives as an `OSError` of ctypes. Where `error` is one,
+    end this process with the fault's status, as the fault itself does everywhere else."""
+    status = native_status(error)
+    if status is not None and sys.platform == "win32":
+        os._exit(status - 2**32)  # the same 32 bits, as a signed number
+
+
+def native_status(error: BaseException) -> int | None:
+    """The NTSTATUS of a native fault that ctypes turned into an exception; None for any other exception."""
+    if not isinstance(error, OSError):
+        return None
+    if str(error).startswith("exception: "):  # ctypes' own words for those it knows
+        said = str(error).removeprefix("exception: ")
+        return next((code for code, name in _WINDOWS.items() if said.startswith(name)), _ACCESS_VIOLATION)
+    number = getattr(error, "winerror", None)
+    status = number & 0xFFFFFFFF if isinstance(number, int) else 0
+    return status if status >= _LEAST_EXCEPTION else None
 
 
 def start_timeout(spec: EngineSpec, seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:

@@ -44,6 +44,7 @@ class Engine:
         self.died: asyncio.Future[SlmDeskError | None] = asyncio.get_running_loop().create_future()
         self._child = child
         self._sinks: dict[int, Sink] = {}
+        self._written: dict[int, list[int]] = {}  # tokens of each running answer
         self._keys: dict[str, int] = {}
         self._ids: dict[int, str] = {}
         self._next = itertools.count(1)
@@ -86,13 +87,13 @@ class Engine:
 
         From then on `sink(text, None)` is called with each new text, and `sink("", finished)` once at the end, on the
         event loop. Raises `SlmDeskError` (context_exceeded, bad_request, grammar_invalid, template_failed, …) when the
-        engine refuses, or what the engine died of; the sink is not called then.
+        engine refuses (the sink is not called then), or what the engine died of (the sink may have heard of it too).
         """
         if request.id in self._keys:
             raise SlmDeskError("duplicate", f"An answer with the id {request.id} is running already.", "")
         key = next(self._next)
         # Registered before it is sent: the first text may arrive before the engine's reply to this request.
-        self._sinks[key] = sink
+        self._sinks[key], self._written[key] = sink, list(request.written)
         self._keys[request.id], self._ids[key] = key, request.id
         try:
             reply = await self._post("/generate", {**request.to_json(), "key": key})
@@ -209,9 +210,14 @@ class Engine:
 
     def _dispatch(self, texts: list[list[Any]], ends: list[list[Any]]) -> None:
         sinks = self._sinks
-        for key, text in texts:
+        written = self._written
+        for key, text, token in texts:
             sink = sinks.get(key)
-            if sink is not None:
+            if sink is None:
+                continue
+            if token >= 0:
+                written[key].append(token)
+            if text:
                 sink(text, None)
         for key, data in ends:
             sink = sinks.get(key)
@@ -223,6 +229,7 @@ class Engine:
         request_id = self._ids.pop(key, None)
         if request_id is not None:
             self._keys.pop(request_id, None)
+        self._written.pop(key, None)
         return self._sinks.pop(key, None) is not None
 
     def _events_lost(self) -> None:
@@ -240,13 +247,16 @@ class Engine:
         error = None
         if not self._stopping:
             error = failures.decode(code, self._child.stderr_tail, self.spec, loading=False)
+            if isinstance(error, failures.NativeFaultError) and not self._sinks:
+                error = error.without_cure()  # nothing was being computed
         if self._events is not None:
             self._events.close()
         self.died.set_result(error)
         ended = Finished("cancelled") if error is None else Finished("error", error=error.to_json())
         for key, sink in list(self._sinks.items()):
+            written = self._written[key]
             self._forget(key)
-            sink("", ended)
+            sink("", replace(ended, written=written))
         if not self._stopping:
             await self._http.close()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines import native
+from slmdesk.engines import failures, native
 from slmdesk.engines.sampling import Candidates
 from slmdesk.engines.shelf import Shelf
 from slmdesk.engines.slots import SlotTable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.protocol import Finished, FinishReason
     from slmdesk.engines.slots import Slot
 
-Texts = list[tuple[int, str]]
+Texts = list[tuple[int, str, int]]  # key, new text, its token
 Ends = list[tuple[int, "Finished"]]
 Publish = Callable[[Texts, Ends], None]
 
@@ -34,6 +34,7 @@ _SLOWEST_STEP = 0.1  # seconds a step with prompt tokens in it should take while
 _SMALLEST_CHUNK = 32  # prompt tokens
 _BEARABLE_IDLE = 0.01  # part of a step's time that idle cells may cost
 _FEWEST_IDLE = 256  # llama.cpp looks at cells in blocks of this many
+_NO_TOKEN = -1
 _AHEAD = 32  # cells kept for an answer to grow into before others are let in
 
 
@@ -119,6 +120,7 @@ class Worker:
                     self._tidy()
         except BaseException as error:  # noqa: BLE001 - a defect: said to every client, then the thread ends
             traceback.print_exc()
+            failures.end_as_native(error)
             problem = SlmDeskError(
                 "engine_crashed",
                 f"The engine stopped answering because of a defect: {str(error) or type(error).__name__}.",
@@ -182,6 +184,8 @@ class Worker:
                 answer.admitted = time.perf_counter()
                 if answer.penalty_window:
                     answer.sampler.remember(answer.tokens[-answer.penalty_window :])
+                if answer.written:
+                    answer.sampler.go_on(answer.tokens[-answer.written :], self._candidates)
             self._active.append(answer)
 
     def _step(self) -> None:
@@ -289,7 +293,7 @@ class Worker:
                 ended = self._take_token(answer, token) or ended
                 continue
             answer.tokens.append(token)
-            texts.append((answer.key, text))
+            texts.append((answer.key, text, token))
             if len(answer.tokens) >= answer.limit:
                 self._finish(answer, "length")
                 ended = True
@@ -312,9 +316,7 @@ class Worker:
             self._finish(answer, "stop")
             return True
         answer.tokens.append(token)
-        text = answer.text.push(piece)
-        if text:
-            self._texts.append((answer.key, text))
+        self._texts.append((answer.key, answer.text.push(piece), token))
         if answer.text.stopped:
             self._finish(answer, "stop")
             return True
@@ -326,7 +328,7 @@ class Worker:
     def _finish(self, answer: Answer, reason: FinishReason, error: SlmDeskError | None = None) -> None:
         rest = answer.text.finish()
         if rest:
-            self._texts.append((answer.key, rest))
+            self._texts.append((answer.key, rest, _NO_TOKEN))
         self._ends.append((answer.key, answer.finished(reason, error)))
         answer.sampler.close()
         if answer in self._waiting:

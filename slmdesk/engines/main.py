@@ -20,6 +20,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import die_with_parent, read_spec_then_watch
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
+from slmdesk.engines.safe_steps import STEPS, at_step, holds
 
 if TYPE_CHECKING:
     from slmdesk.engines.native import Context, Model
@@ -49,6 +50,7 @@ def main() -> int:
     except MemoryError:
         problem = SlmDeskError("out_of_memory", "There is not enough memory to load the model.", "")
     except Exception as error:  # noqa: BLE001 - a defect, reported with its traceback
+        failures.end_as_native(error)
         problem = SlmDeskError(
             "engine_crashed",
             f"The engine could not start because of a defect: {str(error) or type(error).__name__}.",
@@ -93,10 +95,10 @@ class _Engine:
         from slmdesk.engines.native import Native
         from slmdesk.engines.sizing import plan
 
-        native = Native()
+        native = Native(self._spec.safe_step)
         sizes = plan(self._spec, header, available=memory()[1], offloads=native.offloads)
         model = self._load(native)
-        if not native.offloads:
+        if not native.offloads and not holds(self._spec.safe_step, "no_extra_buffers"):
             _let_go(header)
         imports.join()
         context = self._open(model, sizes)
@@ -108,7 +110,11 @@ class _Engine:
 
         try:
             model = Model(
-                native, self._spec.model_path, gpu_layers=self._spec.gpu_layers, on_progress=self._progress
+                native,
+                self._spec.model_path,
+                gpu_layers=self._spec.gpu_layers,
+                step=self._spec.safe_step,
+                on_progress=self._progress,
             )
         except SlmDeskError as error:
             raise failures.decode(None, list(native.said), self._spec, loading=True) from error
@@ -204,12 +210,14 @@ def _read_spec(line: str) -> EngineSpec:
             raise TypeError("a text is not text")  # noqa: TRY301
         if spec.cache_type not in {"f16", "q8_0", "q4_0"}:
             raise TypeError(f"unknown cache_type {spec.cache_type!r}")  # noqa: TRY301
+        if spec.safe_step not in STEPS:
+            raise TypeError(f"unknown safe_step {spec.safe_step!r}")  # noqa: TRY301
         for name in ("context_length", "parallel", "cache_cells", "threads", "batch", "gpu_layers"):
             if not isinstance(getattr(spec, name), int):
                 raise TypeError(f"{name} is not a whole number")  # noqa: TRY301
     except (ValueError, TypeError, AttributeError) as error:
         raise SlmDeskError("spec_invalid", f"The engine's settings cannot be read: {error}.", "") from error
-    return spec
+    return at_step(spec, spec.safe_step)
 
 
 def _check_file(spec: EngineSpec) -> GgufHeader:

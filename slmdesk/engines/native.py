@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import set_up_again
+from slmdesk.engines.processor_parts import library, load_variants
+from slmdesk.engines.safe_steps import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from slmdesk.engines.safe_steps import Step
 
 CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # enum ggml_type
 _CONTROL_OR_UNKNOWN = (1 << 3) | (1 << 0)  # enum llama_token_attr
@@ -63,30 +67,10 @@ def bind() -> Any:
     return binding
 
 
-def load_variants(binding: Any) -> None:
-    """Where the library is built for any processor, load the part that fits this one. Once, after the log is set.
-
-    Such a build (packaging/release/portable_cpu.py) has one `ggml-cpu-…` for each generation of processors; ggml looks
-    for them only beside the executable, so it is told where they are. Without them there is no backend at all.
-    """
-    folder = Path(binding._lib._name).parent  # noqa: SLF001
-    if not any(folder.glob("*ggml-cpu-*")):
-        return
-    ggml = _library(folder, "ggml")
-    load, count = ggml.ggml_backend_load_all_from_path, ggml.ggml_backend_dev_count
-    load.argtypes, load.restype = [ctypes.c_char_p], None
-    count.argtypes, count.restype = [], ctypes.c_size_t
-    load(os.fsencode(folder))
-    if not count():
-        raise SlmDeskError(
-            "engine_missing", "No part of llama.cpp that came along fits this processor.", set_up_again()
-        )
-
-
 class Native:
     """The loaded library, with llama.cpp's log sent to stderr (warnings and errors only)."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: Step = "all") -> None:
         self.api = bind()
         # Both names resolve to the library that is loaded already.
         self._quick = ctypes.PyDLL(self.api._lib._name)  # noqa: SLF001
@@ -100,7 +84,7 @@ class Native:
         self._log_level = 0
         self._log_callback = self.api.llama_log_callback(self._log)
         self.api.llama_log_set(self._log_callback, ctypes.c_void_p(0))
-        load_variants(self.api)
+        load_variants(self.api, step)
         self.api.llama_backend_init()
 
     def _bind_quick(self, name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
@@ -150,7 +134,7 @@ class ThreadPool:
 
     def __init__(self, native: Native, threads: int) -> None:
         folder = Path(native.api._lib._name).parent  # noqa: SLF001
-        base, processor = (_library(folder, name) for name in ("ggml-base", "ggml-cpu"))
+        base, processor = (library(folder, name) for name in ("ggml-base", "ggml-cpu"))
         base.ggml_threadpool_params_default.restype = _ThreadPoolParameters
         base.ggml_threadpool_params_default.argtypes = [ctypes.c_int]
         processor.ggml_threadpool_new.restype = ctypes.c_void_p
@@ -173,14 +157,6 @@ class ThreadPool:
             self.handle = None
 
 
-def _library(folder: Path, name: str) -> ctypes.CDLL:
-    # The first name is the one by which llama.cpp's library asks for it: a copy of another name is another library.
-    for file in (f"lib{name}.so.0", f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
-        if (folder / file).is_file():
-            return ctypes.CDLL(str(folder / file))
-    raise OSError(f"{name} is not beside llama.cpp's library")
-
-
 class Model:
     """A loaded GGUF: its vocabulary, and tokens to text and back.
 
@@ -194,12 +170,17 @@ class Model:
         path: str,
         *,
         gpu_layers: int = -1,
+        step: Step = "all",
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         api = native.api
         self.native = native
         parameters = api.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
+        if holds(step, "no_gpu"):
+            self._no_devices = (ctypes.c_void_p * 1)(None)  # an empty list; without one all devices are taken
+            parameters.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
+        parameters.use_extra_bufts = not holds(step, "no_extra_buffers")
 
         def progress(fraction: float, _data: object) -> bool:
             if on_progress is not None:

@@ -5,13 +5,17 @@ JSON lines on stdout (`progress` while loading, then one `ready` or one `error`)
 behind its own bearer token until its stdin closes.
 
 Answers of all requests travel together: one long-lived `GET /events` carries one JSON line a step of the batch loop,
-with the new text of every running request in it, so that sixteen streams cost one write and one read a step.
+with the new text and token of every running request in it, so that sixteen streams cost one write and one read a
+step. The tokens are kept by the parent: should the engine die, another one goes on behind them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from slmdesk.engines.safe_steps import Step
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -43,6 +47,7 @@ class EngineSpec(Wire):
     cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
     flash_attention: bool = True
     token: str = ""  # bearer token that callers must show
+    safe_step: Step = "all"  # what native code is left out, see safe_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,9 @@ class GenerateRequest(Wire):
     sampling: dict[str, Any] = field(default_factory=dict)  # fields of Sampling
     template_options: dict[str, Any] = field(default_factory=dict)  # passed to the chat template
     conversation: str = ""  # prefers the cache slot this conversation used before
+    written: list[int] = field(
+        default_factory=list
+    )  # tokens of the answer that another engine gave out already
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +126,4 @@ class Finished(Wire):
     completion_tokens: int = 0
     timings: dict[str, float] = field(default_factory=dict)  # fields of Timings
     error: dict[str, str] | None = None  # SlmDeskError.to_json()
+    written: list[int] = field(default_factory=list)  # the answer's tokens, where its engine died

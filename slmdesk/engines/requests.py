@@ -54,6 +54,7 @@ def read_request(data: dict[str, Any]) -> GenerateRequest:
         ("sampling", dict, "an object"),
         ("template_options", dict, "an object"),
         ("conversation", str, "text"),
+        ("written", list, "a list of tokens"),
     )
     for name, kind, wanted in checks:
         value = data.get(name)
@@ -70,6 +71,8 @@ def read_request(data: dict[str, Any]) -> GenerateRequest:
     stops: list[object] = [*request.stop]
     if len(stops) > _MOST_STOPS or not all(isinstance(stop, str) for stop in stops):
         raise bad(f"stop must be a list of at most {_MOST_STOPS} texts.")
+    if not all(isinstance(token, int) for token in request.written):
+        raise bad("written must be a list of tokens.")
     return request
 
 

@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slmdesk.engines.fingerprint import Build, Fingerprint
+    from slmdesk.engines.protocol import EngineSpec
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,22 @@ def safer(one: Step, other: Step) -> Step:
 def words(step: Step) -> str:
     """What the step does, to stand behind "runs" or "was started": "without the GPU"."""
     return _WORDS[step]
+
+
+def at_step(spec: EngineSpec, step: Step) -> EngineSpec:
+    """The spec with what the step leaves out. A quantized cache needs flash attention, so it goes with it."""
+    spec = replace(spec, safe_step=step)
+    if holds(step, "no_gpu"):
+        spec = replace(spec, gpu_layers=0)
+    if holds(step, "no_flash_attention"):
+        spec = replace(spec, flash_attention=False, cache_type="f16")
+    return spec
+
+
+def change(spec: EngineSpec, step: Step) -> str:
+    """What the step changes for a spec, to stand behind "went on": "without the GPU"."""
+    more = " and with a plain f16 cache" if at_step(spec, step).cache_type != spec.cache_type else ""
+    return f"{words(step)}{more}"
 
 
 def ladder(made: Build, *, gpu_layers: int, flash_attention: bool) -> tuple[Step, ...]:

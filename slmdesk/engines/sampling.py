@@ -100,6 +100,19 @@ class Sampler:
             for token in tokens:
                 self._native.sampler_accept(self._chain, token)
 
+    def go_on(self, written: Sequence[int], candidates: Candidates) -> None:
+        """Stand where a sampler stands that chose these tokens: grammar and random numbers move on by them.
+
+        Without a grammar the numbers are exactly those; one that refused a token drew a second number for it.
+        """
+        accept = self._native.sampler_accept
+        for token in written:
+            if self._grammar is not None:
+                accept(self._grammar, token)
+            if not self._greedy:
+                candidates.load(np.array([token]), np.array([1.0], np.float32))
+                self._native.sampler_apply(self._chain, candidates.address)  # draws one number and no more
+
     def close(self) -> None:
         free = self._native.api.llama_sampler_free
         for handle in (self._chain, self._grammar):

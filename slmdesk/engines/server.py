@@ -37,7 +37,7 @@ class EngineServer:
     - `POST /generate` `{"key": 7, …GenerateRequest}` → `{"prompt_tokens": n}`; the answer comes over `/events`
     - `POST /cancel` `{"key": 7}`
     - `POST /tokenize` `{"messages": […]}` or `{"prompt": "…"}` → `{"tokens": n}`
-    - `GET /events` → lines `[[[key, text], …], [[key, finished], …]]`, one a step of the batch loop
+    - `GET /events` → lines `[[[key, text, token], …], [[key, finished], …]]`, one a step of the batch loop
     - `GET /status` → `{"active": n, "queued": n}`
     """
 
@@ -127,12 +127,15 @@ class EngineServer:
         else:  # a grammar can take long to read
             sampler = await asyncio.to_thread(build_sampler, self._model, sampling)
         limit = min(room, len(tokens) + wanted.max_tokens) if wanted.max_tokens > 0 else room
+        text = TextStream(wanted.stop, strip_space=self._begins_with_space(wanted))
+        self._read_again(text, wanted.written)
         answer = Answer(
             key,
-            tokens,
+            [*tokens, *wanted.written],
             limit,
             sampler,
-            TextStream(wanted.stop, strip_space=self._begins_with_space(wanted)),
+            text,
+            written=len(wanted.written),
             conversation=wanted.conversation,
             penalty_window=sampling.penalty_last_n,
             arrived=arrived,
@@ -140,6 +143,9 @@ class EngineServer:
         assert self._worker is not None
         if key in self._dropped:  # the parent gave up while the prompt was being cut into tokens
             self.publish([], [(key, answer.finished("cancelled"))])
+            return web.json_response({"prompt_tokens": len(tokens)})
+        if len(answer.tokens) >= limit:  # only where what was written fills a context that became smaller
+            self.publish([], [(key, answer.finished("length"))])
             return web.json_response({"prompt_tokens": len(tokens)})
         self._keys.add(key)
         self._worker.submit(answer)
@@ -163,6 +169,14 @@ class EngineServer:
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
         return web.json_response({"active": self._worker.active, "queued": self._worker.queued})
+
+    def _read_again(self, text: TextStream, written: list[int]) -> None:
+        """Let the text stand where it stood when these tokens had been given out. Raises `bad_request`."""
+        for token in written:
+            piece = self._model.piece(token) if 0 <= token < self._model.tokens else None
+            if piece is None:
+                raise bad("written holds a token that is no part of an answer.")
+            text.push(piece)
 
     def _begins_with_space(self, wanted: GenerateRequest) -> bool:
         """Whether the first token of an answer brings a space that belongs to the tokenizer, not to the text."""

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.engines.native import bind, load_variants
+from slmdesk.engines.native import bind
+from slmdesk.engines.processor_parts import load_variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable

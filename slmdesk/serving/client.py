@@ -20,6 +20,7 @@ __all__ = [
     "AnswerStarted",
     "ChatEvent",
     "ChatRequest",
+    "EngineChanged",
     "LoadProgress",
     "LoadedModel",
     "ModelEntry",
@@ -78,7 +79,14 @@ class AnswerFinished:
     context_length: int
 
 
-ChatEvent = LoadProgress | AnswerStarted | TextDelta | AnswerFinished
+@dataclass(frozen=True, slots=True)
+class EngineChanged:
+    """Native code failed and the engine runs in a safer way now: a sentence for a person. The answer goes on."""
+
+    text: str
+
+
+ChatEvent = LoadProgress | AnswerStarted | TextDelta | EngineChanged | AnswerFinished
 
 
 class ServiceClient:
@@ -222,6 +230,8 @@ class _EventReader:
                 return LoadProgress(float(json.loads(data)))
             case b"started":
                 return AnswerStarted(int(json.loads(data)))
+            case b"changed":
+                return EngineChanged(str(json.loads(data)["text"]))
             case b"finished":
                 self.finished = True
                 end = json.loads(data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.protocol import Finished, GenerateRequest
+from slmdesk.serving.answer_run import Receiver, run_answer
 from slmdesk.serving.api_errors import error_object, json_response
 from slmdesk.serving.event_stream import DONE, EventStream, event
 from slmdesk.serving.fields import parse_body, refuse
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from slmdesk.engines.host import Engine
+    from slmdesk.serving.held import Held
     from slmdesk.serving.models import Models
 
 # Our own client asks with this header for events about the load, the prompt and the end.
@@ -65,7 +67,6 @@ class Completions:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._cancels: set[asyncio.Task[None]] = set()  # on their way to an engine
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, _CHAT)
@@ -80,7 +81,7 @@ class Completions:
             return await self._stream(request, job)
         async with self._models.use(
             question.model, trusted=request[CALLER].trusted, context_length=question.context_length
-        ) as engine:
+        ) as held:
             texts: list[str] = []
             end: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
 
@@ -90,7 +91,7 @@ class Completions:
                 if finished is not None and not end.done():
                     end.set_result(finished)
 
-            finished = await self._run(engine, job, take, end)
+            finished = await self._run(held, job, Receiver(take, end))
         return json_response(job.answer("".join(texts), finished))
 
     async def _stream(self, request: web.Request, job: _Job) -> web.StreamResponse:
@@ -105,15 +106,21 @@ class Completions:
                 trusted=request[CALLER].trusted,
                 on_progress=(lambda fraction: stream.send(event(fraction, "progress"))) if ours else None,
                 context_length=job.question.context_length,
-            ) as engine:
+            ) as held:
+
+                def changed() -> None:
+                    if ours and (news := held.news()):
+                        stream.send(event({"text": news}, "changed"))
 
                 async def started(prompt_tokens: int) -> None:
                     if stream.response is None:
                         await stream.open(headers)
                     stream.flow((event(prompt_tokens, "started") if ours else b"") + job.opening())
 
-                finished = await self._run(engine, job, stream.take, stream.finished, started)
-                context_length = engine.ready.context_length
+                changed()
+                receiver = Receiver(stream.take, stream.finished, started, changed)
+                finished = await self._run(held, job, receiver)
+                context_length = held.engine.ready.context_length
             await stream.close(
                 (job.ending(finished, context_length) if ours else b"") + job.closing(finished)
             )
@@ -134,26 +141,10 @@ class Completions:
         except ConnectionError:
             stream.abort()
 
-    async def _run(
-        self,
-        engine: Engine,
-        job: _Job,
-        take: Callable[[str, Finished | None], None],
-        end: asyncio.Future[Finished],
-        started: Callable[[int], Any] | None = None,
-    ) -> Finished:
-        """One answer from start to end. However this is left, the engine works on it no longer."""
-        _check_biases(job.question, engine)
-        try:
-            prompt_tokens = await engine.submit(job.request(), take)
-            if started is not None:
-                await started(prompt_tokens)
-            finished = await end
-        finally:
-            if not end.done() or end.cancelled() or end.exception() is not None:
-                self._cancel(engine, job.id)
-        if finished.error is not None:
-            raise SlmDeskError.from_json(finished.error)
+    async def _run(self, held: Held, job: _Job, receiver: Receiver) -> Finished:
+        """One answer from start to end."""
+        _check_biases(job.question, held.engine)
+        finished = await run_answer(held, job.request(), receiver)
         if finished.reason == "cancelled":  # not by us: the engine was stopped
             if self._models.stopping:
                 raise SlmDeskError(
@@ -161,12 +152,6 @@ class Completions:
                 )
             raise SlmDeskError("model_unloaded", "The model was unloaded during the answer.", "Ask again.")
         return finished
-
-    def _cancel(self, engine: Engine, request_id: str) -> None:
-        """Tell the engine in a task of its own: this one may be cancelled itself."""
-        task = asyncio.create_task(engine.cancel(request_id), name=f"cancel {request_id}")
-        self._cancels.add(task)
-        task.add_done_callback(self._cancels.discard)
 
 
 @dataclass(frozen=True, slots=True)

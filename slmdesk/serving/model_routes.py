@@ -87,8 +87,8 @@ class ModelRoutes:
             try:
                 async with self._models.use(
                     name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
-                ) as engine:
-                    return {"ready": {"context_length": engine.ready.context_length}}
+                ) as held:
+                    return {"ready": {"context_length": held.engine.ready.context_length}}
             except SlmDeskError as error:
                 return error_object(error)
             finally:
@@ -118,7 +118,8 @@ class ModelRoutes:
     async def tokenize(self, request: web.Request) -> web.Response:
         name, messages, prompt, context = read_tokenize(parse_body(await request.read()))
         trusted = request[CALLER].trusted
-        async with self._models.use(name, trusted=trusted, context_length=context) as engine:
+        async with self._models.use(name, trusted=trusted, context_length=context) as held:
+            engine = held.engine
             count = await engine.count_tokens(messages=messages, prompt=prompt)
             return json_response({"tokens": count, "context_length": engine.ready.context_length})
 

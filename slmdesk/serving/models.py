@@ -8,14 +8,18 @@ import secrets
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory, probe
+from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
+from slmdesk.engines.safe_steps import at_step
 from slmdesk.serving.forecasts import Forecasts
+from slmdesk.serving.held import Held
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 
 if TYPE_CHECKING:
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
 
     from slmdesk.core.settings import Settings
     from slmdesk.engines.host import Engine
+    from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.formats.calibration import Calibration
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
+    from slmdesk.serving.forecasts import LoadForecast
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +46,13 @@ class Models:
         settings: Settings,
         log_path: Path | None = None,
         calibration: Calibration | None = None,
+        steps: SafeSteps | None = None,
     ) -> None:
         self._library = library
         self._settings = settings
         self._log_path = log_path
         self._forecasts = Forecasts(calibration)
+        self._steps = steps
         self._slots: dict[Path, ModelSlot] = {}
         self._by_name: dict[str, ModelSlot] = {}
         self._given: dict[str, LibraryFile] = {}
@@ -86,7 +94,7 @@ class Models:
         trusted: bool,
         on_progress: Callable[[float], None] | None = None,
         context_length: int = 0,
-    ) -> AsyncIterator[Engine]:
+    ) -> AsyncIterator[Held]:
         """A ready engine for `name`, which stays loaded until the block ends.
 
         With another `context_length` (0: the setting's) the model is loaded anew, unless it answers others now.
@@ -96,8 +104,11 @@ class Models:
         """
         slot = await self._slot(name, trusted=trusted)
         slot.users += 1
+        context = context_length if trusted else 0
+        told = slot.stepping.told
         try:
-            yield await self._ready(slot, on_progress, context_length if trusted else 0)
+            engine = await self._ready(slot, on_progress, context)
+            yield Held(slot, engine, told, partial(self._after_fault, slot, context_length=context))
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
@@ -157,7 +168,7 @@ class Models:
             file = await self.find(name, trusted=trusted)
             slot = self._slots.get(file.path)
             if slot is None:
-                slot = self._slots[file.path] = ModelSlot(file, self._spec(file))
+                slot = self._slots[file.path] = ModelSlot(file, self._spec(file), self._steps)
             slot.file = file
             slot.names.add(name)
             self._by_name[name] = slot
@@ -193,11 +204,13 @@ class Models:
         engine = slot.engine
         if slot.loading is None:
             spec = self._spec(slot.file, context_length)
-            changed = spec != slot.spec and slot.users == 1  # others are still answered by the old one
+            step = slot.stepping.wanted()
+            same = spec == slot.spec and step == slot.step
+            changed = not same and slot.users == 1  # others are still answered by the old one
             if engine is not None and engine.alive and not changed:
                 return engine
             slot.refuse_while_failing()
-            slot.spec = spec
+            slot.spec, slot.step = spec, step
             slot.state, slot.progress = "loading", 0.0
             slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.id}")
         forget = slot.listen(on_progress) if on_progress is not None else None
@@ -221,11 +234,8 @@ class Models:
         try:
             async with self._one_load:
                 await self._end(slot)  # one with other settings
-                expected = await self._forecasts.before(slot.file, slot.spec)
-                await self._make_room(slot, self._forecasts.needed(slot.file, expected))
                 begun = time.monotonic()
-                spec = replace(slot.spec, token=secrets.token_urlsafe(32))
-                engine = await start_engine(spec, on_progress=slot.report, log_path=self._log_path)
+                engine, expected = await self._start(slot)
         except asyncio.CancelledError:
             error = _stopped(slot)
         except SlmDeskError as raised:
@@ -245,17 +255,46 @@ class Models:
             log.info("loaded %s in %.2f s", slot.id, time.monotonic() - begun)
             if not self._has_gpu:
                 self._forecasts.after(slot.file, expected, engine)
+            await slot.stepping.loaded()
             return None
         log.warning("loading %s failed: %s", slot.id, error)
         slot.failed(error)
         slot.loading = None
         return error
 
+    async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
+        """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
+        while True:
+            spec = at_step(slot.spec, slot.step)
+            expected = await self._forecasts.before(slot.file, spec)
+            await self._make_room(slot, self._forecasts.needed(slot.file, expected))
+            spec = replace(spec, token=secrets.token_urlsafe(32))
+            try:
+                return await start_engine(spec, on_progress=slot.report, log_path=self._log_path), expected
+            except NativeFaultError as fault:
+                if not slot.stepping.failed(fault, slot.spec, slot.step):
+                    raise
+                slot.step, slot.progress = slot.stepping.wanted(), 0.0
+
     def _engine_ended(self, slot: ModelSlot, engine: Engine, error: SlmDeskError | None) -> None:
-        """Called once an engine's process ended; `error` is None where that was asked for."""
-        if error is not None and slot.engine is engine:
-            log.error("the engine of %s died: %s", slot.id, error)
+        """Called once an engine's process ended, or twice; `error` is None where that was asked for."""
+        if error is None or slot.engine is not engine:
+            return
+        log.error("the engine of %s died: %s", slot.id, error)
+        if isinstance(error, NativeFaultError) and slot.stepping.failed(error, slot.spec, slot.step):
+            slot.stepped_from.add(engine.pid)
+            slot.failed(error)
+        else:
             slot.died(error)
+
+    async def _after_fault(self, slot: ModelSlot, engine: Engine, *, context_length: int) -> Engine:
+        """The engine that takes over from one that native code ended in mid-answer. Raises the fault without one."""
+        fault = engine.died.result()
+        self._engine_ended(slot, engine, fault)  # whoever comes first, all find the same
+        if engine.pid not in slot.stepped_from:
+            raise fault or _stopped(slot)
+        self._refuse_when_stopping()
+        return await self._ready(slot, None, context_length)
 
     async def _make_room(self, slot: ModelSlot, need: int) -> None:
         """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""

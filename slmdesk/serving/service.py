@@ -20,6 +20,7 @@ from slmdesk import __version__
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
+from slmdesk.engines.safe_steps import safe_steps_in
 from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
 from slmdesk.serving.app import Activity, build_app
@@ -52,7 +53,11 @@ class Service:
         self._ending: asyncio.Future[Ending] | None = None
         self._activity = Activity()
         self._models = Models(
-            Library(paths, settings), settings, paths.logs / "engine.log", calibration_in(paths.data)
+            Library(paths, settings),
+            settings,
+            paths.logs / "engine.log",
+            calibration_in(paths.data),
+            safe_steps_in(paths.data),
         )
 
     async def run(self, announcer: Announcer) -> Ending:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.entries import LoadedModel
+from slmdesk.serving.stepping import Stepping
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from slmdesk.engines.host import Engine
     from slmdesk.engines.protocol import EngineSpec
+    from slmdesk.engines.safe_steps import SafeSteps, Step
     from slmdesk.library.library import LibraryFile
     from slmdesk.serving.entries import LoadState
 
@@ -25,9 +27,12 @@ _PROGRESS_STEP = 0.01
 class ModelSlot:
     """A model the service was asked for. It stays when its engine died, so that the next start knows of it."""
 
-    def __init__(self, file: LibraryFile, spec: EngineSpec) -> None:
+    def __init__(self, file: LibraryFile, spec: EngineSpec, steps: SafeSteps | None) -> None:
         self.file = file
-        self.spec = spec  # without a token: what the running engine was started with
+        self.spec = spec  # as the settings want it, without a token
+        self.stepping = Stepping(file, steps)
+        self.step: Step = "all"  # what the running engine leaves out of `spec`
+        self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
         self.names: set[str] = {file.id}
         self.pinned = False  # asked for on the command line: not unloaded for being idle
         self.state: LoadState = "loading"

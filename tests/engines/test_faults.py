@@ -288,7 +288,7 @@ async def test_the_event_stream_speaks_http_1_1_too(desk_guide: Path) -> None:
         ends: list[Any] = []
         while not ends:
             texts, ends = json.loads(await events.content.readline())
-            assert all(key == 5 and isinstance(text, str) for key, text in texts)
+            assert all(key == 5 and isinstance(text, str) and token >= 0 for key, text, token in texts)
         assert ends[0][0] == 5
         assert ends[0][1]["completion_tokens"] <= 4
     child.stdin.close()

@@ -30,7 +30,8 @@ def _models(paths: Paths, calibration: Calibration) -> Models:
 async def test_a_load_and_its_end_are_measured(paths: Paths) -> None:
     models = _models(paths, calibration_in(paths.data))
     try:
-        async with models.use(MODEL, trusted=True) as engine:
+        async with models.use(MODEL, trusted=True) as held:
+            engine = held.engine
             request = GenerateRequest(id="1", prompt="lorem ipsum dolor " * 80, max_tokens=2)
             *_, last = [item async for item in engine.generate(request)]
             assert isinstance(last, Finished)
