@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.downloads.downloads import Downloads
+    from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.library.duplicates import Duplicates
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
@@ -141,6 +142,13 @@ class Application:
 
             self._quantizing = Quantizing(self.paths, self.database, self.library, self.jobs, self.settings)
         return self._quantizing
+
+    @property
+    def safe_steps(self) -> SafeSteps:
+        """What is remembered of native faults. Made anew at each call, for the machine as it is; blocks shortly."""
+        from slmdesk.engines.safe_steps import safe_steps_in
+
+        return safe_steps_in(self.paths.data)
 
     @property
     def toolchains(self) -> Toolchains:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.chat import store
 from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, turns_to_skip
 from slmdesk.chat.tree import Message, MessageState
-from slmdesk.chat.turns import ModelLoading, PromptStarted, TextArrived, TurnEnded, TurnEvent
+from slmdesk.chat.turns import ModelLoading, PromptStarted, SaferEngine, TextArrived, TurnEnded, TurnEvent
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.client import (
     AnswerFinished,
     AnswerStarted,
     ChatRequest,
+    EngineChanged,
     LoadProgress,
     TextDelta,
 )
@@ -202,6 +203,9 @@ class Answering:
                         self._started = True
                         self._text += text
                         self._events.put_nowait(TextArrived(self.answer.id, text))
+                    case EngineChanged(text=text):
+                        self._stats["engine_change"] = text
+                        self._events.put_nowait(SaferEngine(text))
                     case AnswerFinished():
                         self._stats |= {
                             "reason": event.reason,

@@ -40,13 +40,23 @@ class TextArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class SaferEngine:
+    """Native code failed, and the answer goes on by an engine that does without a part of it: a sentence.
+
+    The message's stats keep it as `engine_change`.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
     """The answer as it was saved; always the last event. `message.error` says what went wrong."""
 
     message: Message
 
 
-TurnEvent = MessageStored | ModelLoading | PromptStarted | TextArrived | TurnEnded
+TurnEvent = MessageStored | ModelLoading | PromptStarted | TextArrived | SaferEngine | TurnEnded
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.chat.turns import MessageStored, ModelLoading, PromptStarted, TextArrived, TurnEnded
+from slmdesk.chat.turns import (
+    MessageStored,
+    ModelLoading,
+    PromptStarted,
+    SaferEngine,
+    TextArrived,
+    TurnEnded,
+)
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 async def show_turn(events: AsyncIterator[TurnEvent], out: Output) -> Message:
     """Print a turn's events as they come; returns the answer as it was saved."""
-    last = ""
+    last = changed = ""
     async for event in events:
         match event:
             case MessageStored():
@@ -38,13 +45,22 @@ async def show_turn(events: AsyncIterator[TurnEvent], out: Output) -> Message:
                 out.stream(text)
                 out.event("text", text=text)
                 last = text or last
+            case SaferEngine(text=changed):
+                out.event("engine_changed", text=changed)
             case TurnEnded(message=message):
-                out.clear_status()
-                if last and not last.endswith("\n"):
-                    out.text()
+                _close(out, last, changed)
                 return message
     # The iterator's contract; only a defect ends up here.
     raise SlmDeskError("answer_lost", "The answer ended without being saved.", "Ask again.")
+
+
+def _close(out: Output, last: str, changed: str) -> None:
+    """End the answer's last line; what was changed in the engine stands below it."""
+    out.clear_status()
+    if last and not last.endswith("\n"):
+        out.text()
+    if changed:
+        out.note(changed)
 
 
 def speed_text(stats: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from slmdesk import __version__
 from slmdesk.cli.main import has_display
 from slmdesk.cli.output import parameters_text, size_text
+from slmdesk.cli.safe_steps import told
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import window_libraries
 from slmdesk.toolchains.uv import find_uv
@@ -64,6 +65,8 @@ async def examine(application: Application, *, with_model: bool) -> AsyncIterato
         yield check
     yield _window()
     for check in await _library(application):
+        yield check
+    for check in _safe_steps(application):
         yield check
     yield await _guarded("Models", "service", lambda: _service(application))
     if with_model:
@@ -231,6 +234,16 @@ def _window() -> Check:
     return Check("Window", "display", "ok", os.environ.get("QT_QPA_PLATFORM") or "present")
 
 
+def _safe_steps(application: Application) -> Iterator[Check]:
+    remembered = application.safe_steps.remembered()
+    if not remembered:
+        text = "none taken; engines run with everything this machine offers"
+        yield Check("Models", "safe steps", "note", text)
+    for entry in remembered:
+        text, way_back = told(entry)
+        yield Check("Models", "safe steps", "warning", text, way_back, entry.details)
+
+
 async def _service(application: Application) -> Check:
     client = await application.connector.attached()
     if client is None:
@@ -248,10 +261,11 @@ async def _runtime(application: Application) -> Check:
     """Start a real engine with the built-in model and let it write a few words."""
     from slmdesk.engines.host import start_engine
     from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+    from slmdesk.engines.safe_steps import ModelFile, at_step
 
-    spec = EngineSpec(
-        str(application.paths.builtin_model), "slmdesk/desk-guide", context_length=512, parallel=1
-    )
+    path = application.paths.builtin_model
+    spec = EngineSpec(str(path), "slmdesk/desk-guide", context_length=512, parallel=1)
+    spec = at_step(spec, application.safe_steps.step_for(ModelFile.of(path)))
     engine = await start_engine(spec, log_path=application.paths.logs / "engine.log")
     try:
         question = GenerateRequest(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from slmdesk.application import Application
-from slmdesk.cli import checks
+from slmdesk.cli import checks, safe_steps
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-model", action="store_true", help="skip the check that loads the built-in model"
     )
+    parser.add_argument(
+        "--forget-steps",
+        action="store_true",
+        help="forget what engines leave out since native code failed here, and check nothing",
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
+    if args.forget_steps:
+        return safe_steps.forget(Application.build().safe_steps, out)
     found = asyncio.run(_examine(out, with_model=not args.no_model))
     failed = [check for check in found if check.state == "failed"]
     out.text()

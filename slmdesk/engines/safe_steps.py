@@ -23,7 +23,7 @@ from slmdesk.core.files import atomic_write
 from slmdesk.engines.fingerprint import build, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slmdesk.engines.fingerprint import Build, Fingerprint
     from slmdesk.engines.protocol import EngineSpec
@@ -191,8 +191,8 @@ class SafeSteps:
         """A self-test failed without `step` and passed with it: it counts for every model."""
         self._put(Remembered(step, time.time(), why.message, why.details))
 
-    def forget(self, key: str) -> bool:
-        """A way back for one entry (`Remembered.key`): it is tried anew. Whether there was one.
+    def forget(self, key: str) -> list[Remembered]:
+        """A way back for one entry (`Remembered.key`): it is tried anew. What was forgotten, for `put_back`.
 
         Where two models made a step count for the machine, forgetting that forgets both of them.
         """
@@ -200,13 +200,18 @@ class SafeSteps:
             self._read(fresh=True)
             _, needing = self._common()
             gone = {key} | ({entry.key for entry in needing} if key == "machine" else set())
-            return self._keep(lambda entry: entry.key not in gone) > 0
+            return self._drop([entry for entry in self._entries if entry.key in gone])
 
-    def forget_all(self) -> int:
-        """Try everything anew, for every model; how many entries there were."""
+    def forget_all(self) -> list[Remembered]:
+        """Try everything anew, for every model; what was forgotten."""
         with self._lock:
             self._read(fresh=True)
-            return self._keep(lambda _: False)
+            return self._drop(list(self._entries))
+
+    def put_back(self, entries: Iterable[Remembered]) -> None:
+        """Undo `forget`."""
+        for entry in entries:
+            self._put(entry)
 
     def _machine_step(self) -> Step:
         step, _ = self._common()
@@ -231,11 +236,9 @@ class SafeSteps:
             self._entries.append(new)
             self._write()
 
-    def _keep(self, wanted: Callable[[Remembered], bool]) -> int:
-        kept = [entry for entry in self._entries if wanted(entry)]
-        gone = len(self._entries) - len(kept)
+    def _drop(self, gone: list[Remembered]) -> list[Remembered]:
         if gone:
-            self._entries = kept
+            self._entries = [entry for entry in self._entries if entry not in gone]
             self._write()
         return gone
 

@@ -12,6 +12,7 @@ from slmdesk.core.setting_table import groups
 from slmdesk.gui.actions import Action
 from slmdesk.gui.live_settings import LiveSettings, change_words
 from slmdesk.gui.place import Place, WindowServices
+from slmdesk.gui.safe_steps_card import SafeStepsCard
 from slmdesk.gui.setting_rows import SettingRow
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
@@ -53,6 +54,7 @@ class SettingsPlace(Place):
         self._none = Label(self.theme, "", tone="secondary")
         self._none.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._none.hide()
+        self.safe_steps = SafeStepsCard(services)
         self._lay_out()
         live.changed.connect(self._changed)
 
@@ -73,6 +75,9 @@ class SettingsPlace(Place):
     def commands(self) -> list[Action]:
         return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
 
+    def activated(self) -> None:
+        self.services.run(self.safe_steps.refresh(), "reading the safe steps")
+
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""
         self.complete()
@@ -83,6 +88,8 @@ class SettingsPlace(Place):
             card.show_rows(shown)
             heading.setVisible(bool(shown))
             found += len(shown)
+        self.safe_steps.setVisible(self.safe_steps.found_by(wanted))
+        found += self.safe_steps.isVisibleTo(self)
         self._none.setText(f"No setting has to do with “{words.strip()}”.")
         self._none.setVisible(found == 0)
 
@@ -130,6 +137,7 @@ class SettingsPlace(Place):
         across.addWidget(holder, 1000)
         across.addStretch(1)
         self._column = column
+        column.addWidget(self.safe_steps)
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import sys
+from pathlib import Path
+
 import pytest
 
-from .conftest import Program
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
+from tests.faulty import faulty_environment
+
+from .conftest import Program, end_service
 
 
 def test_a_healthy_program(shared: Program) -> None:
@@ -41,3 +49,33 @@ def test_what_is_broken_is_named(program: Program) -> None:
 def test_no_secret_is_told(program: Program, secret: str) -> None:
     result = program.run("doctor", "--no-model", "--json", env={"HF_TOKEN": secret})
     assert secret not in result.out + result.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD")
+def test_a_safe_step_is_said_below_the_answer(program: Program, desk_guide: Path) -> None:
+    question = ("chat", str(desk_guide), "-p", "What is a quant?", "--temperature", "0", "--max-tokens", "24")
+    try:
+        whole = program.run(*question)
+        asyncio.run(end_service(program.home))
+        asked = program.run(*question, env=faulty_environment("flash"))
+        assert (asked.code, asked.out) == (0, whole.out)
+        assert "the engine went on without flash attention" in asked.err
+        assert len(asked.err.splitlines()) == 1
+    finally:
+        asyncio.run(end_service(program.home))
+
+
+def test_safe_steps_are_shown_and_forgotten(program: Program, desk_guide: Path) -> None:
+    steps = safe_steps_in(program.home / "data")
+    why = SlmDeskError("engine_crashed", "It stopped.", details="exit status -11")
+    steps.remember_model("maker/small", ModelFile.of(desk_guide), "no_flash_attention", why)
+    checks = program.run("doctor", "--no-model", "--json").result["checks"]
+    [found] = [check for check in checks if check["name"] == "safe steps"]
+    assert found["state"] == "warning"
+    assert "maker/small runs without flash attention, since 20" in found["text"]
+    assert "--forget-steps" in found["hint"]
+    assert "-11" in found["details"]
+    forgotten = program.run("doctor", "--forget-steps", "--json").result["forgotten"]
+    assert forgotten == [{"step": "no_flash_attention", "scope": "model", "model": "maker/small"}]
+    assert "nothing to forget" in program.run("doctor", "--forget-steps").out

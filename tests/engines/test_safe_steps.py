@@ -76,8 +76,11 @@ def test_another_process_sees_it_and_every_way_back_works(steps: SafeSteps, tmp_
     assert steps.forget("machine")  # what two models made count: both of them
     assert elsewhere.remembered() == []
     steps.remember_machine("no_gpu", _WHY)
-    assert elsewhere.forget_all() == 1
+    gone = elsewhere.forget_all()
+    assert [entry.step for entry in gone] == ["no_gpu"]
     assert steps.machine_step() == "all"
+    elsewhere.put_back(gone)
+    assert steps.machine_step() == "no_gpu"
 
 
 def test_a_new_file_of_the_model_begins_anew(steps: SafeSteps, tmp_path: Path) -> None:

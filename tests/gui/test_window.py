@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLabel, QScroll
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.setting_table import SETTINGS
+from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from slmdesk.gui.app import Desk
 from slmdesk.gui.notices import MOST
 from slmdesk.gui.rail import RailButton
@@ -328,6 +329,34 @@ def test_a_prompt_is_stored_when_the_focus_leaves(play: Play, home: Path) -> Non
         assert stored(paths) == {}
         page.rows["engine.parallel"].control.setFocus()
         await until(lambda: stored(paths) == {"chat": {"system_prompt": "Answer in one line."}}, "the prompt")
+
+    play(scene)
+
+
+def test_safe_steps_are_shown_forgotten_and_put_back(play: Play, home: Path, tmp_path: Path) -> None:
+    steps = safe_steps_in(Paths.resolve().data)
+    why = SlmDeskError("engine_crashed", "It stopped.")
+    steps.remember_machine("no_gpu", why)
+    steps.remember_model("maker/small", ModelFile.of(tmp_path), "no_flash_attention", why)
+
+    async def scene(desk: Desk) -> None:
+        page = settings_page(desk)
+        card = page.safe_steps
+        assert "None taken" in card.rows[0].title.text()  # until the file was read
+        await until(lambda: len(card.rows) == 2, "both steps")
+        titles = [row.title.text() for row in card.rows]
+        assert titles == ["Every model runs without the GPU", "maker/small runs without flash attention"]
+        [again] = card.rows[1].findChildren(Button)
+        assert "maker/small" in again.accessibleName()
+        QTest.mouseClick(again, Qt.MouseButton.LeftButton)
+        await until(lambda: [entry.key for entry in steps.remembered()] == ["machine"], "the way back")
+        await until(lambda: desk.window.message != "", "the toast")
+        assert desk.window.undo()
+        await until(lambda: len(steps.remembered()) == 2, "the step to be back")
+        page.filter("graphics card of a friend")
+        assert not card.isVisible()
+        page.filter("gpu every")
+        assert card.isVisible()
 
     play(scene)
 

@@ -42,6 +42,11 @@ class MessageItem:
         """Whether the model stopped because it may write no more."""
         return self.message.state == "complete" and self.message.stats.get("reason") == "length"
 
+    @property
+    def engine_change(self) -> str:
+        """What was changed so that this answer could be completed, in a sentence; mostly empty."""
+        return str(self.message.stats.get("engine_change") or "")
+
     def with_text(self, text: str) -> MessageItem:
         """The same item with the text as it stands now."""
         return replace(self, message=replace(self.message, text=text))

@@ -86,6 +86,7 @@ class MessageView(QWidget):
         self._actions: QWidget | None = None
         self._branches: QWidget | None = None
         self._note: QWidget | None = None
+        self._changed: Label | None = None
         self._more: Button | None = None
         self._editor: EditBox | None = None
         self._name = Label(theme, item.name, role="strong", parent=self)
@@ -128,6 +129,11 @@ class MessageView(QWidget):
     def note(self) -> QWidget | None:
         """What stands below the text, if anything."""
         return self._note
+
+    @property
+    def changed_words(self) -> str:
+        """The quiet line about an engine that was changed in this answer, or ""."""
+        return self._changed.text() if self._changed is not None else ""
 
     def _show_text(self) -> None:
         text = self.item.message.text
@@ -181,6 +187,7 @@ class MessageView(QWidget):
                     mend=self._mend,
                 )
             )
+        self._show_change()
         if self._actions is not None:
             actions, self._actions = self._actions, None
             let_go(actions, self)
@@ -188,6 +195,13 @@ class MessageView(QWidget):
         self.setAccessibleName(
             f"{self.item.name}: {self.item.message.text}" if not self.item.live else self.item.name
         )
+
+    def _show_change(self) -> None:
+        words = self.item.engine_change if not self.item.live else ""
+        if words and self._changed is None:
+            self._changed = Label(self.theme, words, role="small", tone="secondary", wrap=True, parent=self)
+            self._changed.setAccessibleName(words)
+            self._changed.show()
 
     def _set_note(self, note: QWidget | None) -> None:
         before, self._note = self._note, note
@@ -218,7 +232,7 @@ class MessageView(QWidget):
             height = self.body.lay(width)
             self.body.setGeometry(x, y, width, height)
             y += height
-            for extra in (self._more, self._note):
+            for extra in (self._more, self._changed, self._note):
                 if extra is not None:
                     height = _height(extra, width)
                     y += SPACE.small if self.body.blocks else 0
@@ -408,4 +422,6 @@ def _height(widget: QWidget, width: int) -> int:
     layout = widget.layout()
     if layout is not None and layout.hasHeightForWidth():
         return layout.totalHeightForWidth(width)
+    if widget.hasHeightForWidth():
+        return widget.heightForWidth(width)
     return widget.sizeHint().height()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QListView, QPushButton
@@ -167,6 +170,45 @@ def test_an_engine_killed_in_mid_answer(play: Play) -> None:
         await desk.answered()
         assert desk.items[-1].message.state == "complete"
         assert len(desk.items) == 6
+
+    play(scene)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_native_code_that_fails_in_mid_answer_costs_a_quiet_line(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await asyncio.to_thread(desk.application.settings.set, "chat.max_tokens", 120)
+        await desk.ask("Hello")  # so that there is an engine
+        await desk.answered()
+        doomed = await own_engines(desk)
+        try:
+            begun = await desk.mid_answer("Tell me more")
+            for process in doomed:
+                process.send_signal(signal.SIGSEGV)
+            await desk.answered()
+        finally:
+            await asyncio.to_thread(desk.application.settings.reset, "chat.max_tokens")
+        message = desk.items[-1].message
+        assert message.state == "complete"
+        assert message.text == "".join(begun)
+        assert message.error is None
+        words = desk.view(-1).changed_words
+        assert "the engine went on without" in words
+        assert words == message.stats["engine_change"]
+        assert not isinstance(desk.view(-1).note, CutOff)
+        assert [process for process in await own_engines(desk) if process not in doomed]
+        [entry] = desk.application.safe_steps.remembered()
+        assert entry.step == "no_extra_buffers"
+        desk.application.safe_steps.forget_all()
+        # It is there again when the conversation is opened another time, and not below other answers.
+        first = desk.controller.current
+        desk.controller.new_chat()
+        await until(lambda: desk.controller.current != first)
+        desk.controller.open(first)
+        await until(lambda: desk.controller.current == first)
+        await until(lambda: len(desk.items) >= 4, "the messages")
+        assert desk.view(-1).changed_words == words
+        assert desk.view(1).changed_words == ""
 
     play(scene)
 
