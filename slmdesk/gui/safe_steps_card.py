@@ -93,7 +93,7 @@ class SafeStepsCard(QWidget):
                 CardRow(
                     self._services.theme,
                     "None taken",
-                    "Should native code fail on this machine, the engine goes on without a part of it."
+                    "Should the engine fail on this machine, it goes on without a part of what the machine offers."
                     " What helped stands here, and can be undone.",
                 )
             )

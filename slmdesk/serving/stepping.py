@@ -62,7 +62,7 @@ class Stepping:
         self._fault = self._fault or fault
         self._trial = trial
         self._told.append(
-            f"Native code failed on this machine; the engine went on {change(spec, trial)}."
+            f"The engine failed on this machine and went on {change(spec, trial)}."
             " Settings shows this, with a way back."
         )
         return True
