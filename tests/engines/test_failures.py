@@ -83,3 +83,55 @@ def test_a_load_that_hangs() -> None:
     error = failures.start_timeout(SPEC, 300, ["last line"])
     assert error.code == "engine_start_timeout"
     assert "last line" in error.details
+
+
+@pytest.mark.parametrize(
+    "status",
+    [-11, -4, -7, -6, -8, 139, 0xC0000005, 0xC000001D, 0xC00000FD, 0xC0000094, 0xC0000409, 0xC0000374],
+)
+def test_native_code_that_fails_may_be_mended_by_a_step(status: int) -> None:
+    answering = failures.decode(status, ["ggml.c:1: GGML_ASSERT(x) failed"], SPEC, loading=False)
+    assert isinstance(answering, failures.NativeFaultError)
+    assert not answering.loading
+    loading = failures.decode(status, [], SPEC, loading=True)
+    assert isinstance(loading, failures.NativeFaultError)
+    assert loading.loading
+    assert failures.fault_of(loading) is loading
+    assert not isinstance(loading.without_cure(), failures.NativeFaultError)
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "loading"),
+    [
+        (-9, [], False),
+        (137, [], False),
+        (-15, [], False),
+        (0xC000013A, [], False),
+        (1, [], False),
+        (0, [], True),
+        (failures.CRASHED_EXIT, [], False),
+        (-6, ["terminate called after throwing an instance of 'std::bad_alloc'"], False),
+        (-6, ["GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed"], True),
+        (-11, ["error loading model: missing tensor 'blk.3.ffn_up.weight'"], True),
+        (0xC0000135, [], True),
+    ],
+)
+def test_what_others_or_the_file_did_is_no_fault_of_native_code(
+    status: int, lines: list[str], loading: bool
+) -> None:
+    error = failures.decode(status, lines, SPEC, loading=loading)
+    assert not isinstance(error, failures.NativeFaultError)
+    assert failures.fault_of(error) is None
+
+
+def test_what_ctypes_makes_of_a_native_fault_on_windows() -> None:
+    """Its words and numbers are those of Modules/_ctypes/callproc.c, SetException."""
+    status = failures.native_status
+    assert status(OSError("exception: access violation reading 0x0000000000000010")) == 0xC0000005
+    assert status(OSError("exception: stack overflow")) == 0xC00000FD
+    assert status(OSError("exception: something of a later Python")) == 0xC0000005
+    number = OSError("[WinError -1073741795] Windows Error 0xc000001d")
+    number.winerror = -1073741795
+    assert status(number) == 0xC000001D
+    assert status(OSError(2, "No such file or directory")) is None
+    assert status(ValueError("exception: access violation")) is None
