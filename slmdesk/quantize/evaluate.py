@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.safe_steps import holds
 from slmdesk.engines.sizing import default_threads
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def load(
     """A model's handle. Raises `SlmDeskError("model_damaged")`; the reason is on stderr."""
     api = library.api
     parameters = api.llama_model_default_params()
-    parameters.n_gpu_layers = gpu_layers
+    parameters.n_gpu_layers = 0 if holds(library.step, "no_gpu") else gpu_layers
+    parameters.use_extra_bufts = not holds(library.step, "no_extra_buffers")
     parameters.vocab_only = vocabulary_only
     parameters.check_tensors = check_weights
     handle = api.llama_model_load_from_file(os.fsencode(path), parameters)
@@ -136,6 +138,8 @@ class Evaluator:
         threads = threads or (1 if 0 < file_bytes < _TINY else default_threads())
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
+        if holds(library.step, "no_flash_attention"):
+            parameters.flash_attn_type = 0
         if on_node is not None:
             self._callback = api.ggml_backend_sched_eval_callback(lambda tensor, ask, _: on_node(tensor, ask))
             parameters.cb_eval = self._callback

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
 from slmdesk.core.processes import ChildProcess, self_command, start_child
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineSpec
+from slmdesk.engines.safe_steps import installed_ladder, next_step, safe_steps_in, words
+from slmdesk.quantize.protocol import STEP_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slmdesk.engines.safe_steps import Step
     from slmdesk.quantize.protocol import Spec
+
+log = logging.getLogger(__name__)
 
 Progress = dict[str, Any]  # {"done", "total", "detail", …}
 
+_COMPUTING = frozenset({"check", "matrix", "quality", "speed", "compare"})
 _VERBS = {
     "forecast": "looked at",
     "quantize": "quantized",
@@ -43,8 +51,37 @@ async def run_child(
     `on_progress` and `on_line` (llama.cpp's own words) are called on the event loop. Cancelling ends the child's
     whole tree. Raises the operation's `SlmDeskError`, or what the child died of: `out_of_memory`,
     `quantizer_killed`, `quantizer_crashed`, `model_damaged`, `architecture_unknown`, `cpu_unsupported`, …
+
+    What computes with a model begins at the machine's safe step. Where native code fails, it is done again at each
+    safer one in turn before that is raised.
     """
-    child = await start_child(list(command or self_command("quantizer")), on_stderr=on_line)
+    step = await asyncio.to_thread(_machine_step)
+    while True:
+        try:
+            return await _run_once(spec, step, on_progress, on_line, command)
+        except failures.NativeFaultError as fault:
+            safer = next_step(step, installed_ladder(gpu_layers=-1, flash_attention=True))
+            if spec.op not in _COMPUTING or safer is None:
+                raise
+            log.warning(
+                "native code failed (%s) in %s; it begins again %s", fault.ending, spec.op, words(safer)
+            )
+            step = safer
+
+
+def _machine_step() -> Step:
+    return safe_steps_in(Paths.resolve().data).machine_step()
+
+
+async def _run_once(
+    spec: Spec,
+    step: Step,
+    on_progress: Callable[[Progress], None] | None,
+    on_line: Callable[[str], None] | None,
+    command: Sequence[str] | None,
+) -> dict[str, Any]:
+    command = list(command or self_command("quantizer"))
+    child = await start_child(command, env={STEP_VARIABLE: step}, on_stderr=on_line)
     try:
         child.stdin.write(json.dumps(spec.to_json()).encode() + b"\n")
         with suppress(OSError):
@@ -95,7 +132,8 @@ def decode(exit_code: int | None, tail: Sequence[str], spec: Spec) -> SlmDeskErr
         reason = next(
             (line for line in reversed(tail) if re.search(r"GGML_ASSERT|terminate called|what\(\)", line)), ""
         )
-        return SlmDeskError(
+        kind = failures.NativeFaultError if isinstance(found, failures.NativeFaultError) else SlmDeskError
+        return kind(
             "quantizer_crashed",
             f"llama.cpp stopped while {name} was being {_VERBS.get(spec.op, 'worked on')}"
             + (f": {reason.strip()}" if reason else "."),

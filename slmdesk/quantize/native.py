@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.engines.native import bind
 from slmdesk.engines.processor_parts import load_variants
+from slmdesk.engines.safe_steps import STEPS
+from slmdesk.quantize.protocol import STEP_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from slmdesk.engines.safe_steps import Step
 
 _CONTINUE = 5  # enum ggml_log_level: goes on with the level of the text before
 
@@ -31,7 +35,8 @@ class Library:
         self._line = ""
         self._callback = self.api.llama_log_callback(self._log)
         self.api.llama_log_set(self._callback, ctypes.c_void_p(0))
-        load_variants(self.api)
+        self.step = told_step()
+        load_variants(self.api, self.step)
         self.api.llama_backend_init()
 
     def _declare(self) -> None:
@@ -75,6 +80,12 @@ class Library:
                 self.on_line(line)
         if self._line and self.on_text is not None:
             self.on_text(self._line)
+
+
+def told_step() -> Step:
+    """The safe step this child was started at."""
+    told = os.environ.get(STEP_VARIABLE, "")
+    return next((step for step in STEPS if step == told), "all")
 
 
 class GgufInit(ctypes.Structure):

@@ -14,6 +14,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+STEP_VARIABLE = "_SLMDESK_SAFE_STEP"  # in the child's environment: what native code it leaves out
 CHUNK = 512  # tokens evaluated together, as llama.cpp's own tools do
 
 

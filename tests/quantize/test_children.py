@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from slmdesk.quantize.protocol import (
     QuantizeSpec,
     SpeedSpec,
 )
+from tests.faulty import faulty_environment
 
 pytestmark = pytest.mark.timeout(600)  # some processes each; a busy machine takes its time
 
@@ -292,3 +294,25 @@ async def test_a_split_source_stays_split_or_becomes_one(tmp_path: Path, desk_gu
         size = sum(file.stat().st_size for file in files)
         assert size == pytest.approx(forecast["bytes"], rel=0.0 if not keep else 0.005)
         await run_child(CheckSpec([str(file) for file in files], forecast["types"]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD")
+async def test_native_code_that_fails_is_stepped_around(
+    tmp_path: Path,
+    desk_guide: Path,
+    short_text: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Timing a quant whose weights lie in the processor's extra buffers, on a processor that fails with those."""
+    await run_child(QuantizeSpec(str(desk_guide), str(tmp_path), "small.gguf", "Q4_0"))
+    for name, value in faulty_environment("repack").items():
+        monkeypatch.setenv(name, value)
+    found = await run_child(SpeedSpec(str(tmp_path / "small.gguf"), str(short_text)))
+    assert found["prompt_tokens_s"] > 0
+    assert caplog.text.count("it begins again") == 1
+    assert "extra buffers" in caplog.text
+    monkeypatch.setenv("FAULT", "always")
+    with pytest.raises(SlmDeskError) as caught:
+        await run_child(SpeedSpec(str(tmp_path / "small.gguf"), str(short_text)))
+    assert caught.value.code == "quantizer_crashed"
