@@ -40,7 +40,6 @@ _WINDOWS = {
 _NATIVE = frozenset(
     {"access violation", "illegal instruction", "division by zero", "stack overflow", "damaged heap", "abort"}
 )
-_DRIVER_CODES = frozenset({"driver_failed", "driver_hangs"})
 _ACCESS_VIOLATION, _LEAST_EXCEPTION = 0xC0000005, 0xC0000000
 
 _DAMAGED_HINT = "Download the file again, or choose another file of this model."
@@ -156,22 +155,11 @@ def decode(
     go to `details`. A `NativeFaultError` where another way of computing may help.
     """
     error = _decode(exit_code, stderr_tail, spec, loading=loading)
-    if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported", *_DRIVER_CODES}:
-        return _as_fault(error, _ending(exit_code), loading=loading)
+    if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported"}:
+        fault = NativeFaultError(error.code, error.message, error.hint, details=error.details)
+        fault.ending, fault.loading = _ending(exit_code), loading
+        return fault
     return error
-
-
-def fault_of(error: SlmDeskError) -> NativeFaultError | None:
-    """What a load failed with, where a safer step may mend it: native code, or a driver that does not answer."""
-    if isinstance(error, NativeFaultError):
-        return error
-    return _as_fault(error, "driver", loading=True) if error.code in _DRIVER_CODES else None
-
-
-def _as_fault(error: SlmDeskError, ending: str, *, loading: bool) -> NativeFaultError:
-    fault = NativeFaultError(error.code, error.message, error.hint, details=error.details)
-    fault.ending, fault.loading = ending, loading
-    return fault
 
 
 def _decode(

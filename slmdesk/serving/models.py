@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory, probe
-from slmdesk.engines.failures import NativeFaultError, fault_of
+from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import at_step
@@ -271,9 +271,8 @@ class Models:
             spec = replace(spec, token=secrets.token_urlsafe(32))
             try:
                 return await start_engine(spec, on_progress=slot.report, log_path=self._log_path), expected
-            except SlmDeskError as error:
-                fault = fault_of(error)
-                if fault is None or not slot.stepping.failed(fault, slot.spec, slot.step):
+            except NativeFaultError as fault:
+                if not slot.stepping.failed(fault, slot.spec, slot.step):
                     raise
                 slot.step, slot.progress = slot.stepping.wanted(), 0.0
 
