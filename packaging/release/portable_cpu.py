@@ -7,13 +7,17 @@ beside the core (contents.py).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
+import llama_build
+from release import amx
 from release.project import BUILD, MACOS, ROOT, WINDOWS, say, stop
 
 WHEELS = BUILD / "wheels"
@@ -39,24 +43,46 @@ MACOS_OPTIONS = {
 
 
 def build() -> Path:
-    """The folder with the wheel; fetched and compiled when it is not there yet."""
-    wanted = version()
-    if found := list(WHEELS.glob(f"llama_cpp_python-{wanted}-*.whl")):
-        say(f"using {found[0].name} from {WHEELS}")
-        return WHEELS
-    WHEELS.mkdir(parents=True, exist_ok=True)
+    """The folder with the wheel; fetched and compiled when it is not there yet, or was compiled in another way."""
+    wanted, options = version(), MACOS_OPTIONS if MACOS else OPTIONS
+    folder = WHEELS / key(options)
+    if found := list(folder.glob(f"llama_cpp_python-{wanted}-*.whl")):
+        say(f"using {found[0].name} from {folder}")
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
     environment = BUILD / "wheel-maker"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     pip = environment / ("Scripts/pip.exe" if WINDOWS else "bin/pip")
     say("compiling llama.cpp for every processor of this kind; on two cores that takes 10 to 20 minutes")
-    options = MACOS_OPTIONS if MACOS else OPTIONS
-    told = dict(os.environ, CMAKE_ARGS=" ".join(f"-D{name}={value}" for name, value in options.items()))
+    hook = (llama_build.COMPILER / llama_build.INCLUDED[1]).as_posix()
+    settings = [f"cmake.define.{name}={value}" for name, value in {**options, llama_build.HOOK: hook}.items()]
+    told = dict(os.environ)
     told.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 2))
     package = f"llama-cpp-python=={wanted}"
     command = [str(pip), "wheel", "--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-python"]
-    subprocess.run([*command, "--wheel-dir", str(WHEELS), package], env=told, check=True)
-    check(next(iter(WHEELS.glob(f"llama_cpp_python-{wanted}-*.whl"))))
-    return WHEELS
+    command += [f"--config-settings={setting}" for setting in settings]
+    with tempfile.TemporaryDirectory(dir=folder) as unchecked:
+        subprocess.run([*command, "--wheel-dir", unchecked, package], env=told, check=True)
+        wheel = next(iter(Path(unchecked).glob(f"llama_cpp_python-{wanted}-*.whl")))
+        check(wheel)
+        try_amx(wheel)
+        wheel.replace(folder / wheel.name)
+    return folder
+
+
+def key(options: dict[str, str]) -> str:
+    """A name for this way of compiling: its options and what the compiler includes."""
+    parts = [f"{name}={value}".encode() for name, value in sorted(options.items())]
+    parts += [(llama_build.COMPILER / name).read_bytes() for name in llama_build.INCLUDED]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def try_amx(wheel: Path) -> None:
+    """Stop the build when a variant in the wheel would end on a processor with AMX."""
+    with tempfile.TemporaryDirectory(prefix="slmdesk-wheel-") as folder:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if "ggml" in name])
+        amx.require(Path(folder))
 
 
 def check(wheel: Path) -> list[str]:
