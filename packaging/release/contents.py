@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from release import converter
+from release import converter, starter
 from release.project import LINUX, MACOS, ROOT, WINDOWS
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ def data_files() -> list[tuple[str, str]]:
         and not file.name.startswith(".")
         # The weights are in the GGUF; the folder it was made from is for those who train it.
         and file.suffix != ".safetensors"
+        and starter.ABOUT not in file.parents
     ]
+    found += starter.files()
     kept = converter.files()
     if not kept:
         print("warning: llama.cpp's converter is not in build/sources; it will be fetched", file=sys.stderr)

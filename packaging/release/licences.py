@@ -131,11 +131,25 @@ def page(parts: Iterable[Part]) -> str:
     )
 
 
-def write(path: Path, distributions: Iterable[metadata.Distribution], system: Iterable[Path]) -> list[str]:
-    """Write the page; the names of parts whose terms were not found."""
+def write(
+    path: Path,
+    distributions: Iterable[metadata.Distribution],
+    system: Iterable[Path],
+    *,
+    models: Iterable[Part] = (),
+) -> list[str]:
+    """Write the page; the names of parts whose terms were not found. `models`: those that were not made here."""
     own = Part(TITLE, VERSION, "Apache-2.0", ((ROOT / "LICENSE").read_text(encoding="utf-8"),))
     packages = [of_distribution(one) for one in distributions if one.metadata["Name"] not in _TOLD_ELSEWHERE]
-    parts = [own, *of_files(), *of_converter(BUILD / "sources"), of_python(), *packages, *of_system(system)]
+    parts = [
+        own,
+        *models,
+        *of_files(),
+        *of_converter(BUILD / "sources"),
+        of_python(),
+        *packages,
+        *of_system(system),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(parts), encoding="utf-8", newline="\n")
     return [part.name for part in parts if not part.texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -64,6 +65,11 @@ def debian_architecture() -> str:
 def build_time() -> int:
     """Seconds since 1970 that go into archives: given from outside, builds of one commit are alike."""
     return int(os.environ.get("SOURCE_DATE_EPOCH", "0")) or 1767225600  # 2026-01-01
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def say(text: str) -> None:

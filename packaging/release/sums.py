@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from typing import TYPE_CHECKING
 
-from release.project import PROGRAM, ROOT, VERSION, say, stop, system_name
+from release import starter
+from release.project import PROGRAM, ROOT, VERSION, say, sha256, stop, system_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +42,6 @@ def write(folder: Path, python: Path) -> tuple[Path, Path]:
     return bill, sums
 
 
-def sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _keep_what_is_inside(bill: Path) -> None:
     """Take off what the environment holds only to build: everything the program does not depend on."""
     data = json.loads(bill.read_text(encoding="utf-8"))
@@ -62,5 +57,7 @@ def _keep_what_is_inside(bill: Path) -> None:
         one for one in data["components"] if one["bom-ref"] in inside or one["name"] == "uv"
     ]
     kept = {one["bom-ref"] for one in data["components"]} | inside
+    if starter.files():
+        data["components"].append(starter.component())
     data["dependencies"] = [entry for entry in data["dependencies"] if entry["ref"] in kept]
     bill.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
