@@ -221,7 +221,6 @@ def announce(found: dict | None, settings: dict) -> None:
 
 def without_groups(uv: str, options: list, settings: dict, environment: dict) -> list:
     """uv resolves all groups together, so a registry that lacks one package of one stops it. The program needs none."""
-    say("not everything that pyproject.toml names can be had; asking for the program's own packages alone")
     if not ENVIRONMENT.is_dir():
         python = sys.executable if sys.version_info >= OLDEST_PYTHON else ">=3.11"
         subprocess.run([uv, "venv", "--quiet", "--python", python, str(ENVIRONMENT)], env=environment)
@@ -234,7 +233,7 @@ def without_groups(uv: str, options: list, settings: dict, environment: dict) ->
 
 def give_up_the_starter(options: list, *others: str) -> list:
     """For a day: each start would wait for it again."""
-    say("the starter, a small general model of 93 MB, cannot be had now; everything else works without it")
+    say("the starter, a general model of 93 MB, cannot be had now; everything else works without it")
     GIVEN_UP.write_text(" ".join(others), encoding="utf-8")
     return [*options, *others]
 
