@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from release import starter
 from release.project import BUILD, LINUX, VERSION, WINDOWS, command_line_program, say, stop
 
 # Lines on stderr that say nothing about the program. Any other line fails the test.
@@ -26,6 +27,7 @@ KNOWN_LINES = re.compile(
     r"|Fontconfig (warning|error)"
     r"|^qt\.qpa\.fonts"
 )
+GUIDE = "slmdesk/desk-guide"
 PATIENCE_S = 600  # for one command; a busy machine with two cores takes minutes for the tour
 
 
@@ -69,14 +71,15 @@ class Smoke:
         version = self._last("--version", "--json")
         if version["version"] != VERSION:
             stop(f"the program says version {version['version']}, not {VERSION}")
-        built_in = [model["id"] for model in self._last("list", "--json")["models"] if model["built_in"]]
-        if not built_in:
+        if GUIDE not in [model["id"] for model in self._last("list", "--json")["models"]]:
             stop("the program does not list its built-in model")
-        answer = self._last("chat", "-p", "What is a quant?", "--json")
+        answer = self._last("chat", GUIDE, "-p", "What is a quant?", "--json")
         if not answer["text"].strip():
             stop("the built-in model gave no answer")
         say(f"the built-in model answers: {answer['text'].strip()[:80]}")
-        self._quantize(built_in[0])
+        if starter.files():
+            self._ask_the_starter()
+        self._quantize(GUIDE)
         failed = [check for check in self._last("doctor", "--json")["checks"] if check["state"] == "failed"]
         if failed:
             stop(f"slmdesk doctor finds: {failed}")
@@ -85,6 +88,14 @@ class Smoke:
             stop(f"slmdesk stop ended only {ended}")
         tour = self._last("tour", "--out", str(pictures), "--json")
         say(f"tour: {tour['steps']} steps in {tour['seconds']} s")
+
+    def _ask_the_starter(self) -> None:
+        """A general question goes to it without a word about which model; always the likeliest words."""
+        self._last("config", "chat.temperature", "0", "--json")
+        answer = self._last("chat", "-p", "What is the capital of France?", "--json")
+        if starter.NAME not in answer["model"] or "Paris" not in answer["text"]:
+            stop(f"the starter should have answered, and rightly: {answer['model']}: {answer['text']}")
+        say(f"the starter answers: {answer['text'].strip()[:80]}")
 
     def _quantize(self, model: str) -> None:
         """The process of jobs and the one that quantizes."""
