@@ -20,7 +20,7 @@ from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
 COMPILER = Path(__file__).resolve().parent / "compiler"
-INCLUDED = ("amx_tile_config.h", "compiler.cmake")  # the second is what CMake reads; it names the first
+INCLUDED = ("amx_tiles.h", "compiler.cmake")  # the second is what CMake reads; it names the first
 HOOK = "CMAKE_PROJECT_llama_cpp_INCLUDE"  # read right after the package's own project()
 # What -march=native looks at, in the words of /proc/cpuinfo on x86 and on ARM.
 _FEATURE = re.compile(

@@ -6,7 +6,7 @@
 FOLDER holds libraries somewhere below it: an environment, a frozen program, an unpacked wheel. Each library of the
 processor's part (ggml-cpu) with AMX code in it multiplies matrices of every kind of weights in its AMX buffers and in
 plain ones; with a model it also answers in both ways. A build whose tile configuration is not whole ends at the first
-matrix (compiler/amx_tile_config.h says why). Exit status: 0 holds, 1 does not, 3 not run here, with the reason.
+matrix (compiler/amx_tiles.h says why). Exit status: 0 holds, 1 does not, 3 not run here, with the reason.
 """
 
 from __future__ import annotations

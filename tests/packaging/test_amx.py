@@ -95,7 +95,7 @@ def ran(program: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_with_the_header_the_product_is_right(tmp_path: Path) -> None:
-    header = llama_build.COMPILER / "amx_tile_config.h"
+    header = llama_build.COMPILER / "amx_tiles.h"
     done = ran(built(tmp_path, "-include", str(header)))
     assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
 

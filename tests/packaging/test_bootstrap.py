@@ -167,7 +167,7 @@ def test_one_compiled_in_another_way_is_replaced(machine: Machine) -> None:
     assert "it is replaced" in done.stderr
     assert machine.compiled() == 2
     # So is one that was compiled with another header.
-    with (root / "packaging" / "compiler" / "amx_tile_config.h").open("a") as header:
+    with (root / "packaging" / "compiler" / "amx_tiles.h").open("a") as header:
         header.write("/* changed */\n")
     assert machine.bootstrap(root, "run").returncode == 0
     assert machine.compiled() == 3
