@@ -188,8 +188,11 @@ def make_environment(uv: str, options: list, settings: dict, environment: dict, 
         command = [uv, "sync", "--inexact", *words]
         return subprocess.run(command, env=environment, stdout=DEVNULL, stderr=DEVNULL).returncode == 0
 
-    # Asked over the network, some registries make uv forget the llama.cpp it compiled before.
-    if synced([*wanted, "--offline"]) or wanted == options:
+    if synced([*wanted, "--offline"]):
+        return wanted
+    # Asked over the network, some registries make uv forget the llama.cpp it compiled before; what is installed stays.
+    take_compiled(uv, settings, environment)
+    if wanted == options:
         return wanted
     if not synced([*options, "--offline"]):
         resolved = subprocess.run(
@@ -204,6 +207,21 @@ def make_environment(uv: str, options: list, settings: dict, environment: dict, 
     return give_up_the_starter(options)
 
 
+def take_compiled(uv: str, settings: dict, environment: dict) -> None:
+    """Install llama.cpp alone, from what uv has kept; nothing where it has not."""
+    make_empty(uv, environment)
+    install = [uv, "pip", "install", "--offline", "--no-deps", "--python", str(ENVIRONMENT)]
+    install += [*llama_build.options(settings), llama_build.requirement(ROOT)]
+    subprocess.run(install, cwd=str(ROOT), env=environment, stdout=DEVNULL, stderr=DEVNULL)
+
+
+def make_empty(uv: str, environment: dict) -> None:
+    """An environment without packages, unless there is one."""
+    if not ENVIRONMENT.is_dir():
+        python = sys.executable if sys.version_info >= OLDEST_PYTHON else ">=3.11"
+        subprocess.run([uv, "venv", "--quiet", "--python", python, str(ENVIRONMENT)], env=environment)
+
+
 def announce(found: dict | None, settings: dict) -> None:
     """What is about to take minutes; `found`: what the llama.cpp that is there was compiled with."""
     if found is None:
@@ -212,18 +230,14 @@ def announce(found: dict | None, settings: dict) -> None:
         say("that takes 5 to 6 minutes on two cores, less on more")
     elif found != settings:
         say(
-            "the llama.cpp in this environment was compiled in another way than this checkout wants, or for another"
+            "this environment's llama.cpp was compiled in another way than this checkout wants, or for another"
         )
-        say(
-            "processor; it is replaced: at once where uv has kept the right one, else in 5 to 6 minutes on two cores"
-        )
+        say("processor; it is replaced: at once where uv has kept the right one, else in 5 to 6 minutes")
 
 
 def without_groups(uv: str, options: list, settings: dict, environment: dict) -> list:
     """uv resolves all groups together, so a registry that lacks one package of one stops it. The program needs none."""
-    if not ENVIRONMENT.is_dir():
-        python = sys.executable if sys.version_info >= OLDEST_PYTHON else ">=3.11"
-        subprocess.run([uv, "venv", "--quiet", "--python", python, str(ENVIRONMENT)], env=environment)
+    make_empty(uv, environment)
     install = [uv, "pip", "install", "--quiet", "--python", str(ENVIRONMENT), "--editable", str(ROOT)]
     install += llama_build.options(settings)
     if subprocess.run(install, cwd=str(ROOT), env=environment).returncode != 0:

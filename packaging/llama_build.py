@@ -47,6 +47,12 @@ def options(wanted: dict) -> list:
     return words
 
 
+def requirement(root: Path) -> str:
+    """The version that the checkout's pyproject.toml asks for, as pip writes it."""
+    found = re.search(PACKAGE + r"==[\w.]+", (root / "pyproject.toml").read_text(encoding="utf-8"))
+    return found.group() if found else PACKAGE
+
+
 def installed_with(environment: Path) -> dict | None:
     """What the llama.cpp in an environment was compiled with; None where there is none."""
     pattern = "Lib/site-packages" if sys.platform == "win32" else "lib/python3*/site-packages"
