@@ -81,16 +81,8 @@ def emulator(folder: Path) -> Path:
     """Compile the emulator into the folder."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     made = folder / "amx_emulator.so"
-    command = [
-        compiler,
-        "-O3",
-        "-mavx2",
-        "-shared",
-        "-fPIC",
-        "-o",
-        str(made),
-        str(COMPILER / "amx_emulator.c"),
-    ]
+    command = [compiler, "-O3", "-mavx2", "-shared", "-fPIC", "-o", str(made)]
+    command.append(str(COMPILER / "amx_emulator.c"))
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise NotRunError(f"the emulator could not be compiled: {done.stderr[-500:]}")
@@ -102,13 +94,11 @@ def run(arguments: list[str], preload: Path, python: str, *, search: list[Path])
     told = dict(os.environ, LD_PRELOAD=str(preload), PYTHONDONTWRITEBYTECODE="1")
     # Threads would be tried one by one: one is enough, and its order of adding is always the same.
     told.update(OMP_NUM_THREADS="1", LD_LIBRARY_PATH=os.pathsep.join(map(str, search)))
-    done = subprocess.run(
-        [python, str(COMPILER / "amx_child.py"), *arguments],
-        env=told,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    command = [python, str(COMPILER / "amx_child.py"), *arguments]
+    try:
+        done = subprocess.run(command, env=told, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        raise NotRunError(f"it was not done within {PATIENCE_S} s") from error
     if done.returncode != 0:
         said = [
             line for line in done.stderr.splitlines() if line.startswith("amx:")
