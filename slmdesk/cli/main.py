@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
@@ -71,13 +72,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 failed, 2 usage, 130 Ctrl-C."""
-    out = Output(as_json="--json" in argv)
+    closed = _open_streams()
+    out = Output(as_json="--json" in argv, closed="stdout" in closed)
     _prepare_streams(as_json=out.as_json)
     try:
-        return guarded(lambda: _dispatch(list(argv), out), out)
+        return guarded(lambda: _dispatch(_readable(argv), out), out)
     except BrokenPipeError:
-        # The reader went away (`slmdesk list | head -1`). Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away (`slmdesk list | head -1`).
+        _forget_output()
         return EXIT_BROKEN_PIPE
 
 
@@ -90,6 +92,8 @@ def guarded(action: Callable[[], int], out: Output) -> int:
         return EXIT_USAGE
     except SlmDeskError as error:
         out.failed(error)
+        if error.code == "output_failed":
+            _forget_output()
         return EXIT_FAILED
     except KeyboardInterrupt:
         out.clear_status()
@@ -193,6 +197,44 @@ def _defect(error: Exception) -> SlmDeskError:
         "Please report this, with the output of slmdesk doctor.",
         details="".join(traceback.format_exception(error)),
     )
+
+
+def _readable(argv: Sequence[str]) -> list[str]:
+    """The words. Raises `UsageError` for bytes that are no text: no name or path with them can be kept."""
+    for word in argv:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            shown = word.encode("utf-8", "replace").decode()
+            raise UsageError(
+                f"“{shown}” holds bytes that are no UTF-8 text (shown as ?).",
+                "Where it is the name of a file or folder, rename that first.",
+            ) from None
+    return list(argv)
+
+
+def _open_streams() -> set[str]:
+    """Give the streams somebody closed (`>&-`) a place that takes everything; returns their names.
+
+    Otherwise the next file that is opened, a database maybe, would get the number of stdout.
+    """
+    closed: set[str] = set()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            closed.add(name)
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if sys.platform != "win32" and descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+                descriptor = number
+            setattr(sys, name, os.fdopen(descriptor, "w" if number else "r", encoding="utf-8"))
+    return closed
+
+
+def _forget_output() -> None:
+    """What waits for a stdout that takes nothing goes nowhere: Python would complain again when it closes it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams(*, as_json: bool) -> None:

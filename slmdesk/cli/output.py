@@ -7,12 +7,13 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
+
+from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from slmdesk.core.errors import SlmDeskError
 
 _DIM, _BOLD, _RED, _GREEN, _YELLOW = "2", "1", "31", "32", "33"
 # Everything a terminal would act upon, except line ends and tabs.
@@ -23,6 +24,8 @@ class Output:
     """One command's stdout and stderr. With `as_json` nothing but events goes to stdout.
 
     `text` and `table` are for people and silent with `as_json`; `event` is for programs and silent without.
+    What stdout does not take (`closed`, or its disk is full) raises `SlmDeskError("output_failed")`; what stderr does
+    not take is lost.
     """
 
     def __init__(
@@ -32,8 +35,10 @@ class Output:
         stdout: IO[str] | None = None,
         stderr: IO[str] | None = None,
         environ: Mapping[str, str] | None = None,
+        closed: bool = False,
     ) -> None:
         self.as_json = as_json
+        self._closed = closed
         self._out = sys.stdout if stdout is None else stdout
         self._err = sys.stderr if stderr is None else stderr
         env = os.environ if environ is None else environ
@@ -61,20 +66,18 @@ class Output:
         """A line on stderr that is not part of the result."""
         if not self.as_json:
             self.clear_status()
-            print(self._paint(text, _DIM, self._error_colours), file=self._err, flush=True)
+            self._aside(self._paint(text, _DIM, self._error_colours) + "\n")
 
     def status(self, text: str) -> None:
         """A line on the terminal that the next one replaces; nothing when stderr is not a terminal."""
         if self.live and text != self._status:
-            self._err.write(f"\r\x1b[K{self._paint(text, _DIM, self._error_colours)}")
-            self._err.flush()
+            self._aside(f"\r\x1b[K{self._paint(text, _DIM, self._error_colours)}")
             self._status = text
 
     def clear_status(self) -> None:
         """Take the status line away."""
         if self._status:
-            self._err.write("\r\x1b[K")
-            self._err.flush()
+            self._aside("\r\x1b[K")
             self._status = ""
 
     def table(
@@ -129,19 +132,28 @@ class Output:
         self.clear_status()
         if not self.as_json:
             word = self._paint("error:", _RED, self._error_colours)
-            print(f"{word} {error.message}", file=self._err)
+            self._aside(f"{word} {error.message}\n")
             if error.hint:
-                print(self._paint(error.hint, _DIM, self._error_colours), file=self._err)
-            self._err.flush()
+                self._aside(self._paint(error.hint, _DIM, self._error_colours) + "\n")
 
     def failed(self, error: SlmDeskError) -> None:
         """The error that ends the command."""
         self.problem(error)
         if error.code == "unexpected" and not self.as_json:
-            print(error.details, file=self._err, end="", flush=True)
+            self._aside(error.details)
+        if error.code == "output_failed":  # then the one place left is stderr, for programs too
+            self._aside(f"error: {error}\n" if self.as_json else "")
+            return
         self.event("error", error=error.to_json())
 
+    def _aside(self, text: str) -> None:
+        with suppress(OSError):
+            self._err.write(text)
+            self._err.flush()
+
     def _write(self, text: str) -> None:
+        if self._closed:
+            raise _failed("it is closed")
         try:
             self._out.write(text)
             self._out.flush()
@@ -149,11 +161,19 @@ class Output:
             # Windows calls a pipe nobody reads any more an invalid argument.
             if error.errno in {errno.EPIPE, errno.EINVAL}:
                 raise BrokenPipeError(error.errno, "nobody reads the output") from error
-            raise
+            raise _failed(error.strerror or str(error)) from error
 
     @staticmethod
     def _paint(text: str, colour: str, on: bool) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if on else text
+
+
+def _failed(why: str) -> SlmDeskError:
+    return SlmDeskError(
+        "output_failed",
+        f"The output cannot be written to stdout: {why[:1].lower()}{why[1:]}.",
+        "Send it to another place, or to nowhere; what the command began is kept.",
+    )
 
 
 def size_text(count: int) -> str:

@@ -123,7 +123,7 @@ class Setting:
             return value
         if self.type is bool and isinstance(value, bool):
             return value
-        if self.type is str and isinstance(value, str) and "\0" not in value:
+        if self.type is str and isinstance(value, str) and _is_text(value):
             return value
         return None
 
@@ -137,6 +137,11 @@ class Setting:
         if self.minimum is not None and value < self.minimum:
             return False
         return self.maximum is None or value <= self.maximum
+
+
+def _is_text(value: str) -> bool:
+    """Whether a file or a database can hold it: bytes that were no text come as lone surrogates."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_address(text: str, schemes: tuple[str, ...]) -> bool:

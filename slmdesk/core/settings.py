@@ -154,7 +154,7 @@ class Settings:
         import tomllib
 
         try:
-            return tomllib.loads(self._path.read_text("utf-8"))
+            return tomllib.loads(self._path.read_text("utf-8-sig"))  # some editors begin with a mark
         except FileNotFoundError:
             return {}
         except OSError as error:

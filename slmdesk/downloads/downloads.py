@@ -89,10 +89,11 @@ class Downloads:
         return await self.start(plan, job.title)
 
     async def _hand_token(self) -> None:
-        """A token of the environment reaches the process that downloads as one without a keyring does."""
-        token = await asyncio.to_thread(self._hub.token)
-        if token and await asyncio.to_thread(self._secrets.get, TOKEN_NAME) is None:
+        """What the environment holds reaches the process that downloads as a secret without a keyring does."""
+        token = await self._hub.find_token()
+        if token and self._hub.token_source in {"variable", "file"}:
             self._secrets.hold(TOKEN_NAME, token)
+        self._hub.hand_logins()
 
 
 def _title(plan: Plan) -> str:

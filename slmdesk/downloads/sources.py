@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
 from slmdesk import __version__
-from slmdesk.library.hub_access import trusted
 from slmdesk.library.hub_errors import HubError, converted
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.downloads.plan import Plan, PlannedFile
     from slmdesk.library.hub_access import HubAccess
 
-CONNECT_S, READ_S = 10.0, 20.0  # nothing is silent for longer
+READ_S = 20.0  # nothing is silent for longer
 _PIECE = 1024 * 1024
 _HOPS = 8
 _WINDOW = 1024 * 1024
@@ -62,18 +61,12 @@ class HttpsSource:
     name = "HTTPS"
 
     def __init__(self, hub: HubAccess, plan: Plan) -> None:
-        import httpx2
+        from slmdesk.library.hub_client import sync_client
 
         self._hub = hub
         self._plan = plan
         self._endpoint = hub.endpoint
-        route = hub.route()
-        self._client = httpx2.Client(
-            follow_redirects=False,
-            timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
-            proxy=route.proxy or None,
-            verify=trusted(route.ca_file),
-        )
+        self._client = sync_client(hub.route(), follow_redirects=False)
 
     def close(self) -> None:
         self._client.close()

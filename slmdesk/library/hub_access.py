@@ -12,20 +12,21 @@ import json
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from slmdesk import __version__
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
+from slmdesk.core.proxies import Proxies, checked_proxy, system_proxies, with_login, without_login
+from slmdesk.library import hub_token
 from slmdesk.library.hub_errors import DEFAULT_ENDPOINT, HubError, converted, offline_error
+from slmdesk.library.hub_route import HubRoute, Way, checked_endpoint
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     import httpx2
     from huggingface_hub import HfApi
@@ -37,9 +38,8 @@ T = TypeVar("T")
 
 TOKEN_NAME = "huggingface"  # noqa: S105 - the secret's name, not the secret
 PROXY_LOGIN_NAME = "proxy"
-_CONNECT_S, _READ_S = 10.0, 20.0
 _ANSWER_LIMIT = 64 * 1024 * 1024
-_REDIRECTS = 8
+_PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -49,18 +49,6 @@ class HubAnswer:
 
     data: Any
     next_page: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HubRoute:
-    """How a hub is reached. `proxy` may hold a login: never log or store it."""
-
-    endpoint: str
-    proxy: str
-    ca_file: str
-
-    def __repr__(self) -> str:
-        return f"HubRoute({self.endpoint}, proxy={'yes' if self.proxy else 'no'}, ca_file={self.ca_file!r})"
 
 
 def _tell_nobody() -> None:
@@ -76,17 +64,24 @@ class HubAccess:
     """Requests to the hub of the settings. Methods that say "blocks" belong in a worker thread."""
 
     def __init__(
-        self, settings: Settings, secrets: Secrets, environ: Mapping[str, str] | None = None
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        environ: Mapping[str, str] | None = None,
+        *,
+        way: Way | None = None,
     ) -> None:
         self._settings = settings
         self._secrets = secrets
         self._environ = os.environ if environ is None else environ
+        self._way = way
         self._lock = threading.Lock()
         self._line: _Line | None = None
         self._client: httpx2.AsyncClient | None = None
         self._client_route: HubRoute | None = None
         self._token: str | None = None
         self._token_known = False
+        self._token_source: hub_token.Source = ""
         _tell_nobody()
 
     # What is set
@@ -94,19 +89,13 @@ class HubAccess:
     @property
     def endpoint(self) -> str:
         """The hub's address without a slash at the end. Raises `SlmDeskError("endpoint_invalid")`."""
+        if self._way is not None:
+            return checked_endpoint(self._way.hub)
         chosen: str = self._settings.get("hub.endpoint").strip()
         variable = self._environ.get("HF_ENDPOINT", "").strip()
         if self._settings.source("hub.endpoint") != "environment" and variable:
             chosen = variable
-        address = (chosen or DEFAULT_ENDPOINT).rstrip("/")
-        parts = urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise SlmDeskError(
-                "endpoint_invalid",
-                "The hub's address is not one.",
-                "It looks like https://huggingface.co (setting hub.endpoint, variable HF_ENDPOINT).",
-            )
-        return address
+        return checked_endpoint(chosen or DEFAULT_ENDPOINT)
 
     @property
     def offline(self) -> bool:
@@ -123,20 +112,73 @@ class HubAccess:
         """The model's page for a browser, where its licence can be accepted."""
         return f"{self.endpoint}/{repo}"
 
+    def way(self) -> Way:
+        """Address, proxies and certificates in force, without any login: what a job keeps.
+
+        Raises `endpoint_invalid` or `proxy_invalid`.
+        """
+        if self._way is not None:
+            return self._way
+        ca_file = str(self._settings.get("network.ca_file")).strip()
+        if chosen := str(self._settings.get("network.proxy")).strip():
+            return Way(
+                self.endpoint, {"all://": checked_proxy(chosen, "network.proxy")}, ca_file, own_proxy=True
+            )
+        found = system_proxies(self._environ)
+        plain = {pattern: proxy and without_login(proxy)[0] for pattern, proxy in found.items()}
+        return Way(self.endpoint, plain, ca_file)
+
+    def by(self, way: Way) -> HubAccess:
+        """The same hub access by a way that was in force earlier, or elsewhere. Close it as this one."""
+        return HubAccess(self._settings, self._secrets, self._environ, way=way)
+
     def route(self) -> HubRoute:
-        """Address, proxy (with its login) and certificates in force. Blocks: the login is in the keyring."""
-        proxy: str = self._settings.get("network.proxy").strip()
-        if proxy and (login := self._secrets.get(PROXY_LOGIN_NAME)):
-            scheme, _, rest = proxy.partition("://")
-            user, _, password = login.partition(":")
-            register_secret(quote(password, safe=""))
-            proxy = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
-        return HubRoute(self.endpoint, proxy, str(self._settings.get("network.ca_file")).strip())
+        """Address, proxies (with their logins) and certificates in force. Blocks: a login may be in the keyring.
+
+        Raises as `way` does.
+        """
+        way = self.way()
+        return self._with_logins(way, self._secrets.get(PROXY_LOGIN_NAME) if way.own_proxy else None)
+
+    async def find_route(self) -> HubRoute:
+        """`route` for an event loop."""
+        way = self.way()
+        return self._with_logins(way, await self._secrets.find(PROXY_LOGIN_NAME) if way.own_proxy else None)
+
+    def _with_logins(self, way: Way, own: str | None) -> HubRoute:
+        """A setting's login is in the keyring; that of a variable stands in it, here or where the job was made."""
+        logins = {} if way.own_proxy else self._logins()
+        proxies: Proxies = {}
+        for pattern, proxy in way.proxies.items():
+            login = (
+                own if way.own_proxy else logins.get(proxy or "") or self._secrets.held(_login_name(proxy))
+            )
+            proxies[pattern] = with_login(proxy, login) if proxy and login else proxy
+        return HubRoute(way.hub, proxies, way.ca_file)
+
+    def _logins(self) -> dict[str, str]:
+        """The logins in the environment, by their proxies."""
+        try:
+            found = system_proxies(self._environ)
+        except SlmDeskError:
+            return {}
+        return dict(without_login(proxy) for proxy in found.values() if proxy)
+
+    def hand_logins(self) -> None:
+        """The logins of the environment's proxies go to the process that does the jobs, as secrets do."""
+        for proxy, login in self._logins().items():
+            if login:
+                self._secrets.hold(_login_name(proxy), login)
 
     @property
     def direct(self) -> bool:
-        """Whether nothing stands between: a proxy or certificates of our own are not known to xet's transport."""
-        return not (self._settings.get("network.proxy") or self._settings.get("network.ca_file"))
+        """Whether xet's transport finds the same way by itself: it knows the environment's proxies and nothing else."""
+        way = self.way()
+        if way.own_proxy or way.ca_file:
+            return False
+        told = [value for name, value in os.environ.items() if name.lower() in _PROXY_VARIABLES and value]
+        plain = {proxy.rstrip("/") for proxy in told}
+        return {proxy for proxy in self.route().proxies.values() if proxy} == plain
 
     def set_proxy_login(self, user: str, password: str) -> None:
         """Keep the proxy's login in the keyring; an empty user forgets it. Blocks."""
@@ -148,20 +190,44 @@ class HubAccess:
     # The token
 
     def token(self, *, fresh: bool = False) -> str | None:
-        """The access token: the keyring's, else the variable HF_TOKEN. Blocks; `fresh` asks the keyring again."""
+        """The access token: the variable HF_TOKEN's, else the keyring's, else that of `hf auth login`.
+
+        Blocks; `fresh` asks the keyring again. Raises `HubError("token_invalid")` for one that cannot be sent.
+        """
+        given = hub_token.from_environment(self._environ)
+        if given or (self._token_known and not fresh):
+            return self._is_token("variable", given) if given else self._token
+        if kept := self._secrets.get(TOKEN_NAME):
+            return self._is_token("keyring", hub_token.checked_token(kept, "The keyring"))
+        return self._is_token("file", hub_token.from_file(self._environ))
+
+    async def find_token(self) -> str | None:
+        """`token` for an event loop. Being cancelled ends it at once, whatever the keyring does."""
+        given = hub_token.from_environment(self._environ)
+        if given or self._token_known:
+            return self._is_token("variable", given) if given else self._token
+        if kept := await self._secrets.find(TOKEN_NAME):
+            return self._is_token("keyring", hub_token.checked_token(kept, "The keyring"))
+        return self._is_token("file", await asyncio.to_thread(hub_token.from_file, self._environ))
+
+    def _is_token(self, source: hub_token.Source, token: str) -> str | None:
+        register_secret(token)
+        locked = self._secrets.known_problem
         with self._lock:
-            if self._token_known and not fresh:
-                return self._token
-        found = self._secrets.get(TOKEN_NAME) or self._environ.get("HF_TOKEN", "").strip() or None
-        register_secret(found)
-        with self._lock:
-            self._token, self._token_known = found, True
-        return found
+            self._token, self._token_source = token or None, source if token else ""
+            # A keyring that did not answer is asked again.
+            self._token_known = source != "variable" and (locked is None or locked.code != "keyring_locked")
+        return token or None
+
+    @property
+    def token_source(self) -> hub_token.Source:
+        """Where the token that was last asked for came from; "" where there was none."""
+        return self._token_source
 
     def set_token(self, token: str) -> None:
-        """Keep a token in the keyring; an empty one forgets it. Blocks."""
-        if token.strip():
-            self._secrets.set(TOKEN_NAME, token.strip())
+        """Keep a token in the keyring; an empty one forgets it. Blocks. Raises `HubError("token_invalid")`."""
+        if checked := hub_token.checked_token(token, "What was given"):
+            self._secrets.set(TOKEN_NAME, checked)
         else:
             self._secrets.delete(TOKEN_NAME)
         with self._lock:
@@ -169,6 +235,7 @@ class HubAccess:
 
     async def whoami(self, token: str) -> str:
         """The name of the person a token belongs to. Raises `HubError("token_invalid")` and those of `get_json`."""
+        token = hub_token.checked_token(token, "What was given")
         register_secret(token)
         try:
             answer = await self.get_json("/api/whoami-v2", token=token)
@@ -219,25 +286,18 @@ class HubAccess:
 
     def prepare(self) -> HubRoute:
         """Give huggingface_hub this route and these certificates, for the whole process. Blocks."""
-        import httpx2
         import huggingface_hub
         from huggingface_hub import constants
         from huggingface_hub.utils._http import hf_request_event_hook
 
+        from slmdesk.library.hub_client import sync_client
+
         route = self.route()
         constants.HF_HUB_DISABLE_PROGRESS_BARS = True
         constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
-        verify = trusted(route.ca_file)
 
         def client() -> httpx2.Client:
-            return httpx2.Client(
-                event_hooks={"request": [hf_request_event_hook]},
-                follow_redirects=True,
-                max_redirects=_REDIRECTS,
-                timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
-                proxy=route.proxy or None,
-                verify=verify,
-            )
+            return sync_client(route, event_hooks={"request": [hf_request_event_hook]})
 
         huggingface_hub.set_client_factory(client)
         return route
@@ -259,11 +319,24 @@ class HubAccess:
         self, path: str, params: Mapping[str, Any] | None, repo: str, token: str | None
     ) -> HubAnswer:
         endpoint = self.endpoint
-        with converted(endpoint, repo):
+        with self._without_keyring(), converted(endpoint, repo):
             body, links = await self._fetch(_below(endpoint, path), params, token, {}, _ANSWER_LIMIT)
             data = json.loads(body)
         following = links.get("next", {}).get("url", "")
         return HubAnswer(data, _below(endpoint, following) if following else "")
+
+    @contextmanager
+    def _without_keyring(self) -> Iterator[None]:
+        """What is refused because the keyring kept its token to itself says so."""
+        try:
+            yield
+        except HubError as error:
+            locked = self._secrets.known_problem
+            if error.code not in {"token_missing", "repo_not_found"} or self._token_source or locked is None:
+                raise
+            if locked.code in {"keyring_locked", "keyring_failed"}:
+                error.hint = f"{locked.message} Unlock it and try again. {error.hint}"
+            raise
 
     async def _get_file(self, repo: str, path: str, revision: str, start: int, count: int | None) -> bytes:
         endpoint = self.endpoint
@@ -271,7 +344,7 @@ class HubAccess:
         headers = {"Accept-Encoding": "identity"}
         if start or count is not None:
             headers["Range"] = f"bytes={start}-{'' if count is None else start + count - 1}"
-        with converted(endpoint, repo):
+        with self._without_keyring(), converted(endpoint, repo):
             body, _ = await self._fetch(address, None, None, headers, count or _ANSWER_LIMIT, start=start)
         return body
 
@@ -289,7 +362,7 @@ class HubAccess:
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
         client = await self._connected()
-        chosen = token or await asyncio.to_thread(self.token) or False
+        chosen = token or await self.find_token() or False
         sent = build_hf_headers(token=chosen, library_name="slmdesk", library_version=__version__)
         ranged = "Range" in headers
         async with client.stream("GET", address, params=params, headers={**sent, **headers}) as response:
@@ -313,18 +386,12 @@ class HubAccess:
         return bytes(body[skip : skip + limit]), {}
 
     async def _connected(self) -> httpx2.AsyncClient:
-        import httpx2
+        from slmdesk.library.hub_client import async_client
 
-        route = await asyncio.to_thread(self.route)
+        route = await self.find_route()
         if self._client is None or route != self._client_route:
             await self._close_client()
-            self._client = httpx2.AsyncClient(
-                follow_redirects=True,
-                max_redirects=_REDIRECTS,
-                timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
-                proxy=route.proxy or None,
-                verify=trusted(route.ca_file),
-            )
+            self._client = async_client(route)
             self._client_route = route
         return self._client
 
@@ -373,6 +440,10 @@ class _Line:
         await asyncio.to_thread(self._thread.join)
 
 
+def _login_name(proxy: str | None) -> str:
+    return f"{PROXY_LOGIN_NAME} {proxy}"
+
+
 def _below(endpoint: str, address: str) -> str:
     """`address` on this endpoint: a mirror may name the hub it mirrors in its links, and the token stays here."""
     parts = urlsplit(address)
@@ -381,21 +452,3 @@ def _below(endpoint: str, address: str) -> str:
     if parts.netloc and prefix and path.startswith(f"{prefix}/"):
         path = path[len(prefix) :]
     return f"{endpoint}{path}" + (f"?{parts.query}" if parts.query else "")
-
-
-def trusted(ca_file: str) -> ssl.SSLContext | bool:
-    """The system's certificates, and those of the person's file. Raises `SlmDeskError("ca_file_invalid")`."""
-    if not ca_file:
-        return True
-    import httpx2
-
-    context: ssl.SSLContext = httpx2.create_ssl_context()
-    try:
-        context.load_verify_locations(cafile=str(Path(ca_file).expanduser()))
-    except OSError as error:  # ssl.SSLError is one
-        raise SlmDeskError(
-            "ca_file_invalid",
-            f"The certificate file {ca_file} cannot be used: {error.strerror or error}.",
-            "Name a PEM file, or leave the setting network.ca_file empty.",
-        ) from error
-    return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from slmdesk.core.logs import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx2
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _OFFLINE_HINT = "Turn off “Work offline” in the settings (slmdesk config network.offline false)."
@@ -57,9 +60,10 @@ def converted(endpoint: str, repo: str = "") -> Iterator[None]:
 def hub_error(error: BaseException, endpoint: str = DEFAULT_ENDPOINT, repo: str = "") -> SlmDeskError | None:
     """The error in words, or None for one that has nothing to do with a hub (a full disk, a defect).
 
-    Codes: offline, hub_unreachable, hub_timeout, connection_lost, proxy_failed, certificate_invalid, token_missing,
-    token_invalid, licence_not_accepted, access_pending, access_refused, repo_not_found, revision_not_found,
-    file_not_found, repo_disabled, name_invalid, rate_limited, hub_down, hub_answer_invalid, hub_error.
+    Codes: offline, hub_unreachable, hub_timeout, storage_unreachable, connection_lost, proxy_failed,
+    certificate_invalid, token_missing, token_invalid, licence_not_accepted, access_pending, access_refused,
+    repo_not_found, revision_not_found, file_not_found, repo_disabled, name_invalid, rate_limited, hub_down,
+    hub_answer_invalid, hub_error.
     """
     import httpx2
     from huggingface_hub import errors
@@ -103,14 +107,22 @@ def hub_error(error: BaseException, endpoint: str = DEFAULT_ENDPOINT, repo: str 
 def _transport(error: Any, endpoint: str) -> HubError:
     import httpx2
 
+    from slmdesk.library.hub_client import ProxyUnreachableError, caused_by
+
     details = _technical(error)
+    if isinstance(error, ProxyUnreachableError):
+        return HubError("proxy_failed", f"The proxy {error} cannot be reached.",
+                        "Check the network connection, and the proxy in the settings and the environment.",
+                        details=details, temporary=True)  # fmt: skip
     if isinstance(error, httpx2.ProxyError):
         return HubError("proxy_failed", "The proxy did not let the connection through.",
                         "Check the proxy in the settings.", details=details, temporary=True)  # fmt: skip
+    if host := _elsewhere(_address(error), endpoint):
+        return _of_storage(error, host, endpoint)
     if isinstance(error, httpx2.TimeoutException):
         return HubError("hub_timeout", f"{endpoint} did not answer in time.", _LATER, details=details,
                         temporary=True)  # fmt: skip
-    if _cause(error, ssl.SSLError) is not None:
+    if caused_by(error, ssl.SSLError):
         return HubError(
             "certificate_invalid",
             f"The certificate of {endpoint} is not trusted here.",
@@ -129,6 +141,49 @@ def _transport(error: Any, endpoint: str) -> HubError:
                         temporary=True)  # fmt: skip
     return HubError("connection_lost", f"The connection to {endpoint} broke off.", _LATER, details=details,
                     temporary=True)  # fmt: skip
+
+
+def _of_storage(error: Any, host: str, endpoint: str) -> HubError:
+    """The hub answered and sent us on: to the place where the files are, which is another machine."""
+    import httpx2
+
+    from slmdesk.library.hub_client import caused_by
+
+    details = _technical(error)
+    what = f"{host}, where {endpoint} keeps its files,"
+    if caused_by(error, ssl.SSLError):
+        return HubError(
+            "certificate_invalid",
+            f"The certificate of {host} is not trusted here.",
+            "If your network inspects connections, name its certificate file in the settings (network.ca_file).",
+            details=details,
+        )
+    if isinstance(error, httpx2.TimeoutException):
+        return HubError("storage_unreachable", f"{what} did not answer in time.", _LATER, details=details,
+                        temporary=True)  # fmt: skip
+    if isinstance(error, httpx2.ConnectError):
+        return HubError("storage_unreachable", f"{what} cannot be reached.",
+                        f"The hub itself answers. Check that your network and its firewall let {host} through.",
+                        details=details, temporary=True)  # fmt: skip
+    return HubError("connection_lost", f"The connection to {host} broke off.", _LATER, details=details,
+                    temporary=True)  # fmt: skip
+
+
+def _address(error: Any) -> httpx2.URL | None:
+    """Where the request that failed was to go."""
+    try:
+        url: httpx2.URL = error.request.url
+    except RuntimeError:  # it was not told
+        return None
+    return url
+
+
+def _elsewhere(url: httpx2.URL | None, endpoint: str) -> str:
+    """The machine asked, where it is another one than the hub's; else ""."""
+    import httpx2
+
+    hub = httpx2.URL(endpoint)
+    return url.host if url is not None and (url.host, url.port) != (hub.host, hub.port) else ""
 
 
 def _refusal(error: BaseException, response: Any, endpoint: str, repo: str) -> HubError:
@@ -164,14 +219,15 @@ def _refusal(error: BaseException, response: Any, endpoint: str, repo: str) -> H
     if status == 403:
         return HubError("access_refused", f"The hub does not give {what} to your access token.",
                         f"Check what the token may do at {tokens}.", details=details)  # fmt: skip
+    storage = _elsewhere(_address(response), endpoint)
     if status == 429:
         wait = retry_after_s(response.headers)
-        hint = f"Try again in {wait:.0f} seconds." if wait else _LATER
-        return HubError("rate_limited", "The hub asks for fewer requests.", hint, details=details, temporary=True,
-                        retry_after_s=wait)  # fmt: skip
+        hint = f"Try again in {_seconds(wait)}." if wait else _LATER
+        return HubError("rate_limited", f"{storage or 'The hub'} asks for fewer requests.", hint, details=details,
+                        temporary=True, retry_after_s=wait)  # fmt: skip
     if status >= 500 or status == 408:
-        return HubError("hub_down", f"{endpoint} has a fault of its own.", _LATER, details=details, temporary=True,
-                        retry_after_s=retry_after_s(response.headers))  # fmt: skip
+        return HubError("hub_down", f"{storage or endpoint} has a fault of its own.", _LATER, details=details,
+                        temporary=True, retry_after_s=retry_after_s(response.headers))  # fmt: skip
     return HubError(
         "hub_error", f"The hub answered {status}, which was not expected.", _LATER, details=details
     )
@@ -207,12 +263,14 @@ def _gate(status: int, said: str, endpoint: str, repo: str, details: str) -> Hub
 
 
 def retry_after_s(headers: Any) -> float | None:
-    """The seconds a Retry-After header asks for, given as a number or as a date; None without one."""
+    """The seconds a refusal asks to wait: Retry-After as a number or a date, or RateLimit's `t` (the draft "RateLimit
+    header fields for HTTP", which Hugging Face's hub follows). None where nothing is said."""
     text = str(headers.get("Retry-After", "")).strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     if not text:
-        return None
+        left = re.search(r"(?:^|[;,\s])t=(\d{1,9})(?!\d)", str(headers.get("RateLimit", "")))
+        return float(left[1]) if left else None
     import email.utils
     import time
 
@@ -222,13 +280,9 @@ def retry_after_s(headers: Any) -> float | None:
         return None
 
 
-def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, kind) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return error
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return None
+def _seconds(wait: float) -> str:
+    count = max(1, round(wait))
+    return "1 second" if count == 1 else f"{count} seconds" if count < 120 else f"{round(wait / 60)} minutes"
 
 
 def _technical(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')  # the last: bytes that were no text
 _RESERVED = frozenset(
     {"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in "0123456789¹²³")}
 )

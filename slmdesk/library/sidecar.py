@@ -147,7 +147,10 @@ def _update(folder: Path, changes: Callable[[dict[str, Any]], dict[str, Any | No
         version = data.get("version")
         newest = max(VERSION, version) if type(version) is int else VERSION
         whole = {**data, "version": newest, "files": dict(sorted(files.items()))}
-        atomic_write(path, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(whole, indent=1, ensure_ascii=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            text = json.dumps(whole, indent=1)  # a path with bytes that are no text can only be kept escaped
+        atomic_write(path, text + "\n")
 
 
 @contextmanager

@@ -387,22 +387,26 @@ class CatalogController(QObject):
         self._services.run(self._keep_token(token), "keeping the token")
 
     async def _keep_token(self, token: str) -> None:
-        from slmdesk.library.hub_access import TOKEN_NAME
-
         application, gate = self._services.application, self._place.detail.gate
         try:
             name = await application.hub.whoami(token)
         except SlmDeskError as error:
             gate.show_wrong(f"{error.message} {error.hint}".strip())
             return
-        await asyncio.to_thread(application.secrets.set, TOKEN_NAME, token)
-        await asyncio.to_thread(application.hub.token, fresh=True)
+        finally:
+            gate.set_busy(busy=False)
+        gate.set_busy(busy=True)  # a locked keyring asks the person first
+        try:
+            await asyncio.to_thread(application.hub.set_token, token)
+            await asyncio.to_thread(application.hub.token, fresh=True)
+            persistent = await asyncio.to_thread(lambda: application.secrets.persistent)
+        finally:
+            gate.set_busy(busy=False)
         gate.put_away()
-        where = (
-            ""
-            if application.secrets.persistent
-            else " This system has no keyring: it counts until you close."
-        )
+        problem = application.secrets.known_problem
+        where = "" if persistent or problem is None else f" It counts until you close. {problem.message}"
+        if application.hub.token_source == "variable":  # noqa: S105 - a place, no token
+            where = " The variable HF_TOKEN goes before it as long as it is set."
         self._services.toast(f"The hub knows you as {name}.{where}")
         self._try_again()
 
