@@ -19,6 +19,7 @@ from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPag
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import cores, memory
 from slmdesk.formats.architecture import Architecture
+from slmdesk.library.hub_access import LONGEST_WAIT_S
 from slmdesk.library.hub_errors import HubError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from slmdesk.library.hub_access import HubAccess
 
 _FRESH_S = 600.0  # what is younger is not asked for again
-_SEARCH_S = 15.0  # a hub that answers no search in this time counts as down
+_SEARCH_S = 15.0 + LONGEST_WAIT_S  # a hub that answers no search in this time counts as down
 _SPARSE = 8  # hub pages looked through for one page of results that pass our own filters
 _CARD_LIMIT = 2_000_000
 _LOCAL = 200
@@ -188,7 +189,7 @@ class Catalog:
         if kept is not None and kept.age_s < _FRESH_S and not refresh:
             return self._page(kept.data, repo)
         path = f"/api/models/{repo}" + (f"/revision/{revision}" if revision else "")
-        if not names.is_repo(repo):
+        if not names.is_repo(repo) and not names.is_bare(repo):
             raise HubError("name_invalid", f"{repo!r} is no name of a model on a hub.",
                            "A model is named publisher/name.")  # fmt: skip
         try:

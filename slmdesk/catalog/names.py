@@ -22,15 +22,22 @@ _EMBEDDING_TASKS = {"feature-extraction", "sentence-similarity", "text-ranking"}
 _NOT_REPOS = {"api", "datasets", "spaces", "docs", "models", "collections", "settings", "papers", "blog", "join",
               "login", "organizations", "pricing", "tasks", "posts", "chat", "new", "search"}  # fmt: skip
 
+_PLACES = {"tree", "blob", "resolve", "raw", "commit"}
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was typed: words to search for, or one repository with perhaps a revision and a file."""
+    """What was typed: words to search for, or one repository with perhaps a revision and a file.
+
+    `bare` are words that may be the name of an old repository without a publisher ("gpt2"), as they name nothing
+    else: where one model is wanted, the hub is asked for it.
+    """
 
     words: str = ""
     repo: str = ""
     revision: str = ""
     file: str = ""
+    bare: str = ""
 
 
 def read(text: str) -> Wanted:
@@ -52,7 +59,8 @@ def read(text: str) -> Wanted:
         name, _, quant = first.partition(":")
         if _REPO.match(name) and (not rest or text.startswith(first + " -") or "." in rest.split("/")[-1]):
             return Wanted(repo=name, file=rest if not rest.startswith("-") else "", revision="", words=quant)
-        return Wanted(words=" ".join(text.split()))
+        words = " ".join(text.split())
+        return Wanted(words=words, bare=name if is_bare(name) and not rest else "")
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -60,14 +68,17 @@ def read(text: str) -> Wanted:
     found = re.search(r"(?:^|&)search=([^&]*)", parts.query)
     segments = [unquote(part) for part in parts.path.split("/") if part]
     if len(segments) < 2 or segments[0] in _NOT_REPOS:
-        return Wanted(
-            words=unquote(found[1]).replace("+", " ") if found else " ".join(segments[1:] or segments)
-        )
+        words = unquote(found[1]).replace("+", " ") if found else " ".join(segments[1:] or segments)
+        alone = segments[0].partition(":")[0] if len(segments) == 1 and not found else ""
+        return Wanted(words=words, bare=alone if is_bare(alone) else "")
+    if segments[1] in _PLACES and is_bare(segments[0]):  # gpt2/tree/main
+        revision, file = (*segments[2:3], "")[0], "/".join(segments[3:])
+        return Wanted(repo=segments[0], revision=revision, file=file)
     name, _, quant = segments[1].removesuffix(".git").partition(":")
     repo = f"{segments[0]}/{name}"
     if not _REPO.match(repo):
         return Wanted(words=" ".join(segments[:2]))
-    if len(segments) > 3 and segments[2] in {"tree", "blob", "resolve", "raw", "commit"}:
+    if len(segments) > 3 and segments[2] in _PLACES:
         return Wanted(repo=repo, revision=segments[3], file="/".join(segments[4:]))
     return Wanted(repo=repo, words=quant)
 
@@ -75,6 +86,11 @@ def read(text: str) -> Wanted:
 def is_repo(text: str) -> bool:
     """Whether `text` is `publisher/name`, as hubs allow it."""
     return bool(_REPO.match(text)) and ".." not in text and "--" not in text
+
+
+def is_bare(text: str) -> bool:
+    """Whether `text` may name a repository without a publisher; the hub redirects to where it is now."""
+    return bool(re.fullmatch(_PART, text, re.ASCII)) and text not in _NOT_REPOS and ".." not in text
 
 
 def parameters_in(name: str) -> int:

@@ -114,6 +114,8 @@ def _read(text: str) -> tuple[str, str, str]:
     read = names.read(text)
     if read.repo:
         return read.repo, read.file or read.words, read.revision
+    if read.bare:
+        return read.bare, read.words.rpartition(":")[2] if ":" in read.words else "", ""
     repo, _, file = _split_file(text)
     if names.is_repo(repo) and file:
         return repo, file, ""

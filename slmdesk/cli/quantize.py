@@ -185,7 +185,8 @@ async def _start(application: Application, request: Request, out: Output) -> Job
     try:
         return await application.quantizing.start(request)
     except SlmDeskError as error:
-        if error.code != "model_not_found" or not names.is_repo(request.model):
+        named = names.is_repo(request.model) or names.is_bare(request.model)
+        if error.code != "model_not_found" or not named:
             raise
     from slmdesk.hub_source import quantize_from_hub
 

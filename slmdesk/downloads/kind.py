@@ -45,6 +45,7 @@ _REACH_S = 5.0
 _PASSING = {
     "hub_unreachable",
     "hub_timeout",
+    "storage_unreachable",
     "connection_lost",
     "proxy_failed",
     "rate_limited",

@@ -75,10 +75,13 @@ class HttpsSource:
         """A stream that begins at `start`, or before it when the server knows no ranges."""
         self._hub.require_online()
         headers = {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
         with converted(self._endpoint, self._plan.repo):
-            response = self._follow("GET", file, headers)
+            ranged = {**headers, "Range": f"bytes={start}-"} if start else headers
+            response = self._follow("GET", file, ranged)
+            if start and _packed(response):
+                # A range of what was packed cannot be unpacked: from the beginning, then.
+                response.close()
+                response = self._follow("GET", file, headers)
         return HttpsStream(response, start, self._endpoint, self._plan.repo)
 
     def failed(self, error: HubError) -> bool:  # noqa: ARG002
@@ -166,10 +169,14 @@ class HttpsStream:
     def __iter__(self) -> Iterator[bytes]:
         if self._response.status_code == 416:
             return
-        with converted(self._endpoint, self._repo), _as_http_errors():
+        with converted(self._endpoint, self._repo), _as_http_errors(self._response.request):
             yield from self._pieces()
 
     def _pieces(self) -> Iterator[bytes]:
+        if _packed(self._response):
+            # What was packed in spite of our wish is unpacked; its length says nothing about the file's.
+            yield from self._response.iter_bytes()
+            return
         length = self._response.headers.get("Content-Length", "")
         plain = length.isdecimal() and self._response.http_version == "HTTP/1.1" and self._line is not None
         pieces = self._response.iter_raw()
@@ -222,7 +229,26 @@ def _bounds(response: httpx2.Response, wanted: int) -> tuple[int, int | None]:
             temporary=True,
         )
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if length.isdecimal() and not _packed(response) else None
+
+
+def _packed(response: httpx2.Response) -> bool:
+    """Whether a server packs what it was asked to send as it is; caches and gateways do that to small files.
+
+    Raises `HubError("hub_answer_invalid")` for a packing that nobody here can undo.
+    """
+    packing = response.headers.get("Content-Encoding", "").strip().lower()
+    if packing in {"", "identity"}:
+        return False
+    if packing in {"gzip", "deflate"}:
+        return True
+    response.close()
+    raise HubError(
+        "hub_answer_invalid",
+        f"{response.url.host} sends the file packed as “{packing[:40]}”, which nobody asked for.",
+        "Something between here and the hub packs it: try again over another network.",
+        temporary=True,
+    )
 
 
 def _refuse_of_storage(response: httpx2.Response) -> None:
@@ -238,7 +264,7 @@ def _refuse_of_storage(response: httpx2.Response) -> None:
 
 
 @contextmanager
-def _as_http_errors() -> Iterator[None]:
+def _as_http_errors(request: httpx2.Request) -> Iterator[None]:
     """What the connection itself raises, as the HTTP client would."""
     import httpcore2
     import httpx2
@@ -246,9 +272,9 @@ def _as_http_errors() -> Iterator[None]:
     try:
         yield
     except httpcore2.TimeoutException as error:
-        raise httpx2.ReadTimeout("nothing came for a while") from error
+        raise httpx2.ReadTimeout("nothing came for a while", request=request) from error
     except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-        raise httpx2.ReadError("the connection broke") from error
+        raise httpx2.ReadError("the connection broke", request=request) from error
 
 
 def _keep_window_small(connection: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import threading
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 TOKEN_NAME = "huggingface"  # noqa: S105 - the secret's name, not the secret
 PROXY_LOGIN_NAME = "proxy"
+LONGEST_WAIT_S = 12.0  # in which a hub that asks for it is waited for, all waits together
+_SHORTEST_WAIT_S = 0.5
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
 _TRUE = {"1", "true", "yes", "on"}
@@ -251,8 +256,11 @@ class HubAccess:
     async def get_json(
         self, path: str, params: Mapping[str, Any] | None = None, *, repo: str = "", token: str | None = None
     ) -> HubAnswer:
-        """GET `path` below the hub's address, or a `next_page`. Raises `HubError`; see `hub_error` for the codes."""
-        return await self.aside(lambda: self._get_json(path, params, repo, token))
+        """GET `path` below the hub's address, or a `next_page`. Raises `HubError`; see `hub_error` for the codes.
+
+        A hub that asks for a short wait gets it, as it does from downloads.
+        """
+        return await self.aside(lambda: _patiently(lambda: self._get_json(path, params, repo, token)))
 
     async def get_file(
         self, repo: str, path: str, *, revision: str = "main", start: int = 0, count: int | None = None
@@ -261,7 +269,9 @@ class HubAccess:
 
         For cards, configurations and headers: more than 64 MiB are refused.
         """
-        return await self.aside(lambda: self._get_file(repo, path, revision, start, count))
+        return await self.aside(
+            lambda: _patiently(lambda: self._get_file(repo, path, revision, start, count))
+        )
 
     async def aside(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What `make()` gives, run on the hub's thread: for work around requests that would hold up a window.
@@ -438,6 +448,21 @@ class _Line:
         await self.call(finish)
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join)
+
+
+async def _patiently(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Ask again when the hub says how long to wait, and that is not longer than a person would."""
+    waited = 0.0
+    while True:
+        try:
+            return await ask()
+        except HubError as error:
+            wait = max(_SHORTEST_WAIT_S, error.retry_after_s or 0.0)
+            waited += wait
+            if not error.temporary or error.retry_after_s is None or waited > LONGEST_WAIT_S:
+                raise
+            _log.info("asked to wait %.1f s: %s", wait, error.message)
+            await asyncio.sleep(wait)
 
 
 def _login_name(proxy: str | None) -> str:

@@ -23,6 +23,17 @@ from slmdesk.catalog.names import Wanted, is_repo, kind_of, parameters_in, read
         ("hf download pub/name a.gguf", Wanted(repo="pub/name", file="a.gguf")),
         ("https://huggingface.co/models?search=small+one", Wanted(words="small one")),
         ("https://[", Wanted(words="https://[")),
+        ("gpt2", Wanted(words="gpt2", bare="gpt2")),
+        ("gpt2:F16", Wanted(words="gpt2:F16", bare="gpt2")),
+        ("https://huggingface.co/gpt2", Wanted(words="gpt2", bare="gpt2")),
+        ("hf.co/gpt2", Wanted(words="gpt2", bare="gpt2")),
+        ("https://huggingface.co/gpt2/tree/main", Wanted(repo="gpt2", revision="main")),
+        (
+            "https://huggingface.co/gpt2/blob/main/onnx/config.json",
+            Wanted(repo="gpt2", revision="main", file="onnx/config.json"),
+        ),
+        ("https://huggingface.co/models", Wanted(words="models")),
+        ("two words", Wanted(words="two words")),
         ("", Wanted()),
     ],
 )

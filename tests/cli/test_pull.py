@@ -89,6 +89,18 @@ def test_what_is_not_there_is_said(hub: LoopbackHub) -> None:
     assert "F16" in last["error"]["hint"]
     assert desk(hub, "pull", "nobody/nothing")[1]["error"]["code"] == "repo_not_found"
     assert desk(hub, "pull", "???")[0] == 2
+    assert desk(hub, "pull", "nothing")[1]["error"]["code"] == "repo_not_found"
+
+
+@pytest.mark.parametrize("words", ["guide2", "guide2:F16", "{url}/guide2", "{url}/guide2/tree/main"])
+def test_a_repository_without_a_publisher_is_pulled_as_where_it_is_now(
+    home: Path, hub: LoopbackHub, words: str
+) -> None:
+    hub.moved["guide2"] = REPO
+    code, last = desk(hub, "pull", words.format(url=hub.url))
+    assert (code, last["event"]) == (0, "done"), last
+    assert last["result"]["model"] == REPO
+    assert len(list(home.rglob("slmdesk/guide-GGUF/guide-F16.gguf"))) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no Ctrl-C can be sent to a child there")

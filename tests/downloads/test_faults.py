@@ -12,7 +12,7 @@ from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs import Job
 from slmdesk.library import sidecar
-from tests.downloads.conftest import REPO, TOKEN, settled
+from tests.downloads.conftest import REPO, TOKEN, settled, until
 from tests.hub import LoopbackHub
 from tests.hub.chunks import HEADER, block
 from tests.hub.files import safetensors_file
@@ -214,3 +214,42 @@ async def test_xet_that_says_nothing_is_left_for_plain_https(
     assert "Going on over plain HTTPS." in done.log
     assert (app.paths.models / "maker/chunked/big.safetensors").read_bytes() == big
     assert hub.served("maker/chunked", "big.safetensors") == 12_000_000
+
+
+async def test_a_file_that_comes_packed_in_spite_of_our_wish_is_unpacked(
+    app: Application, hub: LoopbackHub, desk_guide: Path
+) -> None:
+    hub.faults.packed(f"{REPO}/config.json")
+    plan = await app.downloads.plan(REPO, ["config.json"])
+    done = await settled(app, (await app.downloads.start(plan)).id)
+    assert done.state == "done", done
+    assert (plan.folder / "config.json").read_bytes() == b'{"model_type": "llama"}'
+    # A large one that was begun unpacked is begun anew: what is packed has no ranges of the file.
+    plan = await app.downloads.plan(REPO, ["small-Q4_K_M.gguf"])
+    begun = plan.partial(plan.files[0])
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_bytes(desk_guide.read_bytes()[:3_000_000])
+    hub.faults.packed(f"{REPO}/small-Q4_K_M.gguf")
+    done = await settled(app, (await app.downloads.start(plan)).id)
+    assert done.state == "done", done
+    assert plan.target(plan.files[0]).read_bytes() == desk_guide.read_bytes()
+
+
+@pytest.mark.slow  # five tries, with growing pauses between them
+async def test_a_storage_that_cannot_be_reached_pauses_the_download_under_its_own_name(
+    app: Application, hub: LoopbackHub, desk_guide: Path
+) -> None:
+    hub.faults.redirect(f"{REPO}/small-*", "http://localhost:9/somewhere", where="resolve")
+    plan = await app.downloads.plan(REPO, ["small-Q4_K_M.gguf"])
+    job = await app.downloads.start(plan)
+    waiting = await settled(app, job.id)
+    assert waiting.state == "paused", waiting
+    assert waiting.error is not None
+    assert waiting.error.code == "storage_unreachable"
+    assert waiting.error.message.startswith("localhost, where")
+    assert waiting.resume_at is not None
+    hub.faults.clear()
+    await app.jobs.resume(job.id)
+    done = await until(app, job.id, lambda job: job.ended)
+    assert done.state == "done", done
+    assert plan.target(plan.files[0]).read_bytes() == desk_guide.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import time
@@ -113,12 +114,15 @@ class Answers(BaseHTTPRequestHandler):
             return
         if self._spoiled("body", key):
             return
-        faults = self.hub.faults.take("body", key, ("stall", "cut", "slow", "bytes", "no_range"))
+        faults = self.hub.faults.take("body", key, ("stall", "cut", "slow", "bytes", "no_range", "packed"))
         content = _spoilt(file, faults["bytes"]) if "bytes" in faults else file.content
+        if "packed" in faults:
+            content = gzip.compress(content if isinstance(content, bytes) else content.read_bytes())
+            headers["Content-Encoding"] = "gzip"
         size = len(content) if isinstance(content, bytes) else file.size
         first, last = 0, size - 1
         status = 200
-        if "no_range" not in faults and (asked := self.headers.get("Range")):
+        if not faults.keys() & {"no_range", "packed"} and (asked := self.headers.get("Range")):
             bounds = bounds_of(asked, size)
             if bounds is None:
                 self._answer(Answer(416, {"Content-Range": f"bytes */{size}"}))

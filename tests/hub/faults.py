@@ -21,6 +21,7 @@ Kind = Literal[
     "loop",
     "cut_json",
     "expired",
+    "packed",
 ]
 
 
@@ -103,6 +104,10 @@ class Faults:
     def expired(self, pattern: str, *, times: int | None = 1) -> None:
         """The signed link is too old: the CDN answers 403."""
         self._add("expired", pattern, times)
+
+    def packed(self, pattern: str, *, times: int | None = None) -> None:
+        """Send the whole file packed by gzip, whatever the request allows."""
+        self._add("packed", pattern, times)
 
     def clear(self) -> None:
         with self._lock:

@@ -45,6 +45,7 @@ class LoopbackHub:
     `add` puts in repositories with more to say (gating, licence, tags); `hub[repo_id]` is one of them.
     `users` maps tokens to people. `requests` are all requests as they came, those of the CDN too, so that a test
     can see whether a token went there. `faults` makes things go wrong. With `tls` both speak HTTPS.
+    `moved` maps old names, also such without a publisher, to the repositories they lead to now.
     `has_chunks`: the storage of chunks works, for repositories with `xet`; else it is out of order.
     """
 
@@ -69,6 +70,7 @@ class LoopbackHub:
         self.page_size = page_size
         self.link_lifetime_s = 3600.0
         self.has_chunks = False
+        self.moved: dict[str, str] = {}
         self.requests: list[Request] = []
         self._served: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -262,6 +264,10 @@ class _Handler(Answers):
         if segments[:2] == ["api", "models"]:
             if self._spoiled("api", self.where_to):
                 return None
+            if new := self.hub.moved.get(segments[2] if len(segments) > 2 else ""):
+                query = self.path.partition("?")[2]
+                path = "/".join(["/api/models", new, *map(quote, segments[3:])])
+                return self._answer(Answer(307, {"Location": f"{path}?{query}"}))
             return self._list() if len(segments) == 2 else self._api(segments[2:])
         for verb in ("resolve", "raw"):
             if len(segments) >= 5 and segments[2] == verb:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import logging
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.library.hub_access import HubAccess
-from slmdesk.library.hub_errors import HubError, hub_error
+from slmdesk.library.hub_errors import HubError, hub_error, retry_after_s
 from tests.hub import LoopbackHub, User
 
 TOKEN = "hf_plantedTokenOfTheAccessTests"
@@ -188,6 +190,63 @@ async def test_each_failure_has_its_words(make: Make, hub: LoopbackHub) -> None:
     assert (error.code, error.temporary) == ("hub_unreachable", True)
     hub.start()
     assert (await listing()).data
+
+
+async def test_a_listing_waits_as_long_as_the_hub_asks(make: Make, hub: LoopbackHub) -> None:
+    access = make()
+    hub.faults.status("/api/models", 429, retry_after=1, times=2)
+    begun = time.monotonic()
+    assert (await access.get_json("/api/models")).data
+    assert time.monotonic() - begun >= 2
+    assert hub.count("GET", "/api/models") == 3
+    hub.faults.status(
+        "/api/models", 503, retry_after=email.utils.formatdate(time.time() + 2, usegmt=True), times=1
+    )
+    assert (await access.get_json("/api/models")).data
+    # Not for ever, and not beyond what a person would wait.
+    hub.forget()
+    hub.faults.status("/api/models", 429, retry_after=7, times=9)
+    waiting = asyncio.create_task(access.get_json("/api/models"))
+    while not hub.requests:
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    hub.faults.clear()
+    hub.faults.status("/api/models", 429, retry_after=60)
+    assert "60 seconds" in (await refusal(access.get_json("/api/models"))).hint
+    hub.faults.status("/api/models", 503)
+    assert (await refusal(access.get_json("/api/models"))).code == "hub_down"
+
+
+def test_what_a_refusal_says_of_the_wait() -> None:
+    assert retry_after_s({"Retry-After": "17"}) == 17
+    assert retry_after_s({"RateLimit": '"api";r=0;t=55'}) == 55
+    assert retry_after_s({"RateLimit": "limit=500, remaining=0"}) is None
+    assert retry_after_s({"Retry-After": "²"}) is None
+    assert retry_after_s({}) is None
+
+
+async def test_a_storage_that_cannot_be_reached_is_not_told_as_the_hub(make: Make, hub: LoopbackHub) -> None:
+    access = make()
+    hub.faults.redirect("pub/model/*", "http://localhost:9/somewhere", where="resolve")
+    error = await refusal(access.get_file("pub/model", "a.gguf"))
+    assert (error.code, error.temporary) == ("storage_unreachable", True)
+    assert error.message.startswith(f"localhost, where {hub.url} keeps its files")
+    hub.faults.clear()
+    hub.faults.status("pub/model/a.gguf", 500)
+    error = await refusal(access.get_file("pub/model", "a.gguf"))
+    assert error.code == "hub_down"
+    assert hub.url not in error.message
+
+
+async def test_a_proxy_that_cannot_be_reached_is_not_told_as_the_hub(make: Make, hub: LoopbackHub) -> None:
+    for scheme in ("http", "socks5"):
+        access = make(SLMDESK_NETWORK_PROXY=f"{scheme}://127.0.0.1:9")
+        error = await refusal(access.get_json("/api/models"))
+        assert error.code == "proxy_failed"
+        assert f"{scheme}://127.0.0.1:9" in error.message
+        assert hub.url not in error.message
 
 
 async def test_offline_asks_nobody(make: Make, hub: LoopbackHub) -> None:

@@ -124,9 +124,9 @@ class QuantizeController:
             origin = await self.room.origin(str(file.path) if file is not None else path)
         except SlmDeskError as error:
             wanted = names.read(reference)
-            if error.code != "model_not_found" or not wanted.repo:
+            if error.code != "model_not_found" or not (wanted.repo or wanted.bare):
                 raise
-            return await self._look_on_hub(wanted.repo, wanted.revision)
+            return await self._look_on_hub(wanted.repo or wanted.bare, wanted.revision)
         converter = await asyncio.to_thread(self._converter) if origin.needs_conversion else ""
         return await asyncio.to_thread(looking.look, reference, origin, file, converter)
 
