@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.chat.chats import Chats
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.events import EventBus
 from slmdesk.core.job_queue import Jobs
+from slmdesk.core.made_with import kept_settings
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
@@ -90,8 +92,8 @@ class Application:
         connector = ServiceConnector(paths, settings)
         chats = Chats(database, connector, library, settings, events)
         secrets = Secrets()
-        queue = Jobs(database, paths, secrets)
         hub = HubAccess(settings, secrets, env)
+        queue = Jobs(database, paths, secrets, made_with=lambda: _made_with(settings, hub))
         return cls(
             paths,
             settings,
@@ -227,6 +229,14 @@ class Application:
             await self._catalog.close()
         await self.hub.close()
         self.database.close()
+
+
+def _made_with(settings: Settings, hub: HubAccess) -> dict[str, Any]:
+    """What a job is made with now. A hub or proxy that cannot be used stops no job that needs none."""
+    made = kept_settings(settings)
+    with suppress(SlmDeskError):
+        made |= hub.way().to_json()
+    return made
 
 
 def _full(folder: Path) -> list[SlmDeskError]:

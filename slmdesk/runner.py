@@ -13,14 +13,16 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.job_kinds import JobKind
 from slmdesk.core.job_runner import JobRunner
 from slmdesk.core.jobs import JobStore
 from slmdesk.core.logs import configure, release
+from slmdesk.core.made_with import settings_of
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
@@ -28,9 +30,10 @@ from slmdesk.core.space import Space
 from slmdesk.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from slmdesk.core.job_kinds import JobKind
+    from slmdesk.core.job_kinds import RunningJob
+    from slmdesk.core.jobs import Job
     from slmdesk.library.library import Library
 
 _IDLE_S = 15.0
@@ -98,6 +101,34 @@ def _move_folder(rooms: Rooms) -> JobKind:
     return MoveFolderJobs(_library(rooms), rooms.settings, rooms.space, rooms.store)
 
 
+class _AsMade(JobKind):
+    """A kind whose jobs each work with the settings they were made with."""
+
+    def __init__(self, make: Callable[[Rooms], JobKind], rooms: Rooms) -> None:
+        self._make, self._rooms = make, rooms
+        self._one = make(rooms)
+        self.name, self.resumes, self.patience_s = self._one.name, self._one.resumes, self._one.patience_s
+
+    def limit(self) -> int:
+        return self._one.limit()
+
+    async def run(self, job: RunningJob) -> dict[str, Any]:
+        return await self._of(job.parameters).run(job)
+
+    async def discard(self, job: Job, *, keep: bool) -> None:
+        await self._of(job.parameters).discard(job, keep=keep)
+
+    async def may_resume(self, job: Job) -> bool:
+        return await self._of(job.parameters).may_resume(job)
+
+    def _of(self, parameters: Mapping[str, Any]) -> JobKind:
+        settings = settings_of(parameters, self._rooms.settings)
+        return self._make(replace(self._rooms, settings=settings))
+
+
+# A download looks at what it was made with itself, as all share one line; moving a folder is about the settings of now.
+_SHARED = {"download", "move-folder"}
+
 # Each imports its room when the first job of the kind comes.
 KINDS: dict[str, Callable[[Rooms], JobKind]] = {
     "download": _download,
@@ -159,7 +190,7 @@ def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, args: argpars
 
 
 async def _run(rooms: Rooms, idle_s: float, expected: str) -> int:
-    kinds = {name: _bound(make, rooms) for name, make in KINDS.items()}
+    kinds = {name: _bound(name, make, rooms) for name, make in KINDS.items()}
     runner = JobRunner(rooms.store, rooms.space, kinds, idle_s=idle_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,8 +201,8 @@ async def _run(rooms: Rooms, idle_s: float, expected: str) -> int:
     return 0
 
 
-def _bound(make: Callable[[Rooms], JobKind], rooms: Rooms) -> Callable[[], JobKind]:
-    return lambda: make(rooms)
+def _bound(name: str, make: Callable[[Rooms], JobKind], rooms: Rooms) -> Callable[[], JobKind]:
+    return (lambda: make(rooms)) if name in _SHARED else (lambda: _AsMade(make, rooms))
 
 
 def _take(secrets: Secrets) -> None:

@@ -10,6 +10,7 @@ from slmdesk.cli.main import UsageError
 from slmdesk.cli.output import size_text
 from slmdesk.cli.pull import duration
 from slmdesk.core import logs
+from slmdesk.core.made_with import differences, told
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", metavar="ACTION", help=" | ".join(_ACTIONS))
     parser.add_argument("job", nargs="?", metavar="ID", help="a job's id, or its beginning; all for clear")
     parser.add_argument("--keep", action="store_true", help="with cancel: keep what came so far")
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="with resume: with the hub, proxy and settings of now, not those the job was made with",
+    )
     parser.add_argument("--all", action="store_true", help="list jobs that ended, too")
 
 
@@ -32,6 +38,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(
             f"{args.action!r} is nothing that can be done with a job.", f"One of: {', '.join(_ACTIONS)}."
         )
+    if args.here and args.action not in {"resume", "retry"}:
+        raise UsageError("--here goes with resume.", "slmdesk jobs resume ID --here")
     if args.job is None and args.action not in {"list", "clear"}:
         raise UsageError(f"{args.action} needs a job's id.", "slmdesk jobs lists them.")
     return asyncio.run(_jobs(args, out))
@@ -53,7 +61,7 @@ async def _jobs(args: argparse.Namespace, out: Output) -> int:
         job = await jobs.find(args.job)
         match args.action:
             case "resume" | "retry":
-                job = await jobs.resume(job.id)
+                job = await jobs.resume(job.id, here=args.here)
             case "pause":
                 job = await jobs.pause(job.id)
             case "cancel":
@@ -80,14 +88,21 @@ async def _list(application: Application, args: argparse.Namespace, out: Output)
     shown = [job for job in found if args.all or not job.ended or job.state == "failed"]
     if shown:
         out.table(
-            ("ID", "STATE", "DONE", "RATE", "LEFT", "WHAT"), [_row(job) for job in shown], right=(2, 3, 4)
+            ("ID", "STATE", "DONE", "RATE", "LEFT", "FROM", "WHAT"),
+            [_row(job) for job in shown],
+            right=(2, 3, 4),
         )
     else:
         out.text("Nothing is being done." + (" --all lists what ended." if found else ""))
+    today = await application.jobs.today()
     for job in shown:
         if job.error is not None:
             out.text()
             out.text(f"{job.id}: {job.error.message} {job.error.hint}".rstrip())
+        if other := differences(job.kind, job.made_with, today):
+            out.text()
+            out.text(f"{job.id} keeps what it was made with: {other}.")
+            out.text(out.dim(f"slmdesk jobs resume {job.id} --here goes on with what counts today."))
     out.done({"jobs": [job.to_json() for job in found]})
     return 0
 
@@ -96,7 +111,8 @@ def _row(job: Job) -> tuple[str, ...]:
     share = f"{job.done / job.total:.0%}" if job.total else ""
     rate = f"{size_text(int(job.rate))}/s" if job.rate and job.kind == "download" else ""
     left = duration(job.remaining) if job.remaining is not None else ""
-    return (job.id, _state(job), share, rate, left, job.title or job.kind)
+    source = told(job.kind, job.made_with).get("hub", "").partition("://")[2]
+    return (job.id, _state(job), share, rate, left, source, job.title or job.kind)
 
 
 def _state(job: Job) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs import JOB_STATES, Also, Job, JobState, JobStore
+from slmdesk.core.made_with import MADE_WITH
 from slmdesk.core.paths import HOME_VARIABLE, Paths
 from slmdesk.core.processes import process_alive, self_command, start_detached
 
@@ -39,10 +40,13 @@ class Jobs:
         secrets: Secrets | None = None,
         *,
         command: Sequence[str] | None = None,
+        made_with: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
+        """`made_with` tells what a job is made with today; each job keeps it."""
         self.store = JobStore(database)
         self._paths = paths
         self._secrets = secrets
+        self._made_with = made_with
         self._command = list(command) if command is not None else self_command("work")
         self._started: int | None = None  # process id
         self._handed: dict[str, str] = {}
@@ -54,11 +58,17 @@ class Jobs:
         self, kind: str, title: str, parameters: Mapping[str, Any], *, also: Also | None = None
     ) -> Job:
         """Put a job at the end of the queue and see to it that it is worked on. `also` is that of `JobStore.create`."""
-        job = await self.store.create(kind, parameters, title, also)
+        today = await self.today()
+        kept = {**parameters, MADE_WITH: today} if today else parameters
+        job = await self.store.create(kind, kept, title, also)
         self._stirred()
         await self._hand_over()
         await self.wake(expecting=kind)
         return job
+
+    async def today(self) -> Mapping[str, Any]:
+        """What a job would be made with now."""
+        return await asyncio.to_thread(self._made_with) if self._made_with is not None else {}
 
     async def get(self, job_id: str) -> Job:
         """Raises `SlmDeskError("job_not_found")`."""
@@ -90,9 +100,12 @@ class Jobs:
             await self.store.transition(job_id, "queued")
         return await self._changed(await self.store.transition(job_id, "paused"))
 
-    async def resume(self, job_id: str) -> Job:
-        """Go on with a paused, interrupted or failed job. Raises `job_not_found` or `job_state`."""
+    async def resume(self, job_id: str, *, here: bool = False) -> Job:
+        """Go on with a paused, interrupted or failed job. It keeps what it was made with, unless `here` gives it
+        today's hub, proxy and settings. Raises `job_not_found` or `job_state`."""
         job = await self._current(job_id)
+        if here:
+            job = await self.store.remake(job_id, await self.today())
         if job.state == "running" and job.wish == "pause":
             job = await self.store.ask(job_id, "")
         elif job.state not in {"queued", "running"}:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slmdesk.core.database import Database, Migration
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.made_with import MADE_WITH, told
 from slmdesk.core.processes import process_alive, process_create_time
 
 if TYPE_CHECKING:
@@ -120,6 +121,12 @@ class Job:
     deaths: int = 0  # of processes under this job since it last got on
 
     @property
+    def made_with(self) -> dict[str, Any]:
+        """What the job was made with (see `core.made_with`); empty for one of an older version."""
+        made = self.parameters.get(MADE_WITH)
+        return made if isinstance(made, dict) else {}
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more happens to it, unless a failed one is tried again."""
         return self.state in {"done", "failed", "cancelled"}
@@ -146,6 +153,7 @@ class Job:
             "error": self.error.to_json() if self.error else None,
             "result": self.result,
             "resume_at": self.resume_at,
+            "made_with": told(self.kind, self.made_with),
             "created_at": self.created_at,
             "updated_at": self.updated_at,
         }
@@ -264,6 +272,24 @@ class JobStore:
                     time.time(),
                     job_id,
                 ),
+            )
+            return _get(connection, job_id)
+
+        return await self._database.run(work)
+
+    async def remake(self, job_id: str, made_with: Mapping[str, Any]) -> Job:
+        """Give a job other surroundings for its work. Raises `job_not_found`, or `job_state` while it runs."""
+
+        def work(connection: sqlite3.Connection) -> Job:
+            before = _get(connection, job_id)
+            if before.state == "running":
+                raise SlmDeskError(
+                    "job_state", "This job runs.", "Pause it first; then it can be given new settings."
+                )
+            parameters = {**before.parameters, MADE_WITH: dict(made_with)}
+            connection.execute(
+                "UPDATE jobs SET parameters = ?, updated_at = ? WHERE id = ?",
+                (json.dumps(parameters), time.time(), job_id),
             )
             return _get(connection, job_id)
 

@@ -75,9 +75,10 @@ class Downloads:
             raise drive_missing(plan.root)
         for job in await self._jobs.list(("queued", "running", "paused", "interrupted", "failed")):
             if job.kind == KIND and _same(job, plan):
-                return (
-                    await self._jobs.resume(job.id) if job.state != "failed" else await self._again(job, plan)
-                )
+                if job.state == "failed":
+                    return await self._again(job, plan)
+                # Whoever asks anew means the hub and the proxy of now.
+                return await self._jobs.resume(job.id, here=job.state != "running")
         await self._hand_token()
         left = await asyncio.to_thread(_to_write, plan)
         promise = await self._space.promise(plan.folder, left)

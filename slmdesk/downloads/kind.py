@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.job_kinds import JobKind, RunningJob
+from slmdesk.core.made_with import settings_of
 from slmdesk.downloads.arrival import already_there, arrive, flush
 from slmdesk.downloads.pace import Pace
 from slmdesk.downloads.plan import PARTIAL_FOLDER, Plan
@@ -92,7 +93,7 @@ class DownloadKind(JobKind):
         self._look_at_settings(at_once=True)  # it may be tried again because of what was just changed there
         try:
             await self._prepare(work)
-            source = await self._in_thread(self._source, plan, job)
+            source = await self._in_thread(self._source, self._hub.as_made(job.parameters), plan, job)
             try:
                 for file in plan.files:
                     await self._bring(work, source, file)
@@ -128,10 +129,11 @@ class DownloadKind(JobKind):
         if code == "disk_full":
             left = await self._in_thread(_left, plan)
             return await self._space.free(plan.folder, besides=job.id) >= left
+        hub = self._hub.as_made(job.parameters)
         if code == "offline":
-            return not self._hub.offline
-        if code in {"hub_unreachable", "connection_lost", "hub_timeout"} and self._hub.direct:
-            return await self._in_thread(_reachable, self._hub.endpoint)
+            return not hub.offline
+        if code in {"hub_unreachable", "connection_lost", "hub_timeout"} and not hub.way().proxies:
+            return await self._in_thread(_reachable, hub.endpoint)
         return True
 
     async def _prepare(self, work: _Work) -> None:
@@ -148,13 +150,13 @@ class DownloadKind(JobKind):
                 raise DiskError(error, waits=True) from error
             raise
 
-    def _source(self, plan: Plan, job: RunningJob) -> Source:
-        way = self._settings.get("downloads.transfer")
-        self._hub.token(fresh=True)
-        https = HttpsSource(self._hub, plan)
-        if way == "https" or (way == "auto" and not (self._hub.direct and _has_xet())):
+    def _source(self, hub: HubAccess, plan: Plan, job: RunningJob) -> Source:
+        way = settings_of(job.parameters, self._settings).get("downloads.transfer")
+        hub.token(fresh=True)
+        https = HttpsSource(hub, plan)
+        if way == "https" or (way == "auto" and not (hub.direct and _has_xet())):
             return https
-        xet = XetSource(https, self._hub.endpoint)
+        xet = XetSource(https, hub.endpoint)
         return xet if way == "xet" else EitherSource(xet, https, job.log)
 
     async def _bring(self, work: _Work, source: Source, file: PlannedFile) -> None:
@@ -307,14 +309,11 @@ def _has_xet() -> bool:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether somebody listens there; through a proxy of the environment nobody can tell beforehand."""
+    """Whether somebody listens there; through a proxy nobody can tell beforehand."""
     import socket
     from urllib.parse import urlsplit
-    from urllib.request import getproxies
 
     parts = urlsplit(endpoint)
-    if parts.scheme in getproxies() or "all" in getproxies():
-        return True
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), _REACH_S).close()

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 from slmdesk import __version__
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
+from slmdesk.core.made_with import MADE_WITH, settings_of
 from slmdesk.core.proxies import Proxies, checked_proxy, system_proxies, with_login, without_login
 from slmdesk.library import hub_token
 from slmdesk.library.hub_errors import DEFAULT_ENDPOINT, HubError, converted, offline_error
@@ -105,6 +106,8 @@ class HubAccess:
     @property
     def offline(self) -> bool:
         """Whether the person wants no connections to other machines."""
+        if self._way is not None:  # whoever runs this now need not be the one who asked for it
+            return bool(self._settings.get("network.offline"))
         variable = self._environ.get("HF_HUB_OFFLINE", "").strip().lower()
         return bool(self._settings.get("network.offline")) or variable in _TRUE
 
@@ -133,9 +136,16 @@ class HubAccess:
         plain = {pattern: proxy and without_login(proxy)[0] for pattern, proxy in found.items()}
         return Way(self.endpoint, plain, ca_file)
 
-    def by(self, way: Way) -> HubAccess:
-        """The same hub access by a way that was in force earlier, or elsewhere. Close it as this one."""
-        return HubAccess(self._settings, self._secrets, self._environ, way=way)
+    def as_made(self, parameters: Mapping[str, Any]) -> HubAccess:
+        """The hub as it was reached when the job with these parameters was made; this one for a job that kept nothing.
+
+        Close it as this one.
+        """
+        made = parameters.get(MADE_WITH)
+        if not isinstance(made, dict) or "hub" not in made:
+            return self
+        settings = settings_of(parameters, self._settings)
+        return HubAccess(settings, self._secrets, self._environ, way=Way.from_json(made))
 
     def route(self) -> HubRoute:
         """Address, proxies (with their logins) and certificates in force. Blocks: a login may be in the keyring.

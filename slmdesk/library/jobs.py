@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.job_kinds import JobKind, JobPausedError, RunningJob
+from slmdesk.core.made_with import MADE_WITH
 from slmdesk.library import moving
 from slmdesk.library.background import Progress, in_background
 from slmdesk.library.candidates import Candidate
@@ -176,7 +177,8 @@ class MoveFolderJobs(JobKind):
     async def _refuse_busy(self, job: RunningJob, source: Path) -> None:
         """Other jobs that write to the folder must end first."""
         for other in await self._store.list(("queued", "running", "paused", "interrupted")):
-            if other.id != job.id and _mentions(other.parameters, str(source)):
+            work = {key: value for key, value in other.parameters.items() if key != MADE_WITH}
+            if other.id != job.id and _mentions(work, str(source)):
                 raise SlmDeskError(
                     "folder_busy",
                     f"The job “{other.title or other.kind}” works with {source}.",
