@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.core.setting_table import variable_of
+from slmdesk.core.setting_table import find_setting, variable_of
 from slmdesk.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,8 +58,13 @@ def told(kind: str, made: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(values.get(name) or "none") for name in _CONCERNS.get(kind, ())}
 
 
+def _name(name: str) -> str:
+    """As a person reads it: a setting by its title."""
+    return find_setting(name).title.lower() if "." in name else name
+
+
 def differences(kind: str, made: Mapping[str, Any], today: Mapping[str, Any]) -> str:
     """Where a job differs from what it would be made with today, in words; "" where it does not."""
     then, now = told(kind, made), told(kind, today)
-    parts = [f"{name} {then[name]}, today {now[name]}" for name in then if then[name] != now.get(name)]
+    parts = [f"{_name(name)} {then[name]}, today {now[name]}" for name in then if then[name] != now.get(name)]
     return "; ".join(parts)

@@ -43,6 +43,13 @@ _PARTIAL = ".partial"
 _CHECKED, _PREPARED = 0.15, 0.35
 _TENSOR = re.compile(r"INFO:hf-to-gguf:(\S+),\s+\S+ --> \w+, shape")
 _WRITING = re.compile(r"Writing:\s+(\d+)%")
+_PROGRESS = re.compile(r"^[^\n]{0,80}?\d+%\||^[^\n]{0,80}?\d+(?:it|B|[kMG]i?B)? \[\d\d:\d\d")  # tqdm's bars
+_CHAINED = re.compile(
+    r"^(?:During handling of the above exception, another exception occurred"
+    r"|The above exception was the direct cause of the following exception):$",
+    re.MULTILINE,
+)
+_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b(?::|$)")
 
 _MEMORY_HINT = "Close other programs and try again, or download a GGUF of this model."
 # (pattern in what the converter says, code, message, hint); the first that matches counts. "toolchain" has words of
@@ -85,7 +92,19 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
         "",
     ),
     (
-        r"File not found: .*tokenizer|Can't load tokenizer|[Cc]ouldn't instantiate the backend tokenizer",
+        r"Tokenizer class (\S+) does not exist",
+        "tokenizer_damaged",
+        "tokenizer_config.json names a tokenizer that nobody here knows: {0}.",
+        "Compare tokenizer_config.json with the publisher's; it may have been changed by hand.",
+    ),
+    (
+        r"[Cc]ouldn't instantiate the backend tokenizer|(?:data did not match|expected) .* at line \d+ column \d+",
+        "tokenizer_damaged",
+        "The tokenizer's files are there, and no tokenizer can be made of them.",
+        "Download tokenizer.json and tokenizer_config.json again, both from one revision of the model.",
+    ),
+    (
+        r"File not found: .*tokenizer|Can't load tokenizer|Cannot find .*tokenizer",
         "tokenizer_missing",
         "The model's tokenizer cannot be read.",
         "Download the whole folder again; with some models it is in the repository of the base model.",
@@ -97,7 +116,7 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
         "It may be an adapter, or of a newer release; look for a GGUF of this model.",
     ),
     (
-        r"Quant (?:method|format) (\S+).* not yet supported|(3-bit gptq) dequantization is not",
+        r"Quant (?:method is not yet supported:|format) \W?([\w.-]+)|(multiple config groups)|(3-bit gptq) deq",
         "weights_type_unsupported",
         "The weights are packed in a way that llama.cpp's converter cannot read: {0}.",
         "Choose the model in F16, BF16 or F32.",
@@ -151,7 +170,8 @@ class Converter:
         what the folder says. Cancelling ends the converter and removes what it wrote.
 
         Raises `SlmDeskError`: as `examine` and `Toolchains.ensure`, and `weights_not_finite`, `disk_full`,
-        `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`, `tensor_unknown`, `weights_type_unsupported`,
+        `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`, `tokenizer_damaged`, `tensor_unknown`,
+        `weights_type_unsupported`,
         `toolchain_damaged`, `source_changed`, `convert_failed`.
         """
         # The converter runs in a folder of its own, where a relative path means another place.
@@ -261,10 +281,11 @@ async def _run(
 
 def decode(code: int, lines: Sequence[str]) -> SlmDeskError:
     """What a failed converter means to a person."""
-    text = "\n".join(line for line in lines if not _WRITING.search(line))
+    text = "\n".join(line for line in lines if not _PROGRESS.search(line))
     details = text[-6000:]
+    said = _last_words(text)
     for pattern, name, message, hint in _SIGNS:
-        if match := re.search(pattern, text):
+        if match := re.search(pattern, said):
             found = next((group for group in match.groups() if group), "")
             if name == "toolchain":
                 return damaged(TOOLCHAIN, found)
@@ -276,13 +297,29 @@ def decode(code: int, lines: Sequence[str]) -> SlmDeskError:
             _MEMORY_HINT,
             details=details,
         )
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = _reason(said)
     return SlmDeskError(
         "convert_failed",
-        f"The model could not be converted: {last[:200] or f'the converter ended with {code}'}.",
+        f"The model could not be converted: {last[:200].rstrip('.') or f'the converter ended with {code}'}.",
         "See the details; a GGUF of this model may exist already.",
         details=details,
     )
+
+
+def _last_words(text: str) -> str:
+    """What was said from the last exception on, without the lines of its code: one way of reading a tokenizer fails,
+    the next is tried, and only what the last one says is the reason."""
+    last = _CHAINED.split(text)[-1]
+    return "\n".join(line for line in last.split("\n") if not line.startswith((" ", "Traceback ")))
+
+
+def _reason(said: str) -> str:
+    """The line with the exception; without one the last that is no message of progress."""
+    lines = [line.strip() for line in said.split("\n") if line.strip()]
+    for line in reversed(lines):
+        if _EXCEPTION.match(line):
+            return line
+    return next((line for line in reversed(lines) if not line.startswith(("INFO:", "DEBUG:"))), "")
 
 
 def _of_toolchain(done: float, total: float, words: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import safetensors
+from slmdesk.quantize.hf_unsuitable import ADAPTER, refuse_adapter, refuse_other_kinds, refuse_packed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -40,6 +41,14 @@ _BY_OUTER_NAME = {
 BITNET = {"BitNetForCausalLM", "BitnetForCausalLM"}
 # What transformers calls the inner norms of a BitNet; llama.cpp's converter knows older names.
 _BITNET_NAMES = (".attn_sub_norm.weight", ".ffn_sub_norm.weight")
+_TOKENIZER_FIELDS: dict[str, tuple[type, ...]] = {
+    "tokenizer_class": (str,),
+    "added_tokens_decoder": (dict,),
+    "chat_template": (str, list, dict),
+    "model_max_length": (int, float),
+    "bos_token": (str, dict),
+    "eos_token": (str, dict),
+}
 # Element type of the safetensors -> what the converter is asked to write so that nothing is lost.
 _WRITTEN = {"F16": "f16", "F32": "f32", "F64": "f32"}
 _REMOTE_HINT = (
@@ -125,15 +134,17 @@ def examine_description(
     """What can be told from config.json, tokenizer_config.json and the names of all files (of a folder or of a
     repository not fetched yet). Returns warnings.
 
-    Raises `SlmDeskError`: `pickle_refused`, `weights_missing`, `architecture_unsupported`, `tokenizer_missing`,
-    `remote_code_refused` (not with `insist`).
+    Raises `SlmDeskError`: `adapter_alone`, `pickle_refused`, `weights_missing`, `architecture_unsupported`,
+    `weights_type_unsupported`, `tokenizer_missing`, `remote_code_refused` (not with `insist`).
     """
+    refuse_adapter(names)
     weights = [name for name in names if name.startswith("model") and name.endswith(".safetensors")]
     if not weights and INDEX not in names:
         _no_weights(names)
     architecture = architecture_of(config)
     if architecture not in supported:
         _unsupported(architecture, config)
+    refuse_packed(config)
     if architecture in BITNET:
         _check_bitnet(architecture, config)
     if not any(name in _TOKENIZERS or name.endswith(_TOKENIZER_ENDS) for name in names):
@@ -160,8 +171,8 @@ def examine(folder: Path, supported: Collection[str], *, insist: bool = False) -
     """Check a folder: description, tokenizer, each part's header, types, and that the parts are what the index says.
     Blocks shortly; weights are not read.
 
-    Raises as `examine_description`, and `SlmDeskError`: `source_missing`, `config_missing`, `config_damaged`,
-    `source_parts_missing`, `weights_type_unsupported`, `safetensors_damaged`, `safetensors_truncated`.
+    Raises as `examine_description`, and `SlmDeskError`: `source_missing`, `source_unsuitable`, `config_missing`,
+    `config_damaged`, `source_parts_missing`, `safetensors_damaged`, `safetensors_truncated`.
     """
     try:
         names = {entry.name for entry in folder.iterdir() if entry.is_file()}
@@ -172,18 +183,32 @@ def examine(folder: Path, supported: Collection[str], *, insist: bool = False) -
             "Check the path, and that its disk is connected.",
         ) from error
     if "config.json" not in names:
+        refuse_other_kinds(folder, names)
         raise SlmDeskError(
             "config_missing",
             f"{folder.name} holds no config.json, which says what the model is.",
             "Download the whole folder again.",
         )
+    if ADAPTER in names:
+        refuse_adapter(names, _read_json(folder / ADAPTER))
     config = _read_json(folder / "config.json")
     told = _read_json(folder / "tokenizer_config.json") if "tokenizer_config.json" in names else {}
+    _check_tokenizer(folder, names, told)
     warnings = examine_description(config, told, names, supported, insist=insist)
     headers = _headers(folder, names)
     found = HfFolder(folder, architecture_of(config), headers, warnings)
     _check_types(found, config)
     return found
+
+
+def _check_tokenizer(folder: Path, names: Collection[str], told: Mapping[str, Any]) -> None:
+    """A tokenizer that is there and damaged must not be called missing later, by whoever fails at it."""
+    if "tokenizer.json" in names:
+        _read_json(folder / "tokenizer.json")
+    for name, kinds in _TOKENIZER_FIELDS.items():
+        value = told.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise _damaged(folder / "tokenizer_config.json", f"{name} is not what it should be")
 
 
 def _headers(folder: Path, names: Collection[str]) -> dict[str, SafetensorsHeader]:
@@ -310,5 +335,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, why: str) -> SlmDeskError:
     return SlmDeskError(
-        "config_damaged", f"{path.name} cannot be read: {why}.", "Download the model's folder again."
+        "config_damaged",
+        f"{path.name} cannot be read: {why.rstrip('.')}.",
+        f"Download {path.name} again, or compare it with the publisher's.",
     )

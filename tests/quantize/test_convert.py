@@ -202,6 +202,144 @@ def test_the_converters_failures_become_words() -> None:
     assert decode(-9, []).code == "out_of_memory"
 
 
+def test_a_failure_is_told_by_its_last_exception_not_by_a_fallbacks() -> None:
+    """What the converter writes for a folder with tokenizer.json alone whose text splitter it does not know."""
+    said = """INFO:hf-to-gguf:Loading model: m
+Loading checkpoint shards:  45%|████▌     | 5/11 [00:03<00:04,  1.41it/s]
+Traceback (most recent call last):
+  File "conversion/base.py", line 2099, in _create_vocab_sentencepiece
+    raise FileNotFoundError(f"File not found: {tokenizer_path}")
+FileNotFoundError: File not found: /models/m/tokenizer.model
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "gguf/vocab.py", line 578, in __init__
+    raise FileNotFoundError('Cannot find Llama BPE tokenizer')
+FileNotFoundError: Cannot find Llama BPE tokenizer
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "conversion/base.py", line 1700, in get_vocab_base_pre
+    raise X
+{last}
+Writing:  45%|████▌     | 5/11 [00:03<00:04,  1.41it/s]"""
+
+    def told(last: str) -> SlmDeskError:
+        return decode(1, said.replace("{last}", last).split("\n"))
+
+    unknown = "NotImplementedError: BPE pre-tokenizer was not recognized - update get_vocab_base_pre()"
+    assert told(unknown).code == "tokenizer_unknown"
+    assert (
+        told("OSError: Can't load tokenizer for '/models/m'. If you were trying").code == "tokenizer_missing"
+    )
+    error = told("ValueError: Tokenizer class NoTokenizer does not exist or is not currently imported.")
+    assert (error.code, "NoTokenizer" in error.message) == ("tokenizer_damaged", True)
+    broken = "Exception: data did not match any variant of untagged enum ModelWrapper at line 7 column 3"
+    assert told(broken).code == "tokenizer_damaged"
+    error = told("KeyError: 'rotary_pct'")
+    assert error.message == "The model could not be converted: KeyError: 'rotary_pct'."
+    assert "%|" not in error.details
+
+
+def test_a_bar_of_progress_is_no_reason() -> None:
+    lines = ["INFO:hf-to-gguf:Set model parameters", "Writing:  10%|█  | 1.0G/9.9G [00:01<00:09, 1.0Gbyte/s]"]
+    assert decode(3, lines).message == "The model could not be converted: the converter ended with 3."
+    assert "shards" not in decode(3, [*lines, "Loading shards: 100%|██| 3/3 [00:01<00:00]"]).message
+
+
+@pytest.mark.parametrize(
+    ("packing", "name"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+        ({"load_in_8bit": True}, "bitsandbytes"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "AWQ"),
+        ({"bits": 4, "group_size": 64}, "MLX"),
+        ({"quant_method": "HQQ"}, "HQQ"),
+    ],
+)
+def test_weights_packed_by_another_program_are_told_by_its_name(
+    tmp_path: Path, packing: dict[str, object], name: str
+) -> None:
+    error = refused(model(tmp_path / "m", {**LLAMA, "quantization_config": packing}))
+    assert error.code == "weights_type_unsupported"
+    assert f"packed by {name}," in error.message
+    inner = {**LLAMA, "text_config": {"quantization_config": packing}}
+    assert refused(model(tmp_path / "n", inner)).message == error.message
+
+
+def test_packings_that_the_converter_undoes_pass(tmp_path: Path) -> None:
+    for method in ("fp8", "gptq", "compressed-tensors", "mxfp4", "bitnet"):
+        examine(model(tmp_path / method, {**LLAMA, "quantization_config": {"quant_method": method}}), KNOWN)
+
+
+def test_the_converters_words_for_a_packing_name_it() -> None:
+    for line in (
+        "NotImplementedError: Quant method is not yet supported: 'awq'",
+        "NotImplementedError: Quant format 'awq' for method 'compressed-tensors' is not yet supported",
+    ):
+        assert decode(1, [line]).message.endswith("cannot read: awq.")
+
+
+def test_an_adapter_is_told_as_one_with_its_model(tmp_path: Path) -> None:
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    write_weights(folder / "adapter_model.safetensors", {"a.lora_A.weight": ("F16", bytes(8), [2, 2])})
+    assert refused(folder).code == "adapter_alone"
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "maker/base-1B"}')
+    error = refused(folder)
+    assert error.code == "adapter_alone"
+    assert "maker/base-1B" in error.message
+    assert "download" not in error.hint.lower()
+    # With the base's config.json beside it, it is still none of its own; beside a whole model it is no matter.
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder / "tokenizer.json").write_text("{}")
+    assert refused(folder).code == "adapter_alone"
+    with pytest.raises(SlmDeskError) as caught:
+        examine_description(LLAMA, {}, {"adapter_config.json", "adapter_model.safetensors"}, KNOWN)
+    assert caught.value.code == "adapter_alone"
+    whole = model(tmp_path / "whole")
+    (whole / "adapter_config.json").write_text("{}")
+    assert examine(whole, KNOWN).tensors == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("model_index.json", "pictures"),
+        ("model-Q4_K_M.gguf", "GGUF"),
+        ("genai_config.json", "ONNX"),
+        ("params.json", "its maker's own form"),
+    ],
+)
+def test_a_folder_of_another_kind_is_told_as_that(tmp_path: Path, name: str, word: str) -> None:
+    (tmp_path / name).write_text("{}")
+    error = refused(tmp_path)
+    assert error.code == "source_unsuitable"
+    assert word in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer_config.json", b'{"tokenizer_class": 7}'),
+        ("tokenizer_config.json", b'{"added_tokens_decoder": []}'),
+        ("tokenizer_config.json", b'{"chat_template": 1'),
+        ("tokenizer.json", b'{"model": {'),
+    ],
+)
+def test_a_tokenizer_that_is_there_and_damaged_is_not_called_missing(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = model(tmp_path / "m")
+    (folder / name).write_bytes(content)
+    error = refused(folder)
+    assert error.code == "config_damaged"
+    assert error.message.startswith(f"{name} cannot be read: ")
+    assert name in error.hint
+
+
 def test_the_list_of_architectures_is_read_without_running_it(tmp_path: Path) -> None:
     source = tmp_path / "__init__.py"
     source.write_text('raise SystemExit\nTEXT_MODEL_MAP: dict[str, str] = {"AForCausalLM": "a"}\n')

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
+from slmdesk.core.made_with import differences
 from slmdesk.gui.actions import Action
 from slmdesk.gui.downloads import words
 from slmdesk.gui.downloads.rows import make_row
@@ -21,6 +22,8 @@ from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.values import Select
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slmdesk.core.jobs import Job
     from slmdesk.gui.downloads.rows import JobRow
     from slmdesk.gui.downloads.words import Section
@@ -84,6 +87,7 @@ class _Section(QWidget):
             row = self._rows.get(job.id)
             if row is not None and row.job != job:
                 row.show_job(job)
+                row.show_kept(self._place.kept(job))
         self._arrange()
         for row in leaving:
             let_go(row, self)
@@ -98,7 +102,8 @@ class _Section(QWidget):
         """Build a few of the rows that are missing; the rest follows when the window has drawn these."""
         missing = [job for job in self._jobs[: self._most] if job.id not in self._rows]
         for job in missing[:A_TURN]:
-            row = make_row(self._place.theme, job, self._section, quantize=self._place.quantizes)
+            kept = self._place.kept(job)
+            row = make_row(self._place.theme, job, self._section, kept, quantize=self._place.quantizes)
             row.asked.connect(lambda what, job_id=job.id: self._place.do(job_id, what))
             self._rows[job.id] = row
         if missing:
@@ -152,6 +157,7 @@ class DownloadsPlace(Place):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
+        self._today: Mapping[str, Any] = {}
         self._clock = QTimer(self)
         self._clock.setInterval(30_000)
         self._clock.timeout.connect(self._refresh)
@@ -180,7 +186,21 @@ class DownloadsPlace(Place):
             Action("downloads.clear", "Clear the list of finished downloads", self._clear_done, icon="clear"),
         ]
 
+    def kept(self, job: Job) -> str:
+        """Where a job that may go on differs from what it would be made with today."""
+        return (
+            differences(job.kind, job.made_with, self._today) if self._today and job.state != "done" else ""
+        )
+
+    async def _look_at_today(self) -> None:
+        today = await self.services.application.jobs.today()
+        if today != self._today:
+            self._today = today
+            for row in self.rows:
+                row.show_kept(self.kept(row.job))
+
     def activated(self) -> None:
+        self.services.run(self._look_at_today(), "looking at the settings of jobs")
         self._show_settings()
         self._clock.start()
         self._refresh()
@@ -260,6 +280,8 @@ class DownloadsPlace(Place):
                 await queue.pause(job.id)
             case "resume" | "retry":
                 await queue.resume(job.id)
+            case "here":
+                await queue.resume(job.id, here=True)
             case "cancel" | "cancel_keep":
                 await queue.cancel(job.id, keep=what == "cancel_keep")
             case "first" | "up" | "down" | "last":

@@ -33,14 +33,18 @@ class ActiveRow(ProgressRow):
     """A job that runs, waits or is paused.
 
     Signals:
-        asked(str): "pause", "resume", "cancel", "cancel_keep", "first", "up", "down", "last", or a help of `words`.
+        asked(str): "pause", "resume", "cancel", "cancel_keep", "first", "up", "down", "last", "here", or a help of
+            `words`.
     """
 
     asked = Signal(str)
 
-    def __init__(self, theme: Theme, job: Job) -> None:
+    def __init__(self, theme: Theme, job: Job, kept: str = "") -> None:
         super().__init__(theme, job.title or job.kind)
         self.job = job
+        self._kept = Label(theme, role="small", tone="secondary", wrap=True)
+        self._here = Button(theme, "Use what counts today", kind="link", small=True)
+        self._here.clicked.connect(lambda: self.asked.emit("here"))
         self._more = IconButton(theme, "menu", f"More about {job.title}")
         self._more.clicked.connect(self._open_menu)
         self.buttons.addWidget(self._more)
@@ -51,13 +55,22 @@ class ActiveRow(ProgressRow):
         self._help.hide()
         foot = QHBoxLayout()
         foot.addWidget(self._help)
+        foot.addWidget(self._here)
         foot.addStretch(1)
+        self.body.addWidget(self._kept)
         self.body.addWidget(self._problem)
         self.body.addLayout(foot)
         self.pause.connect(lambda: self.asked.emit("pause"))
         self.resume.connect(lambda: self.asked.emit("resume"))
         self.cancel.connect(self._cancel)
         self.show_job(job)
+        self.show_kept(kept)
+
+    def show_kept(self, kept: str) -> None:
+        """Show where the job differs from what it would be made with today; "" where it does not."""
+        self._kept.setText(words.kept_words(kept))
+        self._kept.setVisible(bool(kept))
+        self._here.setVisible(bool(kept) and self.job.state in {"queued", "paused", "interrupted"})
 
     def show_job(self, job: Job) -> None:
         """Show the job as it is now."""
@@ -122,9 +135,10 @@ class EndedRow(CardRow):
 
     asked = Signal(str)
 
-    def __init__(self, theme: Theme, job: Job, *, quantize: bool) -> None:
+    def __init__(self, theme: Theme, job: Job, kept: str = "", *, quantize: bool) -> None:
         super().__init__(theme, job.title or job.kind, "…")
         self.job = job
+        self._kept = kept
         failed = job.state == "failed"
         mark = Icon(
             theme,
@@ -155,15 +169,26 @@ class EndedRow(CardRow):
         """Show the job as it is now; times pass."""
         self.job = job
         self.title.setText(job.title or job.kind)
-        self.text.setText(words.problem_words(job) or words.done_words(job))
+        self._say()
         if job.state == "failed":
             self.text.set_tone("bad")
+
+    def show_kept(self, kept: str) -> None:
+        """As `ActiveRow.show_kept`."""
+        self._kept = kept
+        self._say()
+
+    def _say(self) -> None:
+        problem = words.problem_words(self.job)
+        kept = words.kept_words(self._kept) if self.job.state == "failed" else ""
+        self.text.setText(f"{problem} {kept}".strip() or words.done_words(self.job))
 
     def _offers(self, *, quantize: bool) -> list[tuple[str, str, str]]:
         job = self.job
         if job.state == "failed":
             helps = words.help_for(job.error)
-            return [(helps, words.HELP_WORDS[helps], "")]
+            again = [("here", "Try again as of today", "")] if self._kept else []
+            return [*again, (helps, words.HELP_WORDS[helps], "")]
         offers = [("chat", "Chat", "chat")] if words.runnable(job) else []
         if quantize and job.kind != "quantize" and words.source(job):
             offers.append(("quantize", "Quantize", "quantize"))
@@ -173,6 +198,8 @@ class EndedRow(CardRow):
 JobRow = ActiveRow | EndedRow
 
 
-def make_row(theme: Theme, job: Job, section: Section, *, quantize: bool) -> JobRow:
-    """The row that suits where the job stands."""
-    return ActiveRow(theme, job) if section == "active" else EndedRow(theme, job, quantize=quantize)
+def make_row(theme: Theme, job: Job, section: Section, kept: str = "", *, quantize: bool) -> JobRow:
+    """The row that suits where the job stands; `kept` is that of `show_kept`."""
+    if section == "active":
+        return ActiveRow(theme, job, kept)
+    return EndedRow(theme, job, kept, quantize=quantize)

@@ -19,6 +19,7 @@ _TOKEN = {"token_missing", "token_invalid", "token_insufficient"}
 _SETTINGS = {
     "endpoint_invalid",
     "ca_file_invalid",
+    "proxy_invalid",
     "proxy_failed",
     "certificate_invalid",
     "folder_unwritable",
@@ -95,6 +96,11 @@ def problem_words(job: Job) -> str:
         left = job.resume_at - time.time()
         parts.append(f"It goes on by itself{f' in {amounts.duration(left)}' if left > 1 else ''}.")
     return " ".join(part for part in parts if part)
+
+
+def kept_words(kept: str) -> str:
+    """A sentence of where a job differs from what it would be made with today; "" where it does not."""
+    return f"It keeps what it was made with: {kept}." if kept else ""
 
 
 def help_for(error: SlmDeskError | None) -> Help:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,40 @@ def test_pause_resume_and_cancel_by_hand(with_jobs: Play, hub: LoopbackHub, tmp_
         models = desk.window.application.paths.models
         await until(lambda: not list(models.rglob("*.part")), "the partial file to go")
         await until(lambda: not desk.window.strip.jobs.isVisible(), "the strip to say nothing")
+
+    with_jobs(scene)
+
+
+def test_a_job_shows_what_it_keeps_and_takes_what_counts_today(
+    with_jobs: Play, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.add(BIG, {"big-Q8_0.gguf": b"GGUF" + bytes(4_000_000)})
+    hub.faults.slow(f"{BIG}/*", 400_000)
+
+    async def scene(desk: Desk) -> None:
+        place = downloads(desk)
+        job = await begin(desk, BIG, "big-Q8_0.gguf", "big Q8_0")
+        await until(lambda: state(desk, job) == "running", "the download")
+        row = place.rows[0]
+        assert isinstance(row, ActiveRow)
+        assert not row._kept.isVisible()
+        press(row, "Pause big Q8_0")
+        await until(lambda: state(desk, job) == "paused", "the pause")
+        desk.window.application.settings.set("downloads.transfer", "https")
+        desk.window.go_to("catalog")
+        place = downloads(desk)
+        await until(row._kept.isVisible, "what it keeps")
+        assert row._kept.text() == "It keeps what it was made with: way of transfer auto, today https."
+        if folder := os.environ.get("SLMDESK_TEST_SHOTS"):
+            desk.window.grab().save(f"{folder}/kept.png")
+        press(row, "Use what counts today")
+        await until(lambda: state(desk, job) in {"running", "queued"}, "the download to go on")
+        await until(lambda: not row._kept.isVisible(), "nothing to be kept any more")
+        now = desk.window.jobs.get(job.id)
+        assert now is not None
+        assert now.made_with["settings"]["downloads.transfer"] == "https"
+        await desk.window.application.jobs.cancel(job.id)
+        await until(lambda: place.rows == [], "an empty list")
 
     with_jobs(scene)
 
