@@ -61,7 +61,8 @@ async def _jobs(args: argparse.Namespace, out: Output) -> int:
         job = await jobs.find(args.job)
         match args.action:
             case "resume" | "retry":
-                job = await jobs.resume(job.id, here=args.here)
+                of = application.downloads if job.kind == "download" else jobs
+                job = await of.resume(job.id, here=args.here)
             case "pause":
                 job = await jobs.pause(job.id)
             case "cancel":

@@ -84,6 +84,11 @@ class Downloads:
         promise = await self._space.promise(plan.folder, left)
         return await self._jobs.submit(KIND, title or _title(plan), plan.to_json(), also=promise)
 
+    async def resume(self, job_id: str, *, here: bool = False) -> Job:
+        """`Jobs.resume` for a download: the token of this session goes along. Raises also `token_invalid`."""
+        await self._hand_token()
+        return await self._jobs.resume(job_id, here=here)
+
     async def _again(self, job: Job, plan: Plan) -> Job:
         """A failed one makes room for a new try with what the hub says now."""
         await self._jobs.forget(job.id)

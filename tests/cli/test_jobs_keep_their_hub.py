@@ -16,7 +16,7 @@ from slmdesk.application import Application
 from slmdesk.core.jobs import Job
 from slmdesk.library.importing import Importer
 from slmdesk.library.sources import source_at
-from tests.hub import LoopbackHub
+from tests.hub import LoopbackHub, User
 
 from .conftest import Program, Result
 
@@ -120,6 +120,24 @@ def test_a_download_can_be_given_the_hub_of_today(
     assert other.total_served < desk_guide.stat().st_size
     assert came
     assert desk("jobs", "pause", job, "--here").code == 2
+
+
+@pytest.mark.slow
+def test_a_token_of_the_variable_goes_along_when_a_download_goes_on(
+    tmp_path: Path, desk: Callable[..., Result], mirror: LoopbackHub
+) -> None:
+    token = "hf_ofTheVariable0123"
+    mirror.users = {token: User("ada", accepted=frozenset({REPO}))}
+    mirror[REPO].gated = "manual"
+    job = paused(desk, mirror, HF_TOKEN=token)
+    resumed = desk("jobs", "resume", job, HF_ENDPOINT=mirror.url, HF_TOKEN=token)
+    assert resumed.code == 0, resumed.err
+    until(desk, job, "done")
+    assert not [
+        path
+        for path in (tmp_path / "home").rglob("*")
+        if path.is_file() and token.encode() in path.read_bytes()
+    ]
 
 
 def test_a_proxys_login_is_in_no_row_and_still_used(

@@ -278,10 +278,9 @@ class DownloadsPlace(Place):
         match what:
             case "pause":
                 await queue.pause(job.id)
-            case "resume" | "retry":
-                await queue.resume(job.id)
-            case "here":
-                await queue.resume(job.id, here=True)
+            case "resume" | "retry" | "here":
+                of = application.downloads if job.kind == "download" else queue
+                await of.resume(job.id, here=what == "here")
             case "cancel" | "cancel_keep":
                 await queue.cancel(job.id, keep=what == "cancel_keep")
             case "first" | "up" | "down" | "last":
