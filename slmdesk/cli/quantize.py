@@ -46,14 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--text", default="", metavar="FILE", help="text to measure with (default: the built-in one)")
     add("--calibration-text", default="", metavar="FILE", help="text to compute the importance matrix with")
     add("--output", default="", metavar="DIR", help="folder for the results (default: the model's own)")
-    add("--pattern", default=PATTERN, metavar="NAME", help=f"name of the files (default: {PATTERN})")
+    add("--pattern", default="", metavar="NAME", help=f"name of the files (default: {PATTERN})")
     add("--output-type", default="", metavar="TYPE", help="type of the output tensor")
     add("--embedding-type", default="", metavar="TYPE", help="type of the token embeddings")
     add("--tensor-type", action="append", default=[], metavar="PATTERN=TYPE", help="type of tensors by name")
     add("--keep-split", action="store_true", help="as many files as the source has")
     add("--pure", action="store_true", help="one type for all tensors")
-    add("--threads", type=int, default=0, metavar="N", help="threads (default: all)")
-    add("--preset", default="", metavar="FILE", help="take all of this from a preset")
+    add("--threads", type=_threads, default=0, metavar="N", help="threads (default: all)")
+    add("--preset", default="", metavar="FILE", help="take what is not given here from a preset")
     add("--save-preset", default="", metavar="FILE", help="write a preset, and do nothing else")
     add("--export", default="", metavar="FILE",
         help="write the model's figures to a .csv, .md or .json file (without --to: nothing else)")  # fmt: skip
@@ -82,9 +82,16 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return asyncio.run(_run(request, out, dry_run=args.dry_run, export=export))
 
 
+def _threads(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("a number of threads from 1 on, or 0 for all")
+    return number
+
+
 def _request(args: argparse.Namespace) -> Request:
-    if args.preset:
-        return load_preset(Path(args.preset), args.model)
+    """What is asked for: a preset's wishes where there is one, and what was written beside it goes before them."""
+    preset = load_preset(Path(args.preset), args.model) if args.preset else Request(args.model, ())
     targets = tuple(name for name in args.to.split(",") if name.strip())
     overrides = []
     for text in args.tensor_type:
@@ -92,26 +99,29 @@ def _request(args: argparse.Namespace) -> Request:
         if not pattern or not kind:
             raise _usage(f"{text!r} is no PATTERN=TYPE; an example is attn_v=q8_0.")
         overrides.append((pattern, kind.upper()))
+    options = preset.options
     request = Request(
         model=args.model,
-        targets=targets,
-        imatrix=args.imatrix or NONE,
-        measure=args.measure,
+        targets=targets or preset.targets,
+        imatrix=args.imatrix or preset.imatrix,
+        measure=preset.measure if args.measure is None else args.measure,
         text=args.text,
         calibration_text=args.calibration_text,
         output=args.output,
-        pattern=args.pattern,
+        pattern=args.pattern or preset.pattern,
         options=Options(
-            output_type=args.output_type.upper(),
-            embedding_type=args.embedding_type.upper(),
-            overrides=tuple(overrides),
-            pure=args.pure,
-            keep_split=args.keep_split,
-            threads=max(0, args.threads),
+            output_type=args.output_type.upper() or options.output_type,
+            embedding_type=args.embedding_type.upper() or options.embedding_type,
+            overrides=tuple(overrides) or options.overrides,
+            pure=args.pure or options.pure,
+            keep_split=args.keep_split or options.keep_split,
+            threads=args.threads or options.threads,
         ),
     ).checked()
-    if args.imatrix is None and any(
-        target.needs_matrix for target in TARGETS if target.name in request.targets
+    if (
+        args.imatrix is None
+        and request.imatrix == NONE
+        and any(target.needs_matrix for target in TARGETS if target.name in request.targets)
     ):
         request = Request.from_json({**request.to_json(), "imatrix": AUTO})
     return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.space import existing_parent
+from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.native import threads_or_all
 from slmdesk.quantize.protocol import CHUNK, ForecastSpec, MatrixUse
@@ -141,6 +143,7 @@ async def forecast(
     Raises `imatrix_needed`, `text_too_short`, and what `host.run_child` raises.
     """
     check_wishes(request)
+    check_patterns(request, source)
     text, calibration = (
         measuring_text(paths, source.header, request.text),
         calibration_text(paths, source.header, request.calibration_text),
@@ -163,6 +166,11 @@ async def forecast(
     experts = source.header.number("expert_count")
     warnings = [source.warning] if source.warning else []
     warnings += [q.warning for q in quants if q.warning and not (experts and q.quant == "MXFP4")]
+    warnings += [
+        f"{q.quant} becomes no smaller than its source: {q.bytes / 1e6:.0f} MB from {source.bytes / 1e6:.0f} MB."
+        for q in quants
+        if q.bytes >= source.bytes
+    ]
     return Forecast(
         quants=quants,
         steps=steps,
@@ -195,6 +203,24 @@ def check_wishes(request: Request) -> None:
             f"{', '.join(needing)} cannot be made without an importance matrix.",
             "Let it be computed: --imatrix auto.",
         )
+
+
+def check_patterns(request: Request, source: Source) -> None:
+    """Refuse a wish for tensors that the model does not have. Raises `pattern_matches_nothing`."""
+    names = [
+        tensor.name
+        for part in source.parts
+        for tensor in read_header(part).tensors
+        if len(tensor.shape) > 1  # a row alone is never quantized
+    ]
+    for pattern, kind in request.options.overrides:
+        if not any(re.search(pattern, name) for name in names):
+            ends = sorted({name.rpartition(".")[0].rpartition(".")[2] for name in names})
+            raise SlmDeskError(
+                "pattern_matches_nothing",
+                f"“{pattern}={kind}” matches no tensor of {source.path.name} that is quantized.",
+                f"There are: {', '.join(ends[:24])}.",
+            )
 
 
 class _Reckoner:

@@ -243,6 +243,7 @@ class Quantizing:
             place, parts = Place(folder, origin.path.name), 1
         else:
             source: Source = open_source(origin.path)
+            planning.check_patterns(request, source)
             place, parts = planning.place_for(request, source, origin.home), len(source.parts)
         refuse_existing(file for name in request.targets for file in place.final(request, name, parts))
         return place

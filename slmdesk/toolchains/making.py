@@ -176,11 +176,15 @@ class Maker:
         if recipe.torch_backend and not _torch_lies_here(recipe, env):
             arguments += ["--torch-backend", recipe.torch_backend]
         watching = asyncio.create_task(self._watch(), name="toolchain size")
+        # Without one here uv takes the settings of whatever project lies above this folder.
+        own = self._building / "pyproject.toml"
+        await asyncio.to_thread(own.write_text, "[tool.uv]\nmanaged = false\n")
         try:
             await uv_program.run(
                 uv, [*arguments, "-r", str(recipe.requirements)], env, cwd=self._building, on_line=self._log
             )
         finally:
+            await asyncio.to_thread(own.unlink, missing_ok=True)
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

@@ -59,6 +59,50 @@ def test_a_mistake_is_said_at_once(program: Program) -> None:
         assert found.error["code"] == code
 
 
+def test_a_preset_gives_way_to_what_is_written_beside_it(program: Program, tmp_path: Path) -> None:
+    preset = tmp_path / "p.json"
+    wishes = ("--to", "Q2_K", "--pure", "--threads", "1", "--output-type", "q8_0")
+    assert program.run("quantize", "x", *wishes, "--save-preset", str(preset)).code == 0
+    plain = program.run(
+        "quantize", "slmdesk/desk-guide", "--preset", str(preset), "--dry-run", "--json"
+    ).result
+    own = ("--to", "Q4_0,Q8_0", "--output", str(tmp_path / "out"), "--pattern", "mine-{quant}")
+    mixed = program.run(
+        "quantize", "slmdesk/desk-guide", "--preset", str(preset), *own, "--dry-run", "--json"
+    ).result
+    assert [quant["quant"] for quant in plain["quants"]] == ["Q2_K"]
+    assert [Path(quant["path"]) for quant in mixed["quants"]] == [
+        tmp_path / "out" / "mine-Q4_0.gguf",
+        tmp_path / "out" / "mine-Q8_0.gguf",
+    ]
+    pure = program.run("quantize", "slmdesk/desk-guide", "--to", "Q4_0", "--pure", "--output-type", "q8_0", "--dry-run",
+                       "--json").result  # fmt: skip
+    assert mixed["quants"][0]["bytes"] == pure["quants"][0]["bytes"]
+
+
+def test_a_wish_that_does_nothing_is_said(program: Program) -> None:
+    words = ("quantize", "slmdesk/desk-guide", "--to", "Q4_K_M", "--json")
+    for more in (("--dry-run",), ()):
+        found = program.run(*words, "--tensor-type", "attn_q_=q8_0", *more)
+        assert found.error["code"] == "pattern_matches_nothing"
+        assert "attn_q" in found.error["hint"]
+    # A norm is one row, and rows alone are never quantized.
+    assert (
+        program.run(*words, "--tensor-type", "attn_norm=q8_0", "--dry-run").error["code"]
+        == "pattern_matches_nothing"
+    )
+    assert program.run(*words, "--tensor-type", "attn_q=q8_0", "--dry-run").code == 0
+    refused = program.run(*words, "--threads", "-3", "--dry-run")
+    assert (refused.code, "number of threads" in refused.error["message"]) == (2, True)
+
+
+def test_a_result_that_is_no_smaller_is_said(program: Program, smollm2: Path) -> None:
+    found = program.run("quantize", str(smollm2), "--to", "Q8_0,Q2_K", "--dry-run", "--json")
+    assert found.code == 0, found.err
+    said = [line for line in found.result["warnings"] if "no smaller than its source" in line]
+    assert said == ["Q8_0 becomes no smaller than its source: 145 MB from 98 MB."]
+
+
 def test_the_figures_are_exported(quantizing: Program, tmp_path: Path) -> None:
     table = tmp_path / "quants.csv"
     short = tmp_path / "short.txt"
