@@ -63,7 +63,8 @@ class Fitting:
         self._calibration = calibration_in(paths.data)
 
     async def fit(self, reference: str, *, context: int = 0) -> FitReport:
-        """The fit of a library id, a path, or `publisher/name[:QUANT|/FILE]` of the hub.
+        """The fit of a library id, a path (of a folder with safetensors, too), or `publisher/name[:QUANT|/FILE]` of
+        the hub.
 
         Raises what `Library.resolve` and the hub raise, `not_a_repo`, `fit_unknown` for what has no forecast, and the
         errors of damaged headers.
@@ -72,8 +73,13 @@ class Fitting:
             raise SlmDeskError(
                 "context_invalid", "A context has at least one token.", "Give a positive number."
             )
+        folder = await asyncio.to_thread(_as_folder, reference)
+        if folder is not None:
+            weights = await asyncio.to_thread(_weights_in, folder)
+            architecture = await asyncio.to_thread(_described, folder, str(folder))
+            return FitReport(str(folder), "file", await self.of(architecture, weights, context=context))
         try:
-            file = await self._library.resolve(reference)
+            file = await self._library.resolve(reference, every_format=True)
         except SlmDeskError as error:
             if error.code != "model_not_found" or self._hub is None or not _REPO.match(reference):
                 raise
@@ -181,12 +187,31 @@ def _local(file: LibraryFile) -> tuple[Architecture, int]:
         header = gguf.read_header(file.path)
         gguf.check(header)
         return Architecture.from_gguf(header), weights_bytes(header, file_bytes=file.size_bytes)
-    config = file.path / "config.json"
+    return _described(file.path, file.id), file.size_bytes
+
+
+def _as_folder(reference: str) -> Path | None:
+    """A folder with safetensors, where `reference` is the path of one; None for everything else."""
+    folder = Path(reference).expanduser()
     try:
-        return Architecture.from_config(_config(file.id, config.read_bytes())), file.size_bytes
+        found = folder.is_dir() and any(folder.glob("*.safetensors"))
+    except (OSError, ValueError):
+        return None
+    return folder.absolute() if found else None
+
+
+def _weights_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _described(folder: Path, name: str) -> Architecture:
+    try:
+        return Architecture.from_config(_config(name, (folder / "config.json").read_bytes()))
     except OSError as error:
         raise SlmDeskError(
-            "fit_unknown", f"{file.id} has no readable config.json, so its memory cannot be forecast.", ""
+            "fit_unknown",
+            f"{name} has no readable config.json, so its memory cannot be forecast.",
+            "Choose the folder of the whole model.",
         ) from error
 
 

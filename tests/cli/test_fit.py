@@ -30,6 +30,13 @@ def test_a_model_of_the_library(program: Program, desk_guide: Path) -> None:
     assert by_path["kv_bytes"] == result["kv_bytes"]
 
 
+def test_a_folder_of_safetensors_needs_what_its_gguf_needs(program: Program, desk_guide: Path) -> None:
+    made = program.run("fit", "slmdesk/desk-guide", "--json", "--context", "1024").result
+    folder = program.run("fit", str(desk_guide.parent), "--json", "--context", "1024").result
+    assert (folder["source"], folder["kv_bytes"]) == ("file", made["kv_bytes"])
+    assert abs(folder["total_bytes"] / made["total_bytes"] - 1) < 0.02
+
+
 def test_a_known_model_without_a_network(program: Program) -> None:
     env = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
