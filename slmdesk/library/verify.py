@@ -102,12 +102,13 @@ class Verifier:
 
 
 def entry_place(file: LibraryFile, part: Path) -> tuple[Path, str] | None:
-    """The folder of the sidecar that tells of this part, and the part's name in it; None outside of the library.
+    """The folder of the sidecar that tells of this part, and the part's name in it; None outside of the library, unless
+    one lies beside the part, as with quants that were written elsewhere.
 
     Where no sidecar tells of it yet, the model's own will.
     """
     if file.home is None:
-        return None
+        return (part.parent, part.name) if part.name in sidecar.read(part.parent) else None
     if file.in_place:
         return file.home, file.name if len(file.parts) == 1 or file.format != "gguf" else part.name
     folder, name = part.parent, part.name

@@ -110,6 +110,22 @@ async def test_the_built_in_model_and_a_path_outside(library: Library, make: Mak
     assert [path.name for path in outside.parent.iterdir()] == ["m.gguf"]
 
 
+async def test_a_quant_written_elsewhere_is_checked_by_what_lies_beside_it(
+    library: Library, make: Make, tmp_path: Path
+) -> None:
+    path = make(tmp_path / "elsewhere" / "m-Q4_K_M.gguf")
+    time_ns = path.stat().st_mtime_ns
+    sidecar.record(
+        path.parent, {path.name: Origin(sha256=sha256(path), source="quantize", modified_ns=time_ns)}
+    )
+    check = await verify(library, str(path))
+    assert (check.state, check.problem) == ("verified", None)
+    spoil(path)
+    check = await verify(library, str(path))
+    assert (check.state, check.problem and check.problem.code) == ("damaged", "hash_wrong")
+    assert sidecar.read(path.parent)[path.name].state == "damaged"
+
+
 async def test_in_place_files_are_told_of_in_our_folder_only(
     models: Path, library: Library, make: Make, tmp_path: Path
 ) -> None:
