@@ -116,7 +116,7 @@ def _prompt(args: argparse.Namespace, out: Output) -> str | None:
         prompt = str(args.prompt)
     elif args.prompt == "-" or not sys.stdin.isatty():
         # errors: a file in another encoding is still worth asking about.
-        prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
+        prompt = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
     elif out.as_json:
         raise UsageError("--json needs -p PROMPT.", "slmdesk chat -p PROMPT --json")
     else:

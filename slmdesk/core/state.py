@@ -46,7 +46,7 @@ class StateFile:
     def _load(self) -> dict[str, Any]:
         if self._values is None:
             try:
-                values = json.loads(self.path.read_text("utf-8"))
+                values = json.loads(self.path.read_text("utf-8-sig"))
             except FileNotFoundError:
                 values = {}
             except (OSError, ValueError, RecursionError) as error:

@@ -288,7 +288,7 @@ def _siblings(path: Path) -> list[Path]:
 
 def _matches_checksum(path: Path) -> bool:
     try:
-        lines = (path.parent / "SHA256SUMS").read_text("utf-8").splitlines()
+        lines = (path.parent / "SHA256SUMS").read_text("utf-8-sig").splitlines()
         wanted = {
             name.lstrip(" *"): digest.lower() for digest, _, name in (line.partition(" ") for line in lines)
         }

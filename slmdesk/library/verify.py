@@ -140,7 +140,7 @@ def _parts(file: LibraryFile) -> list[_Part]:
 def _beside(path: Path) -> Origin:
     """The hash that a SHA256SUMS file beside the file tells, as the built-in model has one."""
     try:
-        lines = (path.parent / "SHA256SUMS").read_text("utf-8").splitlines()
+        lines = (path.parent / "SHA256SUMS").read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return Origin()
     for line in lines:

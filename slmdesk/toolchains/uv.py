@@ -205,7 +205,7 @@ def _pip_settings() -> dict[str, str]:
     for path in _pip_files():
         parser = configparser.RawConfigParser(strict=False)
         with suppress(OSError, configparser.Error, UnicodeDecodeError):
-            parser.read(path, encoding="utf-8")
+            parser.read(path, encoding="utf-8-sig")
             for section in ("global", "install"):
                 if parser.has_section(section):
                     found |= {name.replace("_", "-"): value for name, value in parser.items(section)}
