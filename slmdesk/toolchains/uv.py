@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import is_frozen, set_up_again
 from slmdesk.core.processes import start_child
+from slmdesk.core.proxies import system_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +114,7 @@ def environment(
     """What uv is told by its environment. Blocks: reads pip's settings.
 
     A person's own UV_ variables win. Addresses with a login are not handed on: uv finds those by its own means.
+    Raises `SlmDeskError("proxy_invalid")`.
     """
     told = {
         "UV_NO_PROGRESS": "1",
@@ -127,6 +129,8 @@ def environment(
         told["UV_CACHE_DIR"] = str(cache)
     if network.proxy:
         told |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), network.proxy)
+    else:
+        told |= _readable_proxies()
     if network.ca_file:
         told["SSL_CERT_FILE"] = str(Path(network.ca_file).expanduser())
     pip = _pip_settings()
@@ -142,6 +146,17 @@ def environment(
         if value and not taken and not _has_login(value):
             told[name] = value
     return told | dict(extra or {})
+
+
+def _readable_proxies() -> dict[str, str]:
+    """The proxies of this environment as uv reads them too. Raises `SlmDeskError("proxy_invalid")`."""
+    found = system_proxies()
+    variables = {f"{scheme}_proxy": f"{scheme}://" for scheme in ("http", "https", "all")}
+    return {
+        name: proxy
+        for name in os.environ
+        if (proxy := found.get(variables.get(name.lower(), ""))) and proxy != os.environ[name].rstrip("/")
+    }
 
 
 def local_packages(env: Mapping[str, str]) -> list[Path]:

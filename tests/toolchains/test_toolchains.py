@@ -199,6 +199,30 @@ def test_uv_is_found_and_its_failures_are_words() -> None:
     assert "secret" not in decode(2, ["at scheme://me:secret@host/simple"]).details
 
 
+def test_the_proxies_of_the_environment_are_handed_on_as_they_were_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:7890/")
+    assert environment(Network(), None)["ALL_PROXY"] == "socks5://127.0.0.1:7890"
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
+    assert "ALL_PROXY" not in environment(Network(), None), "uv finds that one by itself"
+    monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:7890")
+    with pytest.raises(SlmDeskError) as caught:
+        environment(Network(), None)
+    assert caught.value.code == "proxy_invalid"
+    assert environment(Network(proxy="http://own:1"), None)["ALL_PROXY"] == "http://own:1"
+
+
 def test_pips_settings_are_handed_on_without_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "UV_FIND_LINKS",
