@@ -94,7 +94,7 @@ class Catalog:
         """
         await self.ready()
         wanted = names.read(query.text)
-        text = wanted.repo.partition("/")[2] if wanted.repo else wanted.words
+        text = wanted.repo.rpartition("/")[2] if wanted.repo else wanted.words
         searched = replace(query, text=text)
         if wanted.repo:
             page = await self._exact(wanted.repo)

@@ -46,8 +46,8 @@ def settings_of(parameters: Mapping[str, Any], today: Settings) -> Settings:
     return settings
 
 
-def told(kind: str, made: Mapping[str, Any]) -> dict[str, str]:
-    """What a job of this kind works with, in words, by name: {"hub": "https://…", "proxy": "none"}."""
+def told(kind: str, made: Mapping[str, Any], none: str = "") -> dict[str, str]:
+    """What a job of this kind works with, by name: {"hub": "https://…", "proxy": ""}; `none` stands for nothing."""
     if not made:
         return {}
     settings = made.get("settings")
@@ -55,7 +55,7 @@ def told(kind: str, made: Mapping[str, Any]) -> dict[str, str]:
     proxies = made.get("proxies")
     named = sorted({str(proxy) for proxy in proxies.values() if proxy}) if isinstance(proxies, dict) else []
     values |= {"hub": made.get("hub", ""), "proxy": ", ".join(named)}
-    return {name: str(values.get(name) or "none") for name in _CONCERNS.get(kind, ())}
+    return {name: str(values.get(name) or none) for name in _CONCERNS.get(kind, ())}
 
 
 def _name(name: str) -> str:
@@ -65,6 +65,6 @@ def _name(name: str) -> str:
 
 def differences(kind: str, made: Mapping[str, Any], today: Mapping[str, Any]) -> str:
     """Where a job differs from what it would be made with today, in words; "" where it does not."""
-    then, now = told(kind, made), told(kind, today)
+    then, now = told(kind, made, "none"), told(kind, today, "none")
     parts = [f"{_name(name)} {then[name]}, today {now[name]}" for name in then if then[name] != now.get(name)]
     return "; ".join(parts)

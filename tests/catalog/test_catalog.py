@@ -98,6 +98,20 @@ async def test_a_pasted_address_is_the_model_itself(catalog: Catalog, hub: Loopb
     assert missing.error.code == "repo_not_found"
 
 
+async def test_an_address_without_a_publisher_is_where_the_model_is_now(
+    catalog: Catalog, hub: LoopbackHub
+) -> None:
+    hub.moved["guide"] = "pub/guide-GGUF"
+    page = await catalog.model_page("guide")
+    assert page.repo == "pub/guide-GGUF"
+    pages = [
+        page async for page in catalog.search(CatalogQuery(text="https://huggingface.co/guide/tree/main"))
+    ]
+    assert pages[0].entries[0].id == "pub/guide-GGUF"
+    # What follows are models like it, not all there are.
+    assert {entry.id for page in pages for entry in page.entries} == {"pub/guide-GGUF"}
+
+
 async def test_without_the_hub_the_cache_and_the_list_answer_with_a_line(
     make: Make, hub: LoopbackHub
 ) -> None:
