@@ -16,8 +16,9 @@ from slmdesk.catalog.choices import judged
 from slmdesk.catalog.known import KnownModels
 from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, listed_page, page_of, trimmed
 from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPage, accepts
+from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.hardware import cores, memory
+from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
 from slmdesk.library.hub_access import LONGEST_WAIT_S
 from slmdesk.library.hub_errors import HubError
@@ -367,7 +368,7 @@ class Catalog:
             self._known,
             answers,
             available=memory()[1],
-            cores=cores()[0],
+            cores=model_threads(),
             wishes=Wishes.of(self._settings),
             calibration=calibration_in(self._data).correction(),
         )

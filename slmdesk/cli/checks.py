@@ -53,7 +53,7 @@ async def examine(application: Application, *, with_model: bool) -> AsyncIterato
     """All checks, each as it is done."""
     for check in _versions():
         yield check
-    for check in _hardware():
+    for check in _hardware(application):
         yield check
     for check in _folders(application):
         yield check
@@ -98,7 +98,7 @@ def _versions() -> Iterator[Check]:
             yield Check(group, name, "failed", "is not installed", "Install SLM Desk again.")
 
 
-def _hardware() -> Iterator[Check]:
+def _hardware(application: Application) -> Iterator[Check]:
     from slmdesk.core import hardware
 
     group = "Machine"
@@ -107,8 +107,12 @@ def _hardware() -> Iterator[Check]:
     except Exception as error:  # noqa: BLE001 - drivers fail in ways nobody foresaw
         yield Check(group, "hardware", "failed", f"{type(error).__name__}: {error}")
         return
-    cores = f"{machine.physical_cores} cores, {machine.logical_cores} threads"
-    yield Check(group, "processor", "note", f"{machine.cpu_name} ({cores})")
+    cores = machine.cores
+    counts = f"{cores.physical} cores, {cores.logical} threads"
+    yield Check(group, "processor", "note", f"{machine.cpu_name} ({counts})")
+    chosen: int = application.settings.get("engine.threads")
+    threads = f"{chosen or cores.model_threads}, {'set in engine.threads' if chosen else cores.why}"
+    yield Check(group, "model threads", "note", threads)
     yield Check(group, "features", "note", " ".join(machine.cpu_features))
     available = size_text(machine.memory_available)
     yield Check(group, "memory", "note", f"{size_text(machine.memory_total)}, {available} free")

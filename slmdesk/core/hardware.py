@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from slmdesk.core import gpus
+from slmdesk.core import control_groups, cores, gpus
+from slmdesk.core.cores import Cores
 from slmdesk.core.gpus import Gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Gpu", "Hardware", "memory", "probe"]
+__all__ = ["Cores", "Gpu", "Hardware", "memory", "probe"]
 
 T = TypeVar("T")
 
@@ -45,8 +46,7 @@ class Hardware:
 
     cpu_name: str
     architecture: str
-    physical_cores: int
-    logical_cores: int
+    cores: Cores
     cpu_features: tuple[str, ...]
     memory_total: int
     memory_available: int
@@ -65,14 +65,12 @@ def probe() -> Hardware:
             problems.append(f"{what}: {str(error) or type(error).__name__}")
             return otherwise
 
-    physical, logical = tried("cores", cores, (0, 0))
     total, available = tried("memory", memory, (0, 0))
     found, gpu_problems = gpus.probe()
     return Hardware(
         cpu_name=tried("processor", _cpu_name, "") or platform.machine(),
         architecture=platform.machine(),
-        physical_cores=physical,
-        logical_cores=logical,
+        cores=tried("cores", cores.look, Cores(0, 0, 0)),
         cpu_features=tried("processor features", _cpu_features, ()),
         memory_total=total,
         memory_available=available,
@@ -96,40 +94,10 @@ def memory() -> tuple[int, int]:
     state = psutil.virtual_memory()
     total, available = int(state.total), int(state.available)
     if sys.platform == "linux":
-        limit, used = _container_memory()
+        limit, used = control_groups.memory_limit()
         if 0 < limit < total:
             total, available = limit, min(available, max(0, limit - used))
     return total, available
-
-
-def cores() -> tuple[int, int]:
-    """Physical and logical cores this process may use."""
-    import psutil
-
-    logical = psutil.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
-    if sys.platform == "linux" or sys.platform == "win32":
-        allowed = len(psutil.Process().cpu_affinity())
-        physical, logical = min(physical, allowed), min(logical, allowed)
-    return physical, logical
-
-
-def _container_memory() -> tuple[int, int]:
-    """Limit and use of this process's control group (version 2, then 1), less what its files only cache."""
-    for folder, limit_name, used_name in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        try:
-            limit = Path(folder, limit_name).read_text("ascii").strip()
-            used = int(Path(folder, used_name).read_text("ascii"))
-            lines = Path(folder, "memory.stat").read_text("ascii").splitlines()
-        except (OSError, ValueError):
-            continue
-        stat = dict(line.split(" ", 1) for line in lines if " " in line)
-        cached = int(stat.get("inactive_file", "0")) + int(stat.get("active_file", "0"))
-        return (0 if limit == "max" else int(limit)), max(0, used - cached)
-    return 0, 0
 
 
 def _cpu_name() -> str:

@@ -263,7 +263,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "engine.threads", int, 0, "Threads",
-        "Processor threads a model computes with. 0 uses one for each physical core.",
+        "Processor threads a model computes with. 0 uses one for each physical core that is no efficiency core, as far "
+        "as a container's limit allows, and a single one for a model below 40 MB.",
         _ENGINE, minimum=0, maximum=512, special="automatic",
     ),
     Setting(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import forecast
 from slmdesk.formats.architecture import Architecture
@@ -58,7 +58,7 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool
         )
     on_gpu = offloads and spec.gpu_layers != 0
     weights = 0 if on_gpu else weights_bytes(header, file_bytes=model_bytes(header))
-    threads = spec.threads or (1 if header.file_bytes < _TINY else default_threads())
+    threads = spec.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
     expected = _expected(architecture, weights, spec, context=context, threads=threads, available=available)
     needed = expected.total_bytes
@@ -133,14 +133,6 @@ def _expected(
         batch=spec.batch,
         threads=threads,
     )
-
-
-def default_threads() -> int:
-    """Physical cores this process may use: a second thread on the same core slows matrix work down."""
-    import psutil
-
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(psutil.cpu_count(logical=False) or usable, usable), 1)
 
 
 def _idle_cell_s(architecture: Architecture, threads: int) -> float:

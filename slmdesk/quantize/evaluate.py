@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import holds
-from slmdesk.engines.sizing import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ class Evaluator:
         parameters.n_batch = parameters.n_ubatch = max(chunk // 2, self.rows)
         parameters.n_seq_max = 1
         parameters.n_outputs_max = self.rows
-        threads = threads or (1 if 0 < file_bytes < _TINY else default_threads())
+        threads = threads or (1 if 0 < file_bytes < _TINY else model_threads())
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
         if holds(library.step, "no_flash_attention"):

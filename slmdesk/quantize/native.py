@@ -94,14 +94,6 @@ class GgufInit(ctypes.Structure):
     _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
 
 
-def threads_or_all(threads: int) -> int:
-    """The number asked for; for 0 as many as this process may use."""
-    if threads > 0:
-        return threads
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(usable or 1, 1)
-
-
 def _beside(folder: Path, name: str) -> Any:
     for file in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
         if (folder / file).is_file():

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.space import existing_parent
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.host import run_child
-from slmdesk.quantize.native import threads_or_all
 from slmdesk.quantize.protocol import CHUNK, ForecastSpec, MatrixUse
 from slmdesk.quantize.request import AUTO, NONE, Request
 from slmdesk.quantize.source import Source, output_name, stem_of
@@ -159,7 +159,8 @@ async def forecast(
         )
     )
     measured = request.measure if request.measure is not None else source.parameters < MEASURED_BELOW
-    reckoner = _Reckoner(source, threads_or_all(request.options.threads), paces, *found["tokens"])
+    threads = request.options.threads or worker_threads()
+    reckoner = _Reckoner(source, threads, paces, *found["tokens"])
     quants = tuple(_quant(request, source, place, entry, reckoner) for entry in found["quants"])
     steps = _steps(request, quants, found["quants"], reckoner, measured=measured)
     free = shutil.disk_usage(existing_parent(place.folder)).free

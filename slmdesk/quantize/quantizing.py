@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.native import Library, threads_or_all
+from slmdesk.quantize.native import Library
 from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 from slmdesk.quantize.targets import Target, find_target, tensor_type_number
 
@@ -58,7 +59,7 @@ class Parameters:
         self._kept: list[Any] = []
         self.native = api.llama_model_quantize_default_params()
         self.native.ftype = target.ftype
-        self.native.nthread = threads_or_all(options.threads)
+        self.native.nthread = options.threads or worker_threads()
         self.native.pure = options.pure
         self.native.keep_split = options.keep_split
         self.native.allow_requantize = True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slmdesk.core import cores
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from tests.faulty import faulty_environment
@@ -25,9 +26,17 @@ def test_a_healthy_program(shared: Program) -> None:
     assert runtime["details"].strip()  # the words it wrote
     assert checks["Storage", "database"]["state"] == "ok"
     assert checks["Folders", "models"]["text"].startswith(str(shared.home))
+    threads = checks["Machine", "model threads"]["text"]
+    assert threads.startswith(f"{cores.model_threads()}, ")
     for name in ("llama-cpp-python", "PySide6-Essentials", "SLM Desk", "Python"):
         assert checks["Program", name]["text"]
     assert [event["check"] for event in result.events if event["event"] == "check"] == list(checks.values())
+
+
+def test_a_chosen_number_of_threads_is_told(program: Program) -> None:
+    result = program.run("doctor", "--no-model", "--json", env={"SLMDESK_ENGINE_THREADS": "3"})
+    texts = {check["name"]: check["text"] for check in result.result["checks"]}
+    assert texts["model threads"] == "3, set in engine.threads"
 
 
 def test_what_is_broken_is_named(program: Program) -> None:

@@ -448,10 +448,11 @@ class CatalogController(QObject):
 
     async def _advise(self, sheet: AdviceSheet) -> None:
         from slmdesk.catalog.advise import Answers
-        from slmdesk.core.hardware import cores, memory
+        from slmdesk.core import cores
+        from slmdesk.core.hardware import memory
 
         total, available = memory()
-        physical, _ = await asyncio.to_thread(cores)
+        physical = (await asyncio.to_thread(cores.look)).physical
         sheet.show_machine(
             f"This machine has {amounts.size(total)} of memory, {amounts.size(available)} of it free now, "
             f"and {amounts.counted(physical, 'core')}."

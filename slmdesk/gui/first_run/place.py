@@ -151,10 +151,10 @@ class FirstRunPlace(Place):
         self._recommend()
 
     async def _look_at_machine(self) -> None:
-        from slmdesk.core import hardware
+        from slmdesk.core import cores, hardware
 
         total, available = await asyncio.to_thread(hardware.memory)
-        physical, _ = await asyncio.to_thread(hardware.cores)
+        physical = (await asyncio.to_thread(cores.look)).physical
         self._show_machine(words.machine(total, available, physical, None))
         # Drivers may take seconds to answer; nothing here waits for them.
         found = await asyncio.to_thread(hardware.probe)
