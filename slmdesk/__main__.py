@@ -16,6 +16,10 @@ def main() -> int:
         from slmdesk.quantize.child import main as quantizer
 
         return quantizer()
+    if sys.argv[1:2] == ["self-test"]:
+        from slmdesk.engines.arithmetic.child import main as self_test
+
+        return self_test()
     if sys.argv[1:2] == ["work"]:
         from slmdesk.runner import main as work
 

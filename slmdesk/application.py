@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.downloads.downloads import Downloads
     from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.engines.self_test import SelfTest
     from slmdesk.library.duplicates import Duplicates
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
@@ -151,6 +152,12 @@ class Application:
         from slmdesk.engines.safe_steps import safe_steps_in
 
         return safe_steps_in(self.paths.data)
+
+    @property
+    def self_test(self) -> SelfTest:
+        from slmdesk.engines.self_test import SelfTest
+
+        return SelfTest(self.paths, self.settings)
 
     @property
     def toolchains(self) -> Toolchains:

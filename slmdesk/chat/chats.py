@@ -92,6 +92,11 @@ class Chats:
         for answering in list(self._running.values()):
             await answering.stop()
 
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being written, or waited for."""
+        return bool(self._running)
+
     # Conversations
 
     async def conversations(self, search: str = "", limit: int = 1000) -> list[ConversationSummary]:

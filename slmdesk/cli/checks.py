@@ -9,11 +9,12 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from slmdesk import __version__
+from slmdesk.cli import engine_checks
+from slmdesk.cli.engine_checks import Check
 from slmdesk.cli.main import has_display
 from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.cli.safe_steps import told
@@ -27,30 +28,15 @@ if TYPE_CHECKING:
 
     from slmdesk.application import Application
 
-CheckState = Literal["ok", "note", "warning", "failed"]
-
 _LIBRARIES = ("llama-cpp-python", "PySide6-Essentials", "qasync", "aiohttp", "huggingface_hub", "keyring")
 _LITTLE_SPACE = 2_000_000_000  # bytes
 _QUESTION = "What is a quant?"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding. A "note" informs, a "warning" limits something, "failed" breaks something."""
-
-    group: str
-    name: str
-    state: CheckState
-    text: str
-    hint: str = ""
-    details: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
-
-
-async def examine(application: Application, *, with_model: bool) -> AsyncIterator[Check]:
-    """All checks, each as it is done."""
+async def examine(
+    application: Application, *, with_model: bool, self_test: bool = False
+) -> AsyncIterator[Check]:
+    """All checks, each as it is done. `self_test` makes the engine's self-test now instead of telling the last one."""
     for check in _versions():
         yield check
     for check in _hardware(application):
@@ -71,6 +57,8 @@ async def examine(application: Application, *, with_model: bool) -> AsyncIterato
     yield await _guarded("Models", "service", lambda: _service(application))
     if with_model:
         yield await _guarded("Models", "model runtime", lambda: _runtime(application))
+    async for check in engine_checks.examine(application.self_test, now=self_test):
+        yield check
 
 
 async def _guarded(group: str, name: str, check: Callable[[], Any]) -> Check:

@@ -11,8 +11,9 @@ from slmdesk.cli import checks, safe_steps
 if TYPE_CHECKING:
     import argparse
 
-    from slmdesk.cli.checks import Check
+    from slmdesk.cli.engine_checks import Check
     from slmdesk.cli.output import Output
+    from slmdesk.engines.self_test_outcome import Outcome
 
 _MARKS = {"ok": "✓", "note": "·", "warning": "!", "failed": "✗"}
 _NAME_WIDTH = 18
@@ -27,12 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="forget what engines leave out since native code failed here, and check nothing",
     )
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="also compute with each kind of weights and compare the numbers; takes some seconds",
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if args.forget_steps:
         return safe_steps.forget(Application.build().safe_steps, out)
-    found = asyncio.run(_examine(out, with_model=not args.no_model))
+    found, outcome = asyncio.run(_examine(out, with_model=not args.no_model, self_test=args.self_test))
     failed = [check for check in found if check.state == "failed"]
     out.text()
     if failed:
@@ -43,16 +49,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(out.good(f"Everything works; what is marked with ! is limited ({limits})."))
     else:
         out.text(out.good("Everything that was checked works."))
-    out.done({"ok": not failed, "checks": [check.to_json() for check in found]})
+    tested = outcome.to_json() if outcome is not None else None
+    out.done({"ok": not failed, "checks": [check.to_json() for check in found], "self_test": tested})
     return 1 if failed else 0
 
 
-async def _examine(out: Output, *, with_model: bool) -> list[Check]:
+async def _examine(out: Output, *, with_model: bool, self_test: bool) -> tuple[list[Check], Outcome | None]:
     application = Application.build()
     found: list[Check] = []
     group = ""
     try:
-        async for check in checks.examine(application, with_model=with_model):
+        async for check in checks.examine(application, with_model=with_model, self_test=self_test):
             out.clear_status()
             if check.group != group:
                 group = check.group
@@ -61,10 +68,10 @@ async def _examine(out: Output, *, with_model: bool) -> list[Check]:
             out.event("check", check=check.to_json())
             out.status("Checking …")
             found.append(check)
+        return found, await application.self_test.latest()
     finally:
         out.clear_status()
         await application.close()
-    return found
 
 
 def _show(check: Check, out: Output) -> None:

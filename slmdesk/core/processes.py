@@ -8,6 +8,7 @@ and on Windows the parent holds a job object that ends the child's whole tree wh
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 
@@ -336,6 +337,24 @@ def read_spec_then_watch(
             raise SlmDeskError("spec_too_long", "The first line of the input is too long.", "")
     end_with_stdin(on_end, descriptor=descriptor)
     return bytes(data).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+
+
+def own_stdout() -> Callable[[dict[str, Any]], None]:
+    """For children, before native code is loaded: a writer of JSON lines to the real stdout.
+
+    Native code prints where it likes, so what it prints to stdout goes to stderr from now on.
+    """
+    sys.stdout.flush()
+    descriptor = os.dup(1)
+    os.set_inheritable(descriptor, False)
+    os.dup2(2, 1)
+
+    def write(event: dict[str, Any]) -> None:
+        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    return write
 
 
 def _start_failed(argv: Sequence[str], error: Exception) -> SlmDeskError:

@@ -201,6 +201,7 @@ class Desk(QObject):
         from slmdesk.gui.commands import Commands
         from slmdesk.gui.downloads.when_ready import WhenReady
         from slmdesk.gui.library.housekeeping import Housekeeping
+        from slmdesk.gui.self_testing import SelfTesting
         from slmdesk.gui.status_poll import StatusPoll
 
         self.window.actions_known.add(Commands(self.window, self.live).all())
@@ -208,6 +209,7 @@ class Desk(QObject):
         self.window.attach(application)
         self._when_ready = WhenReady(self.window, self)
         self._housekeeping = Housekeeping(self.window, self)
+        self._self_testing = SelfTesting(self.window)
         self._poll = StatusPoll(self.window, application)
         self._poll.start()
         self.window.run(self._first_look(application), "looking at the disks")

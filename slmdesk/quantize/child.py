@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.processes import die_with_parent, read_spec_then_watch
+from slmdesk.core.processes import die_with_parent, own_stdout, read_spec_then_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class Teller:
 
 def main() -> int:
     """Run one operation. 0 after a result, 1 after an error that was reported on stdout."""
-    write = _kept_stdout()
+    write = own_stdout()
     die_with_parent()
     line = read_spec_then_watch(lambda: os._exit(0))
     if not line:
@@ -112,18 +112,3 @@ def _defect(error: Exception) -> SlmDeskError:
         "Report it with the details.",
         details=traceback.format_exc(),
     )
-
-
-def _kept_stdout() -> Callable[[dict[str, Any]], None]:
-    """A writer to the real stdout; what native code prints goes to stderr from now on."""
-    sys.stdout.flush()
-    descriptor = os.dup(1)
-    os.set_inheritable(descriptor, False)
-    os.dup2(2, 1)
-
-    def write(event: dict[str, Any]) -> None:
-        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(descriptor, data) :]
-
-    return write

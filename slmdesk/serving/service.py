@@ -21,6 +21,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
 from slmdesk.engines.safe_steps import safe_steps_in
+from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
 from slmdesk.serving.app import Activity, build_app
@@ -30,7 +31,7 @@ from slmdesk.serving.model_routes import Identity
 from slmdesk.serving.models import Models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8765  # of a service started by hand
 _SWEEP_S = 5.0
+_TEST_AFTER_S = 10.0  # without an answer
 _LAST_ANSWERS_S = 3.0  # for clients to read their last events when the service ends
 
 
@@ -124,7 +126,8 @@ class Service:
             await self._load_given(announcer)
             if not self._ending.done():
                 announcer.ready(state.url, state.pid, host=host)
-            return await self._until_end()
+            async with self._tested_when_idle():
+                return await self._until_end()
         finally:
             # First the file, so that nobody attaches any more; the place stays taken until all is over.
             remove_state(self._paths.service_state, state.pid)
@@ -132,6 +135,25 @@ class Service:
             await self._models.stop()
             await runner.cleanup()
             log.info("ended")
+
+    @contextlib.asynccontextmanager
+    async def _tested_when_idle(self) -> AsyncIterator[None]:
+        """After an installation or an update the engine's arithmetic is tested beside, while no model is in use."""
+        began = time.monotonic()
+
+        def idle_s() -> float:
+            slots = self._models.slots
+            last = max([began, *(slot.last_used for slot in slots)])
+            busy = any(slot.users or slot.loading is not None for slot in slots)
+            return 0.0 if busy else time.monotonic() - last
+
+        test = SelfTest(self._paths, self._settings).run_when_idle(idle_s, after_s=_TEST_AFTER_S)
+        testing = asyncio.create_task(test, name="self-test when idle")
+        try:
+            yield
+        finally:
+            testing.cancel()
+            await asyncio.wait({testing})
 
     async def _load_given(self, announcer: Announcer) -> None:
         assert self._ending is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from slmdesk.core import cores
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
+from slmdesk.engines.self_test_outcome import BOUNDS
 from tests.faulty import faulty_environment
 
 from .conftest import Program, end_service
@@ -31,6 +33,29 @@ def test_a_healthy_program(shared: Program) -> None:
     for name in ("llama-cpp-python", "PySide6-Essentials", "SLM Desk", "Python"):
         assert checks["Program", name]["text"]
     assert [event["check"] for event in result.events if event["event"] == "check"] == list(checks.values())
+
+
+def test_the_self_test_tells_each_kind_of_weights(program: Program) -> None:
+    before = program.run("doctor", "--no-model", "--json")
+    texts = {check["name"]: check["text"] for check in before.result["checks"]}
+    assert texts["self-test"].startswith("not made yet")
+    assert before.result["self_test"] is None
+
+    result = program.run("doctor", "--no-model", "--self-test", "--json")
+    checks = {check["name"]: check for check in result.result["checks"] if check["group"] == "Self-test"}
+    assert set(checks) == {*BOUNDS, "self-test"}
+    assert {check["state"] for check in checks.values()} == {"ok"}
+    assert re.fullmatch(r"error \d\.\d%, at most 8% is right, \d+\.\d\d s", checks["Q4_K"]["text"])
+    told = result.result["self_test"]
+    assert (told["holds"], told["step"]) == (True, "all")
+    (step,) = told["steps"]
+    for family in step["families"]:
+        assert family["verdict"] == "right"
+        assert 0 < family["error"] < family["bound"]
+        assert family["seconds"] > 0
+
+    after = program.run("doctor", "--no-model")
+    assert f"all {len(BOUNDS)} kinds of weights give the right numbers (" in after.out
 
 
 def test_a_chosen_number_of_threads_is_told(program: Program) -> None:

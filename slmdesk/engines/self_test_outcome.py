@@ -1,0 +1,152 @@
+"""What a self-test found: families, steps, the outcome, and how it is kept as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from slmdesk.engines.safe_steps import STEPS, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slmdesk.engines.safe_steps import Step
+
+Verdict = Literal["right", "wrong", "crashed", "silent", "failed"]
+Device = Literal["processor", "GPU"]
+
+_ROUNDED = (
+    0.08  # activations are rounded to 8 bits for these; 0.04 is the most that a sound kernel was seen to give
+)
+BOUNDS: dict[str, float] = {
+    "F16": 0.02,
+    "Q8_0": _ROUNDED,
+    "Q4_0": _ROUNDED,
+    "Q4_1": _ROUNDED,
+    "Q5_1": _ROUNDED,
+    "Q4_K": _ROUNDED,
+    "Q6_K": _ROUNDED,
+    "IQ4_NL": _ROUNDED,
+    "IQ4_XS": _ROUNDED,
+    "TQ2_0": _ROUNDED,
+    "BF16": 0.03,
+    "F32": 0.01,
+}
+"""The families, and the largest relative error (L2, of a row of logits) that each one's way of computing explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyResult:
+    """One family at one step. `error` is relative, -1 where nothing was computed; `work` is where it was largest, or
+    what the process was at when it died."""
+
+    family: str
+    device: Device
+    verdict: Verdict
+    error: float
+    bound: float
+    work: str
+    seconds: float
+    why: str = ""  # what the process died of
+    details: str = ""
+
+    @classmethod
+    def of(cls, event: dict[str, Any], device: Device) -> FamilyResult:
+        """From what the child said of a family that it computed."""
+        family, error = str(event["family"]), float(event["error"])
+        verdict: Verdict = "right" if error <= BOUNDS[family] else "wrong"
+        return cls(
+            family, device, verdict, error, BOUNDS[family], str(event["work"]), float(event["seconds"])
+        )
+
+    @property
+    def words(self) -> str:
+        """One line for a person."""
+        if self.verdict in {"right", "wrong"}:
+            error = f"{self.error:.1%}" if self.error < 10 else "no number at all"
+            text = f"error {error}, at most {self.bound:.0%} is right"
+            return f"{text}; wrong in {self.work}" if self.verdict == "wrong" else text
+        return f"{self.why} (at {self.work})"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """All families at one step."""
+
+    step: Step
+    families: tuple[FamilyResult, ...]
+
+    @property
+    def failed(self) -> tuple[FamilyResult, ...]:
+        return tuple(result for result in self.families if result.verdict != "right")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One self-test: the steps that were tried, in order. The last one is the one to run with where it holds."""
+
+    when: float  # seconds since the epoch
+    seconds: float
+    steps: tuple[StepResult, ...]
+
+    @property
+    def best(self) -> StepResult:
+        """The first step with the fewest failing families; the one to run with."""
+        return min(self.steps, key=lambda tried: len(tried.failed))
+
+    @property
+    def holds(self) -> bool:
+        return not self.best.failed
+
+    @property
+    def words(self) -> str:
+        """What was found, to stand in a sentence."""
+        first = self.steps[0]
+        if not first.failed:
+            return f"all {len(_kinds(first.families))} kinds of weights give the right numbers"
+        if self.holds:
+            return f"{names(first)} failed with everything this machine offers; all is right {words(self.best.step)}"
+        return f"{names(self.best)} failed at every step"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "when": self.when,
+            "seconds": self.seconds,
+            "holds": self.holds,
+            "step": self.best.step,
+            "steps": [
+                {"step": tried.step, "families": [asdict(result) for result in tried.families]}
+                for tried in self.steps
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Outcome:
+        """Raises `ValueError`, `TypeError` or `KeyError` for what is no outcome."""
+        steps = tuple(
+            StepResult(tried["step"], tuple(_family(item) for item in tried["families"]))
+            for tried in data["steps"]
+        )
+        if not steps or any(tried.step not in STEPS or not tried.families for tried in steps):
+            raise ValueError("not an outcome")
+        return cls(float(data["when"]), float(data["seconds"]), steps)
+
+
+def names(tried: StepResult) -> str:
+    """The families that failed, to begin a sentence with: "Q4_0, Q4_K and Q6_K"."""
+    kinds = _kinds(tried.failed)
+    if len(kinds) == len(_kinds(tried.families)):
+        return "Every kind of weights"
+    return " and ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+
+
+def _kinds(results: Sequence[FamilyResult]) -> list[str]:
+    return list(dict.fromkeys(result.family for result in results))
+
+
+def _family(item: Any) -> FamilyResult:
+    """Raises `TypeError` or `ValueError` for what is none."""
+    result = FamilyResult(**item)
+    if result.verdict not in get_args(Verdict) or not isinstance(result.error, int | float):
+        raise ValueError("not a result")
+    return result

@@ -1,0 +1,285 @@
+"""The self-test, with real children and real kernels: sound ones, and ones that a preloaded library breaks."""
+
+import asyncio
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf
+import numpy as np
+import psutil
+import pytest
+
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.engines import self_test
+from slmdesk.engines.arithmetic.blocks import FAMILIES
+from slmdesk.engines.arithmetic.llama_shape import SmallModel
+from slmdesk.engines.safe_steps import safe_steps_in
+from slmdesk.engines.self_test import SelfTest
+from slmdesk.engines.self_test_outcome import BOUNDS, FamilyResult, Outcome
+from slmdesk.formats.gguf import read_header
+
+preloads = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None,
+    reason="libraries are put in front of others with LD_PRELOAD here, and a compiler makes them",
+)
+
+
+@pytest.fixture
+def settings(paths: Paths) -> Settings:
+    settings = Settings(paths.settings_file, {})
+    settings.load()
+    return settings
+
+
+@pytest.fixture
+def test(paths: Paths, settings: Settings) -> SelfTest:
+    return SelfTest(paths, settings)
+
+
+# What stands in front of ggml's own functions. Without AMX, repacked weights have their turn on every processor.
+_BEFORE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+/* llama.cpp is loaded for itself alone, so RTLD_NEXT does not see it. */
+static void *next(const char *name) { return dlsym(dlopen("libggml-cpu.so.0", RTLD_LAZY | RTLD_NOLOAD), name); }
+void *_Z28ggml_backend_amx_buffer_typev(void) { return NULL; }
+"""
+_TIMES_REPACKED = """
+typedef void (*times)(int, float *, size_t, const void *, const void *, int, int);
+#define REPLACE(name) void name(int n, float *s, size_t bs, const void *x, const void *y, int rows, int columns) { \\
+    static times real; if (!real) real = (times) next(#name); \\
+    real(n, s, bs, x, y, rows, columns); BREAK }
+REPLACE(ggml_gemm_q4_K_8x4_q8_K)
+REPLACE(ggml_gemm_q4_K_8x8_q8_K)
+REPLACE(ggml_gemm_q4_K_16x1_q8_K)
+REPLACE(ggml_gemv_q4_K_8x4_q8_K)
+REPLACE(ggml_gemv_q4_K_8x8_q8_K)
+REPLACE(ggml_gemv_q4_K_16x1_q8_K)
+"""
+_DOT = """
+typedef void (*dot)(int, float *, size_t, const void *, size_t, const void *, size_t, int);
+void ggml_vec_dot_%s(int n, float *s, size_t bs, const void *x, size_t bx, const void *y, size_t by, int nrc) {
+    static dot real; if (!real) real = (dot) next("ggml_vec_dot_%s");
+    real(n, s, bs, x, bx, y, by, nrc);
+    %s
+}
+"""
+
+
+def preload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    source, library = tmp_path / "broken.c", tmp_path / "broken.so"
+    source.write_text(_BEFORE + code)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+
+
+def by_family(outcome: Outcome, step: int = 0) -> dict[str, FamilyResult]:
+    return {result.family: result for result in outcome.steps[step].families}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_dequantized_as_gguf_py_does(name: str) -> None:
+    family = FAMILIES[name]
+    kind = gguf.GGMLQuantizationType(family.ggml_type)
+    assert (kind.name, gguf.GGML_QUANT_SIZES[kind]) == (name, (family.numbers, family.size))
+    data, numbers = family.weights(np.random.default_rng(3), 64, 512)
+    assert numbers.shape == (64, 512)
+    assert np.array_equal(gguf.quants.dequantize(data.reshape(64, -1), kind), numbers)
+    # Sane ones: as large as a layer's weights are, and no side preferred.
+    assert numbers.std() * 512**0.5 == pytest.approx(1, abs=0.01)
+    assert abs(numbers.mean()) < 0.03 * numbers.std()
+
+
+def test_the_same_families_on_both_sides() -> None:
+    assert set(BOUNDS) == set(FAMILIES)
+
+
+def test_the_model_is_a_gguf_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "small.gguf"
+    SmallModel.random(FAMILIES["Q6_K"], 1).write(path)
+    header = read_header(path)
+    assert (header.architecture, header.file_bytes) == ("llama", path.stat().st_size)
+    reader = gguf.GGUFReader(path)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.0.ffn_down.weight"] == "Q6_K"
+    assert kinds["output_norm.weight"] == "F32"
+
+
+async def test_every_family_computes_right_here(test: SelfTest, paths: Paths) -> None:
+    assert await test.latest() is None
+    heard: list[FamilyResult] = []
+    started = time.monotonic()
+    outcome = await test.run(on_family=lambda _, result: heard.append(result))
+    print(f"the self-test took {outcome.seconds:.2f} s")
+    assert [step.step for step in outcome.steps] == ["all"]
+    assert outcome.holds
+    assert list(outcome.steps[0].families) == heard
+    assert [result.family for result in heard] == list(BOUNDS)
+    for result in heard:
+        assert result.verdict == "right", result
+        # A kernel rounds somewhere: no error at all would mean that nothing was computed.
+        assert 1e-5 < result.error < result.bound
+    assert outcome.words == f"all {len(BOUNDS)} kinds of weights give the right numbers"
+    assert 0 < outcome.seconds <= time.monotonic() - started
+    assert await test.latest() == outcome
+    assert safe_steps_in(paths.data).remembered() == []
+    assert await test.run_if_due() is None
+
+
+async def test_another_build_is_tested_anew(test: SelfTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await test.run_if_due()
+    assert first is not None
+    assert await test.run_if_due() is None
+    mark = self_test.fingerprint()
+    monkeypatch.setattr(self_test, "fingerprint", lambda: type(mark)(mark.processor, "", "", "another build"))
+    assert await test.latest() is None
+    second = await test.run_if_due()
+    assert second is not None
+    monkeypatch.undo()
+    assert await test.latest() == first
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "self-test" in child.cmdline()]
+
+
+async def test_it_gives_way_to_other_work_and_begins_again(
+    test: SelfTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    looks: list[bool] = []
+
+    def idle_s() -> float:
+        """Something else begins when the child is seen for the first time, and is over some looks later."""
+        looks.append(bool(children()))
+        busy = any(looks) and len(looks) - looks.index(True) < 5
+        return 0.0 if busy else 100.0
+
+    outcome = await test.run_when_idle(idle_s, after_s=0.1)
+    assert outcome is not None
+    assert outcome.holds
+    assert sum("gave way" in record.message for record in caplog.records) == 1
+    assert await test.run_when_idle(lambda: 100.0, after_s=0.1) is None  # made already
+
+
+async def test_one_at_a_time(paths: Paths, settings: Settings) -> None:
+    one, other = SelfTest(paths, settings), SelfTest(paths, settings)
+    first = asyncio.create_task(one.run())
+    while not children():
+        await asyncio.sleep(0.01)
+    assert await other.run_if_due() is None
+    asked = await other.run()  # waits for its turn
+    assert first.done()
+    assert (await first).when < asked.when
+
+
+async def test_cancelled_it_leaves_nothing(test: SelfTest, paths: Paths) -> None:
+    task = asyncio.create_task(test.run())
+    while not children():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert children() == []
+    assert await test.latest() is None
+    assert (await test.run()).holds  # the lock is free again
+
+
+@preloads
+async def test_a_crash_in_repacked_weights_chooses_the_step_without(
+    test: SelfTest, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload(tmp_path, monkeypatch, f"#define BREAK raise(SIGSEGV);\n{_TIMES_REPACKED}")
+    outcome = await test.run()
+    assert [step.step for step in outcome.steps] == ["all", "no_extra_buffers"]
+    assert outcome.holds
+    found = by_family(outcome)
+    assert {name for name, result in found.items() if result.verdict != "right"} == {"Q4_K"}
+    assert (found["Q4_K"].verdict, found["Q4_K"].work) == ("crashed", "one token")
+    assert "exit status -11, access violation" in found["Q4_K"].words
+    assert found["Q6_K"].verdict == "right"  # what came behind the crash was tested, too
+    steps = safe_steps_in(paths.data)
+    assert steps.machine_step() == "no_extra_buffers"
+    (remembered,) = steps.remembered()
+    assert (remembered.scope, remembered.why) == ("machine", "In the self-test Q4_K failed.")
+    assert "access violation" in remembered.details
+
+
+@preloads
+async def test_wrong_numbers_in_a_prompt_choose_the_step_without(
+    test: SelfTest, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One number in sixteen is a quarter too large, in matrix products of several tokens only.
+    wrong = "if (rows > 1) for (int r = 0; r < rows; ++r) for (int c = 0; c < columns; c += 16) s[r * bs + c] *= 1.25f;"
+    preload(tmp_path, monkeypatch, f"#define BREAK {wrong}\n{_TIMES_REPACKED}")
+    outcome = await test.run()
+    assert [step.step for step in outcome.steps] == ["all", "no_extra_buffers"]
+    assert outcome.holds
+    found = by_family(outcome)
+    assert [name for name, result in found.items() if result.verdict != "right"] == ["Q4_K"]
+    assert found["Q4_K"].verdict == "wrong"
+    assert found["Q4_K"].bound < found["Q4_K"].error < 10
+    assert found["Q4_K"].words.endswith("wrong in a prompt")
+    assert safe_steps_in(paths.data).machine_step() == "no_extra_buffers"
+
+
+@preloads
+async def test_what_no_step_mends_is_told_and_slows_nothing_down(
+    test: SelfTest, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload(tmp_path, monkeypatch, _DOT % ("tq2_0_q8_K", "tq2_0_q8_K", "*s = 0.0f / 0.0f;"))
+    outcome = await test.run()
+    assert not outcome.holds
+    assert len(outcome.steps) > 1
+    assert outcome.best.step == "all"
+    assert by_family(outcome)["TQ2_0"].words.startswith("error no number at all")
+    assert outcome.words == "TQ2_0 failed at every step"
+    assert safe_steps_in(paths.data).remembered() == []
+    assert await test.latest() == outcome  # and it is not tried again at every start
+
+
+@preloads
+async def test_a_kernel_that_never_comes_back(
+    test: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_test, "_SILENCE_S", 3.0)
+    preload(tmp_path, monkeypatch, f"#define BREAK pause();\n{_TIMES_REPACKED}")
+    outcome = await test.run()
+    found = by_family(outcome)
+    assert (found["Q4_K"].verdict, found["Q4_K"].work) == ("silent", "one token")
+    assert found["Q6_K"].verdict == "silent"  # nobody waits as long for each of the rest
+    assert found["Q8_0"].verdict == "right"
+    assert (outcome.best.step, outcome.holds) == ("no_extra_buffers", True)
+
+
+@preloads
+async def test_a_library_that_dies_at_its_start(
+    test: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload(tmp_path, monkeypatch, "void ggml_time_init(void) { raise(SIGILL); }")
+    started = time.monotonic()
+    outcome = await test.run()
+    assert {result.verdict for result in outcome.best.families} == {"crashed"}
+    assert {result.work for result in outcome.best.families} == {"its start"}
+    assert "illegal instruction" in outcome.best.families[0].words
+    assert time.monotonic() - started < 60  # one child a step, not one a family
+
+
+async def test_damaged_notes_are_no_outcome(test: SelfTest, paths: Paths) -> None:
+    for text in (
+        "",
+        "{}",
+        '{"machines": 3}',
+        '{"machines": [{"fingerprint": {}, "outcome": {"steps": []}}]}',
+    ):
+        (paths.data / "self-test.json").write_text(text)
+        assert await test.latest() is None
