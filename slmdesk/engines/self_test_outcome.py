@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 Verdict = Literal["right", "wrong", "crashed", "silent", "failed"]
 Device = Literal["processor", "GPU"]
 
-_ROUNDED = (
-    0.08  # activations are rounded to 8 bits for these; 0.04 is the most that a sound kernel was seen to give
-)
+# Activations are rounded to 8 bits for these; 0.04 is the most that a sound kernel was seen to give.
+_ROUNDED = 0.08
 BOUNDS: dict[str, float] = {
     "F16": 0.02,
     "Q8_0": _ROUNDED,
@@ -33,6 +32,8 @@ BOUNDS: dict[str, float] = {
     "F32": 0.01,
 }
 """The families, and the largest relative error (L2, of a row of logits) that each one's way of computing explains."""
+
+_MOST_NAMED = 3  # families in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,12 @@ class Outcome:
 
 
 def names(tried: StepResult) -> str:
-    """The families that failed, to begin a sentence with: "Q4_0, Q4_K and Q6_K"."""
-    kinds = _kinds(tried.failed)
-    if len(kinds) == len(_kinds(tried.families)):
+    """The families that failed, to begin a sentence with: "Q4_K and Q6_K", "9 of 12 kinds of weights"."""
+    kinds, every = _kinds(tried.failed), _kinds(tried.families)
+    if len(kinds) == len(every):
         return "Every kind of weights"
+    if len(kinds) > _MOST_NAMED:
+        return f"{len(kinds)} of {len(every)} kinds of weights"
     return " and ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
 
 

@@ -13,6 +13,7 @@ from slmdesk.gui.actions import Action
 from slmdesk.gui.live_settings import LiveSettings, change_words
 from slmdesk.gui.place import Place, WindowServices
 from slmdesk.gui.safe_steps_card import SafeStepsCard
+from slmdesk.gui.self_test_card import SelfTestCard
 from slmdesk.gui.setting_rows import SettingRow
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
@@ -55,6 +56,8 @@ class SettingsPlace(Place):
         self._none.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._none.hide()
         self.safe_steps = SafeStepsCard(services)
+        self.self_test = SelfTestCard(services)
+        self.self_test.tested.connect(self._show_safe_steps)
         self._lay_out()
         live.changed.connect(self._changed)
 
@@ -76,6 +79,10 @@ class SettingsPlace(Place):
         return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
 
     def activated(self) -> None:
+        self._show_safe_steps()
+        self.services.run(self.self_test.refresh(), "reading the last self-test")
+
+    def _show_safe_steps(self) -> None:
         self.services.run(self.safe_steps.refresh(), "reading the safe steps")
 
     def filter(self, words: str) -> None:
@@ -90,6 +97,8 @@ class SettingsPlace(Place):
             found += len(shown)
         self.safe_steps.setVisible(self.safe_steps.found_by(wanted))
         found += self.safe_steps.isVisibleTo(self)
+        self.self_test.setVisible(self.self_test.found_by(wanted))
+        found += self.self_test.isVisibleTo(self)
         self._none.setText(f"No setting has to do with “{words.strip()}”.")
         self._none.setVisible(found == 0)
 
@@ -138,6 +147,7 @@ class SettingsPlace(Place):
         across.addStretch(1)
         self._column = column
         column.addWidget(self.safe_steps)
+        column.addWidget(self.self_test)
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)

@@ -1,11 +1,10 @@
 """The self-test, with real children and real kernels: sound ones, and ones that a preloaded library breaks."""
 
 import asyncio
+import json
 import logging
-import shutil
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import gguf
@@ -18,15 +17,11 @@ from slmdesk.core.settings import Settings
 from slmdesk.engines import self_test
 from slmdesk.engines.arithmetic.blocks import FAMILIES
 from slmdesk.engines.arithmetic.llama_shape import SmallModel
-from slmdesk.engines.safe_steps import safe_steps_in
+from slmdesk.engines.safe_steps import Step, safe_steps_in
 from slmdesk.engines.self_test import SelfTest
-from slmdesk.engines.self_test_outcome import BOUNDS, FamilyResult, Outcome
+from slmdesk.engines.self_test_outcome import BOUNDS, FamilyResult, Outcome, StepResult
 from slmdesk.formats.gguf import read_header
-
-preloads = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("cc") is None,
-    reason="libraries are put in front of others with LD_PRELOAD here, and a compiler makes them",
-)
+from tests.broken_kernels import DOT, TIMES_REPACKED, preload, preloads
 
 
 @pytest.fixture
@@ -39,47 +34,6 @@ def settings(paths: Paths) -> Settings:
 @pytest.fixture
 def test(paths: Paths, settings: Settings) -> SelfTest:
     return SelfTest(paths, settings)
-
-
-# What stands in front of ggml's own functions. Without AMX, repacked weights have their turn on every processor.
-_BEFORE = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <signal.h>
-#include <stddef.h>
-#include <unistd.h>
-
-/* llama.cpp is loaded for itself alone, so RTLD_NEXT does not see it. */
-static void *next(const char *name) { return dlsym(dlopen("libggml-cpu.so.0", RTLD_LAZY | RTLD_NOLOAD), name); }
-void *_Z28ggml_backend_amx_buffer_typev(void) { return NULL; }
-"""
-_TIMES_REPACKED = """
-typedef void (*times)(int, float *, size_t, const void *, const void *, int, int);
-#define REPLACE(name) void name(int n, float *s, size_t bs, const void *x, const void *y, int rows, int columns) { \\
-    static times real; if (!real) real = (times) next(#name); \\
-    real(n, s, bs, x, y, rows, columns); BREAK }
-REPLACE(ggml_gemm_q4_K_8x4_q8_K)
-REPLACE(ggml_gemm_q4_K_8x8_q8_K)
-REPLACE(ggml_gemm_q4_K_16x1_q8_K)
-REPLACE(ggml_gemv_q4_K_8x4_q8_K)
-REPLACE(ggml_gemv_q4_K_8x8_q8_K)
-REPLACE(ggml_gemv_q4_K_16x1_q8_K)
-"""
-_DOT = """
-typedef void (*dot)(int, float *, size_t, const void *, size_t, const void *, size_t, int);
-void ggml_vec_dot_%s(int n, float *s, size_t bs, const void *x, size_t bx, const void *y, size_t by, int nrc) {
-    static dot real; if (!real) real = (dot) next("ggml_vec_dot_%s");
-    real(n, s, bs, x, bx, y, by, nrc);
-    %s
-}
-"""
-
-
-def preload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    source, library = tmp_path / "broken.c", tmp_path / "broken.so"
-    source.write_text(_BEFORE + code)
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    monkeypatch.setenv("LD_PRELOAD", str(library))
 
 
 def by_family(outcome: Outcome, step: int = 0) -> dict[str, FamilyResult]:
@@ -149,7 +103,12 @@ async def test_another_build_is_tested_anew(test: SelfTest, monkeypatch: pytest.
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "self-test" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # one that has just ended
+            if "self-test" in child.cmdline():
+                found.append(child)
+    return found
 
 
 async def test_it_gives_way_to_other_work_and_begins_again(
@@ -198,7 +157,7 @@ async def test_cancelled_it_leaves_nothing(test: SelfTest, paths: Paths) -> None
 async def test_a_crash_in_repacked_weights_chooses_the_step_without(
     test: SelfTest, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preload(tmp_path, monkeypatch, f"#define BREAK raise(SIGSEGV);\n{_TIMES_REPACKED}")
+    preload(tmp_path, monkeypatch, f"#define BREAK raise(SIGSEGV);\n{TIMES_REPACKED}")
     outcome = await test.run()
     assert [step.step for step in outcome.steps] == ["all", "no_extra_buffers"]
     assert outcome.holds
@@ -220,7 +179,7 @@ async def test_wrong_numbers_in_a_prompt_choose_the_step_without(
 ) -> None:
     # One number in sixteen is a quarter too large, in matrix products of several tokens only.
     wrong = "if (rows > 1) for (int r = 0; r < rows; ++r) for (int c = 0; c < columns; c += 16) s[r * bs + c] *= 1.25f;"
-    preload(tmp_path, monkeypatch, f"#define BREAK {wrong}\n{_TIMES_REPACKED}")
+    preload(tmp_path, monkeypatch, f"#define BREAK {wrong}\n{TIMES_REPACKED}")
     outcome = await test.run()
     assert [step.step for step in outcome.steps] == ["all", "no_extra_buffers"]
     assert outcome.holds
@@ -236,7 +195,7 @@ async def test_wrong_numbers_in_a_prompt_choose_the_step_without(
 async def test_what_no_step_mends_is_told_and_slows_nothing_down(
     test: SelfTest, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preload(tmp_path, monkeypatch, _DOT % ("tq2_0_q8_K", "tq2_0_q8_K", "*s = 0.0f / 0.0f;"))
+    preload(tmp_path, monkeypatch, DOT % ("tq2_0_q8_K", "tq2_0_q8_K", "*s = 0.0f / 0.0f;"))
     outcome = await test.run()
     assert not outcome.holds
     assert len(outcome.steps) > 1
@@ -252,7 +211,7 @@ async def test_a_kernel_that_never_comes_back(
     test: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_test, "_SILENCE_S", 3.0)
-    preload(tmp_path, monkeypatch, f"#define BREAK pause();\n{_TIMES_REPACKED}")
+    preload(tmp_path, monkeypatch, f"#define BREAK pause();\n{TIMES_REPACKED}")
     outcome = await test.run()
     found = by_family(outcome)
     assert (found["Q4_K"].verdict, found["Q4_K"].work) == ("silent", "one token")
@@ -283,3 +242,53 @@ async def test_damaged_notes_are_no_outcome(test: SelfTest, paths: Paths) -> Non
     ):
         (paths.data / "self-test.json").write_text(text)
         assert await test.latest() is None
+
+
+def outcome_of(failing: dict[Step, set[str]]) -> Outcome:
+    """What a test found: the steps that were tried, and the families that died at each."""
+
+    def result(family: str, *, died: bool) -> FamilyResult:
+        error = -1.0 if died else 0.01
+        return FamilyResult(
+            family, "processor", "crashed" if died else "right", error, 0.08, "a prompt", 0.1, "it died"
+        )
+
+    steps = [
+        StepResult(step, tuple(result(family, died=family in names) for family in BOUNDS))
+        for step, names in failing.items()
+    ]
+    return Outcome(1.0, 2.0, tuple(steps))
+
+
+@pytest.mark.parametrize(
+    ("failing", "best", "words"),
+    [
+        ({"all": set()}, "all", "all 12 kinds of weights give the right numbers"),
+        (
+            {"all": {"Q4_K", "Q6_K"}, "no_extra_buffers": set()},
+            "no_extra_buffers",
+            (
+                "Q4_K and Q6_K failed with everything this machine offers; all is right without the processor's "
+                "extra buffers (AMX, repacked weights)"
+            ),
+        ),
+        (
+            {"all": set(BOUNDS) - {"F16", "F32"}, "no_gpu": set()},
+            "no_gpu",
+            "10 of 12 kinds of weights failed with everything this machine offers; all is right without the GPU",
+        ),
+        # A step that mends most of it is taken, though nothing mends all.
+        (
+            {"all": {"Q4_K", "TQ2_0"}, "no_extra_buffers": {"TQ2_0"}, "no_flash_attention": {"TQ2_0"}},
+            "no_extra_buffers",
+            "TQ2_0 failed at every step",
+        ),
+        ({"all": set(BOUNDS)}, "all", "Every kind of weights failed at every step"),
+    ],
+)
+def test_the_step_that_is_chosen_and_the_words_for_it(
+    failing: dict[Step, set[str]], best: Step, words: str
+) -> None:
+    outcome = outcome_of(failing)
+    assert (outcome.best.step, outcome.words) == (best, words)
+    assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome

@@ -2,18 +2,21 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
+from slmdesk.engines.safe_steps import safe_steps_in
 from slmdesk.engines.self_test import SelfTest
 from slmdesk.serving import service
 from slmdesk.serving.service import Service
 from slmdesk.serving.start import ServeOptions
+from tests.broken_kernels import TIMES_REPACKED, preload, preloads
 
-from .conftest import MODEL
+from .conftest import MODEL, serve
 
 
 class Told:
@@ -72,3 +75,20 @@ async def test_a_service_that_ends_takes_the_test_with_it(
     await asyncio.sleep(0.1)  # somewhere in the middle of it, or before; no process may stay either way
     running.stop()
     assert await ended == "asked"
+
+
+@preloads
+async def test_after_the_test_a_real_model_never_meets_the_fault(
+    paths: Paths, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gemma: Path
+) -> None:
+    """Q4_K weights that are repacked end the process here; Gemma's are such weights."""
+    preload(tmp_path, monkeypatch, f"#define BREAK raise(SIGSEGV);\n{TIMES_REPACKED}")
+    outcome = await SelfTest(paths, Settings(paths.settings_file, {})).run()
+    assert outcome.best.step == "no_extra_buffers"
+    question = {"model": str(gemma), "prompt": "The capital of France is", "temperature": 0, "max_tokens": 4}
+    with serve(home, "--model", str(gemma)) as running:
+        answer = await asyncio.to_thread(running.post, "/v1/completions", question)
+    assert answer.status == 200, answer.body
+    assert answer.json["usage"]["completion_tokens"] == 4
+    # The engine was not started twice: no model needed a step of its own.
+    assert [entry.scope for entry in safe_steps_in(paths.data).remembered()] == ["machine"]
