@@ -11,7 +11,6 @@ import importlib.util
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +57,11 @@ def fingerprint() -> Fingerprint:
 @cache
 def build() -> Build:
     """Looked up once a process: an update under a running one counts from its next start on."""
+    from importlib import metadata  # takes longer than a frame, and the window only wants the steps' words
+
     try:
-        release = version("llama-cpp-python")
-    except PackageNotFoundError:
+        release = metadata.version("llama-cpp-python")
+    except metadata.PackageNotFoundError:
         release = "?"
     folder = library_folder()
     return build_in(folder, release) if folder is not None else Build(release)

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8765  # of a service started by hand
 _SWEEP_S = 5.0
-_TEST_AFTER_S = 10.0  # without an answer
+_TEST_AFTER_S = 20.0  # without an answer; a window tests sooner
 _LAST_ANSWERS_S = 3.0  # for clients to read their last events when the service ends
 
 

@@ -70,6 +70,6 @@ def service_process(paths: Paths) -> psutil.Process:
 
 
 def engine_processes(paths: Paths) -> list[psutil.Process]:
-    engines = service_process(paths).children()
+    engines = [child for child in service_process(paths).children() if "engine" in child.cmdline()]
     assert engines
     return engines

@@ -190,7 +190,8 @@ class Front:
     @property
     def engines(self) -> list[int]:
         """Process ids of the engines of this home's service."""
-        return [child.pid for child in psutil.Process(self.state.pid).children()]
+        children = psutil.Process(self.state.pid).children()
+        return [child.pid for child in children if "engine" in child.cmdline()]
 
     async def client(self) -> ServiceClient:
         return await self.connector.connect()
