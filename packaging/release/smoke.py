@@ -80,7 +80,11 @@ class Smoke:
         if starter.files():
             self._ask_the_starter()
         self._quantize(GUIDE)
-        failed = [check for check in self._last("doctor", "--json")["checks"] if check["state"] == "failed"]
+        failed = [
+            check
+            for check in self._last("doctor", "--self-test", "--json")["checks"]
+            if check["state"] == "failed"
+        ]
         if failed:
             stop(f"slmdesk doctor finds: {failed}")
         ended = self._last("stop", "--json")["ended"]

@@ -198,8 +198,10 @@ async def test_what_no_step_mends_is_told_and_slows_nothing_down(
     preload(tmp_path, monkeypatch, DOT % ("tq2_0_q8_K", "tq2_0_q8_K", "*s = 0.0f / 0.0f;"))
     outcome = await test.run()
     assert not outcome.holds
-    assert len(outcome.steps) > 1
     assert outcome.best.step == "all"
+    assert [step.step for step in outcome.steps][:2] == ["all", "no_extra_buffers"]
+    for step in outcome.steps:  # and everything else is right at each of them
+        assert [result.family for result in step.failed] == ["TQ2_0"]
     assert by_family(outcome)["TQ2_0"].words.startswith("error no number at all")
     assert outcome.words == "TQ2_0 failed at every step"
     assert safe_steps_in(paths.data).remembered() == []
