@@ -53,9 +53,17 @@ _MOST_MACHINES = 8
 class SelfTest:
     """Runs the self-test and keeps what it found. One at a time on this machine, whoever wants it."""
 
-    def __init__(self, paths: Paths, settings: Settings, *, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        *,
+        families: Sequence[str] = tuple(BOUNDS),
+        command: Sequence[str] | None = None,
+    ) -> None:
         self._paths = paths
         self._settings = settings
+        self._families = families
         self._command = list(command or self_command("self-test"))
 
     async def latest(self) -> Outcome | None:
@@ -148,7 +156,7 @@ class SelfTest:
                     "threads": int(self._settings.get("engine.threads")),
                     "gentle": gentle,
                 }
-                found += await _Round(self._command, spec, device, on_family).run()
+                found += await _Round(self._command, spec, device, on_family).run(self._families)
             tried.append(StepResult(step, tuple(found)))
             if not tried[-1].failed:
                 break
@@ -209,20 +217,22 @@ class _Round:
         self._spec = spec
         self._device = device
         self._on_family = on_family
+        self._families: Sequence[str] = ()
         self._found: list[FamilyResult] = []
         self._work = ""
         self._since = 0.0
         self._began = False  # a family's work, in this child
 
-    async def run(self) -> tuple[FamilyResult, ...]:
+    async def run(self, families: Sequence[str]) -> tuple[FamilyResult, ...]:
         """One result for each family. Raises what the test cannot be made for."""
+        self._families = families
         with tempfile.TemporaryDirectory(prefix="slmdesk-self-test-", ignore_cleanup_errors=True) as folder:
             while self._rest():
                 await self._child(folder)
         return tuple(self._found)
 
     def _rest(self) -> list[str]:
-        return list(BOUNDS)[len(self._found) :]
+        return list(self._families)[len(self._found) :]
 
     async def _child(self, folder: str) -> None:
         """Goes through the families that are left until one ends the process; at least one has a result then."""

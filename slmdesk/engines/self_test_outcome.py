@@ -19,15 +19,10 @@ Device = Literal["processor", "GPU"]
 _ROUNDED = 0.08
 BOUNDS: dict[str, float] = {
     "F16": 0.02,
-    "Q8_0": _ROUNDED,
-    "Q4_0": _ROUNDED,
-    "Q4_1": _ROUNDED,
-    "Q5_1": _ROUNDED,
-    "Q4_K": _ROUNDED,
-    "Q6_K": _ROUNDED,
-    "IQ4_NL": _ROUNDED,
-    "IQ4_XS": _ROUNDED,
-    "TQ2_0": _ROUNDED,
+    **dict.fromkeys(
+        ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q6_K", "Q5_K", "Q3_K", "Q2_K"), _ROUNDED
+    ),
+    **dict.fromkeys(("IQ4_NL", "IQ4_XS", "TQ2_0"), _ROUNDED),
     "BF16": 0.03,
     "F32": 0.01,
 }

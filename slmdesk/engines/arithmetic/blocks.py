@@ -108,6 +108,12 @@ def _q4_1(blocks: Bytes) -> Numbers:
     return _half(blocks, 0) * _nibbles(blocks[:, 4:]) + _half(blocks, 2)
 
 
+def _q5_0(blocks: Bytes) -> Numbers:
+    # d, 32 fifth bits, 16 bytes of four bits: d * (q - 16)
+    fifth = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
+    return _half(blocks, 0) * ((_nibbles(blocks[:, 6:]) | fifth << 4).astype(np.float32) - 16)
+
+
 def _q5_1(blocks: Bytes) -> Numbers:
     # d, m, 32 fifth bits, 16 bytes of four bits: d * q + m
     fifth = np.unpackbits(blocks[:, 4:8], axis=1, bitorder="little")
@@ -119,25 +125,67 @@ def _q8_0(blocks: Bytes) -> Numbers:
     return _half(blocks, 0) * blocks[:, 2:].view(np.int8)
 
 
+def _q2_k(blocks: Bytes) -> Numbers:
+    # 16 bytes of a scale and a minimum, 2 times 32 bytes of four quants, d, dmin: d * s * q - dmin * m
+    quants = _pairs_of_bits(blocks[:, 16:80]).reshape(-1, 16, 16)
+    scales: Numbers = _half(blocks, 80) * (blocks[:, :16] & 15)
+    minima: Numbers = _half(blocks, 82) * (blocks[:, :16] >> 4)
+    numbers: Numbers = scales[:, :, None] * quants - minima[:, :, None]
+    return numbers.reshape(len(blocks), 256)
+
+
+def _q3_k(blocks: Bytes) -> Numbers:
+    # 32 bytes of third bits, 2 times 32 bytes of two bits, 16 scales of 6 bits in 12 bytes, d: d * (s - 32) * (q - 4)
+    shifts = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+    third = blocks[:, None, :32] >> shifts & 1
+    quants = (_pairs_of_bits(blocks[:, 32:96]).reshape(-1, 8, 32) | third << 2).astype(np.float32) - 4
+    low = np.concatenate((blocks[:, 96:104] & 15, blocks[:, 96:104] >> 4), axis=1)
+    high = (blocks[:, None, 104:108] >> np.array([0, 2, 4, 6], np.uint8).reshape(1, 4, 1) & 3).reshape(-1, 16)
+    scales = _half(blocks, 108) * ((low | high << 4).astype(np.float32) - 32)
+    numbers: Numbers = scales[:, :, None] * quants.reshape(-1, 16, 16)
+    return numbers.reshape(len(blocks), 256)
+
+
 def _q4_k(blocks: Bytes) -> Numbers:
     # d, dmin, 8 scales and 8 minima of 6 bits in 12 bytes, 4 times 32 bytes of two quants: d * s * q - dmin * m
+    return _scaled_and_lowered(blocks, _nibbles_of_32(blocks[:, 16:]))
+
+
+def _q5_k(blocks: Bytes) -> Numbers:
+    # the same with 32 bytes of fifth bits between the scales and the quants
+    fifth = blocks[:, None, 16:48] >> np.arange(8, dtype=np.uint8).reshape(1, 8, 1) & 1
+    quants: Bytes = (_nibbles_of_32(blocks[:, 48:]) | fifth << 4).astype(np.uint8)
+    return _scaled_and_lowered(blocks, quants)
+
+
+def _scaled_and_lowered(blocks: Bytes, quants: Bytes) -> Numbers:
     packed = blocks[:, 4:16]
     low, middle, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate((low & 63, (high & 15) | (low >> 6) << 4), axis=1)
     minima = np.concatenate((middle & 63, (high >> 4) | (middle >> 6) << 4), axis=1)
-    pairs = blocks[:, 16:].reshape(-1, 4, 1, 32)
-    quants = np.concatenate((pairs & 15, pairs >> 4), axis=2).reshape(-1, 8, 32)
     scaled = (_half(blocks, 0) * scales)[:, :, None] * quants
     numbers: Numbers = scaled - (_half(blocks, 2) * minima)[:, :, None]
     return numbers.reshape(len(blocks), 256)
+
+
+def _nibbles_of_32(data: Bytes) -> Bytes:
+    """32 low halves, then the high halves of the same bytes: [n, 128] -> [n, 8, 32]."""
+    pairs = data.reshape(-1, 4, 1, 32)
+    return np.concatenate((pairs & 15, pairs >> 4), axis=2).reshape(-1, 8, 32)
+
+
+def _pairs_of_bits(data: Bytes) -> Bytes:
+    """The lowest two bits of 32 bytes, then the next two of the same bytes, …: [n, 64] -> [n, 256]."""
+    shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
+    bits: Bytes = (data.reshape(-1, 2, 1, 32) >> shifts & 3).astype(np.uint8)
+    return bits.reshape(-1, 256)
 
 
 def _q6_k(blocks: Bytes) -> Numbers:
     # 128 bytes of four bits, 64 bytes of two more, 16 signed scales, d: d * s * (q - 32)
     low = blocks[:, :128].reshape(-1, 2, 1, 64)
     four = np.concatenate((low & 15, low >> 4), axis=2).reshape(-1, 2, 4, 32)
-    shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    two = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & 3
+    two = _pairs_of_bits(blocks[:, 128:192]).reshape(-1, 2, 4, 32)
     quants = (four | two << 4).astype(np.float32).reshape(-1, 16, 16) - 32
     scales = _half(blocks, 208) * blocks[:, 192:208].view(np.int8)
     numbers: Numbers = scales[:, :, None] * quants
@@ -162,9 +210,7 @@ def _iq4_xs(blocks: Bytes) -> Numbers:
 
 def _tq2_0(blocks: Bytes) -> Numbers:
     # 2 times 32 bytes of four quants, d: d * (q - 1)
-    shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    quants = blocks[:, :64].reshape(-1, 2, 1, 32) >> shifts & 3
-    return _half(blocks, 64) * (quants.astype(np.float32).reshape(-1, 256) - 1)
+    return _half(blocks, 64) * (_pairs_of_bits(blocks[:, :64]).astype(np.float32) - 1)
 
 
 FAMILIES: dict[str, Family] = {
@@ -176,8 +222,12 @@ FAMILIES: dict[str, Family] = {
         Family("Q8_0", 8, 32, 34, (0,), _q8_0),
         Family("Q4_0", 2, 32, 18, (0,), _q4_0),
         Family("Q4_1", 3, 32, 20, (0, 2), _q4_1, middle=-7.5),
+        Family("Q5_0", 6, 32, 22, (0,), _q5_0),
         Family("Q5_1", 7, 32, 24, (0, 2), _q5_1, middle=-15.5),
+        Family("Q2_K", 10, 256, 84, (80, 82), _q2_k, middle=1.5),
+        Family("Q3_K", 11, 256, 110, (108,), _q3_k),
         Family("Q4_K", 12, 256, 144, (0, 2), _q4_k, middle=7.5),
+        Family("Q5_K", 13, 256, 176, (0, 2), _q5_k, middle=15.5),
         Family("Q6_K", 14, 256, 210, (208,), _q6_k),
         Family("IQ4_NL", 20, 32, 18, (0,), _iq4_nl),
         Family("IQ4_XS", 23, 256, 136, (0,), _iq4_xs),
