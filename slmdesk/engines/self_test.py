@@ -25,6 +25,7 @@ from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import holds, ladder, safe_steps_in
 from slmdesk.engines.self_test_outcome import (
     BOUNDS,
+    FAILED,
     Device,
     FamilyResult,
     Outcome,
@@ -110,7 +111,7 @@ class SelfTest:
                 await asyncio.wait({test})
             if test.cancelled():
                 log.info("the self-test gave way to other work and begins again later")
-            elif isinstance(error := test.exception(), SlmDeskError):
+            elif isinstance(error := test.exception(), SlmDeskError | OSError):
                 log.warning("the self-test could not be made: %s", error)
                 return None
             else:
@@ -172,9 +173,7 @@ class SelfTest:
             details = "\n".join(
                 f"{result.family}: {result.words}\n{result.details}".strip() for result in first.failed
             )
-            why = SlmDeskError(
-                "self_test_failed", f"In the self-test {names(first)} failed.", details=details
-            )
+            why = SlmDeskError(FAILED, f"In the self-test {names(first)} failed.", details=details)
             safe_steps_in(self._paths.data).remember_machine(best.step, why)
         mark = fingerprint().to_json()
         kept = [item for item in self._stored() if item["fingerprint"] != mark][-_MOST_MACHINES + 1 :]
@@ -221,6 +220,7 @@ class _Round:
         self._found: list[FamilyResult] = []
         self._work = ""
         self._since = 0.0
+        self._silences = 0
         self._began = False  # a family's work, in this child
 
     async def run(self, families: Sequence[str]) -> tuple[FamilyResult, ...]:
@@ -235,7 +235,7 @@ class _Round:
         return list(self._families)[len(self._found) :]
 
     async def _child(self, folder: str) -> None:
-        """Goes through the families that are left until one ends the process; at least one has a result then."""
+        """Goes through the families that are left until one ends the process, which is its result then."""
         child = await start_child(self._command)
         self._work, self._since, self._began = _START, time.monotonic(), False
         try:
@@ -247,12 +247,12 @@ class _Round:
             while line := await asyncio.wait_for(child.stdout.readline(), _SILENCE_S):
                 if not self._hear(line):
                     return
-            details = failures.decode(await child.wait(), child.stderr_tail, _NO_MODEL, loading=False).details
-            self._lost("crashed", f"llama.cpp stopped with {details.splitlines()[-1]}", details)
+            self._died(failures.decode(await child.wait(), child.stderr_tail, _NO_MODEL, loading=False))
         except TimeoutError:
-            self._lost(
-                "silent", f"nothing was heard for {_SILENCE_S:.0f} seconds", "\n".join(child.stderr_tail)
-            )
+            self._silences += 1
+            if self._silences > 1:  # once may be a machine that slept
+                why = f"nothing was heard for {_SILENCE_S:.0f} seconds"
+                self._lost("silent", why, "\n".join(child.stderr_tail))
         finally:
             await asyncio.shield(child.terminate_tree(grace_s=0.2))
 
@@ -270,10 +270,26 @@ class _Round:
             self._work, self._since = _START, time.monotonic()
         elif kind == "error":
             error = SlmDeskError.from_json(event["error"])
-            if error.code == "engine_missing":
+            refused = (
+                self._device == "GPU" and error.code == "model_damaged"
+            )  # so small a model, just written
+            if error.code != FAILED and not refused:
                 raise error
             self._lost("failed", error.message, error.details)
         return kind not in {"done", "error"}
+
+    def _died(self, error: SlmDeskError) -> None:
+        """What ends a process from outside, or for want of memory, says nothing about the processor: raises it."""
+        if error.code == "engine_killed":
+            raise SlmDeskError(
+                "self_test_ended",
+                "The self-test was ended from outside.",
+                "Test again.",
+                details=error.details,
+            )
+        if error.code not in {"engine_crashed", "cpu_unsupported"}:
+            raise error
+        self._lost("crashed", f"llama.cpp stopped with {error.details.splitlines()[-1]}", error.details)
 
     def _lost(self, verdict: Verdict, why: str, details: str) -> None:
         """The child is of no more use. What ends it before any family, or keeps it waiting, ends it for all of them."""

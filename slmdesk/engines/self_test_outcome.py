@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from slmdesk.engines.safe_steps import Step
 
+FAILED = "self_test_failed"  # the code of an error that is llama.cpp's, not the test's
 Verdict = Literal["right", "wrong", "crashed", "silent", "failed"]
 Device = Literal["processor", "GPU"]
 

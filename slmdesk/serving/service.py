@@ -154,6 +154,8 @@ class Service:
         finally:
             testing.cancel()
             await asyncio.wait({testing})
+            if not testing.cancelled() and (error := testing.exception()) is not None:
+                log.error("the self-test failed in a way it should not", exc_info=error)
 
     async def _load_given(self, announcer: Announcer) -> None:
         assert self._ending is not None

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import shlex
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
+from slmdesk.core.processes import self_command
 from slmdesk.core.settings import Settings
 from slmdesk.engines import self_test
 from slmdesk.engines.arithmetic.blocks import FAMILIES
@@ -216,11 +220,12 @@ async def test_what_no_step_mends_is_told_and_slows_nothing_down(
     assert await short.latest() == outcome  # and it is not tried again at every start
 
 
+@pytest.mark.slow
 @preloads
 async def test_a_kernel_that_never_comes_back(
     short: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(self_test, "_SILENCE_S", 3.0)
+    monkeypatch.setattr(self_test, "_SILENCE_S", 10.0)  # a busy machine's child must not seem silent
     preload(tmp_path, monkeypatch, f"#define BREAK pause();\n{TIMES_REPACKED}")
     outcome = await short.run()
     found = by_family(outcome)
@@ -241,6 +246,31 @@ async def test_a_library_that_dies_at_its_start(
     assert {result.work for result in outcome.best.families} == {"its start"}
     assert "illegal instruction" in outcome.best.families[0].words
     assert time.monotonic() - started < 60  # one child a step, not one a family
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals, and a shell's limits")
+async def test_what_says_nothing_about_the_processor_is_no_fault(
+    short: SelfTest, paths: Paths, settings: Settings
+) -> None:
+    """A test that is ended from outside, and one whose models find no room on the disk."""
+    task = asyncio.create_task(short.run())
+    while not children():
+        await asyncio.sleep(0.01)
+    for child in children():
+        child.kill()
+    with pytest.raises(SlmDeskError) as ended:
+        await task
+    assert ended.value.code == "self_test_ended"
+
+    limited = ["bash", "-c", f"ulimit -f 200; exec {shlex.join(self_command('self-test'))}"]  # in kilobytes
+    with pytest.raises(SlmDeskError) as full:
+        await SelfTest(paths, settings, command=limited).run()
+    assert full.value.code == "file_unwritable"
+    assert "F16.gguf" in full.value.message
+    assert await SelfTest(paths, settings, command=limited).run_when_idle(lambda: 9.0, after_s=1.0) is None
+
+    assert safe_steps_in(paths.data).remembered() == []
+    assert await short.latest() is None  # so it is tried again
 
 
 async def test_damaged_notes_are_no_outcome(short: SelfTest, paths: Paths) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.files import writing_error
 from slmdesk.core.processes import die_with_parent, own_stdout, read_spec_then_watch
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def main() -> int:
 
         failures.end_as_native(error)
         said = f"The self-test stopped because of a defect: {str(error) or type(error).__name__}."
-        problem = SlmDeskError("engine_crashed", said, "", details=traceback.format_exc())
+        problem = SlmDeskError(
+            "unexpected", said, "Report it with the details.", details=traceback.format_exc()
+        )
         write({"event": "error", "error": problem.to_json()})
     sys.stderr.flush()
     os._exit(code)  # nothing to tidy up; native threads would only be in the way
@@ -98,7 +101,10 @@ def _compare(
 
     model = SmallModel.random(FAMILIES[name], _SEED)
     path = Path(spec["folder"], f"{name}.gguf")
-    model.write(path)
+    try:
+        model.write(path)
+    except OSError as problem:
+        raise writing_error(path, problem) from problem
     tokens = np.random.default_rng(_SEED).integers(3, VOCABULARY, _TOKENS).astype(np.int32)
     expected = model.logits(tokens)
     write({"event": "at", "family": name, "work": "the load"})
@@ -137,7 +143,7 @@ def _evaluated(
     context.wanted[:count] = 0
     context.wanted[[position - begin for position in wanted]] = 1
     if context.decode(count):
-        raise SlmDeskError("engine_crashed", "llama.cpp did not evaluate the tokens.", "")
+        raise SlmDeskError("self_test_failed", "llama.cpp did not evaluate the tokens.", "")
     return context.logits(len(wanted)).copy()
 
 
