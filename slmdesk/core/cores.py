@@ -83,10 +83,7 @@ def look() -> Cores:
         if sys.platform == "linux":
             return _linux(Path("/"), set(psutil.Process().cpu_affinity()), installed)
         elif sys.platform == "darwin":  # noqa: RET505 - mypy follows the platform by branches
-            from slmdesk.core import gpus
-
-            fast = int(gpus.output(["sysctl", "-n", "hw.perflevel0.physicalcpu"]))
-            return Cores(installed, logical, min(max(fast, 1), installed), installed=installed)
+            return _macos(installed, logical)
         elif sys.platform == "win32":
             return _windows(_windows_processors(), set(psutil.Process().cpu_affinity()))
         else:
@@ -153,6 +150,14 @@ def _text(path: Path) -> str:
         return path.read_text("ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+def _macos(installed: int, logical: int) -> Cores:
+    """Level 0 are the performance cores; Intel's Macs have no such key, and raise."""
+    from slmdesk.core import gpus
+
+    fast = int(gpus.output(["sysctl", "-n", "hw.perflevel0.physicalcpu"]))
+    return Cores(installed, logical, min(max(fast, 1), installed), installed=installed)
 
 
 def _windows(data: bytes, allowed: set[int]) -> Cores:

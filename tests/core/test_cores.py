@@ -230,6 +230,17 @@ def test_a_limit_above_the_cores_says_nothing(tmp_path: Path) -> None:
     assert (found.limit, found.model_threads, found.why) == (8.0, 2, "4 efficiency cores are left out")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_a_mac_tells_its_performance_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sysctl"
+    program.write_text('#!/bin/sh\n[ "$*" = "-n hw.perflevel0.physicalcpu" ] && echo 4\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = cores._macos(10, 10)
+    assert (found.model_threads, found.worker_threads) == (4, 10)
+    assert found.why == "6 efficiency cores are left out"
+
+
 def windows_core(efficiency: int, mask: int, group: int = 0) -> bytes:
     body = struct.pack("<BB20xH", 1, efficiency, 1) + struct.pack("<QH6x", mask, group)
     return struct.pack("<II", 0, 8 + len(body)) + body
