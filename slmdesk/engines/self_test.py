@@ -287,7 +287,7 @@ class _Round:
                 "Test again.",
                 details=error.details,
             )
-        if error.code != "engine_crashed" and failures.fault_of(error) is None:
+        if error.code != "engine_crashed" and not isinstance(error, failures.NativeFaultError):
             raise error
         self._lost("crashed", f"llama.cpp stopped with {error.details.splitlines()[-1]}", error.details)
 
