@@ -20,6 +20,7 @@ from slmdesk.quantize.hf_folder import INDEX, architecture_of, examine, examine_
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec, ForecastSpec, QuantizeSpec
 from slmdesk.toolchains.toolchains import Toolchains
+from tests.quantize.bpe_tokenizer import write_tokenizer
 
 SHIPPED = Paths.resolve({}).resources / "toolchains"
 KNOWN = frozenset((SHIPPED / "convert-architectures.txt").read_text(encoding="utf-8").split())
@@ -389,10 +390,12 @@ async def test_the_built_in_model_is_converted(
     assert architectures(source / "conversion" / "__init__.py") == KNOWN
 
 
-async def made_by_transformers(converter: Converter, kind: str, folder: Path) -> Path:
+async def made_by_transformers(
+    converter: Converter, kind: str, folder: Path, tokenizer: Path = DESK_GUIDE / "tokenizer.model"
+) -> Path:
     """A small random model, as transformers saves it."""
     toolchain = await converter._toolchains.ensure("convert")
-    child = await toolchain.start(MAKE, [kind, str(DESK_GUIDE / "tokenizer.model"), str(folder)])
+    child = await toolchain.start(MAKE, [kind, str(tokenizer), str(folder)])
     await child.stdout.read()
     assert await child.wait() == 0, "\n".join(child.stderr_tail)
     await child.terminate_tree()
@@ -429,6 +432,49 @@ async def test_small_random_models_are_converted_quantized_and_answer(
         assert len(checked["tokens"]) == 8
         wanted = {"Q8_0": "Q8_0", "Q4_K_M": "Q4_K"}[target]
         assert forecast["types"]["blk.0.ffn_up.weight"] == wanted
+
+
+@pytest.fixture(scope="module")
+def bpe(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tokenizer of SmolLM2, which the converter knows."""
+    return write_tokenizer(smollm2, tmp_path_factory.mktemp("bpe"))
+
+
+ARCHITECTURES = {
+    "gpt_neox": "gptneox", "cohere2": "cohere2", "gpt2": "gpt2", "qwen2": "qwen2", "ernie4_5": "ernie4_5",
+    "falcon": "falcon", "bloom": "bloom", "mpt": "mpt", "phi": "phi2", "nemotron": "nemotron", "exaone4": "exaone4",
+    "seed_oss": "seed_oss", "arcee": "arcee", "smollm3": "smollm3", "starcoder2": "starcoder2", "stablelm": "stablelm",
+    "olmo": "olmo", "olmo2": "olmo2", "olmoe": "olmoe", "granite": "granite", "granitemoe": "granitemoe",
+    "cohere": "command-r", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gemma": "gemma", "gemma2": "gemma2",
+    "mistral": "llama", "mixtral": "llama",
+}  # fmt: skip
+WITH_PIECES = {
+    "mistral",
+    "mixtral",
+    "gemma",
+    "gemma2",
+    "nemotron",
+    "ernie4_5",
+}  # SentencePiece is all they take
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+async def test_each_usual_architecture_is_converted_and_answers(
+    converter: Converter, tmp_path: Path, bpe: Path, kind: str
+) -> None:
+    tokenizer = DESK_GUIDE / "tokenizer.model" if kind in WITH_PIECES else bpe
+    folder = await made_by_transformers(converter, kind, tmp_path / kind, tokenizer)
+    done = await converter.convert(
+        folder, tmp_path / f"{kind}.gguf", lambda *_: None, name="Small and random"
+    )
+    header = gguf.read_header(done.path)
+    gguf.check(header)
+    assert header.architecture == ARCHITECTURES[kind]
+    types = {tensor.name: tensor.type.name for tensor in header.tensors}
+    checked = await run_child(CheckSpec([str(done.path)], types))
+    assert len(checked["tokens"]) == 8
 
 
 @pytest.mark.slow
