@@ -1,6 +1,6 @@
 """Makes Desk Guide's GGUF from its folder with llama.cpp's own converter.
 
-    uv run --group training python packaging/desk_guide/convert.py
+    python3 packaging/bootstrap.py uv run --group training python packaging/desk_guide/convert.py
 
 The converter comes from the source archive of the llama-cpp-python release the application uses, so both agree.
 """

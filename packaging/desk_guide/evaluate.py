@@ -1,6 +1,6 @@
 """Asks Desk Guide's GGUF the questions it never saw and counts the right answers.
 
-    uv run python packaging/desk_guide/evaluate.py [--sample N] [--model FILE]
+    python3 packaging/bootstrap.py uv run python packaging/desk_guide/evaluate.py [--sample N] [--model FILE]
 
 Greedy decoding through llama.cpp. An answer is right when it holds the key words kept beside its subject. One JSON
 line a measure: `heldout` (phrasings kept out of training), `third_turn` (the same, asked as the third question of a

@@ -1,6 +1,6 @@
 """Trains Desk Guide, the built-in model, and writes its folder.
 
-    uv run --group training python packaging/desk_guide/train.py
+    python3 packaging/bootstrap.py uv run --group training python packaging/desk_guide/train.py
 
 Seeded and on the CPU; under 30 minutes on two quiet cores. Needs the dependency group `training`.
 

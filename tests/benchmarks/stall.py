@@ -4,7 +4,7 @@ quantized, and a person looks from place to place; bar: p99 16 ms, at most 50 ms
 A thread knocks every 4 ms and the main thread notes how long its answer took. The engine, the service and the window
 share the cores of the machine, so the delays of a busy machine are part of the figure.
 
-    uv run python tests/benchmarks/stall.py [--seconds 20] [--only-streaming]
+    python3 packaging/bootstrap.py uv run python tests/benchmarks/stall.py [--seconds 20] [--only-streaming]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Both are fresh processes; they take turns, and a first pair that warms the disk's cache is not counted.
 
-    uv run python tests/benchmarks/window_start.py [--rounds 7]
+    python3 packaging/bootstrap.py uv run python tests/benchmarks/window_start.py [--rounds 7]
 """
 
 from __future__ import annotations
