@@ -150,8 +150,11 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
 
 def kill(pid: int) -> None:
     """End a process at once, and wait until it is gone."""
-    process = psutil.Process(pid)
-    process.kill()
+    try:
+        process = psutil.Process(pid)
+        process.kill()
+    except psutil.NoSuchProcess:
+        return  # it was ended before
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"the end of {pid}")
 
 
