@@ -49,6 +49,8 @@ _FILE = "self-test.json"
 _START = "its start"
 _NO_MODEL = EngineSpec("", "self-test")
 _MOST_MACHINES = 8
+# What a driver says no with: the model is so small, and was just written.
+_REFUSED = {"model_damaged", "driver_failed", "driver_hangs"}
 
 
 class SelfTest:
@@ -270,10 +272,7 @@ class _Round:
             self._work, self._since = _START, time.monotonic()
         elif kind == "error":
             error = SlmDeskError.from_json(event["error"])
-            refused = (
-                self._device == "GPU" and error.code == "model_damaged"
-            )  # so small a model, just written
-            if error.code != FAILED and not refused:
+            if error.code != FAILED and not (self._device == "GPU" and error.code in _REFUSED):
                 raise error
             self._lost("failed", error.message, error.details)
         return kind not in {"done", "error"}
@@ -287,7 +286,7 @@ class _Round:
                 "Test again.",
                 details=error.details,
             )
-        if error.code != "engine_crashed" and not isinstance(error, failures.NativeFaultError):
+        if error.code in {"out_of_memory", "engine_missing"}:
             raise error
         self._lost("crashed", f"llama.cpp stopped with {error.details.splitlines()[-1]}", error.details)
 

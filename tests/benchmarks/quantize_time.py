@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from slmdesk.core.cores import worker_threads
 from slmdesk.quantize.host import run_child
-from slmdesk.quantize.native import threads_or_all
 from slmdesk.quantize.protocol import QuantizeSpec
 from slmdesk.quantize.targets import find_target
 from tests.benchmarks.models import Shape, random_llama_gguf
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path)
     args = parser.parse_args()
     shape = Shape(layers=12, hidden=768, feed_forward=2048, heads=12, kv_heads=4, vocabulary=32000)
-    ftype, threads = find_target(args.quant).ftype, threads_or_all(0)
+    ftype, threads = find_target(args.quant).ftype, worker_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = args.source or random_llama_gguf(folder / "source.gguf", shape, quant="F16")
