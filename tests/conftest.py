@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from slmdesk.core.paths import HOME_VARIABLE, Paths
+from slmdesk.core.paths import HOME_VARIABLE, STARTER_VARIABLE, Paths
 from tests import real_models
 
 # How fast an example is made or runs is the machine's business, and several tests share it.
@@ -23,6 +24,9 @@ settings.load_profile("shared")
 # A shell that runs the tests in its background hands on that Ctrl-C is ignored, and every child would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An installation may have the starter or not. Tests say so with the fixture `starter`; all others run without.
+os.environ.setdefault(STARTER_VARIABLE, "")
 
 _GRACE_S = 5.0  # for what was told to end and is still ending
 
@@ -55,6 +59,13 @@ def desk_guide() -> Path:
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct Q4_1, the starter: a real model (Llama shape, BPE, ChatML, 8 k context). Read only."""
     return real_models.smollm2()
+
+
+@pytest.fixture
+def starter(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The starter is there for this test and its child processes: ask for it before anything that starts some."""
+    monkeypatch.setenv(STARTER_VARIABLE, str(smollm2))
+    return smollm2
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from slmdesk.chat.titles import title_of
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive, process_create_time
+from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
     import sqlite3
@@ -107,10 +108,13 @@ class Chats:
     async def create(self, model: str | None = None, system_prompt: str | None = None) -> Conversation:
         """A new conversation, with the settings' system prompt unless one is given.
 
-        `model` is a library id or a path. Raises `model_not_found` with close matches.
+        `model` is a library id or a path; without one the usual model answers. One with the starter begins with the
+        instructions it answers best with, where a person chose none. Raises `model_not_found` with close matches.
         """
         reference = (await self._library.resolve(model)).id if model else ""
         prompt = self._settings.get("chat.system_prompt") if system_prompt is None else system_prompt
+        if system_prompt is None and self._settings.source("chat.system_prompt") == "default":
+            prompt = first_instructions(reference or self._library.usual_model)
         return await self._run(lambda c: store.create_conversation(c, reference, prompt))
 
     async def load(self, conversation_id: int) -> ConversationTree:
@@ -366,7 +370,7 @@ class Chats:
         return tree
 
     def _model(self, conversation: Conversation) -> str:
-        return conversation.model or str(self._settings.get("chat.model"))
+        return conversation.model or self._library.usual_model
 
     def _chosen(self, name: str, chosen: Any) -> Any:
         """What this turn asks for, or what a person set; None leaves it to the model's own recommendation."""

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     paths = Paths.resolve()
     library = Library(paths, Settings(paths.settings_file))
-    models = asyncio.run(library.models(every_format=True))
+    models = asyncio.run(_models(library))
     rows = [_row(file) for model in models for file in model.files]
     if rows:
         out.table(("MODEL", "SIZE", "PARAMETERS", "CONTEXT", "STATE"), rows, right=(1, 2, 3))
@@ -50,6 +50,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
         result["usage"] = used.to_json()
     out.done(result)
     return 0
+
+
+async def _models(library: Library) -> list[LibraryModel]:
+    await library.check_starter()
+    return await library.models(every_format=True)
 
 
 def _print_sizes(used: Usage, out: Output) -> None:
@@ -81,6 +86,7 @@ def model_json(model: LibraryModel) -> dict[str, Any]:
         "name": model.name,
         "publisher": model.publisher,
         "built_in": model.built_in,
+        "starter": model.starter,
         "files": [file_json(file) for file in model.files],
     }
 
@@ -97,5 +103,6 @@ def file_json(file: LibraryFile) -> dict[str, Any]:
         "state": file.state,
         "format": file.format,
         "in_place": file.in_place,
+        "shipped": file.shipped,
         "problem": file.problem.to_json() if file.problem else None,
     }

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.GgufHeader | None]:
+    await library.check_starter()
     file = await library.resolve(reference, every_format=True)
     if file.problem is not None and file.problem.code != "hash_wrong":
         raise file.problem

@@ -151,7 +151,7 @@ class Terminal:
         self._out.text()
 
     def _model(self) -> str:
-        return self._conversation.model or str(self._application.settings.get("chat.model"))
+        return self._conversation.model or self._application.library.usual_model
 
 
 def _file_history(path: Path) -> History:

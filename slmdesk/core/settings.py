@@ -38,6 +38,11 @@ __all__ = [
 
 Source = Literal["default", "file", "environment"]
 
+_VERSION = "version"
+_NEWEST = 2
+"""The version of the file, at its top. Without one a value that repeats a former default means today's default; it is
+written with the first such value that is meant."""
+
 
 class Settings:
     """The values in force. Safe with several threads; callbacks run on the thread that sets a value."""
@@ -140,6 +145,7 @@ class Settings:
                     raise
                 self._keep_damaged()
                 tables = {}
+            _upgrade(tables, meant=value in setting.former)
             _place(tables, setting, value)
             import tomli_w
 
@@ -184,7 +190,10 @@ class Settings:
 
 def _from_tables(tables: dict[str, Any], path: Path, problems: list[SlmDeskError]) -> dict[str, Value]:
     values: dict[str, Value] = {}
+    old = _is_old(tables)
     for name, value in _flat(tables):
+        if name == _VERSION:
+            continue
         setting = BY_NAME.get(name)
         if setting is None:
             problems.append(
@@ -202,9 +211,27 @@ def _from_tables(tables: dict[str, Any], path: Path, problems: list[SlmDeskError
                 SlmDeskError(error.code, f"In {path}: {error.message}", f"{error.hint} The default is used.")
             )
             continue
+        if old and checked in setting.former:
+            continue
         if name == setting.key or setting.key not in values:
             values[setting.key] = checked
     return values
+
+
+def _is_old(tables: dict[str, Any]) -> bool:
+    version = tables.get(_VERSION)
+    return not isinstance(version, int) or version < _NEWEST
+
+
+def _upgrade(tables: dict[str, Any], *, meant: bool) -> None:
+    """Take out of an old file what repeats former defaults; with `meant` one of them is to be kept from now on."""
+    if _is_old(tables):
+        for name, value in _flat(tables):
+            setting = BY_NAME.get(name)
+            if setting is not None and value in setting.former:
+                _place(tables, setting, None)
+        if meant:
+            tables[_VERSION] = _NEWEST
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[SlmDeskError]) -> dict[str, Value]:

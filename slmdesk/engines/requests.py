@@ -34,6 +34,13 @@ _RECOMMENDATIONS = {
 }
 
 
+# What publishers recommend on the model's page where their files do not say so, by `general.basename`.
+_BY_FAMILY: dict[str, dict[str, float]] = {
+    # huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct (the same for 360M and 1.7B), "How to use".
+    "smollm2": {"temperature": 0.2, "top_p": 0.9},
+}
+
+
 def bad(message: str, hint: str = "") -> SlmDeskError:
     """The error of a request that makes no sense."""
     return SlmDeskError("bad_request", message, hint)
@@ -90,10 +97,12 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, float]:
     """What the publisher recommends, as fields of `Sampling`. Source: GGUF keys `general.sampling.*`, which
-    llama.cpp's converter copies from the model's generation_config.json."""
+    llama.cpp's converter copies from the model's generation_config.json, and for some families the model's page."""
+    family = metadata.get("general.basename")
+    known = _BY_FAMILY.get(family.casefold(), {}) if isinstance(family, str) else {}
     found = {field: metadata.get(f"general.sampling.{key}") for key, field in _RECOMMENDATIONS.items()}
     # What makes no sense is passed over: a person who set nothing should not be told of it with every question.
-    return {field: value for field, value in found.items() if in_range(value, field)}
+    return {**known, **{field: value for field, value in found.items() if in_range(value, field)}}
 
 
 def read_sampling(data: dict[str, Any], recommended: Mapping[str, float] | None = None) -> Sampling:

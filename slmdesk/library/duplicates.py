@@ -177,7 +177,7 @@ def _copies(files: Iterable[LibraryFile]) -> Iterable[tuple[Copy, int]]:
                 status = real.stat()
             except OSError:
                 continue
-            if real in seen or status.st_size < _SMALLEST or file.id.startswith("slmdesk/desk-guide"):
+            if real in seen or status.st_size < _SMALLEST or file.shipped:
                 continue
             seen.add(real)
             inode = status.st_ino or hash(real)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -17,15 +16,15 @@ from slmdesk.library.find import find, preferred
 from slmdesk.library.index import Index
 from slmdesk.library.names import split_part
 from slmdesk.library.records import FileState, LibraryFile, LibraryModel
+from slmdesk.library.shipped import BUILT_IN, STARTER, Shipped, with_starter
 
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.library.index import Facts
 
-__all__ = ["BUILT_IN", "FileState", "Library", "LibraryFile", "LibraryModel"]
+__all__ = ["BUILT_IN", "STARTER", "FileState", "Library", "LibraryFile", "LibraryModel"]
 
-BUILT_IN = "slmdesk/desk-guide"
 _FRESH_S = 2.0  # a listing this young answers `resolve` without looking at the disks again
 
 
@@ -40,7 +39,7 @@ class Library:
         self._models: list[LibraryModel] = []
         self._listed_at: float | None = None
         self._problems: list[SlmDeskError] = []
-        self._built_in_state: tuple[tuple[int, int], FileState] | None = None
+        self._shipped = Shipped(paths, self._index)
 
     @property
     def folders(self) -> list[Path]:
@@ -53,6 +52,23 @@ class Library:
     def problems(self) -> list[SlmDeskError]:
         """What was wrong with whole folders when the models were last listed."""
         return list(self._problems)
+
+    @property
+    def usual_model(self) -> str:
+        """The id of the model that new chats begin with: the setting's, else the starter, else Desk Guide."""
+        chosen: str = self._settings.get("chat.model").strip()
+        return chosen or (STARTER if self._shipped.starter_usable() else BUILT_IN)
+
+    async def check_starter(self) -> bool:
+        """Check the starter's content unless that was done before; whether something new is known of it now."""
+        found = await asyncio.to_thread(self._shipped.check_starter)
+        if found:
+            self.forget_listing()
+        return found
+
+    def keep_starter(self, file: LibraryFile, digest: str) -> None:
+        """Remember the SHA-256 that the starter was found to have; blocking."""
+        self._shipped.keep_starter(file.path, digest)
 
     async def missing_folders(self) -> list[SlmDeskError]:
         """A problem for each models folder that is not there now; their models are not looked at."""
@@ -118,9 +134,13 @@ class Library:
     def _resolve(self, ref: str) -> LibraryFile:
         if ref == BUILT_IN or ref.startswith(BUILT_IN + ":"):
             # Without the other folders: one on a sleeping share must not keep the built-in model waiting.
-            built_in = self._built_in()
+            built_in = self._shipped.guide()
             if built_in is not None and ref in {BUILT_IN, built_in.files[0].id}:
                 return built_in.files[0]
+        if ref == STARTER or ref.startswith(STARTER + ":"):
+            starter = self._shipped.starter()
+            if starter is not None and starter.problem is None and ref in {STARTER, starter.id}:
+                return starter
         path = _existing(ref)
         models, fresh = self._listing()
         try:
@@ -176,8 +196,11 @@ class Library:
                         kept = scan.model_with(model.publisher, model.name, files)
                     if kept.files and kept.id != BUILT_IN:
                         merged[kept.id] = kept
+            starter = self._shipped.starter()
+            if starter is not None:
+                merged[STARTER] = with_starter(merged, starter)
             listed = [merged[model_id] for model_id in sorted(merged, key=str.casefold)]
-            built_in = self._built_in()
+            built_in = self._shipped.guide()
             if built_in is None:
                 problems.append(
                     SlmDeskError(
@@ -220,25 +243,6 @@ class Library:
         problem = _folder_missing(folder, what)
         problems.append(problem)
         return scan.remembered(folder, self._index, problem)
-
-    def _built_in(self) -> LibraryModel | None:
-        path = self._paths.builtin_model
-        try:
-            facts = self._index.facts(path, whole=True)
-        except OSError:
-            return None
-        made = scan.make_file([scan.Item(path.name, path, facts)])
-        if made.problem is None:
-            made = replace(made, state=self._checked(path, (facts.size, facts.time_ns)))
-        publisher = BUILT_IN.partition("/")[0]
-        return LibraryModel(BUILT_IN, "Desk Guide", publisher, tuple(scan.with_ids(BUILT_IN, [made])), True)
-
-    def _checked(self, path: Path, version: tuple[int, int]) -> FileState:
-        """Whether the built-in file is the one that was shipped, by the checksum beside it."""
-        if self._built_in_state is None or self._built_in_state[0] != version:
-            state: FileState = "verified" if _matches_checksum(path) else "unverified"
-            self._built_in_state = (version, state)
-        return self._built_in_state[1]
 
 
 def _folder_missing(folder: Path, what: str) -> SlmDeskError:
@@ -284,15 +288,3 @@ def _siblings(path: Path) -> list[Path]:
     return [
         path.with_name(f"{stem}-{n:05}-of-{count:05}{path.suffix}") for n in range(1, min(count, 9999) + 1)
     ]
-
-
-def _matches_checksum(path: Path) -> bool:
-    try:
-        lines = (path.parent / "SHA256SUMS").read_text("utf-8-sig").splitlines()
-        wanted = {
-            name.lstrip(" *"): digest.lower() for digest, _, name in (line.partition(" ") for line in lines)
-        }
-        with path.open("rb") as file:
-            return wanted.get(path.name) == hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, UnicodeDecodeError):
-        return False

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FileState = Literal["verified", "unverified", "damaged", "changed upstream", "partial"]
 FILE_STATES: tuple[FileState, ...] = get_args(FileState)
 FileFormat = Literal["gguf", "safetensors", "onnx"]
+Shipped = Literal["", "guide", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class LibraryFile:
     lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
     `in_place`: it lies elsewhere (another program's folder) and the library only remembers where. `origins`
     are the sidecar's entries, one for each of `parts`. `home` is the model's folder in a models folder, where
-    the sidecar lies; None for the built-in model and for files outside.
+    the sidecar lies; None for files outside. `shipped` ones came with the program, Desk Guide or the starter: they
+    are used where they lie and never deleted, moved or merged.
     """
 
     id: str
@@ -44,6 +46,7 @@ class LibraryFile:
     in_place: bool = False
     origins: tuple[Origin, ...] = ()
     home: Path | None = None
+    shipped: Shipped = ""
 
     @property
     def runs(self) -> bool:
@@ -53,13 +56,18 @@ class LibraryFile:
 
 @dataclass(frozen=True, slots=True)
 class LibraryModel:
-    """A model on these disks: `id` is `publisher/name`; `name` is what lists show."""
+    """A model on these disks: `id` is `publisher/name`; `name` is what lists show. `built_in` is Desk Guide; the
+    `starter` may have files of the person's own beside the one that came with the program."""
 
     id: str
     name: str
     publisher: str
     files: tuple[LibraryFile, ...]
     built_in: bool = False
+
+    @property
+    def starter(self) -> bool:
+        return any(file.shipped == "starter" for file in self.files)
 
     @property
     def size_bytes(self) -> int:

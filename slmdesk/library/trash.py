@@ -68,14 +68,16 @@ class Trash:
         self._library = library
 
     async def remove(self, files: Sequence[LibraryFile], title: str = "") -> Removed:
-        """Remove these files; all of them or none. What else lies in a model's folder goes when no model is left.
+        """Remove these files; all of them or none. What else lies in a model's folder goes when no model is left, and
+        what came with the program stays where there is something else to remove.
 
         Raises `SlmDeskError`: built_in_stays, outside_library, file_in_use, folder_missing, file_unwritable.
         """
-        for file in files:
+        wanted = [file for file in files if not file.shipped] or list(files)
+        for file in wanted:
             _refuse(file)
         try:
-            return await asyncio.to_thread(self._remove, list(files), title)
+            return await asyncio.to_thread(self._remove, wanted, title)
         finally:
             self._library.forget_listing()
 
@@ -199,8 +201,9 @@ def _bring_back(root: Path, place: Path) -> None:
 
 def _refuse(file: LibraryFile) -> None:
     if file.home is None:
-        if file.id.startswith("slmdesk/desk-guide"):
-            raise SlmDeskError("built_in_stays", "Desk Guide is part of SLM Desk and stays.", "")
+        if file.shipped:
+            name = "Desk Guide" if file.shipped == "guide" else "The starter"
+            raise SlmDeskError("built_in_stays", f"{name} is part of SLM Desk and stays.", "")
         raise SlmDeskError(
             "outside_library",
             f"{file.path} is not in a models folder; SLM Desk does not remove it.",

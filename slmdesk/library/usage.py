@@ -93,7 +93,7 @@ def _usage(models: Sequence[LibraryModel], folders: Sequence[Path]) -> Usage:
                 inode = (status.st_dev, status.st_ino or hash(part))
                 owners.setdefault(inode, set()).add(model.id)
                 sizes[inode] = status.st_size
-                if file.in_place or model.built_in:
+                if file.in_place or file.shipped:
                     elsewhere[model.id] = elsewhere.get(model.id, 0) + status.st_size
                 else:
                     inside.add(inode)

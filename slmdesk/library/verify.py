@@ -91,6 +91,8 @@ class Verifier:
                 check = _checked(part, meter)
                 meter.done = before + part.size
                 checks.append(check)
+                if part.file.shipped == "starter" and check.sha256:
+                    self._library.keep_starter(part.file, check.sha256)
                 if on_file is not None:
                     on_file(check)
             return checks
@@ -124,7 +126,7 @@ def _parts(file: LibraryFile) -> list[_Part]:
     found: list[_Part] = []
     for part in file.parts or (file.path,):
         place = entry_place(file, part)
-        origin = sidecar.read(place[0]).get(place[1], Origin()) if place else _beside(part)
+        origin = sidecar.read(place[0]).get(place[1], Origin()) if place else _known_of(file, part)
         if file.in_place and file.format != "gguf":
             sums = origin.extra.get("sha256s")
             known = sums.get(part.name, "") if isinstance(sums, dict) else ""
@@ -135,6 +137,11 @@ def _parts(file: LibraryFile) -> list[_Part]:
             size = 0
         found.append(_Part(file, part, size, origin, place))
     return found
+
+
+def _known_of(file: LibraryFile, part: Path) -> Origin:
+    """What is known of a file outside of the models folders."""
+    return file.origins[0] if file.shipped and file.origins and file.origins[0].sha256 else _beside(part)
 
 
 def _beside(path: Path) -> Origin:

@@ -268,6 +268,8 @@ class Quantizing:
         if model == BUILT_IN:
             # Its quants are a model of their own, which a person may delete again.
             return Origin(model, file.path, self._paths.models / LOCAL / model.split("/")[1])
+        if file.shipped:
+            return Origin(model, file.path, self._library.folders[0].joinpath(*model.split("/")))
         return Origin("", file.path, self._paths.models / LOCAL / file.path.stem)
 
     async def _fullest(self, file: LibraryFile) -> LibraryFile:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from slmdesk.core.paths import Paths
+from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.settings import Settings
 
 
@@ -59,7 +59,7 @@ class Program:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("SLMDESK_")
+            if (not name.startswith("SLMDESK_") or name == STARTER_VARIABLE)
             and name not in {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"}
         }
         return kept | {"SLMDESK_HOME": str(self.home), "PYTHONUTF8": "1"} | dict(extra or {})

@@ -265,3 +265,19 @@ def test_an_address_of_this_machine_is_taken(file: Path, host: str) -> None:
 def test_what_is_no_address_is_refused(file: Path, host: str) -> None:
     with pytest.raises(SlmDeskError, match="no value for service"):
         Settings(file, {}).set("service.host", host)
+
+
+@pytest.mark.parametrize("stored", ["slmdesk/desk-guide", "slmdesk/desk-guide:F16"])
+def test_a_default_of_an_earlier_version_is_todays_until_it_is_chosen(file: Path, stored: str) -> None:
+    file.parent.mkdir()
+    file.write_text(f'[chat]\nmodel = "{stored}"\n')
+    settings = Settings(file, {})
+    assert (settings.get("chat.model"), settings.source("chat.model")) == ("", "default")
+    settings.set("chat.top_k", 5)
+    assert tomllib.loads(file.read_text()) == {"chat": {"top_k": 5}}
+    settings.set("chat.model", stored)  # now it is meant
+    later = Settings(file, {})
+    assert (later.get("chat.model"), later.source("chat.model"), later.problems) == (stored, "file", [])
+    assert (
+        Settings(file, {"SLMDESK_CHAT_MODEL": "slmdesk/desk-guide"}).get("chat.model") == "slmdesk/desk-guide"
+    )

@@ -349,7 +349,7 @@ class ChatController(QObject):
         """The id of the model that answers next."""
         if self.tree is not None and self.tree.conversation.model:
             return self.tree.conversation.model
-        return self._new_model or str(self._app.settings.get("chat.model"))
+        return self._new_model or self._app.library.usual_model
 
     @property
     def model_entry(self) -> ModelEntry | None:

@@ -126,7 +126,7 @@ class LibraryController(QObject):
         from slmdesk.library.upstream import Upstream
 
         models = await self._app.library.models(every_format=True)
-        files = [file for model in models for file in model.files if not model.built_in]
+        files = [file for model in models for file in model.files if not file.shipped]
         checks = await Upstream(self._app.library, self._app.hub).check(files)
         changed = sum(bool(check.changed) for check in checks)
         failed = next((check.problem for check in checks if check.problem is not None), None)
