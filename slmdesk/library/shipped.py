@@ -31,8 +31,8 @@ STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 STARTER_INSTRUCTIONS = "You are a helpful assistant. Answer questions with facts."
 """What a chat with the starter begins with unless a person chose instructions. With the words its own template puts
-there, its Q4_1 begins an answer to "What is the capital of France?" with "L" (p = 0.16) before "The" (0.12), and goes on
-in bad French; with these "The" has 0.69 and nothing else more than 0.08."""
+there, its Q4_1 begins an answer to "What is the capital of France?" with "L" (p = 0.16) before "The" (0.12) and goes
+on in bad French; with these "The" has 0.69 and nothing else more than 0.08."""
 
 _log = logging.getLogger(__name__)
 
