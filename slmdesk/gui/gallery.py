@@ -166,7 +166,9 @@ class Gallery(QScrollArea):
             MenuChip(theme, "Licence", [("", "Any"), ("mit", "MIT")], value="", default=""),
             MenuChip(theme, "Format", [("", "Any"), ("gguf", "GGUF")], value="gguf", default=""),
         )
-        self._row(*(StateChip(theme, state) for state in STATES))
+        states = [StateChip(theme, state) for state in STATES]
+        self._row(*states[:4])
+        self._row(*states[4:])
         numbers = ("2.5 GB", "7.6 GB", "18.1 GB")
         pills = (VerdictPill(theme, each, number) for each, number in zip(VERDICTS, numbers, strict=True))
         self._row(*pills)

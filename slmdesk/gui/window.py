@@ -97,6 +97,7 @@ class MainWindow(QWidget):
         self.notices = Notices(theme, lambda: self._places[self._current])
         self._tasks = Tasks(self._failed, self.notices.worked)
         self._toast: Toast | None = None
+        self._holds_toasts = False
         self._palette: Palette | None = None
         self._undoing = Undoing()
         self._asked: tuple[str, str, str] | None = None
@@ -132,6 +133,7 @@ class MainWindow(QWidget):
             from slmdesk.gui.widgets.toast import Toast
 
             self._toast = Toast(self.theme, self._content, self._foot_height)
+            self._toast.held = self._holds_toasts
         # What a button like "Open" does is no change to be undone.
         undoable = undo is not None and undo_text == "Undo"
         self._toast.tell(text, self._undoing.add(text, undo) if undoable and undo else undo, undo_text)
@@ -198,6 +200,17 @@ class MainWindow(QWidget):
     def message(self) -> str:
         """The toast's words; "" when there is none."""
         return self._toast.message if self._toast is not None and self._toast.isVisible() else ""
+
+    def hold_messages(self) -> None:
+        """From now on a message stays until the next one, or until it is put away."""
+        self._holds_toasts = True
+        if self._toast is not None:
+            self._toast.held = True
+
+    def put_message_away(self) -> None:
+        """Hide the toast, if there is one."""
+        if self._toast is not None:
+            self._toast.put_away()
 
     def undo(self) -> bool:
         """Undo the latest change, also one whose message is gone. False when there is none."""

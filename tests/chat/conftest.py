@@ -14,7 +14,7 @@ from slmdesk.application import Application
 from slmdesk.chat import store
 from slmdesk.chat.turns import TurnOptions
 from slmdesk.core.database import Database
-from slmdesk.core.paths import Paths
+from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.state import StateFile
 
 GREEDY = TurnOptions(temperature=0.0)
@@ -54,7 +54,7 @@ def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, **settings: str) -> No
 
 
 async def end_service(home: Path) -> None:
-    application = Application.build({"SLMDESK_HOME": str(home)}, keep_chats=False)
+    application = Application.build({"SLMDESK_HOME": str(home), STARTER_VARIABLE: ""}, keep_chats=False)
     try:
         client = await application.connector.attached()
         if client is not None:

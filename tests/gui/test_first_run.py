@@ -88,6 +88,20 @@ def test_the_window_begins_with_the_page_and_remembers_that_it_was_left(
     assert start("") == "chat"
 
 
+def test_the_page_begins_with_the_starter_where_it_is_there(starter: Path, play: Play) -> None:
+    assert starter.is_file()
+
+    async def scene(desk: Desk) -> None:
+        place = await welcome(desk)
+        row = place.built_in
+        assert (row.title.text(), row.start.text()) == ("SmolLM2-135M-Instruct", "Start with this model")
+        assert "Desk Guide, which is here too" in row.text.text()
+        row.start.click()
+        assert desk.window.current == "chat"
+
+    play(scene)
+
+
 def test_the_page_is_done_with_the_keyboard_alone(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         place = await welcome(desk)

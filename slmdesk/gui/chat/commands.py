@@ -28,6 +28,7 @@ class ChatCommands:
         markdown, json = self._exporter("markdown"), self._exporter("json")
         return [
             Action("chat.new", "New chat", shown(place.new_chat), "Ctrl+N", "add"),
+            Action("chat.guide", "Ask about SLM Desk", shown(place.ask_guide), "F1", "built-in"),
             Action("chat.stop", "Stop the answer", self._stop, "", "stop", self._running),
             Action("chat.regenerate", "Regenerate the last answer", self._again, "Ctrl+R", "refresh", self._answered),
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),

@@ -138,6 +138,18 @@ class ChatController(QObject):
 
         self._alone("open", begin())
 
+    def ask(self, model_id: str, text: str = "") -> None:
+        """Show a chat with this model, which stays the choice for this one chat, and send `text` in it."""
+
+        async def begin() -> None:
+            await self._open(NEW_CHAT)
+            self._new_model = model_id
+            self.model_changed.emit()
+            if text:
+                self.send(text)
+
+        self._alone("open", begin())
+
     def open(self, conversation_id: int) -> None:
         """Show a conversation."""
         self._alone("open", self._open(conversation_id))
@@ -146,6 +158,7 @@ class ChatController(QObject):
         tree = await self._chats.load(conversation_id) if conversation_id != NEW_CHAT else None
         draft = await self._chats.load_draft(conversation_id)
         self.current, self.tree = conversation_id, tree
+        self._new_model = ""
         self.opened.emit(draft)
         self.model_changed.emit()
         self.running_changed.emit()
@@ -366,6 +379,11 @@ class ChatController(QObject):
         self._alone("models", self._list_models())
 
     async def _list_models(self) -> None:
+        await self._read_models()
+        if await self._app.library.check_starter():
+            await self._read_models()
+
+    async def _read_models(self) -> None:
         models = await self._app.library.models()
         loaded: dict[str, str] = {}
         try:

@@ -1,4 +1,4 @@
-"""What a new chat shows: which model answers, one honest line about it, and three questions to begin with."""
+"""What a new chat shows: which model answers, one honest line about it, and questions to begin with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.model_entries import parameter_words, size_words
+from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
 from slmdesk.gui.widgets.buttons import Button
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QResizeEvent
+
     from slmdesk.gui.chat.model_entries import ModelEntry
     from slmdesk.gui.theme import Theme
 
@@ -21,11 +24,19 @@ GUIDE_QUESTIONS = (
     "Which quant should I use?",
     "How much memory does a 7B model need?",
 )
+STARTER_QUESTIONS = (
+    "What is the capital of France?",
+    "Why is the sky blue?",
+    "Write a short poem about the sea.",
+)
 OPEN_QUESTIONS = (
     "Explain in five sentences how a language model writes an answer.",
     "Write a polite message that moves a meeting to Friday.",
     "Write a Python function that counts the words in a file.",
 )
+
+ROOMY = 380
+"""From this height on everything has room."""
 
 
 def about(entry: ModelEntry | None) -> str:
@@ -39,6 +50,12 @@ def about(entry: ModelEntry | None) -> str:
             f"The tiny model that ships with SLM Desk{size}. It knows small language models and this application, "
             "and little else."
         )
+    if entry.starter:
+        size = f" ({count})" if count else ""
+        return (
+            f"A small general model to start with{size}. Short, plain questions suit it best, and it is sometimes "
+            "wrong."
+        )
     facts = ", ".join(part for part in (count, size_words(entry.size_bytes)) if part)
     return f"{facts}. It answers on this machine; nothing you type leaves it." if facts else about(None)
 
@@ -48,9 +65,11 @@ class FirstStart(QWidget):
 
     Signals:
         asked(str): one of the questions was pressed.
+        guide_asked(str): a question about this program or small models was; Desk Guide answers it best.
     """
 
     asked = Signal(str)
+    guide_asked = Signal(str)
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,13 +83,15 @@ class FirstStart(QWidget):
         column = QVBoxLayout()
         column.setSpacing(SPACE.small)
         column.addStretch(2)
-        column.addWidget(Icon(theme, "chat", size=MEASURE.icon_large, colour="accent"), 0, middle)
+        self._icon = Icon(theme, "chat", size=MEASURE.icon_large, colour="accent")
+        column.addWidget(self._icon, 0, middle)
         column.addWidget(self._title)
         column.addWidget(self._words)
         column.addSpacing(SPACE.large)
         for button in self._buttons:
             button.clicked.connect(lambda _checked, button=button: self.asked.emit(button.text()))
             column.addWidget(button)
+        column.addWidget(self._guide_part())
         column.addStretch(3)
         middle_part = QWidget()
         middle_part.setLayout(column)
@@ -82,15 +103,46 @@ class FirstStart(QWidget):
         layout.addStretch(1)
         self.show_model(None, "")
 
-    def show_model(self, entry: ModelEntry | None, name: str) -> None:
-        """The model that would answer."""
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """In the lowest windows what only adorns makes room, and the last of the further questions."""
+        super().resizeEvent(event)
+        roomy = self.height() >= ROOMY
+        self._icon.setVisible(roomy)
+        self._guide_buttons[-1].setVisible(roomy)
+
+    def _guide_part(self) -> QWidget:
+        """Questions for Desk Guide below those for another model."""
+        part = self._guide = QWidget()
+        inner = QVBoxLayout(part)
+        inner.setContentsMargins(0, SPACE.medium, 0, 0)
+        inner.setSpacing(SPACE.tiny)
+        told = "About SLM Desk and small models, answered by Desk Guide:"
+        words = Label(self.theme, told, role="small", tone="secondary", wrap=True)
+        words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        inner.addWidget(words)
+        self._guide_buttons = [Button(self.theme, text, kind="link") for text in GUIDE_QUESTIONS]
+        for button in self._guide_buttons:
+            button.clicked.connect(lambda _checked, button=button: self.guide_asked.emit(button.text()))
+            inner.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
+        return part
+
+    def show_model(self, entry: ModelEntry | None, name: str, *, guide: bool = False) -> None:
+        """The model that would answer; `guide` when Desk Guide can be asked instead."""
         self._title.setText(name or (entry.title if entry else "Ask something"))
         self._words.setText(about(entry))
-        guide = entry.built_in if entry else name.startswith("Desk Guide")
-        for button, question in zip(self._buttons, GUIDE_QUESTIONS if guide else OPEN_QUESTIONS, strict=True):
+        is_guide = entry.built_in if entry else name.startswith("Desk Guide")
+        is_starter = entry.starter if entry else name.startswith(STARTER.rpartition("/")[2])
+        questions = GUIDE_QUESTIONS if is_guide else STARTER_QUESTIONS if is_starter else OPEN_QUESTIONS
+        for button, question in zip(self._buttons, questions, strict=True):
             button.setText(question)
+        self._guide.setVisible(guide and not is_guide)
 
     @property
     def questions(self) -> list[Button]:
         """The three buttons."""
         return self._buttons
+
+    @property
+    def guide_questions(self) -> list[Button]:
+        """The buttons that ask Desk Guide; none where it is the model that answers anyway."""
+        return [] if self._guide.isHidden() else [each for each in self._guide_buttons if not each.isHidden()]

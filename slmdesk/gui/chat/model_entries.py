@@ -34,6 +34,7 @@ class ModelEntry:
     loaded: str = ""
     problem: str = ""
     built_in: bool = False
+    starter: bool = False
 
     @property
     def title(self) -> str:
@@ -41,13 +42,15 @@ class ModelEntry:
 
     @property
     def details(self) -> str:
-        """Size, parameters and what is special, in words."""
+        """What it is for where that is known, what is special, size and parameters, in words."""
         if self.problem:
             return self.problem
         parts = [size_words(self.size_bytes), parameter_words(self.parameters)]
         if self.built_in:
-            parts.append("Built in")
-        elif self.state in STATE_WORDS:
+            parts[:0] = ["For questions about SLM Desk", "Built in"]
+        elif self.starter:
+            parts[:0] = ["For general questions", "Starter"]
+        if not self.built_in and self.state in STATE_WORDS:
             parts.append(STATE_WORDS[self.state])
         return " · ".join(part for part in parts if part)
 
@@ -67,6 +70,7 @@ def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> lis
             else loaded.get(file.id, ""),
             file.problem.message if file.problem else "",
             model.built_in,
+            file.shipped == "starter",
         )
         for model in models
         for file in model.files

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmdesk.library.shipped import BUILT_IN, STARTER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUILT_IN = "slmdesk/desk-guide"
+__all__ = ["BUILT_IN", "STARTER", "short_name", "split_id"]
 
 
 def split_id(model_id: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
+from slmdesk.gui.chat.names import BUILT_IN
 from slmdesk.gui.place import Place
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
@@ -115,6 +116,7 @@ class ChatPlace(Place):
         composer.draft.connect(lambda text: controller.save_draft(controller.current, text))
         composer.model_wanted.connect(self.choose_model)
         self.pane.first_start.asked.connect(self._send_example)
+        self.pane.first_start.guide_asked.connect(self.ask_guide)
         self.pane.asked.connect(self._asked)
         controller.start()
         # What Markdown needs is read in a thread now, so that the first answer does not wait for it.
@@ -173,7 +175,8 @@ class ChatPlace(Place):
         assert self.controller is not None
         name = self.controller.model_name
         self.pane.composer.set_model(name)
-        self.pane.first_start.show_model(self.controller.model_entry, name)
+        guide = any(entry.built_in and not entry.problem for entry in self.controller.entries)
+        self.pane.first_start.show_model(self.controller.model_entry, name, guide=guide)
 
     def _show_models(self) -> None:
         if self._picker is not None and self._picker.isVisible() and self.controller is not None:
@@ -214,6 +217,14 @@ class ChatPlace(Place):
                 self.controller.new_chat_with(model_id)
             else:
                 self.controller.new_chat()
+            self.pane.focus()
+
+    def ask_guide(self, text: str = "") -> None:
+        """Show a chat with Desk Guide, which knows this program, and ask it `text`."""
+        if self.controller is not None:
+            self._keep_draft()
+            self.show_list(shown=False)
+            self.controller.ask(BUILT_IN, text)
             self.pane.focus()
 
     def _keep_draft(self) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.chat.names import STARTER, short_name
 from slmdesk.gui.first_run import marker, words
 from slmdesk.gui.first_run.rows import BuiltInRow, FolderRow, ModelRow
 from slmdesk.gui.place import Place, WindowServices
@@ -82,6 +83,8 @@ class FirstRunPlace(Place):
 
     def activated(self) -> None:
         marker.keep_open(self.services.state)
+        if self.services.application.library.usual_model == STARTER:
+            self.built_in.show_starter(short_name(STARTER))
         self.services.run(self._look_at_folder(), "looking at the models folder")
         if not self._looked:
             self._looked = True
@@ -198,7 +201,7 @@ class FirstRunPlace(Place):
         if self.isVisible():
             self.services.go_to("chat")
         self.services.toast(
-            f"{job.title} is coming. Desk Guide answers meanwhile.",
+            f"{job.title} is coming. {self.built_in.title.text()} answers meanwhile.",
             lambda: self.services.go_to("downloads"),
             "Show",
         )

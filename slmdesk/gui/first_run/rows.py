@@ -105,7 +105,7 @@ class ModelRow(CardRow):
 
 
 class BuiltInRow(CardRow):
-    """The model that is there already.
+    """The model that is there already: the starter where an installation has it, otherwise Desk Guide.
 
     Attributes:
         start: the button that goes to the chat.
@@ -114,7 +114,15 @@ class BuiltInRow(CardRow):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(theme, "Desk Guide", words.BUILT_IN, icon="built-in", parent=parent)
         self.start = Button(theme, "Start with the built-in model")
-        _stack(self, StateChip(theme, "built_in"), self.start)
+        self._chip = StateChip(theme, "built_in")
+        _stack(self, self._chip, self.start)
+
+    def show_starter(self, name: str) -> None:
+        """The starter is there, and chats begin with it."""
+        self.title.setText(name)
+        self.text.setText(words.STARTER)
+        self._chip.set_state("starter")
+        self.start.setText("Start with this model")
 
 
 def _stack(row: CardRow, mark: QWidget, button: Button) -> None:

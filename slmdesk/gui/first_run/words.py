@@ -17,6 +17,10 @@ BUILT_IN = (
     "The tiny model that came with the program. It answers at once and without a network, knows small models and "
     "this program, and little else."
 )
+STARTER = (
+    "A small general model that came with the program. It answers at once and without a network; short, plain "
+    "questions suit it best. Desk Guide, which is here too, answers what you ask about SLM Desk."
+)
 NOTHING_FITS = "No model of the built-in list fits into the memory and disk space that are free now."
 
 

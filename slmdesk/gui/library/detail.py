@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 10
 _SOURCES = {
+    "program": "SLM Desk",
     "hub": "The hub",
     "quantize": "Made here",
     "ollama": "Ollama",
@@ -198,7 +199,7 @@ class Detail(QWidget):
         gone = problem is not None and problem.code in {"folder_missing", "import_missing"}
         self._verify.setEnabled(not gone)
         self._folder.setEnabled(not gone)
-        self._delete.setVisible(not model.built_in)
+        self._delete.setVisible(not file.shipped)
         several = len(model.files) > 1
         self._delete.setText(f"Delete {file.quant or file.format}" if several else "Delete")
         if file.in_place:

@@ -41,12 +41,14 @@ _STATES: dict[str, State] = {
     "changed upstream": "changed",
     "partial": "partial",
 }
-_WORST: tuple[State, ...] = ("damaged", "partial", "changed", "unverified", "built_in", "verified")
+_WORST: tuple[State, ...] = ("damaged", "partial", "changed", "unverified", "starter", "built_in", "verified")
 
 
 def state_of(file: LibraryFile, *, built_in: bool = False) -> State:
     """A file's state as the chips call it."""
     state = _STATES[file.state]
+    if state == "verified" and file.shipped == "starter":
+        return "starter"
     return "built_in" if built_in and state == "verified" else state
 
 

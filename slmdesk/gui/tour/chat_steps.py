@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from slmdesk.gui.tour.driver import NARROW, SMALLEST, WIDE
+from slmdesk.gui.chat.names import BUILT_IN, STARTER
+from slmdesk.gui.tour.driver import LONG_S, NARROW, SMALLEST, WIDE
 
 if TYPE_CHECKING:
+    from slmdesk.gui.chat.controller import ChatController
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.tour.driver import Driver
 
+GENERAL, RIGHT = "What is the capital of France?", "Paris"
 QUESTION = "Which quant should I choose?"
 SECOND = "What is a token?"
 THIRD = "How do I start the API for other programs?"
@@ -49,15 +52,40 @@ What follows is a list of keys and values, then one entry a tensor:
 
 
 async def first_start(driver: Driver) -> None:
-    async with driver.step("First start: a model, an honest line, three questions") as step:
+    async with driver.step("First start: a model, an honest line, examples of what to ask") as step:
         pane = driver.chat.pane
         await driver.until(lambda: driver.chat.controller is not None, "the Chat place")
+        name = "SmolLM2" if has_starter(driver) else "Desk Guide"
         await driver.until(
-            lambda: "Desk Guide" in driver.chat.pane.composer.model_button.text(), "the model's name"
+            lambda: name in pane.composer.model_button.text() and _controller(driver).model_entry is not None,
+            "the model's name",
         )
         driver.check(pane.empty, "the first start is not shown.")
-        step.saw += [button.text() for button in pane.first_start.questions]
+        asked = [button.text() for button in (*pane.first_start.questions, *pane.first_start.guide_questions)]
+        driver.check(len(asked) == (6 if has_starter(driver) else 3), f"the examples are {asked}.")
+        step.saw += [pane.composer.model_button.text(), *asked]
         await driver.shoot("first-start", WIDE, NARROW, SMALLEST)
+
+
+async def ask_starter(driver: Driver) -> None:
+    if not has_starter(driver):
+        return
+    async with driver.step("A general question is answered right by the starter") as step:
+        await ask(driver, GENERAL)
+        await answered(driver, 1, least=len(RIGHT))
+        message = _last(driver).message
+        driver.check(RIGHT in message.text, f"the answer is {message.text!r}.")
+        driver.check(message.model.partition(":")[0] == STARTER, f"{message.model} answered.")
+        step.saw += [message.model, message.text]
+        await driver.shoot("starter", WIDE, NARROW)
+
+
+async def ask_guide(driver: Driver) -> None:
+    async with driver.step("“Ask about SLM Desk” opens a chat with Desk Guide") as step:
+        await new_guide_chat(driver)
+        usual = driver.application.library.usual_model
+        driver.check((usual == STARTER) == has_starter(driver), f"new chats begin with {usual} now.")
+        step.saw += [button.text() for button in driver.chat.pane.first_start.questions]
 
 
 async def ask_by_button(driver: Driver) -> None:
@@ -143,8 +171,7 @@ async def survive_engine(driver: Driver) -> None:
     async with driver.step("The engine is killed; the next message is answered all the same") as step:
         import psutil
 
-        await driver.key(Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-        await driver.until(lambda: driver.chat.pane.empty, "the new chat")
+        await new_guide_chat(driver)
         client = await driver.application.connector.connect()
         service = psutil.Process((await client.health())["pid"])
         engines = service.children()
@@ -172,7 +199,7 @@ async def damaged_model(driver: Driver) -> None:
         step.saw += [entry.problem for entry in controller.entries if entry.problem]
         await driver.shoot("models")
         await driver.key(Qt.Key.Key_Escape)
-        await driver.until(lambda: QApplication.activePopupWidget() is None, "the end of the list", seconds=5)
+        await driver.until(lambda: QApplication.activePopupWidget() is None, "the end of the list")
 
 
 async def find_and_delete(driver: Driver) -> None:
@@ -188,12 +215,9 @@ async def find_and_delete(driver: Driver) -> None:
         step.saw.append(driver.window.message)
         await driver.shoot("deleted")
         driver.check(driver.window.undo(), "the toast offers no Undo.")
-        for _ in range(200):
-            if await driver.application.chats.conversations("header"):
-                break
-            await driver.until(lambda: True, "a moment")
-        driver.check(
-            bool(await driver.application.chats.conversations("header")), "Undo did not bring it back."
+        await driver.until_found(
+            lambda: driver.application.chats.conversations("header"),
+            "the conversation, brought back by Undo,",
         )
         conversations.search.clear()
 
@@ -206,6 +230,30 @@ async def ask(driver: Driver, text: str) -> None:
     await driver.key(Qt.Key.Key_Return, widget=composer.field)
 
 
+async def new_guide_chat(driver: Driver) -> None:
+    """Open a chat with Desk Guide as a person does, through the palette."""
+    await driver.key(Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+    palette = driver.window.palette_of_actions()
+    await driver.until(palette.isVisible, "the palette")
+    await driver.type(palette.focusWidget() or palette, "ask about")
+    driver.check("Ask about SLM Desk" in palette.titles[:1], f"the palette offers {palette.titles}.")
+    await driver.key(Qt.Key.Key_Return, widget=palette.focusWidget())
+    await driver.until(
+        lambda: driver.chat.pane.empty and _controller(driver).model.partition(":")[0] == BUILT_IN,
+        "a new chat with Desk Guide",
+    )
+
+
+def has_starter(driver: Driver) -> bool:
+    return driver.application.paths.starter_model is not None
+
+
+def _controller(driver: Driver) -> ChatController:
+    controller = driver.chat.controller
+    assert controller is not None
+    return controller
+
+
 def _last(driver: Driver) -> MessageItem:
     return driver.messages[-1]
 
@@ -215,19 +263,20 @@ def _complete(driver: Driver) -> bool:
     return view is not None and view.complete
 
 
-async def answered(driver: Driver, turns: int) -> None:
-    """Wait until the last of so many turns is answered whole, and shown."""
+async def answered(driver: Driver, turns: int, *, least: int = 20) -> None:
+    """Wait until the last of so many turns is answered whole, in more than `least` letters, and shown."""
     await driver.until(
         lambda: len(driver.messages) == 2 * turns and _last(driver).answer and not _last(driver).live,
         "the answer",
+        LONG_S,
     )
     message = _last(driver).message
     driver.check(message.state == "complete", f"the answer is {message.state}: {message.error}")
-    driver.check(len(message.text) > 20, f"the answer is only {message.text!r}.")
+    driver.check(len(message.text) > least, f"the answer is only {message.text!r}.")
     await driver.until(lambda: _complete(driver), "the answer's text in the window")
 
 
 STEPS = (
-    first_start, ask_by_button, ask_by_typing, regenerate, edit_and_resend, formatted, survive_engine,
-    damaged_model, find_and_delete,
+    first_start, ask_starter, ask_guide, ask_by_button, ask_by_typing, regenerate, edit_and_resend, formatted,
+    survive_engine, damaged_model, find_and_delete,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
 from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
@@ -17,7 +17,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.place import ChatPlace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from slmdesk.application import Application
@@ -29,6 +29,8 @@ NARROW = QSize(900, 600)
 SMALLEST = QSize(720, 480)
 LOOK_S = 0.02  # between two looks at what is awaited
 SETTLE_S = 0.25  # for fades and timers to end before a picture is taken
+LONG_S = 600.0  # for what computes: an answer, a quant
+PATIENCE_S = 180.0  # a busy machine may be ten times slower than a quiet one; only a failure waits so long
 
 
 class StepFailedError(SlmDeskError):
@@ -80,8 +82,10 @@ class Driver:
         self.steps: list[Step] = []
         self._folder = folder
         self._told = told
+        self._timers = QObject(desk.window)
         self._stray = StrayWindows(desk.window)
         desk.app.installEventFilter(self._stray)
+        desk.window.hold_messages()  # a slow machine may need longer for a picture than a message stays
 
     @property
     def window(self) -> Any:
@@ -122,16 +126,44 @@ class Driver:
             step.saw.append(error.message)
             raise
         finally:
+            self.window.put_message_away()
             step.seconds = round(time.perf_counter() - began, 3)
             self._told(step)
 
-    async def until(self, seen: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    async def until(self, seen: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
         """Wait until `seen()`. Raises `StepFailedError` that says what did not come."""
+
+        async def look() -> bool:
+            return seen()
+
+        await self.until_found(look, what, seconds)
+
+    async def until_found(
+        self, look: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_S
+    ) -> None:
+        """The same for what has to be awaited itself."""
         deadline = time.perf_counter() + seconds
-        while not seen():
+        while not await look():
             if time.perf_counter() > deadline:
                 raise StepFailedError(self.steps[-1].name, f"{what} did not come within {seconds:.0f} s.")
             await asyncio.sleep(LOOK_S)
+
+    async def act(self, what: Callable[[], object]) -> None:
+        """Let the event loop itself do what a person's hand does. QTest may turn Qt's loop inside a call (a moved
+        mouse does), which must not happen within a task: asyncio refuses to enter another one there."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def run() -> None:
+            try:
+                what()
+            except Exception as error:  # noqa: BLE001 - it belongs to the step that asked for it
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        QTimer.singleShot(0, self._timers, run)
+        await done
+        await asyncio.sleep(LOOK_S)
 
     def check(self, holds: bool, what: str) -> None:
         """Raises `StepFailedError` unless it holds."""
@@ -140,16 +172,22 @@ class Driver:
 
     async def click(self, widget: QWidget) -> None:
         """Press the left button in the middle of a widget a person can see."""
-        self.check(widget.isVisible() and widget.isEnabled(), f"{widget.accessibleName()} cannot be pressed.")
-        QTest.mouseClick(
-            widget, Qt.MouseButton.LeftButton, pos=QPoint(widget.width() // 2, widget.height() // 2)
+        await self.until(
+            lambda: widget.isVisible() and widget.isEnabled(), f"{widget.accessibleName()}, to be pressed,"
         )
-        await asyncio.sleep(LOOK_S)
+        await self.click_at(widget, QPoint(widget.width() // 2, widget.height() // 2))
+
+    async def click_at(self, widget: QWidget, spot: QPoint) -> None:
+        """Press the left button at a place of a widget."""
+        await self.act(lambda: QTest.mouseClick(widget, Qt.MouseButton.LeftButton, pos=spot))
+
+    async def point_at(self, widget: QWidget, spot: QPoint) -> None:
+        """Move the pointer to a place of a widget."""
+        await self.act(lambda: QTest.mouseMove(widget, spot))
 
     async def type(self, widget: QWidget, text: str) -> None:
         """Type into a widget, key by key."""
-        QTest.keyClicks(widget, text)
-        await asyncio.sleep(LOOK_S)
+        await self.act(lambda: QTest.keyClicks(widget, text))
 
     async def key(
         self,
@@ -162,8 +200,7 @@ class Driver:
         if target.isWindow() and target is not self.window:
             inner: QWidget | None = target.focusWidget()
             target = target if inner is None else inner
-        QTest.keyClick(target, key, modifier)
-        await asyncio.sleep(LOOK_S)
+        await self.act(lambda: QTest.keyClick(target, key, modifier))
 
     async def shoot(self, name: str, *sizes: QSize) -> None:
         """Take pictures in light and dark, at each size (1280×800 unless given)."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtTest import QTest
+from PySide6.QtCore import QPoint
 
 from slmdesk.gui.catalog.place import CatalogPlace
 from slmdesk.gui.downloads.place import DownloadsPlace
@@ -87,13 +86,13 @@ async def download(driver: Driver) -> None:
         place.search.clear()
         await driver.type(place.search, SOUGHT)
         await driver.until(
-            lambda: any(SOUGHT in entry.name.lower() for entry in place.model.entries), "the model", 60
+            lambda: any(SOUGHT in entry.name.lower() for entry in place.model.entries), "the model"
         )
         row = next(i for i, entry in enumerate(place.model.entries) if SOUGHT in entry.name.lower())
         at = place.results.visualRect(place.model.index(row)).topLeft() + QPoint(SPACE.huge, SPACE.medium)
-        QTest.mouseClick(place.results.viewport(), Qt.MouseButton.LeftButton, pos=at)
+        await driver.click_at(place.results.viewport(), at)
         await driver.until(
-            lambda: place.detail.page is not None and place.detail.page.best is not None, "its forecast", 60
+            lambda: place.detail.page is not None and place.detail.page.best is not None, "its forecast"
         )
         await driver.shoot("model", WIDE, NARROW, SMALLEST)
         await driver.click(_button(driver, place.detail, "Download"))
@@ -102,7 +101,6 @@ async def download(driver: Driver) -> None:
                 each.text() == "Chat" and each.isVisible() for each in place.detail.findChildren(Button)
             ),
             "the file",
-            120,
         )
         await driver.shoot("model-here")
         await driver.click(_button(driver, place.detail, "Chat"))
@@ -135,7 +133,7 @@ async def library(driver: Driver) -> None:
         place.open_model(place.models.shown[-1].id)
         step.saw += [model.id for model in place.models.shown]
         await driver.shoot("library", WIDE, NARROW, SMALLEST)
-        mine = next((model for model in place.models.shown if not model.built_in), None)
+        mine = next((m for m in place.models.shown if not any(file.shipped for file in m.files)), None)
         if mine is not None:
             place.list.remove_wanted.emit(mine.id)
             await driver.until(lambda: place.models.row_of(mine.id) < 0, "the model to go")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtTest import QTest
+from PySide6.QtCore import QPoint
 
 from slmdesk.gui.quantize.place import QuantizePlace
-from slmdesk.gui.tour.driver import LOOK_S, NARROW, SETTLE_S, WIDE
+from slmdesk.gui.tour.driver import LONG_S, NARROW, SETTLE_S, WIDE
 
 if TYPE_CHECKING:
     from slmdesk.gui.tour.driver import Driver
 
 TARGETS = ("Q8_0", "Q4_0")
-LONG_S = 120.0
 
 
 def place_of(driver: Driver) -> QuantizePlace:
@@ -50,7 +48,7 @@ async def targets(driver: Driver) -> None:
             place_in = next(at for at, row in enumerate(table.rows) if row.name == name)
             if not table.rows[place_in].ticked:
                 spot = table.visualRect(table.model().index(place_in, 0)).center()
-                QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+                await driver.click_at(table.viewport(), spot)
         ticked = [row.name for row in table.rows if row.ticked]
         driver.check(ticked == list(TARGETS), f"{ticked} are ticked.")
         await driver.until(place.run_card.start.isEnabled, "the plan")
@@ -86,10 +84,9 @@ async def hover(driver: Driver) -> None:
         assert chart is not None
         for row in chart.rows:
             spot = chart.spot(row)
-            QTest.mouseMove(chart.canvas, QPoint(1, 1))
-            await asyncio.sleep(LOOK_S)
-            QTest.mouseMove(chart.canvas, spot)
-            await driver.until(lambda row=row: chart.told == row.quant, f"the figures of {row.quant}", 5)  # type: ignore[misc]
+            await driver.point_at(chart.canvas, QPoint(1, 1))
+            await driver.point_at(chart.canvas, spot)
+            await driver.until(lambda row=row: chart.told == row.quant, f"the figures of {row.quant}")  # type: ignore[misc]
             step.saw.append(chart.told)
         await driver.shoot("quantize-hover", WIDE)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slmdesk.gui.widgets.base import Tone
 
-State = Literal["verified", "unverified", "damaged", "changed", "partial", "built_in"]
+State = Literal["verified", "unverified", "damaged", "changed", "partial", "built_in", "starter"]
 Verdict = Literal["fits", "tight", "too_big"]
 
 STATES: dict[State, tuple[str, str, Tone, str]] = {
@@ -28,6 +28,12 @@ STATES: dict[State, tuple[str, str, Tone, str]] = {
     "changed": ("Changed upstream", "changed", "caution", "Its publisher has another version now."),
     "partial": ("Partial", "partial", "caution", "Not all of the file is here."),
     "built_in": ("Built in", "built-in", "accent", "It came with the program."),
+    "starter": (
+        "Starter",
+        "built-in",
+        "accent",
+        "It came with the program, and is the file its publisher made.",
+    ),
 }
 VERDICTS: dict[Verdict, tuple[str, str, Tone]] = {
     "fits": ("Fits", "good", "good"),

@@ -20,7 +20,7 @@ class Toast(Pane):
     """Lies over the lower edge of `host`, above `foot()` pixels of it. One message at a time: the newest replaces
     the one before.
 
-    It stays while the pointer or the focus is on it.
+    It stays while the pointer or the focus is on it, and while it is `held`.
     """
 
     # Events still come when Python has already taken the object's attributes away at its end.
@@ -31,6 +31,7 @@ class Toast(Pane):
         self._host = host
         self._foot = foot
         self._undo: Callable[[], object] | None = None
+        self.held = False
         self._words = ElidedLabel(theme)
         self._button = Button(theme, "Undo", kind="link")
         self._button.clicked.connect(self._undone)
@@ -107,7 +108,7 @@ class Toast(Pane):
 
     def _expired(self) -> None:
         focused = QApplication.focusWidget()
-        if focused is not None and self.isAncestorOf(focused):
+        if self.held or (focused is not None and self.isAncestorOf(focused)):
             self._timer.start(MOTION.toast)
         else:
             self.put_away()
