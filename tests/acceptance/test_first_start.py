@@ -22,6 +22,8 @@ import gguf
 import numpy as np
 import pytest
 
+from slmdesk.core.paths import STARTER_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 150
 MODELS, QUANTS = 2_500, ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
@@ -44,7 +46,11 @@ def watch(home: Path, *wanted: str, later: dict[str, str] | None = None, tour: b
 
     Without a tour it is closed then.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SLMDESK_")}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SLMDESK_") or name == STARTER_VARIABLE
+    }
     environ |= {
         "SLMDESK_HOME": str(home),
         "HF_ENDPOINT": "http://127.0.0.1:9",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.paths import Paths
+from slmdesk.library.shipped import STARTER
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import QuantizeSpec
 from tests.hub import LoopbackHub
@@ -23,7 +24,10 @@ QUANTS = ("Q8_0", "Q4_K_M")
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_the_tour_downloads_a_quant_from_a_hub_and_chats_with_it(paths: Paths, tmp_path: Path) -> None:
+async def test_the_tour_downloads_a_quant_from_a_hub_and_chats_with_it(
+    starter: Path, paths: Paths, tmp_path: Path
+) -> None:
+    assert starter.is_file()
     files = {}
     for quant in QUANTS:
         name = f"desk-guide-{quant}.gguf"
@@ -50,5 +54,9 @@ async def test_the_tour_downloads_a_quant_from_a_hub_and_chats_with_it(paths: Pa
     model, answer = step["saw"][-2:]
     assert any(quant in model for quant in QUANTS)
     assert "Q4" in answer
+    (step,) = [step for step in told["steps"] if step["name"].startswith("A general question")]
+    model, answer = step["saw"]
+    assert model.startswith(STARTER)
+    assert "Paris" in answer
     pictures = {path.name for path in out.glob("*.png")}
     assert any("downloaded-model-answers" in name for name in pictures)

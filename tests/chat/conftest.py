@@ -46,7 +46,7 @@ async def application(service_home: Path, monkeypatch: pytest.MonkeyPatch) -> As
 
 def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, **settings: str) -> None:
     """Let this process and its children live in `home`, without settings of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("SLMDESK_")]:
+    for name in [name for name in os.environ if name.startswith("SLMDESK_") and name != STARTER_VARIABLE]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLMDESK_HOME", str(home))
     for name, value in settings.items():

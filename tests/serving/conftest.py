@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from slmdesk.core.paths import Paths
+from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.settings import Settings
 from slmdesk.serving.client import ServiceClient
 from slmdesk.serving.connector import ServiceConnector
@@ -136,7 +136,11 @@ def serve(home: Path, *args: str, env: Mapping[str, str] | None = None) -> Itera
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLMDESK_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SLMDESK_") or name == STARTER_VARIABLE
+    }
     return {**kept, "SLMDESK_HOME": str(home), **(extra or {})}
 
 
