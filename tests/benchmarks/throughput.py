@@ -3,7 +3,8 @@
 The client, the service and the engine share the machine's cores with each other, as they do on a person's machine;
 the bare loop has them for itself. The three sides take turns, so that a slow minute hits all of them.
 
-    python3 packaging/bootstrap.py uv run --group bench python tests/benchmarks/throughput.py [--rounds 3] [--streams 1 4 16]
+    python3 packaging/bootstrap.py uv run --group bench \
+        python tests/benchmarks/throughput.py [--rounds 3] [--streams 1 4 16]
 """
 
 from __future__ import annotations
