@@ -15,6 +15,7 @@ from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, 
 from slmdesk.chat.tree import Message, MessageState
 from slmdesk.chat.turns import ModelLoading, PromptStarted, SaferEngine, TextArrived, TurnEnded, TurnEvent
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.reasoning import Splitter
 from slmdesk.serving.client import (
     AnswerFinished,
     AnswerStarted,
@@ -53,6 +54,28 @@ class Question:
     context_length: int = 0  # to load the model with; 0: the setting's
 
 
+class ThinkingTime:
+    """How long a model thought aloud, in seconds by the clock, while its text comes. `text`: what is there before."""
+
+    def __init__(self, text: str, seconds: float = 0.0) -> None:
+        self._splitter = Splitter()
+        self._before = seconds
+        self._since: float | None = None
+        self.take(text)
+
+    def take(self, text: str) -> None:
+        """The next text has come."""
+        self._splitter.push(text)
+        if not self._splitter.thinking:
+            self._before, self._since = self.seconds, None
+        elif self._since is None:
+            self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + (time.monotonic() - self._since if self._since is not None else 0.0)
+
+
 class Answering:
     """Fills one answer message that is already stored in state `streaming`.
 
@@ -71,6 +94,7 @@ class Answering:
         self._kept = len(answer.text)
         self._started = False
         self._stats = dict(answer.stats)
+        self._thinking = ThinkingTime(answer.text, float(answer.stats.get("reasoning_s", 0.0)))
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"answer {answer.id}")
@@ -121,6 +145,8 @@ class Answering:
     async def _finish(self, state: MessageState, error: SlmDeskError | None) -> Message:
         details = error.to_json() if error else None
         answer_id, text, stats = self.answer.id, self._text, self._stats
+        if seconds := self._thinking.seconds:
+            stats["reasoning_s"] = round(seconds, 1)
         try:
             ended = await self._database.run(
                 lambda connection: store.finish_message(
@@ -195,13 +221,16 @@ class Answering:
                 match event:
                     case LoadProgress(fraction=fraction):
                         self._events.put_nowait(ModelLoading(fraction))
-                    case AnswerStarted(prompt_tokens=tokens):
+                    case AnswerStarted(prompt_tokens=tokens, chat_form=form):
                         self._started = True
                         self._stats["trimmed_turns"] = skip
-                        self._events.put_nowait(PromptStarted(tokens, skip))
+                        if form:
+                            self._stats["chat_form"] = form
+                        self._events.put_nowait(PromptStarted(tokens, skip, form))
                     case TextDelta(text=text):
                         self._started = True
                         self._text += text
+                        self._thinking.take(text)
                         self._events.put_nowait(TextArrived(self.answer.id, text))
                     case EngineChanged(text=text):
                         self._stats["engine_change"] = text

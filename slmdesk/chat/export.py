@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from slmdesk.chat import store
 from slmdesk.chat.tree import ConversationTree, Message, MessageState, Role
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.reasoning import visible
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,7 +21,7 @@ _VERSION = 1
 
 
 def to_markdown(tree: ConversationTree) -> str:
-    """The active path as a Markdown document."""
+    """The active path as a Markdown document, without what models thought aloud."""
     conversation = tree.conversation
     when = datetime.fromtimestamp(conversation.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# {conversation.title or 'Conversation'}", f"*{when}*"]
@@ -30,7 +31,8 @@ def to_markdown(tree: ConversationTree) -> str:
     for message in tree.path():
         who = "You" if message.role == "user" else message.model or "Answer"
         mark = "" if message.state == "complete" else f" ({message.state})"
-        parts.append(f"## {who}{mark}\n\n{message.text}".rstrip())
+        text = visible(message.text) if message.role == "assistant" else message.text
+        parts.append(f"## {who}{mark}\n\n{text}".rstrip())
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.engines.reasoning import visible
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -18,19 +20,21 @@ _REFILL = 0.6  # after leaving turns out, the prompt fills at most this part of 
 def build_messages(system_prompt: str, path: Sequence[Message], skip_turns: int = 0) -> ChatMessages:
     """The chat as the API wants it, without its `skip_turns` oldest turns.
 
-    Stopped and interrupted answers stay as context; answers without any text are left out. Messages of one
-    role that then follow each other become one, because many chat templates insist on taking turns.
+    Stopped and interrupted answers stay as context, without what the model thought aloud; answers without any
+    other text are left out. Messages of one role that then follow each other become one, because many chat
+    templates insist on taking turns.
     """
     messages: ChatMessages = []
     if system_prompt.strip():
         messages.append({"role": "system", "content": system_prompt})
     for message in (message for turn in turns_of(path)[skip_turns:] for message in turn):
-        if message.role == "assistant" and not message.text:
+        text = visible(message.text) if message.role == "assistant" else message.text
+        if message.role == "assistant" and not text:
             continue
         if messages and messages[-1]["role"] == message.role:
-            messages[-1]["content"] += f"\n\n{message.text}"
+            messages[-1]["content"] += f"\n\n{text}"
         else:
-            messages.append({"role": message.role, "content": message.text})
+            messages.append({"role": message.role, "content": text})
     return messages
 
 

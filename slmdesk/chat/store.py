@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageState, Role
 from slmdesk.core.database import Migration
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.reasoning import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,7 +182,7 @@ def add_message(
     message_id = cursor.lastrowid
     assert message_id is not None
     if state != "streaming":
-        _index(connection, message_id, text)
+        _index(connection, message_id, visible(text) if role == "assistant" else text)
     connection.execute(
         "UPDATE conversations SET active_leaf = ?, updated_at = ? WHERE id = ?",
         (message_id, now, conversation_id),
@@ -218,7 +219,7 @@ def finish_message(
         " WHERE id = ?",
         (text, state, json.dumps(stats), json.dumps(error) if error else None, time.time(), message_id),
     )
-    _index(connection, message_id, text)
+    _index(connection, message_id, visible(text))
     return get_message(connection, message_id)
 
 

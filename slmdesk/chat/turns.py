@@ -25,10 +25,14 @@ class ModelLoading:
 
 @dataclass(frozen=True, slots=True)
 class PromptStarted:
-    """The engine has taken the prompt: `tokens` long, after leaving out the `trimmed_turns` oldest turns."""
+    """The engine has taken the prompt: `tokens` long, after leaving out the `trimmed_turns` oldest turns.
+
+    `chat_form` names what stands in for a chat template that the model's file does not have.
+    """
 
     tokens: int
     trimmed_turns: int = 0
+    chat_form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from slmdesk.chat.turns import (
     TurnEnded,
 )
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.families import in_words
+from slmdesk.engines.reasoning import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,9 +28,40 @@ if TYPE_CHECKING:
     from slmdesk.cli.output import Output
 
 
-async def show_turn(events: AsyncIterator[TurnEvent], out: Output) -> Message:
-    """Print a turn's events as they come; returns the answer as it was saved."""
-    last = changed = ""
+class _Shown:
+    """An answer on its way to the terminal: its reasoning apart from the rest."""
+
+    def __init__(self, out: Output) -> None:
+        self.splitter = Splitter()
+        self._out = out
+        self.last = ""
+        self._thought = False
+
+    def take(self, reasoning: str, text: str) -> None:
+        if reasoning:
+            self._out.event("reasoning", text=reasoning)
+            if self._out.for_eyes:
+                self._out.aside(reasoning if self._thought else reasoning.lstrip())
+                self._thought = self._thought or bool(reasoning.strip())
+                self.last = reasoning
+            elif not self._thought:
+                self._out.status("Thinking …")
+        if text:
+            if self._thought:
+                self._out.text("" if self.last.endswith("\n") else "\n")
+                self._thought = False
+            self._out.stream(text)
+            self._out.event("text", text=text)
+            self.last = text
+
+
+async def show_turn(events: AsyncIterator[TurnEvent], out: Output, told_form: str = "") -> Message:
+    """Print a turn's events as they come; returns the answer as it was saved.
+
+    What the model thinks aloud goes to a terminal, dimmed, and nowhere else: stdout may be somebody's file.
+    """
+    shown = _Shown(out)
+    changed = ""
     async for event in events:
         match event:
             case MessageStored():
@@ -36,19 +69,20 @@ async def show_turn(events: AsyncIterator[TurnEvent], out: Output) -> Message:
             case ModelLoading(fraction=fraction):
                 out.status(f"Loading the model … {fraction:.0%}")
                 out.event("loading", fraction=fraction)
-            case PromptStarted(tokens=tokens, trimmed_turns=trimmed):
+            case PromptStarted(tokens=tokens, trimmed_turns=trimmed, chat_form=form):
+                if form and form != told_form:
+                    out.note(in_words(form))
                 if trimmed:
                     out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
                 out.status(f"Reading {tokens} tokens …")
-                out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed)
+                out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form)
             case TextArrived(text=text):
-                out.stream(text)
-                out.event("text", text=text)
-                last = text or last
+                shown.take(*shown.splitter.push(text))
             case SaferEngine(text=changed):
                 out.event("engine_changed", text=changed)
             case TurnEnded(message=message):
-                _close(out, last, changed)
+                shown.take(*shown.splitter.finish())
+                _close(out, shown.last, changed)
                 return message
     # The iterator's contract; only a defect ends up here.
     raise SlmDeskError("answer_lost", "The answer ended without being saved.", "Ask again.")

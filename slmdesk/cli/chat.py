@@ -15,6 +15,7 @@ from slmdesk.cli.main import UsageError
 from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
+from slmdesk.engines.reasoning import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,13 +96,16 @@ async def _ask(
         answer = await show_turn(events, out)
     if answer.error is not None:
         raise SlmDeskError.from_json(answer.error)
+    parts = split(answer.text)
     out.done(
         {
-            "text": answer.text,
+            "text": parts.visible,
+            "reasoning": parts.reasoning,
             "model": answer.model,
             "reason": answer.stats.get("reason"),
             "usage": answer.stats.get("usage", {}),
             "timings": answer.stats.get("timings", {}),
+            "chat_form": answer.stats.get("chat_form", ""),
             "context_length": answer.stats.get("context_length", 0),
             "trimmed_turns": answer.stats.get("trimmed_turns", 0),
             "conversation": conversation.id if keep else None,

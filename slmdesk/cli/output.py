@@ -62,6 +62,16 @@ class Output:
             self.clear_status()
             self._write(_CONTROL.sub("", text) if self._out.isatty() else text)
 
+    @property
+    def for_eyes(self) -> bool:
+        """Whether what goes to stdout is read on a terminal as it comes."""
+        return not self.as_json and self._out.isatty()
+
+    def aside(self, text: str) -> None:
+        """As `stream`, set apart from the rest."""
+        self.clear_status()
+        self._write(self.dim(_CONTROL.sub("", text)))
+
     def note(self, text: str) -> None:
         """A line on stderr that is not part of the result."""
         if not self.as_json:

@@ -10,6 +10,7 @@ from slmdesk.cli.list_models import file_json
 from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
+from slmdesk.engines.families import form_of_file, in_words
 from slmdesk.formats import gguf
 from slmdesk.library import sidecar
 from slmdesk.library.library import Library
@@ -35,6 +36,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
     library = Library(paths, Settings(paths.settings_file))
     file, header = asyncio.run(_read(library, args.model))
     out.fields(_rows(file, header))
+    form = ""
+    if header is not None and not header.chat_template:
+        form = form_of_file(header).name
+        out.note(in_words(form))
     result = file_json(file) | {"parts": [_part_json(file, number) for number in range(len(file.parts))]}
     for number in range(len(file.parts)):
         _print_origin(file, number, out)
@@ -46,6 +51,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         result |= {
             "name": header.name,
             "chat_template": bool(header.chat_template),
+            "chat_form": form,
             "tensors": len(header.tensors),
         }
     out.done(result)

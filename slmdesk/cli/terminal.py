@@ -56,6 +56,7 @@ class Terminal:
         self._out = out
         self._conversation = conversation
         self._options = options
+        self._told_form = ""  # the form that stands in for a chat template, once the person was told
         history = _file_history(application.paths.data / "chat_history") if keep else InMemoryHistory()
         self._session: PromptSession[str] = PromptSession(
             history=history,
@@ -140,8 +141,9 @@ class Terminal:
 
         with on_interrupt(stop):
             async with aclosing(events):
-                answer = await show_turn(events, self._out)
+                answer = await show_turn(events, self._out, self._told_form)
             await asyncio.gather(*stopping)
+        self._told_form = str(answer.stats.get("chat_form", ""))
         if answer.error is not None:
             self._out.problem(SlmDeskError.from_json(answer.error))
         elif answer.state == "stopped":

@@ -23,6 +23,7 @@ from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.engines.safe_steps import STEPS, at_step, holds
 
 if TYPE_CHECKING:
+    from slmdesk.engines.families import ChatForm
     from slmdesk.engines.native import Context, Model
     from slmdesk.engines.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
@@ -153,9 +154,12 @@ class _Engine:
         from slmdesk.engines.requests import recommended_sampling
         from slmdesk.engines.server import EngineServer
 
+        form = None if model.chat_template() else _form(model, header)
+        model.shown = _reasoning_marks(model)
         server = EngineServer(
             model,
-            _template(model),
+            _template(model, form),
+            form=form,
             context_length=sizes.context_length,
             token=self._spec.token,
             recommended=recommended_sampling(header.metadata),
@@ -187,10 +191,11 @@ class _Engine:
             parameters=model.parameters,
             architecture=header.architecture,
             description=model.description,
-            has_chat_template=model.chat_template() is not None,
+            has_chat_template=form is None,
             load_seconds=round(load_seconds, 3),
             memory_bytes=psutil.Process().memory_info().rss,
             file_bytes=header.file_bytes,
+            chat_form=form.name if form else "",
         )
         self._out.write({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process
@@ -250,13 +255,32 @@ def _let_go(header: GgufHeader) -> None:
     forget_peak()
 
 
-def _template(model: Model) -> Any:
+def _form(model: Model, header: GgufHeader) -> ChatForm:
+    """How to speak to a model whose file has no template. The form's end marks end its answers from here on."""
+    from slmdesk.engines.families import form_of_file
+
+    form = form_of_file(header)
+    model.also_ends = frozenset(token for mark in form.ends if (token := model.token_of(mark)) >= 0)
+    return form
+
+
+def _reasoning_marks(model: Model) -> frozenset[int]:
+    """Control tokens between which the model thinks aloud: without them its answer could not be told apart."""
+    from slmdesk.engines import reasoning
+
+    marks = reasoning.CONTROL_MARKS
+    if reasoning.CHANNEL in model.special_texts:
+        marks |= reasoning.CHANNEL_MARKS
+    return frozenset(model.token_of(mark) for mark in marks & model.special_texts)
+
+
+def _template(model: Model, form: ChatForm | None) -> Any:
     """The compiled chat template, or the error that every chat with this model will get."""
     from slmdesk.engines.templates import ChatTemplate
 
     try:
         return ChatTemplate(
-            model.chat_template(),
+            form.template if form else model.chat_template() or "",
             bos=model.special_text(model.bos),
             eos=model.special_text(model.eos),
             specials=model.special_texts,

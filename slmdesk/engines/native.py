@@ -206,6 +206,10 @@ class Model:
             and self._metadata("tokenizer.ggml.add_space_prefix") != "false"
         )
         self.special_texts = self._special_texts()
+        self.also_ends: frozenset[int] = (
+            frozenset()
+        )  # tokens that end an answer though the file does not say so
+        self.shown: frozenset[int] = frozenset()  # control tokens that are text to whoever reads the answer
 
     @property
     def description(self) -> str:
@@ -273,13 +277,18 @@ class Model:
                 )
             room = -count
 
+    def token_of(self, text: str) -> int:
+        """The token that is exactly this text, control tokens included; -1 where there is none."""
+        tokens = self.tokenize(text, special=True)
+        return tokens[0] if len(tokens) == 1 and self.special_text(tokens[0]) == text else -1
+
     def piece(self, token: int) -> bytes | None:
-        """The bytes of a token (empty for control tokens), None for one that ends the answer."""
+        """The bytes of a token (empty for control tokens that are not `shown`), None for one that ends the answer."""
         if token in self._pieces:
             return self._pieces[token]
         api = self.native.api
-        ends = api.llama_vocab_is_eog(self.vocabulary, token)
-        piece = None if ends else self._read_piece(token, special=False)
+        ends = token in self.also_ends or api.llama_vocab_is_eog(self.vocabulary, token)
+        piece = None if ends else self._read_piece(token, special=token in self.shown)
         self._pieces[token] = piece
         if piece is not None:
             try:

@@ -67,6 +67,7 @@ class EngineReady(Wire):
     load_seconds: float
     memory_bytes: int  # resident memory of the process after the load
     file_bytes: int
+    chat_form: str = ""  # `ChatForm.name` of what stands in for a template that the file does not have
 
 
 @dataclass(frozen=True, slots=True)

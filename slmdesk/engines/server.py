@@ -21,6 +21,7 @@ from slmdesk.engines.text import TextStream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from slmdesk.engines.families import ChatForm
     from slmdesk.engines.loop import Ends, Texts, Worker
     from slmdesk.engines.native import Model
     from slmdesk.engines.protocol import GenerateRequest
@@ -48,12 +49,16 @@ class EngineServer:
         *,
         context_length: int,
         token: str,
+        form: ChatForm | None = None,
         recommended: Mapping[str, float] | None = None,
     ) -> None:
         self._model = model
         self._template = template
         self._context_length = context_length
         self._token = token.encode()
+        # Of a form that stands in for a missing template.
+        self._ends: tuple[str, ...] = form.ends if form else ()
+        self._spaced = model.space_prefix or (form is not None and form.spaced)
         self._recommended = recommended or {}
         self._events = EventStream()
         self._keys: set[int] = set()
@@ -111,7 +116,7 @@ class EngineServer:
         if key in self._keys:
             raise SlmDeskError("duplicate", f"An answer with the key {key} is running already.", "")
         wanted = read_request(data)
-        tokens = await self._tokens(wanted)
+        tokens, opened = await self._tokens(wanted)
         if not tokens:
             raise bad("The prompt is empty.")
         room = self._context_length
@@ -127,7 +132,13 @@ class EngineServer:
         else:  # a grammar can take long to read
             sampler = await asyncio.to_thread(build_sampler, self._model, sampling)
         limit = min(room, len(tokens) + wanted.max_tokens) if wanted.max_tokens > 0 else room
-        text = TextStream(wanted.stop, strip_space=self._begins_with_space(wanted))
+        free = sampling.json_schema is None and sampling.grammar is None
+        text = TextStream(
+            self._stops(wanted),
+            strip_space=self._begins_with_space(wanted),
+            # The template began the reasoning; the answer says so, for whoever reads it later.
+            head=opened if free else "",
+        )
         self._read_again(text, wanted.written)
         answer = Answer(
             key,
@@ -163,7 +174,7 @@ class EngineServer:
         return web.json_response({})
 
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
-        tokens = await self._tokens(read_request({"id": "", **await _read(request)}))
+        tokens, _ = await self._tokens(read_request({"id": "", **await _read(request)}))
         return web.json_response({"tokens": len(tokens), "context_length": self._context_length})
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
@@ -178,31 +189,38 @@ class EngineServer:
                 raise bad("written holds a token that is no part of an answer.")
             text.push(piece)
 
-    def _begins_with_space(self, wanted: GenerateRequest) -> bool:
-        """Whether the first token of an answer brings a space that belongs to the tokenizer, not to the text."""
-        messages = wanted.messages
-        return self._model.space_prefix and messages is not None and messages[-1]["role"] != "assistant"
+    def _stops(self, wanted: GenerateRequest) -> list[str]:
+        return wanted.stop if wanted.messages is None else [*wanted.stop, *self._ends]
 
-    async def _tokens(self, wanted: GenerateRequest) -> list[int]:
+    def _begins_with_space(self, wanted: GenerateRequest) -> bool:
+        """Whether an answer begins with a space that belongs to the tokenizer or the form, not to the text."""
+        if not self._spaced or wanted.messages is None:
+            return False
+        last = wanted.messages[-1]
+        return last["role"] != "assistant" or not last["content"]
+
+    async def _tokens(self, wanted: GenerateRequest) -> tuple[list[int], str]:
+        """The prompt's tokens, and the mark with which it opens the model's reasoning."""
         if wanted.messages is not None:
             size = sum(len(message["content"]) for message in wanted.messages)
         else:
             size = len(wanted.prompt or "")
         return self._cut(wanted) if size < _LONG_TEXT else await asyncio.to_thread(self._cut, wanted)
 
-    def _cut(self, wanted: GenerateRequest) -> list[int]:
-        """Prompt tokens. A raw prompt is a program's own: control tokens in it are meant; those in messages are not."""
+    def _cut(self, wanted: GenerateRequest) -> tuple[list[int], str]:
+        """As `_tokens`. A raw prompt is a program's own: control tokens in it are meant; those in messages are not."""
         model = self._model
         if wanted.messages is not None:
             if isinstance(self._template, SlmDeskError):
                 raise self._template
-            pieces = self._template.pieces(wanted.messages, wanted.template_options)
+            prompt = self._template.prompt(wanted.messages, wanted.template_options)
+            pieces, opened = prompt.pieces, prompt.opened
         else:
-            pieces = [(wanted.prompt or "", True)]
+            pieces, opened = [(wanted.prompt or "", True)], ""
         tokens = [token for text, special in pieces for token in model.tokenize(text, special=special)]
         if model.add_bos and model.bos >= 0 and tokens[:1] != [model.bos]:
             tokens.insert(0, model.bos)
-        return tokens
+        return tokens, opened
 
 
 def _refuse(error: SlmDeskError, status: int | None = None) -> web.Response:

@@ -1,14 +1,19 @@
-"""From a conversation to the tokens a model was trained to see.
+"""From a conversation to the text a model was trained to see.
 
-Chat templates are programs inside downloaded files, so they run in jinja2's immutable sandbox. A person's text that
-spells a control token ("<|im_end|>") must stay text: such spots are swapped for placeholders before the template
-runs and cut into tokens on their own, as plain text, afterwards.
+Chat templates are programs inside downloaded files, so they run in jinja2's immutable sandbox. What they do to a
+conversation is looked at before it is used: each message is first put through as a mark that nobody writes, which
+must come out exactly once, so that no question vanishes or is asked twice. A person's text that spells a control
+token ("<|im_end|>") must stay text: such spots are swapped for placeholders before the template runs and cut into
+tokens as plain text afterwards.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jinja2
@@ -17,21 +22,31 @@ import jinja2.nodes
 import jinja2.sandbox
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines import reasoning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jinja2.parser import Parser
 
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-# Private-use characters that stand for swapped text; removed from messages beforehand.
-_OPEN, _CLOSE = "\U0010fd00", "\U0010fd01"
+# Private-use characters that stand for swapped text and mark messages; removed from messages beforehand.
+_OPEN, _CLOSE, _MARK = "\U0010fd00", "\U0010fd01", "\U0010fd02"
+_OURS = str.maketrans("", "", _OPEN + _CLOSE + _MARK)
 
 Piece = tuple[str, bool]  # text, and whether control tokens in it are meant
+Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt ready for the tokenizer. `opened`: the mark with which its end opened the model's reasoning."""
+
+    pieces: list[Piece]
+    opened: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(text for text, _ in self.pieces)
 
 
 class _Generation(jinja2.ext.Extension):
@@ -45,12 +60,34 @@ class _Generation(jinja2.ext.Extension):
         return jinja2.nodes.ScopedEvalContextModifier([], body).set_lineno(line)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """One way of handing messages to a template: as they are or without a system role, as text or as parts."""
+
+    messages: Messages
+    parts: bool
+
+    def given(self, contents: Sequence[str]) -> Messages:
+        """The messages with these contents."""
+        return [
+            {**message, "content": [{"type": "text", "text": content}] if self.parts else content}
+            for message, content in zip(self.messages, contents, strict=True)
+        ]
+
+    @property
+    def contents(self) -> list[str]:
+        return [message["content"] for message in self.messages]
+
+    @property
+    def marks(self) -> list[str]:
+        """A mark in place of each content."""
+        return [f"{_MARK}{index}{_CLOSE}" for index in range(len(self.messages))]
+
+
 class ChatTemplate:
     """A compiled template. Raises `SlmDeskError("template_invalid")` when it cannot be compiled."""
 
-    def __init__(
-        self, source: str | None, *, bos: str = "", eos: str = "", specials: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, source: str, *, bos: str = "", eos: str = "", specials: Iterable[str] = ()) -> None:
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
         )
@@ -60,7 +97,7 @@ class ChatTemplate:
         self._bos, self._eos = bos, eos
         self._specials = sorted((text for text in specials if text), key=len, reverse=True)
         try:
-            self._template = environment.from_string(source or CHATML)
+            self._template = environment.from_string(source)
         except (jinja2.TemplateError, RecursionError, MemoryError) as error:
             raise SlmDeskError(
                 "template_invalid",
@@ -68,43 +105,86 @@ class ChatTemplate:
                 "Use another model file of this model; this one's template is damaged.",
             ) from error
 
-    def pieces(
-        self, messages: Sequence[dict[str, Any]], options: dict[str, Any] | None = None
-    ) -> list[Piece]:
-        """The prompt for these messages, ready for the tokenizer.
+    def prompt(self, messages: Sequence[dict[str, Any]], options: dict[str, Any] | None = None) -> Prompt:
+        """The prompt for these messages.
 
-        When the last message is the assistant's, the prompt ends inside it, so that the model goes on writing it.
-        Raises `SlmDeskError("template_failed")` when the template does not take these messages.
+        When the last message is the assistant's, the prompt ends with its text, exactly as it stands there, so that
+        the model goes on writing it. Raises `SlmDeskError("template_failed")` when the template does not take these
+        messages, leaves one out or repeats one.
         """
         swapped: list[str] = []
+        continues = bool(messages) and messages[-1].get("role") == "assistant"
+        last = len(messages) - 1
         safe = [
-            {**message, "content": self._protect(str(message["content"]), swapped)} for message in messages
+            {
+                **message,
+                "content": self._protect(str(message["content"]), swapped, continues and index == last),
+            }
+            for index, message in enumerate(messages)
         ]
-        continues = bool(safe) and safe[-1].get("role") == "assistant"
-        values = {
+        if not continues:
+            text = self._rendered(safe, options)
+            return Prompt(self._split(text, swapped), reasoning.opened_at_end(text))
+        written = str(safe[-1]["content"])
+        text = self._before_last(safe, options)
+        opened = "" if written else reasoning.opened_at_end(text)
+        return Prompt(self._split(text + written, swapped), opened)
+
+    def _rendered(self, messages: Messages, options: dict[str, Any] | None) -> str:
+        """The whole conversation, up to where the answer begins."""
+        values = self._values(options, generate=True)
+        problems: list[SlmDeskError] = []
+        for shape in _shapes(messages):
+            try:
+                _check(self._run(shape.given(shape.marks), values), shape)
+                return self._run(shape.given(shape.contents), values)
+            except SlmDeskError as error:
+                problems.append(error)
+        raise problems[0]
+
+    def _before_last(self, messages: Messages, options: dict[str, Any] | None) -> str:
+        """The prompt up to where the last message's text begins.
+
+        Cut at a mark in place of that text: templates trim it, take reasoning out of it, or close it.
+        """
+        written = str(messages[-1]["content"])
+        head = asked = None
+        problems: list[SlmDeskError] = []
+        values = self._values(options, generate=False)
+        for shape in _shapes(messages):
+            try:
+                _check(self._run(shape.given(shape.marks), values), shape)
+                mark = shape.marks[-1]
+                head, _, _ = self._run(shape.given([*shape.contents[:-1], mark]), values).partition(mark)
+                break
+            except SlmDeskError as error:
+                problems.append(error)
+        if len(messages) > 1:
+            try:
+                asked = self._rendered(messages[:-1], options)
+            except SlmDeskError as error:
+                problems.append(error)
+        if head is None and asked is None:
+            raise problems[0]
+        if head is None or asked is None:
+            return str(head or asked)
+        # What a template puts before an answer of the past (an empty "<think></think>") does not stand before one
+        # that is being written and brings its own.
+        added = head[len(asked) :] if head.startswith(asked) else ""
+        own = not written or (reasoning.begins(written) and reasoning.begins(added))
+        return asked if own else head
+
+    def _values(self, options: dict[str, Any] | None, *, generate: bool) -> dict[str, Any]:
+        return {
             "bos_token": self._bos,
             "eos_token": self._eos,
             "tools": None,
             "documents": None,
             **(options or {}),
-            "add_generation_prompt": not continues,
+            "add_generation_prompt": generate,
         }
-        text = self._render(safe, values)
-        if continues:
-            text = _cut_after(text, str(safe[-1]["content"]))
-        return _split(text, swapped)
 
-    def _render(self, messages: list[dict[str, Any]], values: dict[str, Any]) -> str:
-        try:
-            return self._run(messages, values)
-        except SlmDeskError:
-            # Some models know no system role; what it says then leads the first question.
-            merged = _without_system(messages)
-            if merged is None:
-                raise
-            return self._run(merged, values)
-
-    def _run(self, messages: list[dict[str, Any]], values: dict[str, Any]) -> str:
+    def _run(self, messages: Messages, values: dict[str, Any]) -> str:
         try:
             return self._template.render(messages=messages, **values)
         except Exception as error:  # a template is a program from a file and may raise anything
@@ -114,44 +194,96 @@ class ChatTemplate:
                 "Check the order of the roles: system first, then user and assistant in turns.",
             ) from error
 
-    def _protect(self, text: str, swapped: list[str]) -> str:
-        text = text.replace(_OPEN, "").replace(_CLOSE, "")
+    def _protect(self, text: str, swapped: list[str], own: bool) -> str:
+        """`own`: the model wrote it and goes on with it, so its marks of reasoning are meant."""
+        text = text.translate(_OURS)
         for special in self._specials:
-            if special in text:
+            if special in text and not (own and special in reasoning.CONTROL_MARKS | reasoning.CHANNEL_MARKS):
                 text = text.replace(special, f"{_OPEN}{len(swapped)}{_CLOSE}")
                 swapped.append(special)
         return text
 
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        return re.compile(f"({'|'.join(map(re.escape, self._specials))})")
 
-def _split(text: str, swapped: list[str]) -> list[Piece]:
-    """Cut a rendered prompt at its placeholders."""
-    if not swapped:
-        return [(text, True)]
-    pieces: list[Piece] = []
+    def _split(self, text: str, swapped: list[str]) -> list[Piece]:
+        """Cut a rendered prompt so that whole stretches between control tokens are plain where somebody's text
+        spells such a token: the tokenizer then sees them as it sees any text."""
+        if not swapped:
+            return [(text, True)]
+        pieces: list[Piece] = []
+        meant = ""
+        for index, part in enumerate(self._control.split(text)):
+            if index % 2 or _OPEN not in part:
+                meant += part
+                continue
+            if meant:
+                pieces.append((meant, True))
+                meant = ""
+            pieces.append((_put_back(part, swapped), False))
+        return [*pieces, (meant, True)] if meant else pieces
+
+
+def _put_back(text: str, swapped: list[str]) -> str:
     head, *rest = text.split(_OPEN)
-    pieces.append((head, True))
     for part in rest:
-        number, closed, tail = part.partition(_CLOSE)
-        if closed and number.isdecimal() and int(number) < len(swapped):
-            pieces.append((swapped[int(number)], False))
-        pieces.append((tail, True))
-    return [piece for piece in pieces if piece[0]]
+        number, _, tail = part.partition(_CLOSE)
+        known = number.isdecimal() and int(number) < len(swapped)  # a template may have cut a text short
+        head += (swapped[int(number)] if known else "") + tail
+    return head
 
 
-def _cut_after(text: str, content: str) -> str:
-    """The prompt up to the end of its last message's content, without what the template puts behind."""
-    for wanted in (content, content.rstrip(), content.strip()):
-        at = text.rfind(wanted) if wanted else -1
-        if at >= 0:
-            return text[: at + len(wanted)]
-    return text
+def _shapes(messages: Messages) -> Iterator[_Shape]:
+    """What to try, in this order. Some templates loop over the parts of a content; some know no system role."""
+    yield _Shape(messages, parts=False)
+    yield _Shape(messages, parts=True)
+    merged = _without_system(messages)
+    if merged is not None:
+        yield _Shape(merged, parts=False)
+        yield _Shape(merged, parts=True)
 
 
-def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    if len(messages) < 2 or messages[0].get("role") != "system" or messages[1].get("role") != "user":
+def _check(rendered: str, shape: _Shape) -> None:
+    """Raise unless each message's mark came out once."""
+    if shape.parts and ("{'type'" in rendered or '{"type"' in rendered):
+        raise SlmDeskError("template_failed", "The model's chat template takes no parts.", "")
+    for mark, message in zip(shape.marks, shape.messages, strict=True):
+        count = rendered.count(mark)
+        if count != 1:
+            raise _lost(str(message.get("role")), count)
+
+
+def _lost(role: str, count: int) -> SlmDeskError:
+    """A template that alters the conversation without a word."""
+    who = {"system": "the instructions", "user": "a question", "assistant": "an answer"}.get(
+        role, "a message"
+    )
+    what = f"leaves out {who}" if count == 0 else f"repeats {who} {count} times"
+    return SlmDeskError(
+        "template_failed",
+        f"The model's chat template {what} (role “{role}”), so the model would not see this conversation.",
+        "Use another file of this model; this one's template does not fit such a conversation.",
+    )
+
+
+def _without_system(messages: Messages) -> Messages | None:
+    """The system's words at the head of the question that follows; None where that cannot be."""
+    if all(message.get("role") != "system" for message in messages):
         return None
-    first = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
-    return [first, *messages[2:]]
+    merged: Messages = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.get("role") == "system":
+            waiting.append(str(message["content"]))
+        elif waiting:
+            if message.get("role") != "user":
+                return None
+            merged.append({**message, "content": "\n\n".join([*waiting, str(message["content"])])})
+            waiting = []
+        else:
+            merged.append(message)
+    return None if waiting else merged
 
 
 def _raise(message: object) -> NoReturn:

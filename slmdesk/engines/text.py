@@ -16,19 +16,24 @@ class TextStream:
     bytes of an unfinished character waiting.
     """
 
-    __slots__ = ("_decoder", "_held", "_stops", "_strip", "plain", "stopped")
+    __slots__ = ("_decoder", "_head", "_held", "_stops", "_strip", "plain", "stopped")
 
-    def __init__(self, stops: Sequence[str] = (), *, strip_space: bool = False) -> None:
-        """`strip_space`: one space at the very beginning is left out."""
+    def __init__(self, stops: Sequence[str] = (), *, strip_space: bool = False, head: str = "") -> None:
+        """`strip_space`: one space at the very beginning is left out. `head` comes before the first token's text."""
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self._decoder: codecs.IncrementalDecoder | None = None
         self._strip = strip_space
-        self.plain = not self._stops and not strip_space
+        self._head = head
+        self.plain = not self._stops and not strip_space and not head
         self.stopped = False  # a stop string was found; the text before it has been given out
 
     def push(self, data: bytes | str) -> str:
         """Take the next bytes (or complete text); returns what may be shown now."""
+        if self._head:
+            head, self._head = self._head, ""
+            self.plain = not self._stops and not self._strip
+            return head + self.push(data)
         text = self._decode(data)
         if self._strip and text:
             self._strip = False
@@ -48,9 +53,9 @@ class TextStream:
         return text[:cut]
 
     def finish(self) -> str:
-        """What was held back, when the answer ended without a stop string."""
-        rest = self._decoder.decode(b"", final=True) if self._decoder is not None else ""
-        text, self._held = self._held + rest, ""
+        """What was held back, when the answer ended without a stop string. Half a character is left out."""
+        text, self._held = self._held, ""
+        self._decoder = None
         return "" if self.stopped else text
 
     def _decode(self, data: bytes | str) -> str:

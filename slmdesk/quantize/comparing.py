@@ -112,7 +112,7 @@ def _prompt_tokens(library: Library, model: int, spec: CompareSpec) -> Any:
         for token in (api.llama_vocab_bos(vocabulary), api.llama_vocab_eos(vocabulary))
     )
     made = ChatTemplate(template.decode(errors="replace"), bos=first, eos=last)
-    text = "".join(piece for piece, _ in made.pieces([{"role": "user", "content": spec.prompt}]))
+    text = made.prompt([{"role": "user", "content": spec.prompt}]).text
     twice = bool(first) and text.startswith(first)  # the tokenizer would put it in front as well
     return tokenize_text(library, model, text.encode(), special=True, first=not twice)
 

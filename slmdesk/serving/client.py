@@ -57,9 +57,10 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStarted:
-    """The engine took the request."""
+    """The engine took the request. `chat_form`: what stands in for a chat template that the file does not have."""
 
     prompt_tokens: int
+    chat_form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,7 @@ class _EventReader:
         self.finished = False
         self.error: SlmDeskError | None = None
         self._name = b""
+        self._form = ""
 
     def read(self, lines: list[bytes]) -> list[ChatEvent]:
         """The events in these lines. `error` holds the one the stream ended with, if it did."""
@@ -229,7 +231,9 @@ class _EventReader:
             case b"progress":
                 return LoadProgress(float(json.loads(data)))
             case b"started":
-                return AnswerStarted(int(json.loads(data)))
+                return AnswerStarted(int(json.loads(data)), self._form)
+            case b"form":
+                self._form = str(json.loads(data))
             case b"changed":
                 return EngineChanged(str(json.loads(data)["text"]))
             case b"finished":

@@ -115,7 +115,7 @@ class Completions:
                 async def started(prompt_tokens: int) -> None:
                     if stream.response is None:
                         await stream.open(headers)
-                    stream.flow((event(prompt_tokens, "started") if ours else b"") + job.opening())
+                    stream.flow((_started(prompt_tokens, engine) if ours else b"") + job.opening())
 
                 changed()
                 receiver = Receiver(stream.take, stream.finished, started, changed)
@@ -240,6 +240,12 @@ class _Job:
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.question.model}
+
+
+def _started(prompt_tokens: int, engine: Engine) -> bytes:
+    """The begin as our own client reads it, and what stands in for a chat template where the file has none."""
+    form = engine.ready.chat_form
+    return (event(form, "form") if form else b"") + event(prompt_tokens, "started")
 
 
 def _usage(finished: Finished) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class ModelSlot:
             queued=self.users - active,
             pid=ready.pid if ready else 0,
             problem=self.problem.to_json() if self.problem else None,
+            chat_form=ready.chat_form if ready else "",
         )
 
 

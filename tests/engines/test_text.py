@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,11 +53,15 @@ def test_nothing_that_could_become_a_stop_is_shown() -> None:
     assert not stream.stopped
 
 
-def test_broken_bytes_become_replacement_characters_at_the_end() -> None:
-    stream = TextStream()
-    assert stream.push(b"caf\xc3") == "caf"
-    assert not stream.plain
-    assert stream.finish() == "\ufffd"
+@pytest.mark.parametrize("stops", [[], ["END"]])
+def test_half_a_character_at_the_end_is_left_out(stops: list[str]) -> None:
+    for half in (b"\xc3", b"\xf0\x9f", b"\xf0\x9f\x98"):
+        stream = TextStream(stops)
+        assert _feed(stream, [b"caf", b" E" + half]) == "caf E"
+
+
+def test_broken_bytes_within_become_replacement_characters() -> None:
+    assert _feed(TextStream(), [b"caf\xc3", b"e"]) == "caf\ufffde"
 
 
 def test_a_tokenizers_space_at_the_beginning_is_left_out() -> None:

@@ -1,0 +1,187 @@
+"""Where a model thinks aloud: telling its reasoning from its answer, in text as the model wrote it.
+
+Nothing is taken out of what is kept: the split is made each time a text is read. Only reasoning at the beginning
+counts (and what follows right behind it): an answer that speaks *about* `<think>` is an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Opening mark -> closing mark, of the families that have them.
+PAIRS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "<|channel>thought": "<channel|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "◁think▷": "◁/think▷",
+}
+# Around an answer that follows reasoning; the marks themselves say nothing.
+_WRAPPERS = {
+    "<response>": "</response>",
+    "<answer>": "</answer>",
+    "<|START_RESPONSE|>": "<|END_RESPONSE|>",
+}
+CHANNEL, _MESSAGE, _END, _START = "<|channel|>", "<|message|>", "<|end|>", "<|start|>"
+_HEADS = (CHANNEL, f"{_START}assistant{CHANNEL}")
+_ANSWER_CHANNEL = "final"
+
+# Control tokens of these texts are part of what a model writes: without them the two cannot be told apart.
+CONTROL_MARKS = frozenset(
+    {mark for pair in PAIRS.items() for mark in pair}
+    | {mark for pair in _WRAPPERS.items() for mark in pair}
+    | {"<|channel>", "<channel|>", CHANNEL, _MESSAGE}
+)
+# These only where channels are: elsewhere they end a turn.
+CHANNEL_MARKS = frozenset({_END, _START})
+
+# Said in plain words (Granite 3.2), so it counts only once both are there.
+_IN_WORDS = re.compile(r"\s*Here is my thought process:(.*?)Here is my response:(.*)", re.DOTALL)
+_LONE_CLOSE = re.compile(r"^[ \t]*</think>[ \t]*$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A text cut in two. `thinking`: the reasoning has no end yet, so nothing of the answer is there."""
+
+    reasoning: str
+    visible: str
+    thinking: bool = False
+
+
+def split(text: str) -> Split:
+    """The reasoning and the answer in a whole text, or in as much of it as there is."""
+    splitter = Splitter()
+    reasoning, visible = splitter.push(text)
+    more_reasoning, more_visible = splitter.finish()
+    reasoning, visible = reasoning + more_reasoning, visible + more_visible
+    if not splitter.reasoned:
+        if (said := _IN_WORDS.fullmatch(text)) is not None:
+            return Split(said[1].strip(), _without_blank_start(said[2]))
+        lone = _LONE_CLOSE.search(text) if "</think>" in text else None
+        if lone is not None and "<think>" not in text[: lone.start()]:
+            # Opened in the prompt, so only the end was written.
+            return Split(text[: lone.start()].strip(), _without_blank_start(text[lone.end() :]))
+    return Split(reasoning.strip(), visible, splitter.thinking)
+
+
+def visible(text: str) -> str:
+    """The answer alone."""
+    return split(text).visible
+
+
+def begins(text: str) -> bool:
+    """Whether a text begins with reasoning."""
+    start = text.lstrip()
+    return start.startswith((*PAIRS, *_HEADS))
+
+
+def opened_at_end(prompt: str) -> str:
+    """The end of a prompt where it opens the reasoning for the model ("<think>\\n"), else ""."""
+    bare = prompt.rstrip()
+    mark = next((mark for mark in PAIRS if bare.endswith(mark)), "")
+    return prompt[len(bare) - len(mark) :] if mark else ""
+
+
+class Splitter:
+    """The split of a text that comes in pieces. `push` and `finish` return (reasoning, answer), each new text."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._close = ""  # what ends the part being read; "" in an answer that only ends with the text
+        self.reasoned = False  # there was an opening mark
+        self._state = "start"
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text read so far ends inside reasoning."""
+        return self._state == "reasoning"
+
+    def push(self, text: str) -> tuple[str, str]:
+        """Take the next text."""
+        if self._state == "rest":
+            return "", text
+        self._held += text
+        return self._read(last=False)
+
+    def finish(self) -> tuple[str, str]:
+        """What was held back, at the end of the text."""
+        if self._state == "rest":
+            return "", ""
+        return self._read(last=True)
+
+    def _read(self, *, last: bool) -> tuple[str, str]:
+        reasoning, answer = "", ""
+        while self._state != "rest":
+            before = self._state, self._held
+            if self._state == "start":
+                answer += self._begin(last=last)
+            else:
+                taken = self._take(last=last)
+                if before[0] == "reasoning":
+                    reasoning += taken
+                else:
+                    answer += taken
+            if (self._state, self._held) == before:
+                break
+        return reasoning, answer
+
+    def _begin(self, *, last: bool) -> str:
+        """Decide what comes next: reasoning, an answer in marks, or plain text (which is returned)."""
+        start = self._held.lstrip()
+        head = next((head for head in _HEADS if start.startswith(head)), "")
+        if head and self._open_channel(start[len(head) :]):
+            return ""
+        for mark, close in PAIRS.items():
+            if start.startswith(mark):
+                self._state, self._close, self._held = "reasoning", close, start[len(mark) :]
+                self.reasoned = True
+                return ""
+        if self.reasoned:
+            for mark, close in _WRAPPERS.items():
+                if start.startswith(mark):
+                    self._state, self._close, self._held = "answer", close, start[len(mark) :].lstrip("\n")
+                    return ""
+        marks = (*_HEADS, *PAIRS, *(_WRAPPERS if self.reasoned else ()))
+        if not last and (head or not start or any(mark.startswith(start) for mark in marks)):
+            return ""
+        text, self._held, self._state = self._held, "", "rest"
+        return _without_blank_start(text) if self.reasoned else text
+
+    def _open_channel(self, rest: str) -> bool:
+        name, found, text = rest.partition(_MESSAGE)
+        if not found:
+            return False
+        final = name.strip().startswith(_ANSWER_CHANNEL)
+        self._state, self._close, self._held = ("answer" if final else "reasoning"), _END, text
+        self.reasoned = True
+        return True
+
+    def _take(self, *, last: bool) -> str:
+        """Text up to the closing mark, as far as it is certain."""
+        text, found, rest = self._held.partition(self._close)
+        if found:
+            self._state, self._held = "start", rest
+            return text
+        keep = 0 if last else _overlap(self._held, self._close)
+        cut = len(self._held) - keep
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Length of the longest end of `text` that `mark` begins with."""
+    return next((n for n in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:n])), 0)
+
+
+def _without_blank_start(text: str) -> str:
+    blank = _BLANK_LINES.match(text)
+    text = text[blank.end() :] if blank else text
+    return text if text.startswith(("    ", "\t")) else text.lstrip(" ")
