@@ -12,6 +12,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.families import form_of_file, in_words
 from slmdesk.formats import gguf
+from slmdesk.formats.purpose import not_for_chat
 from slmdesk.library import sidecar
 from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     file, header = asyncio.run(_read(library, args.model))
     out.fields(_rows(file, header))
     form = ""
-    if header is not None and not header.chat_template:
+    if header is not None and not header.chat_template and not not_for_chat(header):
         form = form_of_file(header).name
         out.note(in_words(form))
     result = file_json(file) | {"parts": [_part_json(file, number) for number in range(len(file.parts))]}
@@ -61,12 +62,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
 async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.GgufHeader | None]:
     await library.check_starter()
     file = await library.resolve(reference, every_format=True)
-    if file.problem is not None and file.problem.code != "hash_wrong":
+    told = {"hash_wrong", "model_not_chat"}  # of which the header says more
+    if file.problem is not None and file.problem.code not in told:
         raise file.problem
     if file.format != "gguf":
         return file, None
     header = await asyncio.to_thread(gguf.read_header, file.path)
-    await asyncio.to_thread(gguf.check, header)
+    if file.problem is None or file.problem.code != "model_not_chat":
+        await asyncio.to_thread(gguf.check, header)
     return file, header
 
 
@@ -109,6 +112,7 @@ def _rows(file: LibraryFile, header: gguf.GgufHeader | None) -> list[tuple[str, 
         ("tensors", str(len(header.tensors)) if header else ""),
         ("chat template", ("yes" if header.chat_template else "no") if header else ""),
         ("state", str(file.state)),
+        ("note", file.problem.message if file.problem else ""),
         ("licence", file.licence),
         ("used in place", "yes, its file belongs to another program" if file.in_place else ""),
     ]

@@ -121,7 +121,7 @@ class _Engine:
             raise failures.decode(None, list(native.said), self._spec, loading=True) from error
         if model.encodes_first or not model.generates_text:
             raise SlmDeskError(
-                "model_unsupported",
+                "model_not_chat",
                 "This model does not write text from left to right, so it cannot chat.",
                 "Choose a chat or instruct model.",
             )
@@ -230,9 +230,13 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
     from pathlib import Path
 
     from slmdesk.formats.gguf import check, duplicate_tokens, read_header
+    from slmdesk.formats.purpose import not_for_chat
 
     path = Path(spec.model_path)
     header = read_header(path)
+    problem = not_for_chat(header)
+    if problem is not None:
+        raise problem
     check(header)
     twice = duplicate_tokens(path, header, most=1)
     if twice:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
+from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.vocabularies import Vocabularies
 from slmdesk.library import sidecar
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from slmdesk.library.sidecar import Origin
 
-_VERSION = 2
+_VERSION = 3
 _FEW = 32  # files; for fewer no threads are started
 _PIECE = 50  # files a thread takes at a time
 _READERS = 16
@@ -34,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 class Facts(NamedTuple):
-    """What the header of one file says; `error` is its `SlmDeskError.to_json()` where it does not parse."""
+    """What the header of one file says; `error` is its `SlmDeskError.to_json()` where it does not parse, or where it
+    is whole and for something else than chatting (`model_not_chat`)."""
 
     size: int
     time_ns: int
@@ -223,7 +225,8 @@ def _read_all(files: Sequence[tuple[Path, int, int, bool]]) -> dict[str, Facts]:
 def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabularies | None = None) -> Facts:
     try:
         header = gguf.read_header(path, vocabularies=shared)
-        if whole:
+        other = not_for_chat(header) if whole else None
+        if whole and other is None:
             gguf.check(header)
         else:
             gguf.check_weights(header)
@@ -240,4 +243,5 @@ def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabular
         parameters=header.parameters,
         context_length=header.context_length,
         licence=header.licence,
+        error=other.to_json() if other else None,
     )

@@ -261,13 +261,13 @@ def _together(
 def _state(items: Sequence[Item], problem: SlmDeskError | None) -> tuple[FileState, SlmDeskError | None]:
     if (absent := _absent(items)) is not None:
         return "partial", absent
-    if problem is not None:
+    if problem is not None and problem.code != "model_not_chat":
         # What is merely not there today keeps the state it had.
         there = not any(item.problem for item in items)
         return ("damaged" if there else _worst(item.origin.state for item in items)), problem
     found = [_known_state(item.origin, item.facts.size, item.facts.time_ns, item.name) for item in items]
     worst = _worst(state for state, _ in found)
-    return worst, next((error for state, error in found if state == worst and error), None)
+    return worst, next((error for state, error in found if state == worst and error), problem)
 
 
 def _worst(states: Iterable[FileState]) -> FileState:

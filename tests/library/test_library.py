@@ -126,6 +126,22 @@ async def test_what_is_no_model_is_not_listed(models: Path, library: Library) ->
     ]  # fmt: skip
 
 
+async def test_a_model_for_something_else_says_what_it_is_and_is_not_damaged(
+    models: Path, library: Library, tmp_path: Path
+) -> None:
+    make(models / "p" / "e" / "e-F16.gguf", 1, architecture="bert")
+    file = by_id(await library.models())["p/e:F16"]
+    assert file.state == "unverified"
+    assert file.problem is not None
+    assert file.problem.code == "model_not_chat"
+    assert "embedding" in file.problem.message
+    adapter = make(tmp_path / "elsewhere" / "lora.gguf", kind="adapter")
+    there = await library.resolve(str(adapter))
+    assert there.state == "unverified"
+    assert there.problem is not None
+    assert "LoRA" in there.problem.message
+
+
 async def test_split_model_is_one_file(models: Path, library: Library) -> None:
     parts = split(models / "p" / "big", "big-Q4_K_M", 3)
     files = by_id(await library.models())

@@ -1,0 +1,80 @@
+"""Files that are no chat models say what they are, from their header alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.host import start_engine
+from slmdesk.engines.protocol import EngineSpec
+from slmdesk.formats.gguf import read_header
+from slmdesk.formats.purpose import not_for_chat
+
+
+def write(path: Path, architecture: str, values: dict[str, Any]) -> Path:
+    """A small GGUF file with these entries and one tensor."""
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in values.items():
+        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}.get(type(value))
+        (add or writer.add_string)(key, value)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+# architecture, entries, a word of what the file is called
+OTHERS: list[tuple[str, dict[str, Any], str]] = [
+    ("bert", {"bert.pooling_type": 2}, "embedding"),
+    ("bert", {}, "embedding"),
+    ("nomic-bert", {}, "embedding"),
+    ("qwen3", {"qwen3.pooling_type": 3}, "embedding"),
+    ("qwen3", {"qwen3.pooling_type": 4}, "ranks"),
+    ("t5", {}, "T5"),
+    ("t5encoder", {}, "embedding"),
+    ("llada", {}, "diffusion"),
+    ("llama", {"diffusion.shift_logits": True}, "diffusion"),
+    ("llama", {"llama.attention.causal": False}, "encoder"),
+    ("flux", {}, "pictures"),
+    ("clip", {"general.type": "mmproj"}, "projector"),
+    ("llama", {"general.type": "adapter", "adapter.type": "lora"}, "LoRA"),
+    ("controlvector", {}, "control vector"),
+    ("", {"general.type": "imatrix", "imatrix.chunk_count": 8}, "importance matrix"),
+    ("llama", {"split.no": 1, "split.count": 3}, "part 2"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "values", "word"), OTHERS)
+def test_what_is_no_chat_model(tmp_path: Path, architecture: str, values: dict[str, Any], word: str) -> None:
+    problem = not_for_chat(read_header(write(tmp_path / "it.gguf", architecture, values)))
+    assert problem is not None
+    assert problem.code == "model_not_chat"
+    assert word in problem.message
+    assert problem.message.startswith("it.gguf is ")
+    assert problem.hint
+
+
+def test_chat_models(tmp_path: Path, desk_guide: Path, smollm2: Path, gemma: Path) -> None:
+    for path in (desk_guide, smollm2, gemma):
+        assert not_for_chat(read_header(path)) is None
+    plain = write(tmp_path / "m.gguf", "qwen3", {"qwen3.pooling_type": 0, "qwen3.attention.causal": True})
+    assert not_for_chat(read_header(plain)) is None
+    assert not_for_chat(read_header(write(tmp_path / "n.gguf", "llama", {"split.no": 0}))) is None
+
+
+@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[11], OTHERS[14]])
+async def test_an_engine_refuses_it_before_loading(
+    tmp_path: Path, architecture: str, values: dict[str, Any], word: str
+) -> None:
+    path = write(tmp_path / "it.gguf", architecture, values)
+    with pytest.raises(SlmDeskError) as caught:
+        await start_engine(EngineSpec(str(path), "test"))
+    assert caught.value.code == "model_not_chat"
+    assert word in caught.value.message
