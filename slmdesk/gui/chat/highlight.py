@@ -138,7 +138,7 @@ class _Job:
         """Read on until `deadline`; True when the whole text is read and coloured."""
         began = time.perf_counter()
         if self._tokens is None:
-            lexer = lexers.get(code.block.language)
+            lexer = lexers.get(code.block.language.partition(" ")[0])
             if lexer is None or len(code.text) > LONGEST:
                 return True
             self.length = len(code.text)
@@ -190,7 +190,7 @@ class Highlighter(QObject):
                 break
         else:
             self._jobs.append(_Job(code, body))
-        self._lexers.get(code.block.language)
+        self._lexers.get(code.block.language.partition(" ")[0])
         self._resume()
 
     def forget(self, code: LaidCode) -> None:
@@ -221,7 +221,9 @@ class Highlighter(QObject):
             if job.again_at > now:
                 continue
             read = job.step(code, self._lexers, deadline)
-            plain = self._lexers.get(code.block.language) is None or len(code.text) > LONGEST
+            plain = (
+                self._lexers.get(code.block.language.partition(" ")[0]) is None or len(code.text) > LONGEST
+            )
             if plain or (read and not job.stale(code)):
                 self._jobs.remove(job)
                 waiting -= 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slmdesk.gui.chat.markdown.blocks import (
     Block,
@@ -146,6 +148,58 @@ def test_a_reference_may_come_after_its_use() -> None:
     assert stream.blocks[0] == TextBlock(
         "paragraph", (Span("here", href="https://a.example"), Span(" it is"))
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[Answer]: 42", "[Answer]: 42"),
+        ("Well.\n\n[Answer]: 42", "Well.\n[Answer]: 42"),
+        ("> [Answer]: 42", "[Answer]: 42"),
+        ("- [Answer]: 42", "• [Answer]: 42"),
+        ("1. [x]: y\n2. b", "1. [x]: y\n2. b"),
+        ("[A]: 1\n[B]: 2\nthe end", "[A]: 1\n[B]: 2\nthe end"),
+        ("[Answer]:\n42", "[Answer]:\n42"),
+        ("[^1]: a note\nmore", "[^1]: a note\nmore"),
+        ("[1]: https://a.example 'never used'", "[1]: https://a.example 'never used'"),
+        ("[1]: https://a.example\n\n`[1]`", "[1]: https://a.example\n[1]"),
+        ("[1]: https://a.example\n[1]: https://b.example\n[1]", "[1]: https://b.example\n1"),
+        ("[a]: 42\n\nsee [a]", "[a]: 42\nsee a (42)"),
+        ("[Answer](42)", "Answer (42)"),
+        ("![Answer](42)", "Answer (42)"),
+        ("[the docs](docs/a%20b.md)", "the docs (docs/a b.md)"),
+        ("<!-- 42 -->", "<!-- 42 -->"),
+        ("<answer></answer>", "<answer></answer>"),
+        ("===", "==="),
+        ("\\", "\\"),
+        ("![]()", "![]()"),
+        (">", ">"),
+        ("[]()", "[]()"),
+        ("**", "**"),
+        ("``", "``"),
+        ("#", "#"),
+    ],
+)
+def test_nothing_that_was_written_goes_unseen(text: str, shown: str) -> None:
+    assert plain_text(parse(text)) == shown
+    stream = StreamingMarkdown()
+    for letter in text:
+        stream.append(letter)
+        stream.update()
+        assert stream.blocks or not stream.source.strip()
+    stream.finish()
+    assert plain_text(stream.blocks) == shown
+
+
+def test_marks_without_words_leave_something_to_see() -> None:
+    for text in ("---", "***", "```", "~~~", "|a|\n|-|"):
+        assert parse(text)
+    assert parse("```Answer: 42\n```") == [CodeBlock("", "Answer: 42")]
+
+
+@given(st.text("[]:()>-`#*_!|<>a1 \n\\", min_size=1, max_size=24))
+def test_whatever_is_written_leaves_something_to_see(text: str) -> None:
+    assert parse(text) or not text.strip()
 
 
 def test_deep_nesting_neither_fails_nor_takes_long() -> None:

@@ -43,7 +43,10 @@ class TextBlock:
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """Fenced or indented code. `text` ends without the last newline."""
+    """Fenced or indented code. `text` ends without the last newline.
+
+    `language` is all that stood behind the fence's marks; its first word names the language.
+    """
 
     text: str
     language: str = ""

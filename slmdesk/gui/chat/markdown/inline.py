@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from slmdesk.gui.chat.markdown.blocks import Inline, Span, safe_href
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _OPENS = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}
 _CLOSES = {"strong_close": "bold", "em_close": "italic", "s_close": "strike"}
+LONG_ADDRESS = 2000  # characters
 _BARE = re.compile(r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;:!?)\]}*_]")
 
 
@@ -22,6 +24,7 @@ def spans_of(tokens: Sequence[Token]) -> Inline:
     """The runs of one inline token's children, neighbours in one style joined."""
     depth = {"bold": 0, "italic": 0, "strike": 0}
     hrefs: list[str] = []
+    bare: list[str] = []  # beside each href: the address as it was written, where it is no link
     runs: list[Span] = []
     for token in tokens:
         kind = token.type
@@ -30,9 +33,12 @@ def spans_of(tokens: Sequence[Token]) -> Inline:
         elif kind in _CLOSES:
             depth[_CLOSES[kind]] -= 1
         elif kind == "link_open":
-            hrefs.append(safe_href(str(token.attrGet("href") or "")))
+            written = str(token.attrGet("href") or "")
+            hrefs.append(safe_href(written))
+            bare.append("" if hrefs[-1] else written)
         elif kind == "link_close":
             hrefs.pop()
+            runs.append(_beside(bare.pop()))
         else:
             style = Span(
                 "",
@@ -53,10 +59,23 @@ def _leaf(token: Token, style: Span) -> list[Span]:
     if token.type == "image":
         # Never fetched: an answer must not make this machine call another one.
         source = str(token.attrGet("src") or "")
-        return [replace(style, text=token.content or source, href=style.href or safe_href(source))]
+        shown = replace(style, text=token.content or source, href=style.href or safe_href(source))
+        return [shown] if shown.href or not token.content else [shown, _beside(source)]
     if style.href or "://" not in token.content:
         return [replace(style, text=token.content)]
     return _with_bare_links(token.content, style)
+
+
+def _beside(address: str) -> Span:
+    """An address that nothing is opened for stands behind its words: it may be all that was meant."""
+    if len(address) > LONG_ADDRESS:
+        address = address[: LONG_ADDRESS - 1] + "…"  # a picture spelled out
+    return Span(f" ({unquote(address)})" if address else "")
+
+
+def plain_spans(text: str) -> Inline:
+    """Text in which only bare addresses mean anything."""
+    return join_runs(_with_bare_links(text, Span("")))
 
 
 def _with_bare_links(text: str, style: Span) -> list[Span]:

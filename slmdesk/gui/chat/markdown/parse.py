@@ -1,6 +1,7 @@
 """markdown-it's block tokens to `Block`s, cut into units that can be kept while the text after them streams in.
 
-CommonMark with tables and strikethrough. HTML is off: a tag is shown as the text it is.
+CommonMark with tables and strikethrough. HTML is off: a tag is shown as the text it is. Nothing that was written
+goes unseen: a link definition counts as one only when a link uses it, and is text otherwise ("[Answer]: 42").
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from slmdesk.gui.chat.markdown.blocks import (
     TableBlock,
     TextBlock,
     plain_text,
+    safe_href,
 )
-from slmdesk.gui.chat.markdown.inline import spans_of
+from slmdesk.gui.chat.markdown.inline import plain_spans, spans_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -52,30 +54,52 @@ class Unit:
     end_line: int
     blocks: list[Block] = field(default_factory=list)
     list_context: ListContext | None = None
+    silent: bool = False  # a definition whose link says it all
+
+
+class References(dict[str, dict[str, Any]]):
+    """Link definitions by label; `used` are the labels that a link was made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        if found is not None:
+            self.used.add(key)
+        return found
 
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
+    options = {"html": False, "maxNesting": MAX_NESTING, "inline_definitions": True}
+    parser = MarkdownIt("commonmark", options)
     return parser.enable(["table", "strikethrough"])
 
 
 def parse(source: str) -> list[Block]:
     """All blocks of `source` at once."""
-    return [block for unit in parse_units(source, {}) for block in unit.blocks]
+    return [block for unit in parse_units(source) for block in unit.blocks]
 
 
-def parse_units(source: str, env: dict[str, Any], continued: ListContext | None = None) -> list[Unit]:
-    """The units of `source`. `env` carries link references from call to call; `continued` is the list whose next
-    item `source` may begin with."""
-    units = _Flattener(continued).run(_parser().parse(source, env))
+def parse_units(
+    source: str, continued: ListContext | None = None, references: References | None = None
+) -> list[Unit]:
+    """The units of `source`. `continued` is the list whose next item `source` may begin with; `references` takes the
+    link definitions."""
+    references = References() if references is None else references
+    lines = source.split("\n")
+    units = _Flattener(continued, lines, references).run(_parser().parse(source, {"references": references}))
     for unit in units:
+        if unit.silent:
+            continue
         if not unit.blocks or not plain_text(unit.blocks).strip(" \n" + "".join(BULLETS)):
             # Nested too deeply to be read, or really empty: whatever words there are, are shown as they came.
-            raw = "\n".join(source.split("\n")[unit.line : unit.end_line]).strip()
-            if not _MARKS.fullmatch(raw) and not any(
+            raw = "\n".join(lines[unit.line : unit.end_line]).strip()
+            if (not unit.blocks or not _MARKS.fullmatch(raw)) and not any(
                 isinstance(block, CodeBlock | TableBlock) for block in unit.blocks
             ):
                 unit.blocks = [TextBlock("paragraph", (Span(raw),))]
@@ -100,7 +124,10 @@ class _Table:
 class _Flattener:
     """Walks the tokens once."""
 
-    def __init__(self, continued: ListContext | None) -> None:
+    def __init__(self, continued: ListContext | None, lines: list[str], references: References) -> None:
+        self._lines = lines
+        self._references = references
+        self._defined: set[str] = set()
         self._units: list[Unit] = []
         self._lists: list[_List] = []
         self._quote = 0
@@ -206,13 +233,24 @@ class _Flattener:
             return (rest, *spans[1:]) if rest.text else spans[1:]
         return spans
 
+    def _on_definition(self, token: Token) -> None:
+        """A definition is no more than its link where there is one; else it is what somebody wrote."""
+        label, used = str(token.meta["id"]), self._references.used
+        if label in used and label not in self._defined and safe_href(str(token.meta["url"])):
+            self._units[-1].silent = token.level == 0
+        else:
+            first, end = token.map or (0, 0)
+            head, *rest = self._lines[first:end]
+            written = [head[max(head.find("["), 0) :], *(line.lstrip(" \t>") for line in rest)]
+            self._text("paragraph", plain_spans("\n".join(written).rstrip()))
+        self._defined.add(label)
+
     def _on_hr(self, _token: Token) -> None:
         self._text("rule")
 
     def _on_fence(self, token: Token) -> None:
         self._flush_marker()
-        words = token.info.split()
-        self._emit(_code(token, words[0] if words else "", len(self._lists), self._quote))
+        self._emit(_code(token, " ".join(token.info.split()), len(self._lists), self._quote))
 
     def _on_code_block(self, token: Token) -> None:
         self._flush_marker()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from slmdesk.gui.chat.markdown.blocks import Block, CodeBlock, Inline, TableBlock
-from slmdesk.gui.chat.markdown.parse import ListContext, parse, parse_units
+from slmdesk.gui.chat.markdown.parse import ListContext, References, parse, parse_units
 
 _REFERENCE = re.compile(r"^[ >\-*+\d.)]*\[[^\]\n]+\]:", re.MULTILINE)
 _FENCE = re.compile(r"(`{3,})([^`\n]*)\n|(~{3,})([^\n]*)\n")
@@ -32,7 +31,7 @@ class StreamingMarkdown:
         self._parts: list[str] = []
         self._tail = ""
         self._held = ""  # a carriage return whose line feed may follow
-        self._env: dict[str, Any] = {}
+        self._defines = False  # there are link definitions, or were while a line was not complete
         self._stable: list[Block] = []
         self._continued: ListContext | None = None
         self._fence: _OpenFence | None = None
@@ -69,13 +68,16 @@ class StreamingMarkdown:
             self.append("\n")
         self.update()
         source = self.source
-        if _REFERENCE.search(source):
+        if self._defines or _REFERENCE.search(source):
             before, self.blocks = self.blocks, parse(source)
             self.kept = _common(before, self.blocks)
 
     def _parse_tail(self) -> list[Block]:
         self._fence = None
-        units = parse_units(self._tail, self._env, self._continued)
+        # A definition of the past is not handed on: half a line may look like one. `finish` knows them all.
+        references = References()
+        units = parse_units(self._tail, self._continued, references)
+        self._defines = self._defines or bool(references)
         if self._rows:
             units[0].blocks[0] = _with_rows(units[0].blocks[0], self._rows)
         complete = self._tail.count("\n")
@@ -129,7 +131,7 @@ class _OpenFence:
         mark, info = opening.group(1) or opening.group(3), opening.group(2) or opening.group(4) or ""
         if _ESCAPE.search(info):
             return None
-        fence = cls(mark, (info.split() or [""])[0], opening.end())
+        fence = cls(mark, " ".join(info.split()), opening.end())
         return None if fence.closed_by(text) else fence
 
     def closed_by(self, text: str) -> bool:
