@@ -56,10 +56,12 @@ class Split:
     thinking: bool = False
 
 
-def split(text: str) -> Split:
-    """The reasoning and the answer in a whole text, or in as much of it as there is."""
+def split(text: str, *, growing: bool = False) -> Split:
+    """The reasoning and the answer in a text. `growing`: more comes, so an end that may become a mark is left out."""
     splitter = Splitter()
     reasoning, visible = splitter.push(text)
+    if growing:
+        return Split(reasoning.strip(), visible, splitter.thinking)
     more_reasoning, more_visible = splitter.finish()
     reasoning, visible = reasoning + more_reasoning, visible + more_visible
     if not splitter.reasoned:

@@ -80,7 +80,7 @@ class ChatCommands:
     def _copy(self) -> None:
         answer = self._last_answer()
         if answer is not None:
-            QGuiApplication.clipboard().setText(answer.message.text)
+            QGuiApplication.clipboard().setText(answer.visible_text)
             self._place.services.toast("Copied the last answer.")
 
     def _rename(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from slmdesk.engines.reasoning import visible
 from slmdesk.gui.chat.names import short_name
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class MessageItem:
     """One message as the list shows it.
 
     `branch` counts from 0 among the `branches` that stand in its place. `status` says what an answer waits for
-    ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now.
+    ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now. `chat_form` is set on the
+    first answer of a model that was spoken to in a form that stands in for a chat template.
     """
 
     message: Message
@@ -28,6 +30,7 @@ class MessageItem:
     last: bool = False
     live: bool = False
     status: str = ""
+    chat_form: str = ""
 
     @property
     def id(self) -> int:
@@ -47,6 +50,11 @@ class MessageItem:
         """What was changed so that this answer could be completed, in a sentence; mostly empty."""
         return str(self.message.stats.get("engine_change") or "")
 
+    @property
+    def visible_text(self) -> str:
+        """The message without what a model thought aloud."""
+        return visible(self.message.text) if self.answer else self.message.text
+
     def with_text(self, text: str) -> MessageItem:
         """The same item with the text as it stands now."""
         return replace(self, message=replace(self.message, text=text))
@@ -60,9 +68,22 @@ def items_of(tree: ConversationTree, names: Mapping[str, str]) -> list[MessageIt
     """The active path of a conversation."""
     path = tree.path()
     items: list[MessageItem] = []
+    told: set[tuple[str, str]] = set()
     for message in path:
+        form = str(message.stats.get("chat_form", "")) if message.state == "complete" else ""
+        told_before = (message.model, form) in told
+        told.add((message.model, form))
         siblings = tree.siblings(message.id)
         at = next(number for number, one in enumerate(siblings) if one.id == message.id)
         name = "You" if message.role == "user" else short_name(message.model, names) or "Answer"
-        items.append(MessageItem(message, name, at, len(siblings), last=message is path[-1]))
+        items.append(
+            MessageItem(
+                message,
+                name,
+                at,
+                len(siblings),
+                last=message is path[-1],
+                chat_form="" if told_before else form,
+            )
+        )
     return items

@@ -187,7 +187,7 @@ class MessageList(QScrollArea):
     def _guess(self, item: MessageItem) -> int:
         """About how high a message will be."""
         style = self._typesetter.style
-        text = item.message.text if item.answer else folded(item.message.text)
+        text = item.visible_text if item.answer else folded(item.message.text)
         letters = max(self._column[1] / (style.body.pixelSize() * 0.52), 20)
         lines = len(text) / letters + 0.6 * text.count("\n") + 1
         return round(lines * style.line) + style.line + MEASURE.control_small + 2 * SPACE.tiny
@@ -309,8 +309,7 @@ class MessageList(QScrollArea):
     def _release(self, row: _Row) -> None:
         view, row.view = row.view, None
         if view is not None:
-            view.feed.close()
-            view.body.release()
+            view.release()
             if holds_focus(view):
                 self.left.emit()
             let_go(view)
@@ -325,7 +324,7 @@ class MessageList(QScrollArea):
     def _end_selections(self, row: _Row) -> None:
         for other in self._rows:
             if other is not row and other.view is not None:
-                other.view.body.clear_selection()
+                other.view.clear_selection()
 
     # scrolling
     def to_end(self) -> None:

@@ -8,10 +8,12 @@ from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from slmdesk.engines.reasoning import split
 from slmdesk.gui.chat.body.body import COPIED_MS, MessageBody
 from slmdesk.gui.chat.edit_box import EditBox
 from slmdesk.gui.chat.markdown.blocks import verbatim
 from slmdesk.gui.chat.notes import Waiting, note_for
+from slmdesk.gui.chat.thought import Thought
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
@@ -96,7 +98,9 @@ class MessageView(QWidget):
         self.body.link_clicked.connect(self.link_clicked)
         self.feed = typesetter.renderer.feed(self.body)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self._shown = ""
+        self._shown = ""  # of the text as the model wrote it
+        self._visible = ""  # of the answer in it
+        self._thought: Thought | None = None
         self._text_came = False
         self._show_text()
         self._show_state()
@@ -114,12 +118,12 @@ class MessageView(QWidget):
         """More text of an answer being written."""
         self._shown += text
         self._text_came = True
-        self.feed.append(text)
+        self._show_answer()
 
     @property
     def complete(self) -> bool:
         """Whether all text is shown."""
-        return not self.feed.waiting
+        return not self.feed.waiting and (self._thought is None or self._thought.complete)
 
     @property
     def editing(self) -> bool:
@@ -135,19 +139,60 @@ class MessageView(QWidget):
         """The quiet line about an engine that was changed in this answer, or ""."""
         return self._changed.text() if self._changed is not None else ""
 
+    @property
+    def thought(self) -> Thought | None:
+        """The card with the reasoning, if there is any."""
+        return self._thought
+
     def _show_text(self) -> None:
         text = self.item.message.text
         if not self.item.answer:
             self._show_verbatim(text)
             return
-        if not text.startswith(self._shown):
-            self.feed.restart()
-            self._shown = ""
-        if len(text) > len(self._shown):
-            self.feed.append(text[len(self._shown) :])
-            self._shown = text
+        self._shown = text
+        self._show_answer()
         if not self.item.live:
             self.feed.finish()
+
+    def _show_answer(self) -> None:
+        """The reasoning into its card, the rest into the body. Text that only grew is streamed."""
+        parts = split(self._shown, growing=self.item.live)
+        if not parts.visible.startswith(self._visible):
+            self.feed.restart()
+            self._visible = ""
+        if len(parts.visible) > len(self._visible):
+            self.feed.append(parts.visible[len(self._visible) :])
+            self._visible = parts.visible
+        thinking = self.item.live and parts.thinking
+        if parts.reasoning or thinking:
+            if self._thought is None:
+                self._make_thought()
+            assert self._thought is not None
+            seconds = 0.0 if self.item.live else float(self.item.message.stats.get("reasoning_s", 0.0))
+            self._thought.show_thought(parts.reasoning, thinking=thinking, seconds=seconds)
+        elif self._thought is not None:
+            self._drop_thought()
+
+    def _make_thought(self) -> None:
+        opened = self._typesetter.unfolded
+        thought = Thought(self._typesetter, opened=self.item.id in opened, parent=self)
+        thought.changed.connect(self._resized)
+        thought.selecting.connect(self.selecting)
+        thought.link_clicked.connect(self.link_clicked)
+        thought.unfolded.connect(lambda on: opened.add(self.item.id) if on else opened.discard(self.item.id))
+        self._thought = thought
+        thought.show()
+        if isinstance(self._note, Waiting):
+            self._set_note(None)
+        self._resized()
+
+    def _drop_thought(self) -> None:
+        if self._thought is not None:
+            self._thought.release()
+            self._thought.hide()
+            self._thought.deleteLater()
+            self._thought = None
+            self._resized()
 
     def _show_verbatim(self, text: str) -> None:
         shown = text if self._whole else folded(text)
@@ -193,7 +238,7 @@ class MessageView(QWidget):
             let_go(actions, self)
         self._show_actions()
         self.setAccessibleName(
-            f"{self.item.name}: {self.item.message.text}" if not self.item.live else self.item.name
+            f"{self.item.name}: {self.item.visible_text}" if not self.item.live else self.item.name
         )
 
     def _show_change(self) -> None:
@@ -214,7 +259,22 @@ class MessageView(QWidget):
     def restyle(self) -> None:
         """The typesetter has another style."""
         self.body.restyle(self._typesetter.style)
+        if self._thought is not None:
+            self._thought.restyle()
         self._width = 0
+
+    def release(self) -> None:
+        """Show nothing more."""
+        self.feed.close()
+        self.body.release()
+        if self._thought is not None:
+            self._thought.release()
+
+    def clear_selection(self) -> None:
+        """A selection began elsewhere."""
+        self.body.clear_selection()
+        if self._thought is not None:
+            self._thought.clear_selection()
 
     # layout
     def lay(self, width: int) -> int:
@@ -229,13 +289,17 @@ class MessageView(QWidget):
             self._editor.setGeometry(x, y, width, height)
             y += height
         else:
+            if self._thought is not None:
+                size = self._thought.lay(width)
+                self._thought.setGeometry(x, y, size.width(), size.height())
+                y += size.height() + (SPACE.small if self.body.blocks else 0)
             height = self.body.lay(width)
             self.body.setGeometry(x, y, width, height)
             y += height
             for extra in (self._more, self._changed, self._note):
                 if extra is not None:
                     height = _height(extra, width)
-                    y += SPACE.small if self.body.blocks else 0
+                    y += SPACE.small if self.body.blocks or self._thought is not None else 0
                     narrow = extra is self._more
                     extra.setGeometry(x, y, extra.sizeHint().width() if narrow else width, height)
                     y += height
@@ -325,8 +389,9 @@ class MessageView(QWidget):
         button.rename("Copy")
 
     def copy(self) -> None:
-        """Copy the selection, or else the whole message as it was written."""
-        QGuiApplication.clipboard().setText(self.body.selection or self.item.message.text or self._shown)
+        """Copy the selection, or else the whole message as it was written, without the reasoning."""
+        selected = self.body.selection or (self._thought.selection if self._thought is not None else "")
+        QGuiApplication.clipboard().setText(selected or self.item.visible_text or self._visible)
 
     def edit(self) -> None:
         """Let the person change their message in place."""

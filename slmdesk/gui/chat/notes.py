@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.families import in_words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
@@ -60,6 +61,18 @@ class Ended(QWidget):
         for text, run in offers:
             layout.addWidget(_button(theme, text, run))
         layout.addStretch(1)
+
+
+class Told(QWidget):
+    """One quiet line about how an answer came about."""
+
+    def __init__(self, theme: Theme, words: str, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.words = words
+        self.setAccessibleName(words)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, SPACE.tiny, 0, 0)
+        layout.addWidget(Label(theme, words, role="small", tone="secondary", wrap=True))
 
 
 class CutOff(Pane):
@@ -119,4 +132,4 @@ def note_for(
     if message.state == "failed":
         error = error or SlmDeskError("unknown", "There is no answer, and nothing says why.")
         return ErrorPanel(theme, error, action=mend(error) or retried[0], closable=False)
-    return None
+    return Told(theme, in_words(item.chat_form)) if item.chat_form else None

@@ -18,7 +18,8 @@ class Typesetter(QObject):
     """One for the Chat place.
 
     Attributes:
-        style: how text looks now.
+        style: how text looks now; `quiet_style` for text that stands back.
+        unfolded: the messages whose reasoning the person opened.
         renderer: the timer on which Markdown becomes blocks.
         highlighter: colours code.
 
@@ -32,6 +33,8 @@ class Typesetter(QObject):
         super().__init__(parent)
         self.theme = theme
         self.style = BodyStyle(theme)
+        self.quiet_style = BodyStyle(theme, quiet=True)
+        self.unfolded: set[int] = set()
         self.renderer = Renderer(self)
         self._lexers = Lexers(self)
         self.highlighter = Highlighter(self._lexers, self)
@@ -48,4 +51,5 @@ class Typesetter(QObject):
 
     def _theme_changed(self) -> None:
         self.style = BodyStyle(self.theme)
+        self.quiet_style = BodyStyle(self.theme, quiet=True)
         self.changed.emit()

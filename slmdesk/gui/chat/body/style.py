@@ -17,7 +17,10 @@ CODE_LINE_SHARE = 1.3
 
 
 class BodyStyle:
-    """Fonts, colours and distances of message bodies under one theme state; made anew when the theme changes."""
+    """Fonts, colours and distances of message bodies under one theme state; made anew when the theme changes.
+
+    `quiet`: for text that stands back from the rest.
+    """
 
     indent = SPACE.wide
     quote = SPACE.large
@@ -30,7 +33,7 @@ class BodyStyle:
     corner = MEASURE.corner
     scroll = MEASURE.scroll
 
-    def __init__(self, theme: Theme) -> None:
+    def __init__(self, theme: Theme, *, quiet: bool = False) -> None:
         self.body = theme.font("body")
         self.small = theme.font("small")
         self.code = theme.code_font()
@@ -44,7 +47,7 @@ class BodyStyle:
         self.code_line = round(metrics.ascent() * CODE_LINE_SHARE + metrics.descent())
         self.code_space = metrics.horizontalAdvance(" ")
         self.code_metrics = metrics
-        self.text = theme.colour("text")
+        self.text = theme.colour("secondary" if quiet else "text")
         self.secondary = theme.colour("secondary")
         self.link = theme.colour("accent_text")
         self.frame = theme.colour("line")
