@@ -1,0 +1,99 @@
+"""Answers that are gone on with: the model sees exactly what it wrote, reasoning included."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmdesk.engines.host import Engine
+from slmdesk.engines.protocol import Finished
+from slmdesk.engines.reasoning import split
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Ask = Callable[..., Awaitable[Any]]
+Answer = Callable[..., Awaitable[tuple[str, Finished]]]
+Start = Callable[..., Awaitable[Engine]]
+QUESTION = "What is Q4_K_M?"
+OPENS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] | trim"
+    " + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def thinker(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model with a template that opens the reasoning, as DeepSeek R1's does."""
+    path = tmp_path_factory.mktemp("thinker") / "thinker.gguf"
+    command = [sys.executable, "-m", "gguf.scripts.gguf_new_metadata", "--chat-template", OPENS]
+    subprocess.run([*command, str(desk_guide), str(path)], check=True, capture_output=True, timeout=120)
+    return path
+
+
+async def test_an_answer_goes_on_as_if_never_cut(engine: Engine, ask: Ask, answer: Answer) -> None:
+    whole = await ask(engine, QUESTION)
+    await whole.end
+    for count in range(1, len(whole.texts), 3):
+        begun = "".join(whole.texts[:count])
+        messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": begun}]
+        text, finished = await answer(engine, messages)
+        assert begun + text == whole.text
+        assert finished.reason == "stop"
+
+
+async def test_an_empty_answer_is_begun(engine: Engine, answer: Answer) -> None:
+    asked = [{"role": "user", "content": QUESTION}]
+    begun, _ = await answer(engine, [*asked, {"role": "assistant", "content": ""}])
+    assert begun == (await answer(engine, asked))[0]
+
+
+async def test_what_the_template_opens_is_told(start: Start, ask: Ask, thinker: Path) -> None:
+    engine = await start(thinker)
+    heard = await ask(engine, QUESTION, max_tokens=30)
+    await heard.end
+    assert heard.texts[0] == "<think>\n"
+    parts = split(heard.text)
+    assert parts.thinking
+    assert parts.visible == ""
+    assert len(parts.reasoning) > 10
+
+
+async def test_reasoning_goes_on_as_if_never_cut(
+    start: Start, ask: Ask, answer: Answer, thinker: Path
+) -> None:
+    engine = await start(thinker)
+    whole = await ask(engine, QUESTION, max_tokens=30)
+    await whole.end
+    for count in (1, 4, 9):
+        begun = "".join(whole.texts[:count])
+        messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": begun}]
+        text, _ = await answer(engine, messages, max_tokens=31 - count)
+        assert begun + text == whole.text
+
+
+async def test_an_answer_of_a_given_shape_is_not_begun_with_a_mark(
+    start: Start, answer: Answer, thinker: Path
+) -> None:
+    engine = await start(thinker)
+    text, _ = await answer(engine, QUESTION, sampling={"temperature": 0.0, "grammar": 'root ::= "{}"'})
+    assert text == "{}"
+
+
+async def test_half_a_character_at_the_end_is_left_out(engine: Engine, ask: Ask) -> None:
+    sampling = {"temperature": 0.0, "grammar": 'root ::= "🦙🦙🦙"'}
+    seen = set()
+    for most in range(1, 13):
+        heard = await ask(engine, "Say it", sampling=sampling, max_tokens=most)
+        finished = await heard.end
+        assert heard.text == "🦙" * len(heard.text)
+        seen.add((len(heard.text), finished.reason))
+    assert {
+        (0, "length"),
+        (1, "length"),
+        (2, "length"),
+    } <= seen  # cut within a character, and still whole ones
