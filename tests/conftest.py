@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -83,6 +85,22 @@ def endless_model(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) ->
     data[value : value + 4] = (1).to_bytes(4, "little")  # the begin of a text, which never comes in one
     path = tmp_path_factory.mktemp("endless") / "endless.gguf"
     path.write_bytes(data)
+    return path
+
+
+# As DeepSeek R1's template does, it takes the reasoning out of earlier answers and opens that of the next one.
+_OPENING_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] | trim"
+    " + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def thinker(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model with a template that opens the reasoning: all it writes is thought aloud."""
+    path = tmp_path_factory.mktemp("thinker") / "thinker.gguf"
+    command = [sys.executable, "-m", "gguf.scripts.gguf_new_metadata", "--chat-template", _OPENING_TEMPLATE]
+    subprocess.run([*command, str(desk_guide), str(path)], check=True, capture_output=True, timeout=120)
     return path
 
 

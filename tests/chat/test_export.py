@@ -45,6 +45,22 @@ def test_markdown_shows_the_active_path(database: Database) -> None:
     )
 
 
+def test_reasoning_stays_out_of_markdown_and_in_json(database: Database) -> None:
+    def add(connection: sqlite3.Connection) -> int:
+        conversation = store.create_conversation(connection, "m", "")
+        asked = store.add_message(connection, conversation.id, None, "user", "What is <think>?")
+        store.add_message(
+            connection, conversation.id, asked.id, "assistant", "<think>\nHm.\n</think>\n\nA mark."
+        )
+        return conversation.id
+
+    tree = database.run_sync(lambda c: store.load_tree(c, add(c)))
+    assert "Hm." not in export.to_markdown(tree)
+    assert "What is <think>?" in export.to_markdown(tree)
+    assert "A mark." in export.to_markdown(tree)
+    assert "<think>\\nHm." in export.to_json(tree)
+
+
 def test_json_comes_back_as_it_went(database: Database) -> None:
     tree = database.run_sync(lambda c: store.load_tree(c, a_tree(c)))
     text = export.to_json(tree)

@@ -41,6 +41,21 @@ def test_cut_answers_stay_and_empty_ones_do_not() -> None:
     assert messages[2]["content"] == "b\n\nc"
 
 
+def test_what_a_model_thought_aloud_is_not_sent_back() -> None:
+    path = [
+        message(1, "user", "<think>is mine</think> a"),
+        message(2, "assistant", "<think>\nHm.\n</think>\n\nParis."),
+        message(3, "user", "b"),
+        message(4, "assistant", "<think>\nStill think", "stopped"),
+        message(5, "user", "c"),
+    ]
+    assert build_messages("", path) == [
+        {"role": "user", "content": "<think>is mine</think> a"},
+        {"role": "assistant", "content": "Paris."},
+        {"role": "user", "content": "b\n\nc"},
+    ]
+
+
 def test_room_for_the_answer_is_never_more_than_a_quarter() -> None:
     assert prompt_room(8192, 0) == 8192 - 512
     assert prompt_room(1000, 0) == 750

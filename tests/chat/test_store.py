@@ -85,6 +85,18 @@ def test_search_finds_parts_of_words_in_titles_and_text(database: Database) -> N
     assert rows[0].messages == 2
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_what_a_model_thought_aloud_is_not_searched(database: Database, indexed: bool) -> None:
+    answer = "<think>\nPerhaps Lyon, ok?\n</think>\n\nIt is Paris, ok."
+    talk_id = database.run_sync(lambda c: talk(c, "<think> about the capital", answer))
+    if not indexed:
+        database.run_sync(lambda c: c.execute("DROP TABLE message_index"))
+    assert found(database, "Paris") == found(database, "<think>") == found(database, "ok") == [talk_id]
+    assert found(database, "Lyon") == found(database, "k?") == []
+    rows = database.run_sync(lambda c: search.list_conversations(c, "ok", 10))
+    assert rows[0].snippet == "It is Paris, ok."
+
+
 def test_search_works_without_the_index(database: Database) -> None:
     conversation_id = database.run_sync(lambda c: talk(c, "What is quantization?", "Smaller weights."))
     database.run_sync(lambda c: c.execute("DROP TABLE message_index"))

@@ -41,6 +41,29 @@ def test_one_question_as_text(shared: Program) -> None:
     assert (result.code, result.out, result.err) == (0, expected + "\n", "")
 
 
+def test_what_a_model_thinks_aloud_is_no_part_of_the_answer(shared: Program, thinker: Path) -> None:
+    ask = ("chat", str(thinker), "-p", QUESTION, *GREEDY, "--max-tokens", "12")
+    result = shared.run(*ask, "--json")
+    assert result.result["text"] == ""
+    assert len(result.result["reasoning"]) > 10
+    told = "".join(event["text"] for event in result.events if event["event"] == "reasoning")
+    assert told.strip() == result.result["reasoning"]
+    assert not any(event["event"] == "text" for event in result.events)
+    assert shared.run(*ask).out == ""
+
+
+@pytest.mark.slow
+def test_a_model_without_a_chat_template_answers_and_says_so(program: Program, gemma: Path) -> None:
+    ask = ("chat", str(gemma), "-p", "What is the capital of France?", *GREEDY)
+    result = program.run(*ask, "--json")
+    assert result.result["text"] == "The capital of France is Paris."
+    assert (result.result["reason"], result.result["chat_form"]) == ("stop", "plain dialogue")
+    said = program.run(*ask)
+    assert said.out == "The capital of France is Paris.\n"
+    assert "no chat template" in said.err
+    program.run("stop")
+
+
 def test_piped_input_is_the_question(shared: Program) -> None:
     expected = shared.run("chat", "-p", QUESTION, *GREEDY).out
     assert shared.run("chat", *GREEDY, stdin=QUESTION).out == expected

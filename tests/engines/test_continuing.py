@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,6 @@ Ask = Callable[..., Awaitable[Any]]
 Answer = Callable[..., Awaitable[tuple[str, Finished]]]
 Start = Callable[..., Awaitable[Engine]]
 QUESTION = "What is Q4_K_M?"
-OPENS = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] | trim"
-    " + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def thinker(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in model with a template that opens the reasoning, as DeepSeek R1's does."""
-    path = tmp_path_factory.mktemp("thinker") / "thinker.gguf"
-    command = [sys.executable, "-m", "gguf.scripts.gguf_new_metadata", "--chat-template", OPENS]
-    subprocess.run([*command, str(desk_guide), str(path)], check=True, capture_output=True, timeout=120)
-    return path
 
 
 async def test_an_answer_goes_on_as_if_never_cut(engine: Engine, ask: Ask, answer: Answer) -> None:
