@@ -68,3 +68,9 @@ def test_show_of_what_is_not_there_or_broken(program: Program, desk_guide: Path)
     result = program.run("show", str(broken), "--json")
     assert (result.code, result.error["code"]) == (1, "gguf_truncated")
     assert program.run("show").code == 2
+
+
+def test_show_says_how_a_model_without_a_chat_template_is_spoken_to(program: Program, gemma: Path) -> None:
+    result = program.run("show", str(gemma), "--json").result
+    assert (result["chat_template"], result["chat_form"]) == (False, "plain dialogue")
+    assert "no chat template" in program.run("show", str(gemma)).err

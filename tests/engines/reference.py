@@ -15,6 +15,7 @@ from typing import Any
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 
 import llama_cpp.llama_cpp as llama
+import numpy as np
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 
@@ -61,20 +62,29 @@ class Reference:
         size = llama.llama_token_to_piece(self.vocabulary, token, buffer, len(buffer), 0, special)
         return buffer.raw[:size]
 
-    def answer(self, prompt: list[int], most: int) -> list[int]:
-        """The most likely token each time, up to the end of the turn."""
+    def lead(self) -> float:
+        """By how much the most likely token stands before the second, in logits."""
+        count = llama.llama_vocab_n_tokens(self.vocabulary)
+        logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(self.context, -1), (count,))
+        second, first = np.partition(logits, -2)[-2:]
+        return float(first - second)
+
+    def answer(self, prompt: list[int], most: int) -> tuple[list[int], list[float]]:
+        """The most likely token each time, up to the end of the turn, and its lead."""
         llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
         sampler = llama.llama_sampler_init_greedy()
         made: list[int] = []
+        leads: list[float] = []
         self._decode(prompt, 0)
         while len(made) < most:
             token = llama.llama_sampler_sample(sampler, self.context, -1)
             if llama.llama_vocab_is_eog(self.vocabulary, token):
                 break
             made.append(token)
+            leads.append(self.lead())
             self._decode([token], len(prompt) + len(made) - 1)
         llama.llama_sampler_free(sampler)
-        return made
+        return made, leads
 
     def _decode(self, tokens: list[int], position: int) -> None:
         batch = self.batch
@@ -93,13 +103,14 @@ def main() -> None:
     for chat in spec["chats"]:
         text = reference.prompt(chat)
         prompt = reference.tokenize(text)
-        made = reference.answer(prompt, spec["tokens"])
+        made, leads = reference.answer(prompt, spec["tokens"])
         pieces = [reference.piece(token, special=False) for token in made]
         results.append(
             {
                 "prompt": text,
                 "prompt_tokens": prompt,
                 "tokens": made,
+                "leads": leads,
                 "pieces": [piece.decode("utf-8", "surrogateescape") for piece in pieces],
                 "text": b"".join(pieces).decode("utf-8", "ignore"),
             }
