@@ -187,11 +187,10 @@ class MessageView(QWidget):
         self._resized()
 
     def _drop_thought(self) -> None:
-        if self._thought is not None:
-            self._thought.release()
-            self._thought.hide()
-            self._thought.deleteLater()
-            self._thought = None
+        thought, self._thought = self._thought, None
+        if thought is not None:
+            thought.release()
+            let_go(thought, self)
             self._resized()
 
     def _show_verbatim(self, text: str) -> None:

@@ -44,7 +44,7 @@ def messages(typesetter: Typesetter, qtbot: QtBot) -> MessageList:
 def show(messages: MessageList, typesetter: Typesetter, qtbot: QtBot) -> Show:
     def shown(item: MessageItem) -> MessageView:
         messages.show_items([item], keep=True)
-        qtbot.waitUntil(lambda: typesetter.idle)
+        qtbot.waitUntil(lambda: typesetter.idle and not messages._settle.isActive())
         view = messages.view_of(item.id)
         assert isinstance(view, MessageView)
         return view
