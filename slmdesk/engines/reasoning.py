@@ -20,14 +20,12 @@ PAIRS = {
     "<|channel>thought": "<channel|>",
     "<|START_THINKING|>": "<|END_THINKING|>",
     "<|inner_prefix|>": "<|inner_suffix|>",
+    "<mm:think>": "</mm:think>",
     "◁think▷": "◁/think▷",
 }
-# Around an answer that follows reasoning; the marks themselves say nothing.
-_WRAPPERS = {
-    "<response>": "</response>",
-    "<answer>": "</answer>",
-    "<|START_RESPONSE|>": "<|END_RESPONSE|>",
-}
+# Around an answer; the marks themselves say nothing. The first ones count only behind reasoning.
+_WRAPPERS = {"<response>": "</response>", "<answer>": "</answer>"}
+_ALWAYS = {"<|START_RESPONSE|>": "<|END_RESPONSE|>", "<|START_TEXT|>": "<|END_TEXT|>"}
 CHANNEL, _MESSAGE, _END, _START = "<|channel|>", "<|message|>", "<|end|>", "<|start|>"
 _HEADS = (CHANNEL, f"{_START}assistant{CHANNEL}")
 _ANSWER_CHANNEL = "final"
@@ -35,14 +33,19 @@ _ANSWER_CHANNEL = "final"
 # Control tokens of these texts are part of what a model writes: without them the two cannot be told apart.
 CONTROL_MARKS = frozenset(
     {mark for pair in PAIRS.items() for mark in pair}
-    | {mark for pair in _WRAPPERS.items() for mark in pair}
+    | {mark for pair in (*_WRAPPERS.items(), *_ALWAYS.items()) for mark in pair}
     | {"<|channel>", "<channel|>", CHANNEL, _MESSAGE}
 )
 # These only where channels are: elsewhere they end a turn.
 CHANNEL_MARKS = frozenset({_END, _START})
 
-# Said in plain words (Granite 3.2), so it counts only once both are there.
-_IN_WORDS = re.compile(r"\s*Here is my thought process:(.*?)Here is my response:(.*)", re.DOTALL)
+# Said in plain words (Granite 3.2, Apriel), so it counts only once both are there.
+_WORDS = ("Here is my thought process:", "Here are my reasoning steps:")
+_IN_WORDS = re.compile(
+    rf"\s*(?:{'|'.join(_WORDS)})(.*?)"
+    r"(?:Here is my response:|\[BEGIN FINAL RESPONSE\])(.*?)(?:\[END FINAL RESPONSE\]\s*)?",
+    re.DOTALL,
+)
 _LONE_CLOSE = re.compile(r"^[ \t]*</think>[ \t]*$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
 
@@ -80,15 +83,14 @@ def visible(text: str) -> str:
 
 
 def begins(text: str) -> bool:
-    """Whether a text begins with reasoning."""
-    start = text.lstrip()
-    return start.startswith((*PAIRS, *_HEADS))
+    """Whether a text begins with a mark that comes before answers: the model's own, not the template's."""
+    return text.lstrip().startswith((*PAIRS, *_HEADS, *_ALWAYS, *_WORDS))
 
 
 def opened_at_end(prompt: str) -> str:
     """The end of a prompt where it opens the reasoning for the model ("<think>\\n"), else ""."""
     bare = prompt.rstrip()
-    mark = next((mark for mark in PAIRS if bare.endswith(mark)), "")
+    mark = next((mark for mark in (*PAIRS, *_WORDS) if bare.endswith(mark)), "")
     return prompt[len(bare) - len(mark) :] if mark else ""
 
 
@@ -146,12 +148,12 @@ class Splitter:
                 self._state, self._close, self._held = "reasoning", close, start[len(mark) :]
                 self.reasoned = True
                 return ""
-        if self.reasoned:
-            for mark, close in _WRAPPERS.items():
-                if start.startswith(mark):
-                    self._state, self._close, self._held = "answer", close, start[len(mark) :].lstrip("\n")
-                    return ""
-        marks = (*_HEADS, *PAIRS, *(_WRAPPERS if self.reasoned else ()))
+        wrappers = _ALWAYS | (_WRAPPERS if self.reasoned else {})
+        for mark, close in wrappers.items():
+            if start.startswith(mark):
+                self._state, self._close, self._held = "answer", close, start[len(mark) :].lstrip("\n")
+                return ""
+        marks = (*_HEADS, *PAIRS, *wrappers)
         if not last and (head or not start or any(mark.startswith(start) for mark in marks)):
             return ""
         text, self._held, self._state = self._held, "", "rest"

@@ -125,64 +125,68 @@ class ChatTemplate:
         if not continues:
             text = self._rendered(safe, options)
             return Prompt(self._split(text, swapped), reasoning.opened_at_end(text))
-        written = str(safe[-1]["content"])
         text = self._before_last(safe, options)
-        opened = "" if written else reasoning.opened_at_end(text)
-        return Prompt(self._split(text + written, swapped), opened)
+        written = str(safe[-1]["content"])
+        return Prompt(self._split(text + written, swapped), "" if written else reasoning.opened_at_end(text))
 
     def _rendered(self, messages: Messages, options: dict[str, Any] | None) -> str:
         """The whole conversation, up to where the answer begins."""
-        values = self._values(options, generate=True)
         problems: list[SlmDeskError] = []
-        for shape in _shapes(messages):
-            try:
-                _check(self._run(shape.given(shape.marks), values), shape)
-                return self._run(shape.given(shape.contents), values)
-            except SlmDeskError as error:
-                problems.append(error)
+        for values in self._values(options, generate=True):
+            for shape in _shapes(messages):
+                try:
+                    _check(self._run(shape.given(shape.marks), values), shape)
+                    return self._run(shape.given(shape.contents), values)
+                except SlmDeskError as error:
+                    problems.append(error)
         raise problems[0]
 
     def _before_last(self, messages: Messages, options: dict[str, Any] | None) -> str:
-        """The prompt up to where the last message's text begins.
-
-        Cut at a mark in place of that text: templates trim it, take reasoning out of it, or close it.
-        """
-        written = str(messages[-1]["content"])
-        head = asked = None
+        """The prompt up to where the last message's text begins."""
         problems: list[SlmDeskError] = []
-        values = self._values(options, generate=False)
-        for shape in _shapes(messages):
-            try:
-                _check(self._run(shape.given(shape.marks), values), shape)
-                mark = shape.marks[-1]
-                head, _, _ = self._run(shape.given([*shape.contents[:-1], mark]), values).partition(mark)
-                break
-            except SlmDeskError as error:
-                problems.append(error)
+        asked = head = None
         if len(messages) > 1:
             try:
                 asked = self._rendered(messages[:-1], options)
             except SlmDeskError as error:
                 problems.append(error)
-        if head is None and asked is None:
+        try:
+            head = self._head_of_last(messages, options)
+        except SlmDeskError as error:
+            problems.append(error)
+        if asked is not None and head is not None:
+            return _where_it_was_written(asked, head, str(messages[-1]["content"]))
+        if asked is None and head is None:
             raise problems[0]
-        if head is None or asked is None:
-            return str(head or asked)
-        # What a template puts before an answer of the past (an empty "<think></think>") does not stand before one
-        # that is being written and brings its own.
-        added = head[len(asked) :] if head.startswith(asked) else ""
-        own = not written or (reasoning.begins(written) and reasoning.begins(added))
-        return asked if own else head
+        return str(asked if head is None else head)
 
-    def _values(self, options: dict[str, Any] | None, *, generate: bool) -> dict[str, Any]:
-        return {
-            "bos_token": self._bos,
-            "eos_token": self._eos,
-            "tools": None,
-            "documents": None,
-            **(options or {}),
-            "add_generation_prompt": generate,
-        }
+    def _head_of_last(self, messages: Messages, options: dict[str, Any] | None) -> str:
+        """The prompt up to the last message's text, as it would stand in a conversation that goes on.
+
+        Cut at a mark in place of that text: templates trim it, take reasoning out of it, or close it.
+        """
+        problems: list[SlmDeskError] = []
+        for values in self._values(options, generate=False):
+            for shape in _shapes(messages):
+                try:
+                    _check(self._run(shape.given(shape.marks), values), shape)
+                    mark = shape.marks[-1]
+                    return self._run(shape.given([*shape.contents[:-1], mark]), values).partition(mark)[0]
+                except SlmDeskError as error:
+                    problems.append(error)
+        raise problems[0]
+
+    def _values(self, options: dict[str, Any] | None, *, generate: bool) -> Iterator[dict[str, Any]]:
+        """What a template is given besides the messages. Some expect a list of tools, be it an empty one."""
+        for nothing in (None, []):
+            yield {
+                "bos_token": self._bos,
+                "eos_token": self._eos,
+                "tools": nothing,
+                "documents": nothing,
+                **(options or {}),
+                "add_generation_prompt": generate,
+            }
 
     def _run(self, messages: Messages, values: dict[str, Any]) -> str:
         try:
@@ -223,6 +227,26 @@ class ChatTemplate:
                 meant = ""
             pieces.append((_put_back(part, swapped), False))
         return [*pieces, (meant, True)] if meant else pieces
+
+
+def _where_it_was_written(asked: str, head: str, written: str) -> str:
+    """Of two beginnings of an answer, the one behind which the model wrote it.
+
+    `asked` is the prompt that asks for an answer, `head` what stands before an answer of the past. They differ where
+    reasoning is: `asked` may open it, `head` may hold an empty one.
+    """
+    opened = reasoning.opened_at_end(asked)
+    if not written:
+        return asked
+    if reasoning.begins(written):
+        return asked.removesuffix(opened)
+    if opened or asked == head:
+        return head
+    added = head[len(asked) :] if head.startswith(asked) else None
+    if added is None:
+        return asked if asked.startswith(head) else head
+    own_space = not added.strip() and written.startswith(added)
+    return asked if own_space else head
 
 
 def _put_back(text: str, swapped: list[str]) -> str:

@@ -30,6 +30,10 @@ HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|cha
         (HARMONY, "They ask.", "Paris."),
         ("<|channel|>final<|message|>Paris.<|end|>", "", "Paris."),
         ("Here is my thought process: Hm. Here is my response:\n\nParis.", "Hm.", "Paris."),
+        ("Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\nParis.\n[END FINAL RESPONSE]\n", "Hm.", "Paris.\n"),
+        ("<mm:think>Hm.</mm:think>Paris.", "Hm.", "Paris."),
+        ("<|START_RESPONSE|>Paris.<|END_RESPONSE|>", "", "Paris."),
+        ("Here are my reasoning steps:\nHm.", "", "Here are my reasoning steps:\nHm."),
         ("Here is my thought process: I walk.", "", "Here is my thought process: I walk."),
         ("Hm, so\n</think>\n\nParis.", "Hm, so", "Paris."),
         # Speaking about reasoning is no reasoning.
@@ -83,4 +87,5 @@ def test_nothing_is_held_back_longer_than_a_mark_takes() -> None:
 def test_a_prompt_that_opens_reasoning() -> None:
     assert opened_at_end("<|im_start|>assistant\n<think>\n") == "<think>\n"
     assert opened_at_end("<｜Assistant｜><think>") == "<think>"
+    assert opened_at_end("<|assistant|>\nHere are my reasoning steps:\n") == "Here are my reasoning steps:\n"
     assert opened_at_end("<think>\n\n</think>\n\n") == ""

@@ -152,6 +152,18 @@ THINKING = (
 )
 # DeepSeek R1's: the prompt opens the reasoning.
 OPENED = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n' }}{% endif %}")
+# Qwen3.5's: the prompt opens the reasoning, and an answer of the past holds an empty one.
+CLOSING = THINKING.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}").replace(
+    "{% if add_generation_prompt %}<|im_start|>assistant\n",
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n",
+)
+# Qwen's without thinking: the prompt brings an empty one, an answer of the past none.
+EMPTY = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think></think>' }}{% endif %}")
+# gpt-oss's: an answer of the past stands in a channel, which the model opens itself.
+CHANNELS = CHATML.replace(
+    "message.role + '\\n' + ",
+    "message.role + '\\n' + ('<|channel|>final<|message|>' if message.role == 'assistant' else '') + ",
+)
 TRIMMED = CHATML.replace("message.content +", "(message.content | trim) +")
 
 
@@ -162,7 +174,9 @@ TRIMMED = CHATML.replace("message.content +", "(message.content | trim) +")
 def test_a_begun_answer_is_continued_exactly(source: str, text: str) -> None:
     template = ChatTemplate(source, specials=["<|im_end|>", "<|im_start|>"])
     messages = [*CHAT, {"role": "assistant", "content": text}]
-    begin = "Assistant: " if source == PARTS else "<|im_start|>assistant\n"
+    begin = "<|im_start|>assistant\n"
+    if source == PARTS:  # the space behind the colon is the template's, unless the text brings it
+        begin = "Assistant:" if text.startswith(" ") else "Assistant: "
     prompt = template.prompt(messages).text
     assert prompt.endswith(f"{begin}{text}")
     assert prompt.count("Hi") == 1 + text.count("Hi")
@@ -183,6 +197,12 @@ def test_an_empty_answer_is_continued_as_one_not_begun() -> None:
         (THINKING, "Paris", "assistant\n<think>\n\n</think>\n\nParis"),
         (OPENED, "<think>\nLet me", "assistant\n<think>\nLet me"),
         (OPENED, "Paris", "assistant\nParis"),
+        (CLOSING, "<think>\nLet me", "assistant\n<think>\nLet me"),
+        (CLOSING, "Paris", "assistant\n<think>\n\n</think>\n\nParis"),
+        (EMPTY, "Paris", "assistant\n<think></think>Paris"),
+        (EMPTY, "<think>\nLet me", "assistant\n<think></think><think>\nLet me"),
+        (CHANNELS, "<|channel|>analysis<|message|>Let", "assistant\n<|channel|>analysis<|message|>Let"),
+        (CHANNELS, "Paris", "assistant\n<|channel|>final<|message|>Paris"),
     ],
 )
 def test_reasoning_is_continued_as_the_model_wrote_it(source: str, text: str, end: str) -> None:
