@@ -178,7 +178,8 @@ class ChatTemplate:
 
     def _values(self, options: dict[str, Any] | None, *, generate: bool) -> Iterator[dict[str, Any]]:
         """What a template is given besides the messages. Some expect a list of tools, be it an empty one."""
-        for nothing in (None, []):
+        choices: tuple[list[Any] | None, ...] = (None, [])
+        for nothing in choices:
             yield {
                 "bos_token": self._bos,
                 "eos_token": self._eos,
