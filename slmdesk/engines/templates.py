@@ -96,6 +96,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _now
         self._bos, self._eos = bos, eos
         self._specials = sorted((text for text in specials if text), key=len, reverse=True)
+        self._firsts = {special[0] for special in self._specials}
         try:
             self._template = environment.from_string(source)
         except (jinja2.TemplateError, RecursionError, MemoryError) as error:
@@ -202,6 +203,8 @@ class ChatTemplate:
     def _protect(self, text: str, swapped: list[str], own: bool) -> str:
         """`own`: the model wrote it and goes on with it, so its marks of reasoning are meant."""
         text = text.translate(_OURS)
+        if not any(first in text for first in self._firsts):
+            return text
         for special in self._specials:
             if special in text and not (own and special in reasoning.CONTROL_MARKS | reasoning.CHANNEL_MARKS):
                 text = text.replace(special, f"{_OPEN}{len(swapped)}{_CLOSE}")
