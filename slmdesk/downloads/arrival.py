@@ -13,6 +13,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.hashing import hash_of
 from slmdesk.downloads.transfer import disk_error
 from slmdesk.formats import gguf, onnx, safetensors
+from slmdesk.formats.purpose import not_for_chat
 from slmdesk.library import sidecar
 from slmdesk.library.names import split_part
 from slmdesk.library.sidecar import Origin
@@ -120,6 +121,11 @@ def _check_header(plan: Plan, file: PlannedFile, path: Path) -> None:
 
 def _check_gguf(file: PlannedFile, path: Path) -> None:
     header = gguf.read_header(path)
+    if (
+        not_for_chat(header) is not None
+    ):  # a projector, an importance matrix: whole, with less to say of itself
+        gguf.check_weights(header)
+        return
     split = split_part(file.local.rpartition("/")[2].rpartition(".")[0])
     if split is None or split[1] == 1:
         # The first part of a split model may hold metadata alone.

@@ -14,6 +14,7 @@ from slmdesk.core.hardware import memory
 from slmdesk.formats import gguf
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.remote import read_remote_header
 from slmdesk.formats.weights import weights_bytes
 
@@ -185,6 +186,9 @@ def _local(file: LibraryFile) -> tuple[Architecture, int]:
     """Blocks: reads the header, or the folder's config.json."""
     if file.format == "gguf":
         header = gguf.read_header(file.path)
+        problem = not_for_chat(header)
+        if problem is not None:
+            raise problem
         gguf.check(header)
         return Architecture.from_gguf(header), weights_bytes(header, file_bytes=file.size_bytes)
     return _described(file.path, file.id), file.size_bytes

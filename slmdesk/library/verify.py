@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.library.records import FileState, LibraryFile
 
 # Problems that are known without reading the content.
-_KNOWN_BEFORE = frozenset({"hash_wrong"})
+_KNOWN_BEFORE = frozenset({"hash_wrong", "model_not_chat"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+import numpy as np
 import psutil
 import pytest
 
@@ -82,6 +84,21 @@ async def test_weights_of_a_type_of_the_future_are_kept(app: Application, hub: L
     content = safetensors_file(5000).replace(b'"U8"', b'"U9"')
     hub.add("maker/future", {"w.safetensors": content})
     assert (await fetch(app, "w.safetensors", repo="maker/future")).state == "done"
+
+
+async def test_an_importance_matrix_is_whole_though_it_names_no_architecture(
+    app: Application, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "imatrix.gguf", "llama")
+    del writer.kv_data[0]["general.architecture"]
+    writer.add_string("general.type", "imatrix")
+    writer.add_tensor("blk.0.ffn_up.weight.in_sum2", np.ones((1, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    hub.add("maker/matrix", {"imatrix.gguf": (tmp_path / "imatrix.gguf").read_bytes()})
+    assert (await fetch(app, "imatrix.gguf", repo="maker/matrix")).state == "done"
 
 
 async def test_a_killed_runner_fetches_hardly_anything_twice(app: Application, hub: LoopbackHub) -> None:

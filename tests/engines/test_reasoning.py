@@ -30,7 +30,7 @@ HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|cha
         (HARMONY, "They ask.", "Paris."),
         ("<|channel|>final<|message|>Paris.<|end|>", "", "Paris."),
         ("Here is my thought process: Hm. Here is my response:\n\nParis.", "Hm.", "Paris."),
-        ("Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\nParis.\n[END FINAL RESPONSE]\n", "Hm.", "Paris.\n"),
+        ("Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\nA\n[END FINAL RESPONSE]\n", "Hm.", "A\n"),
         ("<mm:think>Hm.</mm:think>Paris.", "Hm.", "Paris."),
         ("<|START_RESPONSE|>Paris.<|END_RESPONSE|>", "", "Paris."),
         ("Here are my reasoning steps:\nHm.", "", "Here are my reasoning steps:\nHm."),

@@ -16,6 +16,7 @@ from slmdesk.library.background import Progress
 from slmdesk.library.library import BUILT_IN, Library
 from slmdesk.library.sidecar import Origin
 from slmdesk.library.verify import FileCheck, Verifier
+from tests.library import small
 
 Make = Callable[..., Path]
 
@@ -66,6 +67,20 @@ async def test_against_the_published_hash(models: Path, library: Library, make: 
 
     spoil(path)  # whole again
     assert (await verify(library, "p/m")).state == "verified"
+
+
+async def test_what_is_no_chat_model_is_verified_all_the_same(models: Path, library: Library) -> None:
+    path = small.make(models / "p" / "e" / "e-F16.gguf", 1, architecture="bert")
+    sidecar.record(path.parent, {path.name: Origin(sha256=sha256(path), repo="p/e")})
+    assert (await verify(library, "p/e")).state == "verified"
+    file = await library.resolve("p/e")
+    assert file.state == "verified"
+    assert file.problem is not None
+    assert file.problem.code == "model_not_chat"
+    spoil(path)
+    check = await verify(library, "p/e")
+    assert check.problem is not None
+    assert check.problem.code == "hash_wrong"
 
 
 async def test_without_a_published_hash(models: Path, library: Library, make: Make) -> None:
