@@ -97,6 +97,8 @@ async def _ask(
     if answer.error is not None:
         raise SlmDeskError.from_json(answer.error)
     parts = split(answer.text)
+    if parts.reasoning and not parts.visible.strip():
+        out.note("The model thought aloud and came to no answer.")
     out.done(
         {
             "text": parts.visible,

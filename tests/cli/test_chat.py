@@ -49,7 +49,8 @@ def test_what_a_model_thinks_aloud_is_no_part_of_the_answer(shared: Program, thi
     told = "".join(event["text"] for event in result.events if event["event"] == "reasoning")
     assert told.strip() == result.result["reasoning"]
     assert not any(event["event"] == "text" for event in result.events)
-    assert shared.run(*ask).out == ""
+    plain = shared.run(*ask)
+    assert (plain.out, plain.err) == ("", "The model thought aloud and came to no answer.\n")
 
 
 @pytest.mark.slow
