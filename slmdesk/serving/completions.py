@@ -115,7 +115,7 @@ class Completions:
                 async def started(prompt_tokens: int) -> None:
                     if stream.response is None:
                         await stream.open(headers)
-                    stream.flow((_started(prompt_tokens, engine) if ours else b"") + job.opening())
+                    stream.flow((_started(prompt_tokens, held.engine) if ours else b"") + job.opening())
 
                 changed()
                 receiver = Receiver(stream.take, stream.finished, started, changed)

@@ -72,6 +72,17 @@ def test_a_tokenizers_space_at_the_beginning_is_left_out() -> None:
     assert _feed(TextStream(["x"], strip_space=True), [b" ", b" a"]) == " a"
 
 
+def test_a_head_comes_with_the_first_token() -> None:
+    stream = TextStream(["END"], head="<think>\n")
+    assert not stream.plain
+    assert stream.finish() == ""
+    assert stream.push(b"a E") == "<think>\na "
+    assert stream.push(b"N") == ""
+    alone = TextStream(head="END")
+    assert (alone.push(b"caf\xc3"), alone.plain) == ("ENDcaf", False)
+    assert (alone.push(b"\xa9"), alone.plain) == ("é", True)
+
+
 def test_plain_comes_back_once_a_character_is_whole() -> None:
     stream = TextStream()
     stream.push("é".encode()[:1])
