@@ -7,6 +7,10 @@ import sys
 
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
+    if sys.argv[1:3] == ["engine", "--devices"]:
+        from slmdesk.engines.device_child import main as devices
+
+        return devices()
     if sys.argv[1:2] == ["engine"]:
         # An engine is started often and by the program itself: straight to it, without the command line.
         from slmdesk.engines.main import main as engine

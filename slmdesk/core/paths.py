@@ -82,6 +82,11 @@ class Paths:
         return self.data / "slmdesk.sqlite3"
 
     @property
+    def backends(self) -> Path:
+        """Parts of llama.cpp for a GPU that were added to what the program brings (slmdesk/engines/gpu_parts.py)."""
+        return self.data / "backends"
+
+    @property
     def settings_file(self) -> Path:
         return self.config / "settings.toml"
 

@@ -44,6 +44,7 @@ _ACCESS_VIOLATION, _LEAST_EXCEPTION = 0xC0000005, 0xC0000000
 
 _DAMAGED_HINT = "Download the file again, or choose another file of this model."
 _MEMORY_HINT = "Choose a smaller quant, set a shorter context, or close other programs."
+_DRIVER_HINT = "Update the graphics driver. Until then models run on the processor."
 _OTHER_MODEL = "Choose another model, or update SLM Desk."
 
 _NO_CPU = (
@@ -72,6 +73,18 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
         "spec_invalid",
         "{name} cannot run with this kind of cache.",
         "Set engine.cache_type to f16, or turn engine.flash_attention on.",
+    ),
+    (
+        r"ErrorOutOfDeviceMemory|Device memory allocation of size|cudaMalloc failed|CUDA error: out of memory",
+        "out_of_memory",
+        "The GPU has too little free memory to run {name}.",
+        "Close other programs that use the GPU, or set engine.gpu_layers lower.",
+    ),
+    (
+        r"ErrorDeviceLost|device lost|CUDA error|vk::\w*Error|GPU hang|command buffer failed",
+        "driver_failed",
+        "The graphics driver failed while it ran {name}.",
+        _DRIVER_HINT,
     ),
     (
         (
@@ -237,6 +250,26 @@ def start_timeout(spec: EngineSpec, seconds: float, stderr_tail: Sequence[str]) 
         "engine_start_timeout",
         f"{Path(spec.model_path).name} did not get further in loading for {seconds:.0f} seconds.",
         "Check that its disk answers, then try again.",
+        details=_details(None, stderr_tail),
+    )
+
+
+def driver_failed(exit_code: int | None, stderr_tail: Sequence[str]) -> SlmDeskError:
+    """A process ended while it started a graphics driver or asked it for its devices."""
+    return SlmDeskError(
+        "driver_failed",
+        "The graphics driver ended the process that asked it for its devices.",
+        _DRIVER_HINT,
+        details=_details(exit_code, stderr_tail),
+    )
+
+
+def driver_hangs(seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:
+    """A graphics driver was started and did not answer."""
+    return SlmDeskError(
+        "driver_hangs",
+        f"The graphics driver did not answer for {seconds:.0f} seconds.",
+        _DRIVER_HINT,
         details=_details(None, stderr_tail),
     )
 

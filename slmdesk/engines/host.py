@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Sink = Callable[[str, Finished | None], None]
 
 _SILENCE = 300.0  # seconds without any progress after which a load is given up
+DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
 
 
@@ -342,15 +343,19 @@ async def _until_ready(
     child: ChildProcess, spec: EngineSpec, on_progress: Callable[[float], None] | None
 ) -> EngineReady:
     heard = time.monotonic()
+    in_driver = False
     while True:
+        limit = DRIVER_SILENCE if in_driver else _SILENCE
         try:
             line = await asyncio.wait_for(
-                child.stdout.readline(), max(_SILENCE - (time.monotonic() - heard), 0.1)
+                child.stdout.readline(), max(limit - (time.monotonic() - heard), 0.1)
             )
         except TimeoutError:
-            raise failures.start_timeout(spec, _SILENCE, child.stderr_tail) from None
+            if in_driver:
+                raise failures.driver_hangs(limit, child.stderr_tail) from None
+            raise failures.start_timeout(spec, limit, child.stderr_tail) from None
         if not line:
-            raise failures.decode(await child.wait(), child.stderr_tail, spec, loading=True)
+            raise await _ended(child, spec, in_driver=in_driver)
         heard = time.monotonic()
         try:
             event = json.loads(line)
@@ -358,11 +363,21 @@ async def _until_ready(
             continue  # not ours
         if event.get("event") == "progress" and on_progress is not None:
             on_progress(float(event["fraction"]))
+        elif event.get("event") == "stage":
+            in_driver = event.get("stage") == "gpu"
         elif event.get("event") == "error":
             await child.terminate_tree(grace_s=0.5)
             raise SlmDeskError.from_json(event["error"])
         elif event.get("event") == "ready":
             return EngineReady.from_json(event)
+
+
+async def _ended(child: ChildProcess, spec: EngineSpec, *, in_driver: bool) -> SlmDeskError:
+    """Why it ended before it was ready."""
+    status = await child.wait()
+    if in_driver:
+        return failures.driver_failed(status, child.stderr_tail)
+    return failures.decode(status, child.stderr_tail, spec, loading=True)
 
 
 class _Log:

@@ -23,8 +23,9 @@ from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.engines.safe_steps import STEPS, at_step, holds
 
 if TYPE_CHECKING:
+    from slmdesk.engines.devices import Device
     from slmdesk.engines.families import ChatForm
-    from slmdesk.engines.native import Context, Model
+    from slmdesk.engines.native import Context, Model, Native
     from slmdesk.engines.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
 
@@ -96,24 +97,46 @@ class _Engine:
         from slmdesk.engines.native import Native
         from slmdesk.engines.sizing import plan
 
-        native = Native(self._spec.safe_step)
-        sizes = plan(self._spec, header, available=memory()[1], offloads=native.offloads)
-        model = self._load(native)
-        if not native.offloads and not holds(self._spec.safe_step, "no_extra_buffers"):
+        native = Native(self._spec.safe_step, gpu=self._spec.gpu_layers != 0)
+        device = self._find_gpu(native)
+        sizes = plan(
+            self._spec, header, available=memory()[1], device=device[1] if device is not None else None
+        )
+        model = self._load(native, sizes, device[0] if device is not None else None)
+        if sizes.split is not None or not holds(self._spec.safe_step, "no_extra_buffers"):
             _let_go(header)
         imports.join()
         context = self._open(model, sizes)
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
         return 0
 
-    def _load(self, native: Any) -> Model:
+    def _find_gpu(self, native: Native) -> tuple[int, Device] | None:
+        """The GPU that takes layers, and its address. The parent hears when drivers start and when they are done."""
+        from slmdesk.core.paths import Paths
+        from slmdesk.engines import gpu_parts
+        from slmdesk.engines.devices import best
+
+        if self._spec.gpu_layers == 0:
+            return None
+        found = gpu_parts.find(Paths.resolve().backends)
+        if not found.parts:
+            return None
+        self._out.write({"event": "stage", "stage": "gpu"})
+        for note in (*found.problems, *native.open_gpus(found.parts)):
+            sys.stderr.write(f"gpu: {note}\n")
+        self._out.write({"event": "stage", "stage": "load"})
+        chosen = best([device for _, device in native.devices])
+        return next((entry for entry in native.devices if entry[1] is chosen), None)
+
+    def _load(self, native: Native, sizes: Plan, device: int | None) -> Model:
         from slmdesk.engines.native import Model
 
         try:
             model = Model(
                 native,
                 self._spec.model_path,
-                gpu_layers=self._spec.gpu_layers,
+                gpu_layers=sizes.gpu_layers,
+                device=device,
                 step=self._spec.safe_step,
                 on_progress=self._progress,
             )
@@ -196,6 +219,10 @@ class _Engine:
             memory_bytes=psutil.Process().memory_info().rss,
             file_bytes=header.file_bytes,
             chat_form=form.name if form else "",
+            layers=model.layers + 1,
+            gpu_layers=sizes.gpu_layers,
+            device=sizes.split.device_name if sizes.split is not None else "",
+            device_bytes=model.native.buffers.on(sizes.split.device_name) if sizes.split is not None else 0,
         )
         self._out.write({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process

@@ -18,15 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import set_up_again
+from slmdesk.engines import gpu_parts
+from slmdesk.engines.buffers import Buffers
 from slmdesk.engines.processor_parts import library, load_variants
 from slmdesk.engines.safe_steps import holds
+from slmdesk.engines.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from slmdesk.engines.devices import Device
     from slmdesk.engines.safe_steps import Step
 
 CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # enum ggml_type
@@ -67,10 +71,23 @@ def bind() -> Any:
     return binding
 
 
-class Native:
-    """The loaded library, with llama.cpp's log sent to stderr (warnings and errors only)."""
+def list_devices(added: Path | None) -> tuple[list[Device], list[str]]:
+    """Every device ggml finds with all parts loaded, and a line for each part that could not be."""
+    native = Native(gpu=True)
+    found = gpu_parts.find(added)
+    notes = native.open_gpus(found.parts)
+    return [device for _, device in native.devices], notes
 
-    def __init__(self, step: Step = "all") -> None:
+
+class Native:
+    """The loaded library, with llama.cpp's log sent to stderr (warnings and errors only).
+
+    Without `gpu` no driver is ever touched, also where the library was built with one.
+    """
+
+    def __init__(self, step: Step = "all", *, gpu: bool = False) -> None:
+        if not gpu:
+            gpu_parts.hide()
         self.api = bind()
         # Both names resolve to the library that is loaded already.
         self._quick = ctypes.PyDLL(self.api._lib._name)  # noqa: SLF001
@@ -81,6 +98,8 @@ class Native:
         self.get_logits = self._bind_quick("llama_get_logits", [ctypes.c_void_p], ctypes.c_void_p)
         self._attr = self._bind_quick("llama_vocab_get_attr", [ctypes.c_void_p, ctypes.c_int32], ctypes.c_int)
         self.said: deque[str] = deque(maxlen=50)  # llama.cpp's latest warnings and errors
+        self.buffers = Buffers()
+        self.devices: list[tuple[int, Device]] = []  # address and device, once `open_gpus` was called
         self._log_level = 0
         self._log_callback = self.api.llama_log_callback(self._log)
         self.api.llama_log_set(self._log_callback, ctypes.c_void_p(0))
@@ -93,9 +112,18 @@ class Native:
         function.restype = result
         return function
 
+    def open_gpus(self, parts: Iterable[Path]) -> list[str]:
+        """Load parts for GPUs, then ask for devices; a line for each part of no use. A driver may crash here."""
+        folder = Path(self.api._lib._name).parent  # noqa: SLF001
+        ggml, base = library(folder, "ggml"), library(folder, "ggml-base")
+        problems = gpu_parts.load(ggml, parts)
+        self.devices = gpu_parts.devices(ggml, base)
+        return problems
+
     def _log(self, level: int, text: bytes, _data: object) -> None:
         if level != _CONTINUE:
             self._log_level = level
+        self.buffers.hear(text)
         if self._log_level >= _WARNING and text:
             self.said.append(text.decode(errors="replace").rstrip("\n"))
             os.write(2, text)
@@ -107,59 +135,11 @@ class Native:
         """What the library was built with, such as "CPU : AVX2 = 1 | OPENMP = 1"."""
         return str(self.api.llama_print_system_info().decode(errors="replace"))
 
-    @property
-    def offloads(self) -> bool:
-        """Whether this build can put layers on a GPU."""
-        return bool(self.api.llama_supports_gpu_offload())
-
-
-class _ThreadPoolParameters(ctypes.Structure):
-    """struct ggml_threadpool_params"""
-
-    _fields_ = [
-        ("cpumask", ctypes.c_bool * 512),
-        ("n_threads", ctypes.c_int),
-        ("prio", ctypes.c_int),
-        ("poll", ctypes.c_uint32),
-        ("strict_cpu", ctypes.c_bool),
-        ("paused", ctypes.c_bool),
-    ]
-
-
-class ThreadPool:
-    """Worker threads that stay between steps.
-
-    Builds with OpenMP keep their own. The others would start and end threads for every token.
-    """
-
-    def __init__(self, native: Native, threads: int) -> None:
-        folder = Path(native.api._lib._name).parent  # noqa: SLF001
-        base, processor = (library(folder, name) for name in ("ggml-base", "ggml-cpu"))
-        base.ggml_threadpool_params_default.restype = _ThreadPoolParameters
-        base.ggml_threadpool_params_default.argtypes = [ctypes.c_int]
-        processor.ggml_threadpool_new.restype = ctypes.c_void_p
-        processor.ggml_threadpool_new.argtypes = [ctypes.POINTER(_ThreadPoolParameters)]
-        parameters = base.ggml_threadpool_params_default(threads)
-        self.handle = processor.ggml_threadpool_new(ctypes.byref(parameters))
-        self._free = processor.ggml_threadpool_free
-        self._free.argtypes = [ctypes.c_void_p]
-        self._free.restype = None
-
-    def attach(self, native: Native, context: int) -> None:
-        function = native.api._lib.llama_attach_threadpool  # noqa: SLF001
-        function.argtypes = [ctypes.c_void_p] * 3
-        function.restype = None
-        function(context, self.handle, self.handle)
-
-    def close(self) -> None:
-        if self.handle:
-            self._free(self.handle)
-            self.handle = None
-
 
 class Model:
     """A loaded GGUF: its vocabulary, and tokens to text and back.
 
+    `gpu_layers` layers go to the device at the address `device` (llama.cpp's count: the output is one of them).
     `texts[token]` holds a token's text once `piece` was asked for it, or None where it is not known yet, is empty, is
     no complete UTF-8, or ends the answer.
     """
@@ -169,17 +149,18 @@ class Model:
         native: Native,
         path: str,
         *,
-        gpu_layers: int = -1,
+        gpu_layers: int = 0,
+        device: int | None = None,
         step: Step = "all",
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         api = native.api
         self.native = native
         parameters = api.llama_model_default_params()
-        parameters.n_gpu_layers = gpu_layers
-        if holds(step, "no_gpu"):
-            self._no_devices = (ctypes.c_void_p * 1)(None)  # an empty list; without one all devices are taken
-            parameters.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
+        # One device by its address, or an empty list: llama.cpp would take every GPU it knows of.
+        self._devices = (ctypes.c_void_p * 2)(device if gpu_layers else None, None)
+        parameters.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        parameters.n_gpu_layers = gpu_layers if device else 0
         parameters.use_extra_bufts = not holds(step, "no_extra_buffers")
 
         def progress(fraction: float, _data: object) -> bool:
@@ -406,8 +387,8 @@ class Context:
         if "OPENMP = 1" in self.native.system_info() or threads < 2:
             return None
         try:
-            pool = ThreadPool(self.native, threads)
-            pool.attach(self.native, self.handle or 0)
+            pool = ThreadPool(self.native.api, threads)
+            pool.attach(self.native.api, self.handle or 0)
         except (OSError, AttributeError):
             return None  # another layout of the libraries: llama.cpp starts threads as it needs them
         return pool

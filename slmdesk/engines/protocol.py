@@ -43,7 +43,9 @@ class EngineSpec(Wire):
     cache_cells: int = 0  # cells of the KV cache shared by all conversations; 0: decided from the two above
     threads: int = 0  # 0: physical cores
     batch: int = 512  # tokens of prompt evaluated in one step
-    gpu_layers: int = -1  # -1: all that the backend takes
+    gpu_layers: int = (
+        -1
+    )  # -1: as many as fit the GPU; 0: no part for a GPU is loaded, so no driver is touched
     cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
     flash_attention: bool = True
     token: str = ""  # bearer token that callers must show
@@ -68,6 +70,10 @@ class EngineReady(Wire):
     memory_bytes: int  # resident memory of the process after the load
     file_bytes: int
     chat_form: str = ""  # `ChatForm.name` of what stands in for a template that the file does not have
+    layers: int = 0  # of the model, the output counted as one
+    gpu_layers: int = 0  # of those, the ones a GPU has
+    device: str = ""  # the GPU's name, "" where there is none in use
+    device_bytes: int = 0  # allocated there
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats import forecast
+from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.weights import parts_of, weights_bytes
 
 if TYPE_CHECKING:
+    from slmdesk.engines.devices import Device
     from slmdesk.engines.protocol import EngineSpec
     from slmdesk.formats.forecast import Forecast
     from slmdesk.formats.gguf import GgufHeader
@@ -40,13 +41,19 @@ class Plan:
     needed_bytes: int
     shelf_bytes: int  # plain memory for conversations that had to leave the cache
     idle_cell_s: float  # seconds that an idle cell of the cache adds to a step
+    split: offload.Split | None = None  # None: the processor has it all
+
+    @property
+    def gpu_layers(self) -> int:
+        """Layers for the GPU, as llama.cpp counts them."""
+        return self.split.layers if self.split is not None else 0
 
 
-def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool) -> Plan:
+def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device | None = None) -> Plan:
     """Decide sizes and refuse what cannot fit into `available` bytes of memory.
 
-    Raises `SlmDeskError("out_of_memory")` with both sizes, and `SlmDeskError("spec_invalid")` for counts that make
-    no sense. With a GPU taking the layers the weights are not counted.
+    `device` takes as many layers as fit its free memory, or as many as the spec says. Raises
+    `SlmDeskError("out_of_memory")` with both sizes, and `SlmDeskError("spec_invalid")` for counts that make no sense.
     """
     context = spec.context_length or forecast.usual_context(header.context_length)
     if context < 64 or spec.parallel < 1 or spec.parallel > _MOST_SEQUENCES or spec.batch < 32:
@@ -56,12 +63,19 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool
             "possible.",
             "Use a context of at least 64 tokens, 1 to 256 conversations, and batches of at least 32.",
         )
-    on_gpu = offloads and spec.gpu_layers != 0
-    weights = 0 if on_gpu else weights_bytes(header, file_bytes=model_bytes(header))
+    weights = weights_bytes(header, file_bytes=model_bytes(header))
     threads = spec.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
-    expected = _expected(architecture, weights, spec, context=context, threads=threads, available=available)
-    needed = expected.total_bytes
+    split = _split(architecture, header, spec, context, threads, available=available, device=device)
+    expected = _expected(
+        architecture,
+        weights,
+        spec if split is None else replace(spec, cache_cells=split.cells),
+        context=context,
+        threads=threads,
+        available=available,
+    )
+    needed = split.memory_bytes if split is not None else expected.total_bytes
     if needed > available:
         raise SlmDeskError(
             "out_of_memory",
@@ -79,7 +93,8 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, offloads: bool
         cache_bytes=expected.kv_bytes,
         needed_bytes=needed,
         shelf_bytes=int(min((available - needed) * _SHELF_SHARE, _LARGEST_SHELF)),
-        idle_cell_s=0.0 if on_gpu or architecture is None else _idle_cell_s(architecture, threads),
+        idle_cell_s=0.0 if split or architecture is None else _idle_cell_s(architecture, threads),
+        split=split,
     )
 
 
@@ -95,6 +110,39 @@ def _architecture(header: GgufHeader) -> Architecture | None:
         return Architecture.from_gguf(header)
     except SlmDeskError:
         return None
+
+
+def _split(
+    architecture: Architecture | None,
+    header: GgufHeader,
+    spec: EngineSpec,
+    context: int,
+    threads: int,
+    *,
+    available: int,
+    device: Device | None,
+) -> offload.Split | None:
+    """The layers that go to the device; None where there is none, or where nothing fits it."""
+    if device is None or architecture is None:
+        return None
+    load = offload.Load(
+        context=context,
+        parallel=spec.parallel,
+        cells=spec.cache_cells,
+        cache_type=spec.cache_type,
+        flash_attention=spec.flash_attention,
+        batch=spec.batch,
+        threads=threads,
+    )
+    layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
+    return offload.split(
+        architecture, layered, room_on(device), load, most=spec.gpu_layers, available=available
+    )
+
+
+def room_on(device: Device) -> offload.Room:
+    """What a forecast needs to know of a device."""
+    return offload.Room(device.name, device.free_bytes, device.total_bytes, shared=device.shares_memory)
 
 
 def _expected(

@@ -1,0 +1,246 @@
+"""How many layers of a model fit a GPU, and what then lies where: its memory and the processor's, apart.
+
+llama.cpp gives a GPU the last layers first, the output matrix before all of them; the table of embeddings stays with
+the processor. A layer's KV cache and state lie where the layer is computed, and each side has a compute buffer
+(llama-model.cpp's load_tensors, llama-kv-cache.cpp, llama-context.cpp's sched_reserve).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slmdesk.formats import forecast
+
+if TYPE_CHECKING:
+    from slmdesk.formats.architecture import Architecture, Layer
+    from slmdesk.formats.calibration import Correction
+    from slmdesk.formats.forecast import Forecast
+    from slmdesk.formats.gguf import GgufHeader
+
+# Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
+RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9
+_FLOAT = 4
+_LAYER = re.compile(r"blk\.(\d+)\.")
+_LOOKED_UP = ("token_embd", "per_layer_token_embd", "position_embd", "token_types", "token_embd_norm")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A device that could take layers. `shared`: its memory is the processor's own."""
+
+    name: str
+    free_bytes: int
+    total_bytes: int
+    shared: bool = False
+
+    @property
+    def usable_bytes(self) -> int:
+        """What a model may take of it."""
+        reserve = min(max(RESERVE * self.total_bytes, LEAST_RESERVE), MOST_RESERVE)
+        return max(int(self.free_bytes - reserve), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """Bytes of weights by where they can lie: looked up, each layer's, and the output's."""
+
+    looked_up: int
+    layers: tuple[int, ...]
+    output: int
+
+    @classmethod
+    def of(cls, header: GgufHeader, architecture: Architecture, *, file_bytes: int = 0) -> LayerWeights:
+        """From a file's list of tensors; of a split model the header holds a part, and the rest is spread evenly."""
+        count = len(architecture.layers)
+        layers, looked_up, output, tied = [0] * count, 0, 0, True
+        for tensor in header.tensors:
+            found = _LAYER.match(tensor.name)
+            if found and int(found[1]) < count:
+                layers[int(found[1])] += tensor.nbytes
+            elif tensor.name.startswith(_LOOKED_UP):
+                looked_up += tensor.nbytes
+            else:
+                output += tensor.nbytes
+                tied = tied and tensor.name != "output.weight"
+        known = sum(layers) + looked_up + output
+        missing = max(max(file_bytes, header.file_bytes) - header.data_offset - known, 0)
+        if missing > known // 50:
+            layers = [size + missing // count for size in layers]
+        elif tied:
+            # The embedding serves as output too: the device gets a copy of it.
+            output += next((one.nbytes for one in header.tensors if one.name == "token_embd.weight"), 0)
+        return cls(looked_up, tuple(layers), output)
+
+    @classmethod
+    def about(cls, architecture: Architecture, weights_bytes: int) -> LayerWeights:
+        """Where only the sum is known: by the sizes of the matrices, the embedding counted as output once more."""
+        count = len(architecture.layers)
+        kept = max((layer.keys + layer.values for layer in architecture.layers), default=0)
+        hidden = architecture.hidden
+        branches = 3 * max(architecture.experts, 1) * architecture.feed_forward
+        layer = hidden * (2 * architecture.queries + kept + branches + 3 * architecture.inner)
+        table = hidden * architecture.vocabulary
+        share = table / max(table + count * layer, 1)
+        return cls(
+            int(share * weights_bytes),
+            (int((1 - share) * weights_bytes / count),) * count,
+            int(share * weights_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What lies on one side. Bytes."""
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    overhead_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.overhead_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A model over a device and the processor. `layers` as llama.cpp counts them: `of` are all and the output."""
+
+    device_name: str
+    layers: int
+    of: int
+    cells: int
+    device: Share
+    processor: Share
+    shared: bool
+    free_bytes: int  # of the device, before the load
+
+    @property
+    def whole(self) -> bool:
+        return self.layers >= self.of
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of the machine's own memory."""
+        return self.processor.total_bytes + (self.device.total_bytes if self.shared else 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "device": self.device_name,
+            "gpu_layers": self.layers,
+            "layers": self.of,
+            "device_bytes": self.device.total_bytes,
+            "device_free_bytes": self.free_bytes,
+            "processor_bytes": self.processor.total_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a split depends on beside the model: as `forecast.forecast` takes them."""
+
+    context: int
+    parallel: int = 1
+    cells: int = 0
+    cache_type: str = "f16"
+    flash_attention: bool = True
+    batch: int = forecast.BATCH
+    threads: int = 2
+
+
+def split(
+    architecture: Architecture,
+    weights: LayerWeights,
+    room: Room,
+    load: Load,
+    *,
+    most: int = -1,
+    available: int = 0,
+    calibration: Correction | None = None,
+) -> Split | None:
+    """The split with as many layers on the device as fit there, or `most` of them (-1: no limit); None for none.
+
+    `available`: the machine's own free memory, which a device that shares it cannot exceed.
+    """
+    if most == 0:
+        return None
+    usable = room.usable_bytes
+    if room.shared and available:
+        usable = min(usable, available)
+    of = len(architecture.layers) + 1
+    top = of if most < 0 else min(most, of)
+    plain = _plain(architecture, load, calibration)
+    low, high = 0, top
+    while low < high:  # more layers take more, so the largest that fits is found by halving
+        middle = (low + high + 1) // 2
+        taken = _device_share(architecture, weights, load, plain, middle).total_bytes
+        low, high = (middle, high) if taken <= usable else (low, middle - 1)
+    if low == 0:
+        return None
+    return Split(
+        device_name=room.name,
+        layers=low,
+        of=of,
+        cells=plain.cells,
+        device=_device_share(architecture, weights, load, plain, low),
+        processor=_processor_share(architecture, weights, load, plain, low),
+        shared=room.shared,
+        free_bytes=room.free_bytes,
+    )
+
+
+def _plain(architecture: Architecture, load: Load, calibration: Correction | None) -> Forecast:
+    """The forecast of one side with everything on it, weights left out."""
+    return forecast.forecast(
+        architecture,
+        0,
+        context=load.context,
+        parallel=load.parallel,
+        cells=load.cells,
+        cache_type=load.cache_type,
+        flash_attention=load.flash_attention,
+        batch=load.batch,
+        threads=load.threads,
+        calibration=calibration,
+    )
+
+
+def _kept(layers: tuple[Layer, ...], architecture: Architecture, load: Load, cells: int) -> int:
+    sequences = forecast.conversations(architecture, load.parallel)
+    numbers = sum(layer.keys + layer.values for layer in layers)
+    states = sum(layer.state for layer in layers) * sequences * _FLOAT
+    return int(numbers * cells * forecast.CELL_BYTES[load.cache_type] + states)
+
+
+def _on_processor(architecture: Architecture, layers: int) -> int:
+    """How many of the first layers stay with the processor; the output is the first that goes."""
+    return len(architecture.layers) - (layers - 1)
+
+
+def _device_share(
+    architecture: Architecture, weights: LayerWeights, load: Load, plain: Forecast, layers: int
+) -> Share:
+    stay = _on_processor(architecture, layers)
+    moved = sum(weights.layers[stay:]) + weights.output
+    kept = _kept(architecture.layers[stay:], architecture, load, plain.cells)
+    compute = plain.compute_bytes
+    if stay:
+        # A large step copies the weights of the processor's layers over, one after the other.
+        compute += max(weights.layers[:stay])
+    return Share(moved, kept, compute)
+
+
+def _processor_share(
+    architecture: Architecture, weights: LayerWeights, load: Load, plain: Forecast, layers: int
+) -> Share:
+    stay = _on_processor(architecture, layers)
+    kept = _kept(architecture.layers[:stay], architecture, load, plain.cells)
+    batch = min(max(load.batch, load.parallel), plain.cells)
+    sequences = forecast.conversations(architecture, load.parallel)
+    # What goes over: embeddings of the step, the mask, and the rows of logits that come back.
+    passed = batch * (architecture.hidden * _FLOAT + plain.cells * 2)
+    rows = sequences * architecture.vocabulary * _FLOAT
+    compute = plain.compute_bytes if stay else passed + rows
+    return Share(weights.looked_up + sum(weights.layers[:stay]), kept, compute, plain.overhead_bytes)

@@ -1,0 +1,44 @@
+"""Graphics drivers for tests: ones that crash, hang or list a device, compiled here, and the real part where it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from slmdesk.engines import gpu_parts
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+ENDING = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
+
+
+def compiled(source: str, target: Path) -> Path:
+    """A shared library made of one C file."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("a C compiler named cc, gcc or clang is missing")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(target), str(STAND_INS / source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def add_part(backends: Path, *, hash_of: str = "", made_for: str = "") -> Path:
+    """The stand-in in the folder of added parts, with the list that belongs to it."""
+    part = compiled("gpu_part.c", backends / f"libggml-vulkan.{ENDING}")
+    hashes = {part.name: hash_of or gpu_parts.sha256(part)}
+    entry = {"llama_cpp": made_for or version("llama-cpp-python"), "files": hashes}
+    (backends / gpu_parts.LIST).write_text(json.dumps(entry), "utf-8")
+    return part
+
+
+def real_part() -> Path | None:
+    """ggml's Vulkan part where it was built beside llama.cpp's library (packaging/gpu_part.py)."""
+    found = gpu_parts.find().parts
+    return next((part for part in found if gpu_parts.backend_of(part) == "vulkan"), None)

@@ -1,0 +1,106 @@
+"""The list of devices, and drivers that must not take the program with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.paths import Paths
+from slmdesk.engines import gpu_parts, host
+from slmdesk.engines.devices import Device, DeviceList, Devices, best, list_devices
+from slmdesk.engines.host import start_engine
+from slmdesk.engines.protocol import EngineSpec
+
+from . import gpus
+
+
+def _gpu(name: str, kind: str, free: int) -> Device:
+    return Device(name, name, kind, "Vulkan", total_bytes=8_000_000_000, free_bytes=free)
+
+
+async def test_a_part_that_was_added_is_loaded_and_lists_its_device(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DRIVER", "lists")
+    gpus.add_part(paths.backends)
+    listing = await list_devices(paths.backends)
+    assert listing.problem is None
+    assert {device.kind for device in listing.found} == {"gpu", "cpu"}
+    gpu = listing.best
+    assert gpu is not None
+    assert (gpu.name, gpu.description, gpu.backend) == ("StandIn0", "Stand-in GPU", "StandIn")
+    assert (gpu.total_bytes, gpu.free_bytes) == (8_000_000_000, 6_000_000_000)
+    assert not gpu.shares_memory
+
+
+@pytest.mark.parametrize(("mode", "code"), [("crashes", "driver_failed"), ("hangs", "driver_hangs")])
+async def test_the_list_survives_a_broken_driver(
+    mode: str, code: str, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DRIVER", mode)
+    gpus.add_part(paths.backends)
+    listing = await list_devices(paths.backends, limit_s=30.0 if mode == "crashes" else 3.0)
+    assert listing.problem is not None
+    assert listing.problem.code == code
+    assert listing.found == ()
+    assert "processor" in listing.problem.hint
+    assert listing.parts == ("vulkan",)
+
+
+@pytest.mark.parametrize(("mode", "code"), [("crashes", "driver_failed"), ("hangs", "driver_hangs")])
+async def test_an_engine_tells_a_broken_driver_from_a_damaged_model_and_starts_without_it(
+    mode: str, code: str, paths: Paths, desk_guide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_DRIVER", mode)
+    if mode == "hangs":
+        monkeypatch.setattr(host, "DRIVER_SILENCE", 3.0)
+    gpus.add_part(paths.backends)
+    with pytest.raises(SlmDeskError) as caught:
+        await start_engine(EngineSpec(str(desk_guide), "guide"))
+    assert caught.value.code == code
+    # Without the GPU its part is not even loaded.
+    engine = await start_engine(EngineSpec(str(desk_guide), "guide", gpu_layers=0))
+    assert (engine.ready.gpu_layers, engine.ready.device) == (0, "")
+    await engine.stop()
+
+
+async def test_a_failed_driver_is_not_asked_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_DRIVER", "crashes")
+    gpus.add_part(paths.backends)
+    devices = DeviceList(paths.backends)
+    assert (await devices.now()).problem is not None
+    monkeypatch.setenv("STAND_IN_DRIVER", "lists")  # as if it were mended
+    assert (await devices.now(fresh=True)).problem is not None
+    assert (await DeviceList(paths.backends).now()).problem is None
+
+
+def test_an_added_part_is_used_only_as_it_was_made(paths: Paths) -> None:
+    part = gpus.add_part(paths.backends)
+    nowhere = paths.data / "nowhere"
+    assert gpu_parts.find(paths.backends, folder=nowhere).parts == (part,)
+    gpus.add_part(paths.backends, hash_of="0" * 64)
+    other_hash = gpu_parts.find(paths.backends, folder=nowhere)
+    assert other_hash.parts == ()
+    assert part.name in other_hash.problems[0]
+    gpus.add_part(paths.backends, made_for="0.0.1")
+    other_version = gpu_parts.find(paths.backends, folder=nowhere)
+    assert other_version.parts == ()
+    assert "0.0.1" in other_version.problems[0]
+    (paths.backends / gpu_parts.LIST).unlink()
+    assert gpu_parts.find(paths.backends, folder=nowhere).parts == ()
+
+
+async def test_where_no_part_is_installed_no_process_is_started(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_parts, "library_folder", lambda: paths.data)
+    assert await list_devices(paths.backends, command=None) == Devices()
+
+
+def test_which_gpu_takes_the_layers() -> None:
+    small, large, shared = _gpu("a", "gpu", 2), _gpu("b", "gpu", 6), _gpu("c", "igpu", 9)
+    assert best([small, shared, large]) is large
+    assert best([shared]) is shared
+    assert best([_gpu("cpu", "cpu", 9), _gpu("blas", "accel", 9)]) is None
