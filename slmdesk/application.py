@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.downloads.downloads import Downloads
+    from slmdesk.engines.devices import DeviceList
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.library.duplicates import Duplicates
@@ -68,6 +69,7 @@ class Application:
     _downloads: Downloads | None = None
     _catalog: Catalog | None = None
     _quantizing: Quantizing | None = None
+    _devices: DeviceList | None = None
 
     @classmethod
     def build(cls, environ: Mapping[str, str] | None = None, *, keep_chats: bool = True) -> Application:
@@ -125,6 +127,15 @@ class Application:
         return self._downloads
 
     @property
+    def devices(self) -> DeviceList:
+        """What models can be computed on, asked when it is first needed."""
+        if self._devices is None:
+            from slmdesk.engines.devices import DeviceList
+
+            self._devices = DeviceList(self.paths.backends)
+        return self._devices
+
+    @property
     def catalog(self) -> Catalog:
         if self._catalog is None:
             from slmdesk.catalog.catalog import Catalog
@@ -135,6 +146,7 @@ class Application:
                 self.settings,
                 data=self.paths.data,
                 resources=self.paths.resources,
+                devices=self.devices,
             )
         return self._catalog
 

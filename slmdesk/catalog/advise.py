@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
     from slmdesk.formats.fit import Fit
+    from slmdesk.formats.offload import Room
 
 Use = Literal["chat", "writing", "code", "reasoning", "tools"]
 Priority = Literal["speed", "balanced", "quality"]
@@ -83,6 +84,7 @@ def advise(
     cores: int = 0,
     wishes: Wishes | None = None,
     calibration: Correction | None = None,
+    room: Room | None = None,
     most: int = 5,
 ) -> list[Advice]:
     """The best `most` models for these answers in `available` bytes of memory, best first; maybe none.
@@ -107,6 +109,7 @@ def advise(
             reads=reads,
             wishes=wishes or Wishes(),
             calibration=calibration,
+            room=room,
         )
         if made is not None:
             found.append(made)
@@ -123,15 +126,17 @@ def _advice(
     reads: float,
     wishes: Wishes,
     calibration: Correction | None,
+    room: Room | None,
 ) -> Advice | None:
     for quant in _quants(model, answers.priority):
         weights = int(model.parameters * QUANT_BITS[quant] / 8 * _FILE_OVERHEAD)
-        expected = fit(architecture, weights, wishes, available=available, calibration=calibration)
-        if expected.verdict != "too_big" and expected.forecast.total_bytes <= available:
+        expected = fit(architecture, weights, wishes, available=available, calibration=calibration, room=room)
+        if expected.verdict != "too_big" and expected.memory_bytes <= available:
             score = _score(model, answers, weights, tight=expected.verdict == "tight")
             reasons = _reasons(model, answers, quant, expected)
             rate = reads / _read_bytes(model, weights)
-            if 0 < rate < _PLEASANT[answers.priority]:
+            whole = expected.split is not None and expected.split.whole
+            if not whole and 0 < rate < _PLEASANT[answers.priority]:
                 score -= _SLOW * math.log2(_PLEASANT[answers.priority] / rate)
                 reasons = (*reasons, f"Slow on this processor: about {_about(rate)} a second, we expect.")
             return Advice(model, model.repos.gguf[0], quant, weights, expected, reasons, score)
@@ -179,8 +184,13 @@ def _speaks_any(model: CatalogModel, languages: Iterable[str]) -> bool:
 
 
 def _reasons(model: CatalogModel, answers: Answers, quant: str, expected: Fit) -> tuple[str, ...]:
-    needs, free = expected.forecast.total_bytes / 1e9, expected.available_bytes / 1e9
+    needs, free = expected.memory_bytes / 1e9, expected.available_bytes / 1e9
     reasons = [model.good_for, f"As {quant} it takes about {needs:.1f} GB of the {free:.1f} GB free now."]
+    if expected.split is not None:
+        reasons.append(
+            f"The graphics card takes {expected.split.device.total_bytes / 1e9:.1f} GB of it"
+            + (", so it is quick." if expected.split.whole else ".")
+        )
     if expected.verdict == "tight":
         reasons.append("That leaves little for other programs.")
     spoken = [language for language in answers.languages if language in model.languages]

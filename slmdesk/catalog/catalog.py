@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from slmdesk.catalog.index import CatalogIndex
     from slmdesk.core.database import Database
     from slmdesk.core.settings import Settings
+    from slmdesk.engines.devices import DeviceList
     from slmdesk.formats.fit import Fit
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.formats.offload import Room
     from slmdesk.library.hub_access import HubAccess
 
 _FRESH_S = 600.0  # what is younger is not asked for again
@@ -52,8 +54,16 @@ class Catalog:
     """
 
     def __init__(
-        self, hub: HubAccess, database: Database, settings: Settings, *, data: Path, resources: Path
+        self,
+        hub: HubAccess,
+        database: Database,
+        settings: Settings,
+        *,
+        data: Path,
+        resources: Path,
+        devices: DeviceList | None = None,
     ) -> None:
+        self._devices = devices
         self._hub = hub
         self._cache = Cache(database)
         self._settings = settings
@@ -266,9 +276,18 @@ class Catalog:
         except SlmDeskError as error:
             _log.info("no forecast for %s: %s", page.repo, error.message)
             architecture = None
-        return await asyncio.to_thread(self._judged, page, architecture, context)
+        room = await self._room()
+        return await asyncio.to_thread(self._judged, page, architecture, context, room)
 
-    def _judged(self, page: ModelPage, architecture: Architecture | None, context: int) -> ModelPage:
+    async def _room(self) -> Room | None:
+        """The GPU that would take layers, where one is used."""
+        if self._devices is None or not self._settings.get("engine.gpu_layers"):
+            return None
+        return (await self._devices.now()).room
+
+    def _judged(
+        self, page: ModelPage, architecture: Architecture | None, context: int, room: Room | None
+    ) -> ModelPage:
         from slmdesk.formats.fit import Wishes, calibration_in, fit
 
         wishes = Wishes.of(self._settings, context=context)
@@ -279,7 +298,12 @@ class Catalog:
             if architecture is None:
                 return None
             return fit(
-                architecture, choice.weights_bytes, wishes, available=available, calibration=correction
+                architecture,
+                choice.weights_bytes,
+                wishes,
+                available=available,
+                calibration=correction,
+                room=room,
             )
 
         choices = judged(page.choices, fit_of, parameters=page.entry.parameters)
@@ -358,9 +382,9 @@ class Catalog:
 
     async def advise(self, answers: Answers) -> list[Advice]:
         """Help me choose: a ranked short list for this machine as it is now, never one that does not fit."""
-        return await asyncio.to_thread(self._advised, answers)
+        return await asyncio.to_thread(self._advised, answers, await self._room())
 
-    def _advised(self, answers: Answers) -> list[Advice]:
+    def _advised(self, answers: Answers, room: Room | None) -> list[Advice]:
         from slmdesk.catalog.advise import advise
         from slmdesk.formats.fit import Wishes, calibration_in
 
@@ -371,6 +395,7 @@ class Catalog:
             cores=model_threads(),
             wishes=Wishes.of(self._settings),
             calibration=calibration_in(self._data).correction(),
+            room=room,
         )
 
     async def close(self) -> None:

@@ -23,10 +23,11 @@ from slmdesk.core.installation import window_libraries
 from slmdesk.toolchains.uv import find_uv
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from slmdesk.application import Application
+    from slmdesk.core.gpus import Gpu
 
 _LIBRARIES = ("llama-cpp-python", "PySide6-Essentials", "qasync", "aiohttp", "huggingface_hub", "keyring")
 _LITTLE_SPACE = 2_000_000_000  # bytes
@@ -39,7 +40,7 @@ async def examine(
     """All checks, each as it is done. `self_test` makes the engine's self-test now instead of telling the last one."""
     for check in _versions():
         yield check
-    for check in _hardware(application):
+    async for check in _hardware(application):
         yield check
     for check in _folders(application):
         yield check
@@ -86,12 +87,12 @@ def _versions() -> Iterator[Check]:
             yield Check(group, name, "failed", "is not installed", "Install SLM Desk again.")
 
 
-def _hardware(application: Application) -> Iterator[Check]:
+async def _hardware(application: Application) -> AsyncIterator[Check]:
     from slmdesk.core import hardware
 
     group = "Machine"
     try:
-        machine = hardware.probe()
+        machine = await asyncio.to_thread(hardware.probe)
     except Exception as error:  # noqa: BLE001 - drivers fail in ways nobody foresaw
         yield Check(group, "hardware", "failed", f"{type(error).__name__}: {error}")
         return
@@ -104,15 +105,27 @@ def _hardware(application: Application) -> Iterator[Check]:
     yield Check(group, "features", "note", " ".join(machine.cpu_features))
     available = size_text(machine.memory_available)
     yield Check(group, "memory", "note", f"{size_text(machine.memory_total)}, {available} free")
-    for gpu in machine.gpus:
-        memory = (
-            f"{size_text(gpu.memory_total)}, {size_text(gpu.memory_free)} free" if gpu.memory_total else ""
-        )
-        yield Check(group, "GPU", "note", f"{gpu.name} ({gpu.backend}) {memory}".rstrip())
-    if not machine.gpus:
-        yield Check(group, "GPU", "note", "none found; models run on the processor")
+    for check in await _gpus(application, machine.gpus):
+        yield check
     for problem in machine.problems:
         yield Check(group, "hardware", "warning", problem)
+
+
+async def _gpus(application: Application, present: Sequence[Gpu]) -> list[Check]:
+    """The GPUs as a model would use them, asked of a child process."""
+    from slmdesk.engines.device_report import report
+
+    try:
+        listing = await application.devices.now(fresh=True)
+    except SlmDeskError as error:
+        return [Check("Machine", "GPU", "warning", error.message, error.hint)]
+    layers = int(application.settings.get("engine.gpu_layers"))
+    lines = report(listing, present, size=size_text, gpu_layers=layers)
+    details = listing.problem.details if listing.problem is not None else ""
+    return [
+        Check("Machine", line.name, line.tone, line.text, line.hint, details if line.name == "GPU" else "")
+        for line in lines
+    ]
 
 
 def _folders(application: Application) -> Iterator[Check]:

@@ -77,5 +77,5 @@ async def _examine(out: Output, *, with_model: bool, self_test: bool) -> tuple[l
 def _show(check: Check, out: Output) -> None:
     paint = {"ok": out.good, "note": out.dim, "warning": out.wary, "failed": out.bad}[check.state]
     out.text(f"  {paint(_MARKS[check.state])} {check.name.ljust(_NAME_WIDTH)} {check.text}".rstrip())
-    if check.hint and check.state in {"warning", "failed"}:
+    if check.hint and check.state != "ok":
         out.text(f"    {' ' * _NAME_WIDTH} {out.dim(check.hint)}")

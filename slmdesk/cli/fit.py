@@ -10,6 +10,7 @@ from slmdesk.cli.output import size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
+from slmdesk.engines.devices import DeviceList
 from slmdesk.library.fitting import FitReport, Fitting
 from slmdesk.library.hub_access import HubAccess
 from slmdesk.library.hub_errors import HubError
@@ -18,6 +19,7 @@ from slmdesk.library.library import Library
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.formats.offload import Split
 
 USUAL = "Q4_K_M"
 _VERDICTS = {"fits": "fits", "tight": "tight: it leaves little for other programs", "too_big": "too big"}
@@ -45,7 +47,7 @@ async def _report(reference: str, context: int) -> FitReport:
     paths = Paths.resolve()
     settings = Settings(paths.settings_file)
     hub = HubAccess(settings, Secrets())
-    fitting = Fitting(paths, settings, Library(paths, settings), hub)
+    fitting = Fitting(paths, settings, Library(paths, settings), hub, DeviceList(paths.backends))
     try:
         return await fitting.fit(reference, context=context)
     except HubError as error:
@@ -88,6 +90,7 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
         ("compute", size_text(expected.compute_bytes)),
         ("overhead", size_text(expected.overhead_bytes)),
         ("total", size_text(expected.total_bytes)),
+        *_gpu_rows(fit.split),
         ("free now", size_text(fit.available_bytes)),
         ("verdict", paint(_VERDICTS[fit.verdict])),
         ("longest context", f"{fit.max_context} tokens" if fit.max_context else "none"),
@@ -95,6 +98,14 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
     if expected.error is not None:
         rows.append(("last forecast", f"{expected.error:+.1%} off what was measured"))
     return rows
+
+
+def _gpu_rows(split: Split | None) -> list[tuple[str, str]]:
+    if split is None:
+        return []
+    layers = "all layers" if split.whole else f"{split.layers} of {split.of} layers"
+    device = f"{layers}, {size_text(split.device.total_bytes)} of {size_text(split.free_bytes)} free there"
+    return [(split.device_name, device), ("processor", size_text(split.processor.total_bytes))]
 
 
 def _tokens(text: str) -> int:

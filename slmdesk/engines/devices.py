@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines.protocol import Wire
+from slmdesk.formats.offload import Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,11 @@ class Device(Wire):
         """Whether its memory is the machine's own."""
         return self.kind == "igpu" or self.backend.lower() in {"metal", "mtl"}
 
+    @property
+    def room(self) -> Room:
+        """What a forecast needs to know of it."""
+        return Room(self.name, self.free_bytes, self.total_bytes, shared=self.shares_memory)
+
 
 @dataclass(frozen=True, slots=True)
 class Devices:
@@ -54,6 +60,12 @@ class Devices:
     def best(self) -> Device | None:
         """The device that takes a model's layers."""
         return best(self.found)
+
+    @property
+    def room(self) -> Room | None:
+        """Its room, for forecasts."""
+        device = self.best
+        return device.room if device is not None else None
 
 
 def best(devices: Sequence[Device]) -> Device | None:

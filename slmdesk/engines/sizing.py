@@ -135,14 +135,7 @@ def _split(
         threads=threads,
     )
     layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
-    return offload.split(
-        architecture, layered, room_on(device), load, most=spec.gpu_layers, available=available
-    )
-
-
-def room_on(device: Device) -> offload.Room:
-    """What a forecast needs to know of a device."""
-    return offload.Room(device.name, device.free_bytes, device.total_bytes, shared=device.shares_memory)
+    return offload.split(architecture, layered, device.room, load, most=spec.gpu_layers, available=available)
 
 
 def _expected(

@@ -66,13 +66,19 @@ class Calibration:
         self._stamp = -1
         self._samples: list[Sample] = []
 
-    def correction(self) -> Correction:
-        """What the samples so far say. Another process's samples are seen too. Blocks for a small file's reading."""
+    def correction(self, device: str = "") -> Correction:
+        """What the samples so far say. Another process's samples are seen too. Blocks for a small file's reading.
+
+        `device`: the backend of the GPU in use ("": none). Loads with one teach nothing about loads without.
+        """
         with self._lock:
             self._read()
-            return correction_of([s for s in self._samples if s.engine == self._engine])
+            return correction_of([s for s in self._samples if s.engine == self._of(device)])
 
-    def loaded(self, model: str, plain: Forecast, shown: Forecast, measured: int) -> None:
+    def _of(self, device: str) -> str:
+        return f"{self._engine} {device}".rstrip()
+
+    def loaded(self, model: str, plain: Forecast, shown: Forecast, measured: int, device: str = "") -> None:
         """Record a load: `plain` is the forecast without a correction, `shown` the one that was used."""
         if measured <= 0 or plain.loaded_bytes <= 0:
             return
@@ -82,7 +88,7 @@ class Calibration:
         self._add(
             Sample(
                 model=model,
-                engine=self._engine,
+                engine=self._of(device),
                 when=time.time(),
                 fixed=fixed,
                 overhead=plain.overhead_bytes,

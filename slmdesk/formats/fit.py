@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.formats import forecast
+from slmdesk.formats import forecast, offload
 from slmdesk.formats.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
     from slmdesk.formats.forecast import Forecast, Verdict
+    from slmdesk.formats.offload import LayerWeights, Room, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Wishes:
     parallel: int = 4
     cache_type: str = "f16"
     flash_attention: bool = True
+    gpu_layers: int = -1  # -1: as many as fit
 
     @classmethod
     def of(cls, settings: Settings, *, context: int = 0) -> Wishes:
@@ -35,18 +37,26 @@ class Wishes:
             parallel=int(settings.get("engine.parallel")),
             cache_type=str(settings.get("engine.cache_type")),
             flash_attention=bool(settings.get("engine.flash_attention")),
+            gpu_layers=int(settings.get("engine.gpu_layers")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`forecast`: what the engine will take. `least_bytes`: what it cannot do without, on which the verdict rests."""
+    """`forecast`: what the engine will take, on all sides together. `least_bytes`: what it cannot do without of this
+    machine's own memory, on which the verdict rests; a GPU with memory of its own takes its share from there."""
 
     forecast: Forecast
     least_bytes: int
     available_bytes: int
     verdict: Verdict
     max_context: int  # tokens; 0 where not even the shortest context fits
+    split: Split | None = None  # what a GPU takes over; None where it takes nothing
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the engine will take of the machine's own memory."""
+        return self.split.memory_bytes if self.split is not None else self.forecast.total_bytes
 
     def to_json(self) -> dict[str, Any]:
         expected = self.forecast
@@ -63,6 +73,7 @@ class Fit:
             "available_bytes": self.available_bytes,
             "max_context": self.max_context,
             "last_error": expected.error,
+            "gpu": self.split.to_json() if self.split is not None else None,
         }
 
 
@@ -73,9 +84,27 @@ def fit(
     *,
     available: int,
     calibration: Correction | None = None,
+    room: Room | None = None,
+    layers: LayerWeights | None = None,
 ) -> Fit:
-    """The forecast and the verdict for `available` bytes of free memory. Takes microseconds: no file is read."""
+    """The forecast and the verdict for `available` bytes of free memory. Takes microseconds: no file is read.
+
+    `room`: the GPU that takes as many layers as fit there. `layers`: their sizes, where a header told them.
+    """
     context = wishes.context or forecast.usual_context(architecture.context_length)
+    if room is not None:
+        weights = layers or offload.LayerWeights.about(architecture, weights_bytes)
+        with_gpu = _with_gpu(
+            architecture,
+            weights,
+            wishes,
+            room=room,
+            context=context,
+            available=available,
+            calibration=calibration,
+        )
+        if with_gpu is not None:
+            return with_gpu
     least = forecast.forecast(
         architecture,
         weights_bytes,
@@ -110,6 +139,54 @@ def fit(
         available,
         forecast.verdict(least.total_bytes, available),
         max_context=longest,
+    )
+
+
+def _with_gpu(
+    architecture: Architecture,
+    weights: LayerWeights,
+    wishes: Wishes,
+    *,
+    room: Room,
+    context: int,
+    available: int,
+    calibration: Correction | None,
+) -> Fit | None:
+    """The fit with layers on a GPU; None where none fits there."""
+
+    def at(tokens: int) -> Split | None:
+        return offload.split(
+            architecture,
+            weights,
+            room,
+            offload.Load(
+                tokens,
+                wishes.parallel,
+                cache_type=wishes.cache_type,
+                flash_attention=wishes.flash_attention,
+            ),
+            most=wishes.gpu_layers,
+            available=available,
+            calibration=calibration,
+        )
+
+    split = at(context)
+    if split is None:
+        return None
+    step = 256
+    low, high = 0, max(architecture.context_length or 131072, step) // step
+    while low < high:
+        middle = (low + high + 1) // 2
+        longer = at(middle * step)
+        fits = longer is not None and longer.memory_bytes <= available
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return Fit(
+        split.together(context, calibration.last_error if calibration is not None else None),
+        split.memory_bytes,
+        available,
+        forecast.verdict(split.memory_bytes, available),
+        max_context=low * step,
+        split=split,
     )
 
 

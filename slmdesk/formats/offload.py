@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 # Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9
+# The process's own memory for a driver. Measured with Mesa's software driver; what others take, loads teach.
+DRIVER = 75e6
 _FLOAT = 4
+_LARGEST_MATRIX = 0.3  # of a layer's bytes
+_UNTIED = 3072  # hidden size from which models have an output matrix of their own
+_FINER = 1.4  # quants keep the embedding in more bits than the layers
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _LOOKED_UP = ("token_embd", "per_layer_token_embd", "position_embd", "token_types", "token_embd_norm")
 
@@ -75,19 +80,17 @@ class LayerWeights:
 
     @classmethod
     def about(cls, architecture: Architecture, weights_bytes: int) -> LayerWeights:
-        """Where only the sum is known: by the sizes of the matrices, the embedding counted as output once more."""
+        """Where only the sum is known: by the sizes of the matrices. In small models the embedding is the output too."""
         count = len(architecture.layers)
         kept = max((layer.keys + layer.values for layer in architecture.layers), default=0)
         hidden = architecture.hidden
         branches = 3 * max(architecture.experts, 1) * architecture.feed_forward
         layer = hidden * (2 * architecture.queries + kept + branches + 3 * architecture.inner)
-        table = hidden * architecture.vocabulary
-        share = table / max(table + count * layer, 1)
-        return cls(
-            int(share * weights_bytes),
-            (int((1 - share) * weights_bytes / count),) * count,
-            int(share * weights_bytes),
-        )
+        table = _FINER * hidden * architecture.vocabulary
+        tables = table if hidden < _UNTIED else 2 * table
+        whole = max(tables + count * layer, 1)
+        embedding = int(weights_bytes * table / whole)
+        return cls(embedding, (int(weights_bytes * layer / whole),) * count, embedding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,39 @@ class Split:
     def memory_bytes(self) -> int:
         """What it takes of the machine's own memory."""
         return self.processor.total_bytes + (self.device.total_bytes if self.shared else 0)
+
+    def together(self, context: int, error: float | None = None) -> Forecast:
+        """Both sides as one forecast; `error` is the last measured one."""
+        one, other = self.device, self.processor
+        total = one.total_bytes + other.total_bytes
+        return forecast.Forecast(
+            total,
+            one.weights_bytes + other.weights_bytes,
+            one.kv_bytes + other.kv_bytes,
+            one.compute_bytes + other.compute_bytes,
+            one.overhead_bytes + other.overhead_bytes,
+            context=context,
+            cells=self.cells,
+            error=error,
+            loaded_bytes=self.processor.total_bytes,
+        )
+
+    def on_machine(self, context: int, error: float | None = None) -> Forecast:
+        """What lies in the machine's own memory, as a forecast."""
+        own = self.processor
+        extra = self.device if self.shared else Share(0, 0, 0)
+        return forecast.Forecast(
+            self.memory_bytes,
+            own.weights_bytes + extra.weights_bytes,
+            own.kv_bytes + extra.kv_bytes,
+            own.compute_bytes + extra.compute_bytes,
+            own.overhead_bytes,
+            context=context,
+            cells=self.cells,
+            error=error,
+            # A GPU's buffers, and what is handed to it, are held from the load on.
+            loaded_bytes=self.memory_bytes,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -225,22 +261,36 @@ def _device_share(
     stay = _on_processor(architecture, layers)
     moved = sum(weights.layers[stay:]) + weights.output
     kept = _kept(architecture.layers[stay:], architecture, load, plain.cells)
-    compute = plain.compute_bytes
+    compute = plain.compute_bytes - _rows(architecture, load)
     if stay:
-        # A large step copies the weights of the processor's layers over, one after the other.
-        compute += max(weights.layers[:stay])
-    return Share(moved, kept, compute)
+        # A large step copies the matrices of the processor's layers over, one after the other.
+        compute += int(max(weights.layers[:stay]) * _LARGEST_MATRIX)
+    else:
+        compute -= _streams(architecture, load, plain)
+    return Share(moved, kept, max(compute, 0))
 
 
 def _processor_share(
     architecture: Architecture, weights: LayerWeights, load: Load, plain: Forecast, layers: int
 ) -> Share:
+    """Where a GPU is in use, large steps are computed there for all layers: here lies what they are handed."""
     stay = _on_processor(architecture, layers)
     kept = _kept(architecture.layers[:stay], architecture, load, plain.cells)
-    batch = min(max(load.batch, load.parallel), plain.cells)
-    sequences = forecast.conversations(architecture, load.parallel)
-    # What goes over: embeddings of the step, the mask, and the rows of logits that come back.
-    passed = batch * (architecture.hidden * _FLOAT + plain.cells * 2)
-    rows = sequences * architecture.vocabulary * _FLOAT
-    compute = plain.compute_bytes if stay else passed + rows
-    return Share(weights.looked_up + sum(weights.layers[:stay]), kept, compute, plain.overhead_bytes)
+    mask = _batch(load, plain) * plain.cells * 2
+    compute = _streams(architecture, load, plain) + mask + _rows(architecture, load)
+    weighs = weights.looked_up + sum(weights.layers[:stay])
+    return Share(weighs, kept, compute, plain.overhead_bytes + int(DRIVER))
+
+
+def _batch(load: Load, plain: Forecast) -> int:
+    return min(max(load.batch, load.parallel), plain.cells)
+
+
+def _streams(architecture: Architecture, load: Load, plain: Forecast) -> int:
+    """The embeddings of a step, twice: looked up here, handed over."""
+    return 2 * _batch(load, plain) * architecture.hidden * _FLOAT
+
+
+def _rows(architecture: Architecture, load: Load) -> int:
+    """The rows of logits that come back, which always lie in the machine's memory."""
+    return forecast.conversations(architecture, load.parallel) * architecture.vocabulary * _FLOAT

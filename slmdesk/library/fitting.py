@@ -14,6 +14,7 @@ from slmdesk.core.hardware import memory
 from slmdesk.formats import gguf
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.formats.offload import LayerWeights
 from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.remote import read_remote_header
 from slmdesk.formats.weights import weights_bytes
@@ -21,6 +22,7 @@ from slmdesk.formats.weights import weights_bytes
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
+    from slmdesk.engines.devices import DeviceList
     from slmdesk.library.hub_access import HubAccess
     from slmdesk.library.library import Library, LibraryFile
 
@@ -53,11 +55,17 @@ class RemoteChoice:
 
 
 class Fitting:
-    """Answers for one machine. `hub` None: only what lies here can be looked at."""
+    """Answers for one machine. `hub` None: only what lies here can be looked at; `devices` None: no GPU is used."""
 
     def __init__(
-        self, paths: Paths, settings: Settings, library: Library, hub: HubAccess | None = None
+        self,
+        paths: Paths,
+        settings: Settings,
+        library: Library,
+        hub: HubAccess | None = None,
+        devices: DeviceList | None = None,
     ) -> None:
+        self._devices = devices
         self._settings = settings
         self._library = library
         self._hub = hub
@@ -90,14 +98,34 @@ class Fitting:
         if file.problem is not None:
             raise file.problem
         source = "file" if Path(file.id).is_absolute() else "library"
-        architecture, weights = await asyncio.to_thread(_local, file)
-        return FitReport(file.id, source, await self.of(architecture, weights, context=context))
+        architecture, weights, layers = await asyncio.to_thread(_local, file)
+        return FitReport(
+            file.id, source, await self.of(architecture, weights, context=context, layers=layers)
+        )
 
-    async def of(self, architecture: Architecture, weights: int, *, context: int = 0) -> Fit:
-        """The fit of a known architecture, for the settings' parallel answers, cache type and context."""
-        correction = await asyncio.to_thread(self._calibration.correction)
+    async def of(
+        self,
+        architecture: Architecture,
+        weights: int,
+        *,
+        context: int = 0,
+        layers: LayerWeights | None = None,
+    ) -> Fit:
+        """The fit of a known architecture, for the settings' parallel answers, cache type, context and GPU layers."""
         wishes = Wishes.of(self._settings, context=context)
-        return fit(architecture, weights, wishes, available=memory()[1], calibration=correction)
+        room = None
+        if self._devices is not None and wishes.gpu_layers != 0:
+            room = (await self._devices.now()).room
+        correction = await asyncio.to_thread(self._calibration.correction)
+        return fit(
+            architecture,
+            weights,
+            wishes,
+            available=memory()[1],
+            calibration=correction,
+            room=room,
+            layers=layers,
+        )
 
     async def of_remote_gguf(
         self, repo: str, choice: RemoteChoice, *, revision: str = "main", context: int = 0
@@ -111,7 +139,9 @@ class Fitting:
 
         header = await read_remote_header(fetch, name=choice.path, file_bytes=choice.first_bytes)
         weights = weights_bytes(header, file_bytes=choice.size_bytes)
-        return await self.of(Architecture.from_gguf(header), weights, context=context)
+        architecture = Architecture.from_gguf(header)
+        layers = LayerWeights.of(header, architecture, file_bytes=choice.size_bytes)
+        return await self.of(architecture, weights, context=context, layers=layers)
 
     async def _remote(self, reference: str, context: int) -> FitReport:
         assert self._hub is not None
@@ -182,7 +212,7 @@ def choose(choices: list[RemoteChoice], wanted: str, repo: str) -> RemoteChoice:
     return min(choices, key=lambda choice: choice.size_bytes)
 
 
-def _local(file: LibraryFile) -> tuple[Architecture, int]:
+def _local(file: LibraryFile) -> tuple[Architecture, int, LayerWeights | None]:
     """Blocks: reads the header, or the folder's config.json."""
     if file.format == "gguf":
         header = gguf.read_header(file.path)
@@ -190,8 +220,10 @@ def _local(file: LibraryFile) -> tuple[Architecture, int]:
         if problem is not None:
             raise problem
         gguf.check(header)
-        return Architecture.from_gguf(header), weights_bytes(header, file_bytes=file.size_bytes)
-    return _described(file.path, file.id), file.size_bytes
+        architecture = Architecture.from_gguf(header)
+        layers = LayerWeights.of(header, architecture, file_bytes=file.size_bytes)
+        return architecture, weights_bytes(header, file_bytes=file.size_bytes), layers
+    return _described(file.path, file.id), file.size_bytes, None
 
 
 def _as_folder(reference: str) -> Path | None:

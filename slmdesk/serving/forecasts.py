@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory
 from slmdesk.engines.residence import held_bytes
-from slmdesk.formats import forecast
+from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.weights import weights_bytes
 
 if TYPE_CHECKING:
+    from slmdesk.engines.devices import Device
     from slmdesk.engines.host import Engine
     from slmdesk.engines.protocol import EngineSpec
     from slmdesk.formats.calibration import Calibration, Correction
@@ -26,27 +29,53 @@ _UNKNOWN_BYTES = 200_000_000  # beside the weights, where a header does not tell
 
 
 class LoadForecast:
-    """One model's memory as forecast for one load."""
+    """One model's memory as forecast for one load. With a GPU `shown` is what lies in the machine's own memory."""
 
-    def __init__(self, file: LibraryFile, spec: EngineSpec, correction: Correction) -> None:
+    def __init__(
+        self, file: LibraryFile, spec: EngineSpec, correction: Correction, device: Device | None = None
+    ) -> None:
         """Reads the header. Raises `SlmDeskError` where the file or its architecture cannot be forecast."""
         header = read_header(file.path)
         self._architecture = Architecture.from_gguf(header)
         self._weights = weights_bytes(header, file_bytes=file.size_bytes)
+        self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
+        self._device = device
+        self.split: offload.Split | None = None
         self._spec = spec
         self._correction = correction
         self._context = spec.context_length or forecast.usual_context(header.context_length)
         self.shown = self._of(self._context, spec.parallel, spec.cache_cells, correction)
         self.plain = self.shown
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the GPU would take more layers if it had more free memory."""
+        return (
+            self._device is not None
+            and self._spec.gpu_layers < 0
+            and (self.split is None or not self.split.whole)
+        )
+
+    @property
+    def kind(self) -> str:
+        """What its measurement is a sample of."""
+        return _kind(self._device)
+
     def now_known(self, engine: Engine) -> None:
         """Forecast again, for what the engine has opened."""
         ready = engine.ready
+        if not ready.gpu_layers:
+            self._device = None  # the engine saw less free memory there than we did
+        else:
+            self._spec = replace(self._spec, gpu_layers=ready.gpu_layers)
         self.shown = self._of(ready.context_length, ready.parallel, ready.cache_cells, self._correction)
         self.plain = self._of(ready.context_length, ready.parallel, ready.cache_cells, None)
 
     def _of(self, context: int, parallel: int, cells: int, correction: Correction | None) -> Forecast:
         spec = self._spec
+        self.split = self._split(context, parallel, cells, correction)
+        if self.split is not None:
+            return self.split.on_machine(context, correction.last_error if correction else None)
         return forecast.forecast(
             self._architecture,
             self._weights,
@@ -59,21 +88,42 @@ class LoadForecast:
             calibration=correction,
         )
 
+    def _split(
+        self, context: int, parallel: int, cells: int, correction: Correction | None
+    ) -> offload.Split | None:
+        if self._device is None:
+            return None
+        spec = self._spec
+        load = offload.Load(
+            context, parallel, cells, spec.cache_type, spec.flash_attention, spec.batch, threads=2
+        )
+        return offload.split(
+            self._architecture,
+            self._layers,
+            self._device.room,
+            load,
+            most=spec.gpu_layers,
+            available=memory()[1],
+            calibration=correction,
+        )
+
 
 class Forecasts:
-    """Forecasts loads and records what they took. With a GPU nothing is recorded: the weights lie elsewhere."""
+    """Forecasts loads and records what they took: of the machine's own memory, and beside it of a GPU's."""
 
     def __init__(self, calibration: Calibration | None) -> None:
         self._calibration = calibration
         # By the engine's process: what was forecast for it, and the writing of its measurement.
         self._running: dict[int, tuple[LoadForecast, asyncio.Task[None]]] = {}
 
-    async def before(self, file: LibraryFile, spec: EngineSpec) -> LoadForecast | None:
-        """The forecast for a load; None where the file does not tell enough."""
+    async def before(
+        self, file: LibraryFile, spec: EngineSpec, device: Device | None = None
+    ) -> LoadForecast | None:
+        """The forecast for a load, with layers on `device`; None where the file does not tell enough."""
 
         def read() -> LoadForecast:
             assert self._calibration is not None
-            return LoadForecast(file, spec, self._calibration.correction())
+            return LoadForecast(file, spec, self._calibration.correction(_kind(device)), device)
 
         if self._calibration is None:
             return None
@@ -94,7 +144,19 @@ class Forecasts:
             return
         expected.now_known(engine)
         measured = engine.ready.memory_bytes
-        write = asyncio.to_thread(self._calibration.loaded, file.id, expected.plain, expected.shown, measured)
+        if (split := expected.split) is not None:
+            log.info(
+                "%s has %d of %d layers and %.0f MB on %s; %.0f MB were forecast",
+                file.id,
+                engine.ready.gpu_layers,
+                engine.ready.layers,
+                engine.ready.device_bytes / 1e6,
+                engine.ready.device,
+                split.device.total_bytes / 1e6,
+            )
+        write = asyncio.to_thread(
+            self._calibration.loaded, file.id, expected.plain, expected.shown, measured, expected.kind
+        )
         self._running[engine.pid] = (expected, asyncio.create_task(write, name=f"record {file.id}"))
         forecast_mb = expected.shown.loaded_bytes / 1e6
         log.info(
@@ -112,3 +174,8 @@ class Forecasts:
         peak = await asyncio.to_thread(held_bytes, engine.pid)
         if peak:
             await asyncio.to_thread(self._calibration.ended, file.id, expected.shown, peak)
+
+
+def _kind(device: Device | None) -> str:
+    """Loads with a GPU are samples of their own: its driver lives in the engine's process too."""
+    return device.backend if device is not None else ""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.hardware import memory, probe
+from slmdesk.core.hardware import memory
+from slmdesk.engines.devices import DeviceList
 from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
@@ -47,7 +48,9 @@ class Models:
         log_path: Path | None = None,
         calibration: Calibration | None = None,
         steps: SafeSteps | None = None,
+        devices: DeviceList | None = None,
     ) -> None:
+        self._devices = devices or DeviceList()
         self._library = library
         self._settings = settings
         self._log_path = log_path
@@ -59,7 +62,6 @@ class Models:
         # One load at a time: what is free is only known when the one before has taken its share.
         self._one_load = asyncio.Lock()
         self._stopping = False
-        self._has_gpu: bool | None = None
         self._settings_stamp = -1
 
     @property
@@ -253,8 +255,7 @@ class Models:
             slot.loading = None
             slot.last_used = time.monotonic()
             log.info("loaded %s in %.2f s", slot.id, time.monotonic() - begun)
-            if not self._has_gpu:
-                self._forecasts.after(slot.file, expected, engine)
+            self._forecasts.after(slot.file, expected, engine)
             await slot.stepping.loaded()
             return None
         log.warning("loading %s failed: %s", slot.id, error)
@@ -265,8 +266,7 @@ class Models:
     async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
         """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
         while True:
-            spec = at_step(slot.spec, slot.step)
-            expected = await self._forecasts.before(slot.file, spec)
+            spec, expected = await self._with_gpu(slot, at_step(slot.spec, slot.step))
             await self._make_room(slot, self._forecasts.needed(slot.file, expected))
             spec = replace(spec, token=secrets.token_urlsafe(32))
             try:
@@ -296,12 +296,34 @@ class Models:
         self._refuse_when_stopping()
         return await self._ready(slot, None, context_length)
 
+    async def _with_gpu(self, slot: ModelSlot, spec: EngineSpec) -> tuple[EngineSpec, LoadForecast | None]:
+        """The spec to start with, and what it will take with the layers that fit the GPU.
+
+        Models that nobody uses make room there: the one that is asked for now comes first. A driver that failed in the
+        list of devices is not started again.
+        """
+        if spec.gpu_layers == 0:
+            return spec, await self._forecasts.before(slot.file, spec)
+        while True:
+            devices = await self._devices.now(fresh=True)
+            if devices.problem is not None:
+                log.warning("%s runs without the GPU: %s", slot.id, devices.problem)
+                spec = replace(spec, gpu_layers=0)
+                return spec, await self._forecasts.before(slot.file, spec)
+            expected = await self._forecasts.before(slot.file, spec, devices.best)
+            there = [one for one in self.slots if one is not slot and one.idle and _on_gpu(one)]
+            if expected is None or not expected.crowded or not there:
+                return spec, expected
+            oldest = min(there, key=lambda one: one.last_used)
+            log.info("unloading %s to make room on the GPU for %s", oldest.id, slot.id)
+            await self._retire(oldest)
+
     async def _make_room(self, slot: ModelSlot, need: int) -> None:
         """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""
         most = max(int(self._settings.get("service.max_loaded")), len(self._given))
         while True:
             loaded = [other for other in self.slots if other.engine is not None and other is not slot]
-            free = await self._free_memory()
+            free = memory()[1]
             if len(loaded) < most and need <= free:
                 return
             idle = [other for other in loaded if other.idle]
@@ -321,14 +343,6 @@ class Models:
             f"{slot.id} needs about {need / _GIB:.1f} GiB of memory; {free / _GIB:.1f} GiB are free.",
             "Close other programs, or choose a smaller model or quant.",
         )
-
-    async def _free_memory(self) -> float:
-        if self._has_gpu is None:
-            self._has_gpu = bool((await asyncio.to_thread(probe)).gpus)
-        # Layers that a GPU takes over need no memory here; how many it takes is the engine's business.
-        if self._has_gpu and int(self._settings.get("engine.gpu_layers")) != 0:
-            return float("inf")
-        return memory()[1]
 
     async def _end(self, slot: ModelSlot) -> None:
         engine, slot.engine = slot.engine, None
@@ -372,6 +386,10 @@ class Models:
     def _refuse_when_stopping(self) -> None:
         if self._stopping:
             raise SlmDeskError("service_stopping", "The service is ending.", "Start it again.")
+
+
+def _on_gpu(slot: ModelSlot) -> bool:
+    return slot.engine is not None and slot.engine.ready.gpu_layers > 0
 
 
 def _stopped(slot: ModelSlot) -> SlmDeskError:

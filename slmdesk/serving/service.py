@@ -20,6 +20,7 @@ from slmdesk import __version__
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
+from slmdesk.engines.devices import DeviceList
 from slmdesk.engines.safe_steps import safe_steps_in
 from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.fit import calibration_in
@@ -60,6 +61,7 @@ class Service:
             paths.logs / "engine.log",
             calibration_in(paths.data),
             safe_steps_in(paths.data),
+            DeviceList(paths.backends),
         )
 
     async def run(self, announcer: Announcer) -> Ending:

@@ -1,0 +1,81 @@
+"""The GPUs of this machine in words: what models can use, what keeps them from it, and what would change that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from slmdesk.core.installation import is_frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slmdesk.core.gpus import Gpu
+    from slmdesk.engines.devices import Device, Devices
+
+Tone = Literal["ok", "note", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding: its name, what is so, and what to do."""
+
+    name: str
+    tone: Tone
+    text: str
+    hint: str = ""
+
+
+def report(
+    listing: Devices, present: Sequence[Gpu], *, size: Callable[[int], str], gpu_layers: int = -1
+) -> list[Line]:
+    """Lines for `doctor` and the settings. `present`: the GPUs the system tells of; `size`: bytes in words."""
+    lines = [
+        _device(device, listing.best, size, gpu_layers) for device in listing.found if device.kind != "cpu"
+    ]
+    if listing.problem is not None:
+        problem = listing.problem
+        lines.append(Line("GPU", "warning", problem.message, problem.hint))
+    elif not any(line.name != "accelerator" for line in lines):
+        lines.append(_unused(listing, present))
+    lines += [Line("GPU part", "note", note) for note in listing.notes]
+    return lines
+
+
+def _device(device: Device, best: Device | None, size: Callable[[int], str], gpu_layers: int) -> Line:
+    if device.kind not in {"gpu", "igpu"}:
+        return Line("accelerator", "note", f"{device.description} ({device.backend})")
+    shared = ", shared with the processor" if device.shares_memory else ""
+    memory = f"{size(device.total_bytes)}{shared}, {size(device.free_bytes)} free"
+    text = f"{device.description} ({device.backend}), {memory}"
+    if device is not best:
+        return Line(device.name, "note", f"{text}; another one takes the layers")
+    if gpu_layers == 0:
+        return Line(
+            device.name,
+            "note",
+            f"{text}; not used",
+            "The setting engine.gpu_layers is 0; -1 gives it as many layers as fit.",
+        )
+    return Line(device.name, "ok", text)
+
+
+def _unused(listing: Devices, present: Sequence[Gpu]) -> Line:
+    names = ", ".join(gpu.name for gpu in present)
+    if not names:
+        return Line("GPU", "note", "none found; models run on the processor")
+    if not listing.parts:
+        return Line(
+            "GPU",
+            "note",
+            f"built without GPU support; this machine has {names}",
+            "To use it, install its Vulkan driver and run: python3 packaging/bootstrap.py gpu"
+            if not is_frozen()
+            else "Install SLM Desk again with its installer, which brings GPU support.",
+        )
+    return Line(
+        "GPU",
+        "note",
+        f"this machine has {names}, but no driver for {' or '.join(listing.parts)} that computes",
+        "Install the Vulkan driver of its maker (on Debian and Ubuntu: mesa-vulkan-drivers or nvidia-driver).",
+    )
