@@ -4,6 +4,7 @@
     python3 packaging/bootstrap.py run [arguments of slmdesk…]
     python3 packaging/bootstrap.py test [arguments of pytest…]
     python3 packaging/bootstrap.py uv COMMAND [arguments of uv…]
+    python3 packaging/bootstrap.py gpu     compile llama.cpp's part for GPUs (Vulkan), once; says what is missing for it
 
 What it does, and says on stderr while doing it: find or install uv in a private folder of this checkout
 (`.tools/`), check for a C++ compiler and Qt's system libraries, then hand over to `uv run`, which makes the
@@ -84,8 +85,8 @@ def stop(text: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1] not in ("run", "test", "uv"):
-        print("usage: python3 packaging/bootstrap.py run|test|uv [arguments…]", file=sys.stderr)
+    if len(sys.argv) < 2 or sys.argv[1] not in ("run", "test", "gpu", "uv"):
+        print("usage: python3 packaging/bootstrap.py run|test|gpu|uv [arguments…]", file=sys.stderr)
         return 2
     what, arguments = sys.argv[1], sys.argv[2:]
     check_system(
@@ -107,12 +108,19 @@ def main() -> int:
     if sys.version_info >= OLDEST_PYTHON:
         # A Python that is there beats one that must be fetched.
         options += ["--python", sys.executable]
-    if what == "run":
+    if what in ("run", "gpu"):
         options.append("--no-default-groups")
-    options = make_environment(uv, options, settings, environment, starter=what == "run")
+    options = make_environment(uv, options, settings, environment, starter=what != "test")
     command = [uv, "run", *options]
     if what == "run":
         command += ["slmdesk", *arguments]
+    elif what == "gpu":
+        command += [
+            "python",
+            str(ROOT / "packaging" / "release" / "gpu_part.py"),
+            "--into",
+            str(gpu_folder()),
+        ]
     else:
         os.chdir(str(ROOT))
         environment.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -257,6 +265,15 @@ def given_up_lately() -> bool:
         return time.time() - GIVEN_UP.stat().st_mtime < 24 * 3600
     except OSError:
         return False
+
+
+def gpu_folder() -> Path:
+    """Where the engine looks for a part for GPUs that was compiled here: beside llama.cpp's library."""
+    pattern = "Lib/site-packages/llama_cpp" if WINDOWS else "lib/python3*/site-packages/llama_cpp"
+    for package in ENVIRONMENT.glob(pattern):
+        return package / "lib" / "gpu"
+    stop("there is no environment yet. Run: python3 packaging/bootstrap.py run list")
+    raise AssertionError
 
 
 def check_system(for_tests: bool, for_slow_tests: bool, window: bool) -> None:

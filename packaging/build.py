@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from release import amx, converter, freeze, installers, portable_cpu, smoke, starter, sums
+from release import amx, converter, freeze, gpu_part, installers, portable_cpu, smoke, starter, sums
 from release.project import BUNDLE, DIST, FOLDER, MACOS, TITLE, VERSION, say, stop, warn
 
 STEPS = ("clean", "freeze", "smoke", "installer", "install", "sums")
@@ -81,6 +81,7 @@ def run(step: str, options: argparse.Namespace) -> None:
         python = freeze.make_environment(wheels, starter=not options.no_starter)
         converter.make(python)
         shipped = starter.clear() if options.no_starter else starter.make(python)
+        gpu_part.make_with(python)
         folder = freeze.freeze(python)
         program = BUNDLE if MACOS else folder
         converter.require(program)

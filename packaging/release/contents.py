@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from release import converter, starter
+from release import converter, gpu_part, starter
 from release.project import LINUX, MACOS, ROOT, WINDOWS
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def data_files() -> list[tuple[str, str]]:
     if not kept:
         print("warning: llama.cpp's converter is not in build/sources; it will be fetched", file=sys.stderr)
     found += kept
+    found += gpu_part.files()
     fonts = _package_folder("qtawesome") / "fonts"
     for kind in ("ttf", "json"):
         found += [(str(file), "qtawesome/fonts") for file in fonts.glob(f"materialdesignicons6-*.{kind}")]

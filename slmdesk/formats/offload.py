@@ -80,7 +80,7 @@ class LayerWeights:
 
     @classmethod
     def about(cls, architecture: Architecture, weights_bytes: int) -> LayerWeights:
-        """Where only the sum is known: by the sizes of the matrices. In small models the embedding is the output too."""
+        """Where only the sum is known: by the matrices' sizes. In small models the embedding is the output too."""
         count = len(architecture.layers)
         kept = max((layer.keys + layer.values for layer in architecture.layers), default=0)
         hidden = architecture.hidden

@@ -13,6 +13,11 @@ import pytest
 
 from slmdesk.engines import gpu_parts
 
+ROOT = Path(__file__).resolve().parents[2]
+HOW = (
+    "ggml's Vulkan part is not built here: python3 packaging/bootstrap.py gpu compiles it (it needs cmake, glslc, "
+    "spirv-headers and libvulkan-dev 1.3.261 or newer)"
+)
 STAND_INS = Path(__file__).parent / "stand_ins"
 ENDING = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 
@@ -39,6 +44,17 @@ def add_part(backends: Path, *, hash_of: str = "", made_for: str = "") -> Path:
 
 
 def real_part() -> Path | None:
-    """ggml's Vulkan part where it was built beside llama.cpp's library (packaging/gpu_part.py)."""
-    found = gpu_parts.find().parts
-    return next((part for part in found if gpu_parts.backend_of(part) == "vulkan"), None)
+    """ggml's Vulkan part, beside llama.cpp's library or where a build of the release put it; None: not built."""
+    parts = [*gpu_parts.find().parts, *sorted((ROOT / "build" / "gpu").glob("*ggml-vulkan.*"))]
+    return next((part for part in parts if gpu_parts.backend_of(part) == "vulkan"), None)
+
+
+def add_real_part(backends: Path) -> None:
+    """The real part in the folder of added parts."""
+    part = real_part()
+    if part is None:
+        pytest.skip(HOW)
+    backends.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(part, backends / part.name)
+    entry = {"llama_cpp": version("llama-cpp-python"), "files": {part.name: gpu_parts.sha256(part)}}
+    (backends / gpu_parts.LIST).write_text(json.dumps(entry), "utf-8")

@@ -1,0 +1,99 @@
+"""Models of the service on a machine with a GPU: what a broken driver costs, and what is counted where."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
+from slmdesk.engines.devices import Device, DeviceList, Devices
+from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+from slmdesk.formats.calibration import Calibration, Correction
+from slmdesk.formats.fit import calibration_in
+from slmdesk.library.library import Library
+from slmdesk.serving.forecasts import LoadForecast
+from slmdesk.serving.models import Models
+from tests.engines import gpus
+
+MODEL = "slmdesk/desk-guide"
+GPU = Device("Vulkan0", "A GPU", "gpu", "Vulkan", total_bytes=8 * 10**9, free_bytes=6 * 10**9)
+
+
+def _models(paths: Paths, devices: DeviceList) -> Models:
+    settings = Settings(paths.settings_file, {})
+    settings.set("engine.context_length", 512)
+    settings.set("engine.parallel", 1)
+    return Models(Library(paths, settings), settings, calibration=calibration_in(paths.data), devices=devices)
+
+
+async def test_a_driver_that_crashes_is_stepped_around(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first question is answered by the processor, and the driver is not started a second time."""
+    monkeypatch.setenv("STAND_IN_DRIVER", "crashes")
+    gpus.add_part(paths.backends)
+    devices = DeviceList(paths.backends)
+    models = _models(paths, devices)
+    try:
+        async with models.use(MODEL, trusted=True) as engine:
+            assert devices.latest.problem is not None
+            assert devices.latest.problem.code == "driver_failed"
+            assert engine.spec.gpu_layers == 0
+            request = GenerateRequest(
+                id="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
+            )
+            parts = [part async for part in engine.generate(request)]
+            assert isinstance(parts[-1], Finished)
+            assert parts[-1].error is None
+            assert parts[-1].completion_tokens > 0
+        await models.unload(MODEL, trusted=True)
+    finally:
+        await models.stop()
+    # Such a load is measured like any other.
+    [sample] = json.loads((paths.data / "memory.json").read_text())["loads"]
+    assert sample["loaded"] > 0
+
+
+async def test_without_a_gpu_no_driver_is_asked(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_DRIVER", "crashes")
+    gpus.add_part(paths.backends)
+    devices = DeviceList(paths.backends)
+    models = _models(paths, devices)
+    models._settings.set("engine.gpu_layers", 0)
+    try:
+        async with models.use(MODEL, trusted=True) as engine:
+            assert engine.ready.gpu_layers == 0
+        assert devices.latest == Devices()
+    finally:
+        await models.stop()
+
+
+async def test_the_machine_needs_only_what_the_gpu_does_not_take(paths: Paths) -> None:
+    file = await Library(paths, Settings(paths.settings_file, {})).resolve(MODEL)
+    spec = EngineSpec(str(file.path), MODEL, context_length=2048, parallel=1)
+    alone = LoadForecast(file, spec, Correction())
+    beside = LoadForecast(file, spec, Correction(), GPU)
+    assert alone.split is None
+    assert beside.split is not None
+    assert beside.split.whole
+    assert beside.shown.weights_bytes < 0.5 * alone.shown.weights_bytes
+    assert (alone.shown.kv_bytes > 0, beside.shown.kv_bytes) == (True, 0)
+    assert beside.shown.total_bytes == beside.split.processor.total_bytes
+    assert not beside.crowded
+    crowded = LoadForecast(
+        file, spec, Correction(), Device("g", "g", "gpu", "Vulkan", 8 * 10**9, 650 * 10**6)
+    )
+    assert crowded.crowded
+
+
+def test_loads_with_a_gpu_are_samples_of_their_own(paths: Paths) -> None:
+    calibration = Calibration(paths.data / "memory.json", "1")
+    from slmdesk.formats.forecast import Forecast
+
+    plain = Forecast(150, 0, 0, 50, 100, context=1, cells=1, loaded_bytes=100)
+    for _ in range(5):
+        calibration.loaded("m", plain, plain, 180, "Vulkan")
+    assert calibration.correction().samples == 0
+    learned = calibration.correction("Vulkan")
+    assert learned.samples == 5
+    assert learned.overhead == pytest.approx(1.8)
