@@ -272,8 +272,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "engine.gpu_layers", int, -1, "Layers on the GPU",
-        "How many layers of the model a GPU takes over. -1 gives it all of them, 0 uses the processor alone.",
-        _ENGINE, minimum=-1, maximum=1000, special="all", also="graphics card vram cuda vulkan metal offload",
+        "How many layers of the model a GPU takes over. -1 gives it as many as fit its free memory, "
+        "0 uses the processor alone.",
+        _ENGINE, minimum=-1, maximum=1000, special="as many as fit",
+        also="graphics card vram cuda vulkan metal offload",
     ),
     Setting(
         "engine.cache_type", str, "f16", "Context precision",

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import groups
 from slmdesk.gui.actions import Action
+from slmdesk.gui.device_row import DeviceRow
 from slmdesk.gui.live_settings import LiveSettings, change_words
 from slmdesk.gui.place import Place, WindowServices
 from slmdesk.gui.safe_steps_card import SafeStepsCard
@@ -45,7 +46,9 @@ class SettingsPlace(Place):
         self._live = live
         self._rows: dict[str, SettingRow] = {}
         self._waiting = list(groups().items())
-        self._groups: list[tuple[Label, Card, list[SettingRow]]] = []
+        self._groups: list[tuple[Label, Card, list[SettingRow | DeviceRow]]] = []
+        self._devices: DeviceRow | None = None
+        self._seen = False
         self._search = SearchField(self.theme, "Search settings")
         self._search.setFixedWidth(MEASURE.field)
         self._search.textChanged.connect(self.filter)
@@ -74,6 +77,15 @@ class SettingsPlace(Place):
 
     def header_widgets(self) -> list[QWidget]:
         return [self._search, self._about]
+
+    def activated(self) -> None:
+        self._seen = True
+        self._look()
+
+    def _look(self) -> None:
+        """Ask for the GPUs, once there is a row for them and somebody who looks at it."""
+        if self._devices is not None and self._seen:
+            self._devices.look()
 
     def commands(self) -> list[Action]:
         return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
@@ -180,7 +192,13 @@ class SettingsPlace(Place):
         heading = Label(self.theme, title, role="emphasis")
         heading.setContentsMargins(0, SPACE.large, 0, 0)
         card = Card(self.theme)
-        rows = [self._row(setting) for setting in settings]
+        rows: list[SettingRow | DeviceRow] = []
+        for setting in settings:
+            rows.append(self._row(setting))
+            if setting.key == "engine.gpu_layers":
+                self._devices = DeviceRow(self.services)
+                rows.append(self._devices)
+                self._look()
         for row in rows:
             card.add_row(row)
         place = 2 * len(self._groups)
@@ -217,7 +235,7 @@ class SettingsPlace(Place):
     def _to_first(self) -> None:
         for _, _, rows in self._groups:
             for row in rows:
-                if row.isVisible():
+                if row.isVisible() and isinstance(row, SettingRow):
                     row.control.setFocus(Qt.FocusReason.TabFocusReason)
                     self._area.ensureWidgetVisible(row)
                     return

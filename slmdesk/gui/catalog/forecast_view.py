@@ -9,6 +9,7 @@ from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 
 if TYPE_CHECKING:
     from slmdesk.formats.fit import Fit
+    from slmdesk.formats.offload import Split
 
 PARTS = (
     ("Weights", "weights_bytes", "accent"),
@@ -24,7 +25,9 @@ class ForecastView(MemoryBar):
     def show_fit(self, fit: Fit, memory_total: int) -> None:
         """Draw the forecast on top of what the rest of the machine uses now."""
         expected = fit.forecast
-        parts = [Part(name, getattr(expected, field), colour) for name, field, colour in PARTS]
+        # The bar is this machine's memory: what a GPU with memory of its own takes does not lie there.
+        own = fit.split.on_machine(expected.context) if fit.split is not None else expected
+        parts = [Part(name, getattr(own, field), colour) for name, field, colour in PARTS]
         used = max(0, memory_total - fit.available_bytes)
         self.show_parts(parts, used=used, total=memory_total, sentence=sum_words(fit))
 
@@ -40,8 +43,19 @@ def sum_words(fit: Fit) -> str:
     words += (
         f" at a context of {expected.context:,} tokens. {amounts.size(fit.available_bytes)} are free now."
     )
+    if fit.split is not None:
+        words += f" {gpu_words(fit.split)}"
     if fit.verdict == "too_big" and fit.max_context:
         words += f" A context of {fit.max_context:,} would fit."
     if expected.error is not None:
         words += f" The last forecast on this machine was {abs(expected.error):.0%} off."
     return words
+
+
+def gpu_words(split: Split) -> str:
+    """What the graphics card takes over, as a sentence."""
+    taken, free = amounts.size(split.device.total_bytes), amounts.size(split.free_bytes)
+    layers = "all of it" if split.whole else f"{split.layers} of its {split.of} layers"
+    shared = ", of the same memory" if split.shared else f" of {free} free there"
+    rest = amounts.size(split.processor.total_bytes)
+    return f"The graphics card takes {layers}: {taken}{shared}. {rest} stay with the processor."
