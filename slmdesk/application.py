@@ -155,7 +155,9 @@ class Application:
         if self._quantizing is None:
             from slmdesk.quantize.room import Quantizing
 
-            self._quantizing = Quantizing(self.paths, self.database, self.library, self.jobs, self.settings)
+            self._quantizing = Quantizing(
+                self.paths, self.database, self.library, self.jobs, self.settings, devices=self.devices
+            )
         return self._quantizing
 
     @property

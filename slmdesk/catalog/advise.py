@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
     from slmdesk.formats.fit import Fit
-    from slmdesk.formats.offload import Room
+    from slmdesk.formats.offload import DeviceRoom
 
 Use = Literal["chat", "writing", "code", "reasoning", "tools"]
 Priority = Literal["speed", "balanced", "quality"]
@@ -84,7 +84,7 @@ def advise(
     cores: int = 0,
     wishes: Wishes | None = None,
     calibration: Correction | None = None,
-    room: Room | None = None,
+    room: DeviceRoom | None = None,
     most: int = 5,
 ) -> list[Advice]:
     """The best `most` models for these answers in `available` bytes of memory, best first; maybe none.
@@ -126,7 +126,7 @@ def _advice(
     reads: float,
     wishes: Wishes,
     calibration: Correction | None,
-    room: Room | None,
+    room: DeviceRoom | None,
 ) -> Advice | None:
     for quant in _quants(model, answers.priority):
         weights = int(model.parameters * QUANT_BITS[quant] / 8 * _FILE_OVERHEAD)

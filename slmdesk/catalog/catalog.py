@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.devices import DeviceList
     from slmdesk.formats.fit import Fit
     from slmdesk.formats.gguf import GgufHeader
-    from slmdesk.formats.offload import Room
+    from slmdesk.formats.offload import DeviceRoom
     from slmdesk.library.hub_access import HubAccess
 
 _FRESH_S = 600.0  # what is younger is not asked for again
@@ -279,14 +279,14 @@ class Catalog:
         room = await self._room()
         return await asyncio.to_thread(self._judged, page, architecture, context, room)
 
-    async def _room(self) -> Room | None:
+    async def _room(self) -> DeviceRoom | None:
         """The GPU that would take layers, where one is used."""
         if self._devices is None or not self._settings.get("engine.gpu_layers"):
             return None
         return (await self._devices.now()).room
 
     def _judged(
-        self, page: ModelPage, architecture: Architecture | None, context: int, room: Room | None
+        self, page: ModelPage, architecture: Architecture | None, context: int, room: DeviceRoom | None
     ) -> ModelPage:
         from slmdesk.formats.fit import Wishes, calibration_in, fit
 
@@ -384,7 +384,7 @@ class Catalog:
         """Help me choose: a ranked short list for this machine as it is now, never one that does not fit."""
         return await asyncio.to_thread(self._advised, answers, await self._room())
 
-    def _advised(self, answers: Answers, room: Room | None) -> list[Advice]:
+    def _advised(self, answers: Answers, room: DeviceRoom | None) -> list[Advice]:
         from slmdesk.catalog.advise import advise
         from slmdesk.formats.fit import Wishes, calibration_in
 

@@ -17,7 +17,7 @@ Tone = Literal["ok", "note", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DeviceLine:
     """One finding: its name, what is so, and what to do."""
 
     name: str
@@ -28,44 +28,44 @@ class Line:
 
 def report(
     listing: Devices, present: Sequence[Gpu], *, size: Callable[[int], str], gpu_layers: int = -1
-) -> list[Line]:
+) -> list[DeviceLine]:
     """Lines for `doctor` and the settings. `present`: the GPUs the system tells of; `size`: bytes in words."""
     lines = [
         _device(device, listing.best, size, gpu_layers) for device in listing.found if device.kind != "cpu"
     ]
     if listing.problem is not None:
         problem = listing.problem
-        lines.append(Line("GPU", "warning", problem.message, problem.hint))
+        lines.append(DeviceLine("GPU", "warning", problem.message, problem.hint))
     elif not any(line.name != "accelerator" for line in lines):
         lines.append(_unused(listing, present))
-    lines += [Line("GPU part", "note", note) for note in listing.notes]
+    lines += [DeviceLine("GPU part", "note", note) for note in listing.notes]
     return lines
 
 
-def _device(device: Device, best: Device | None, size: Callable[[int], str], gpu_layers: int) -> Line:
+def _device(device: Device, best: Device | None, size: Callable[[int], str], gpu_layers: int) -> DeviceLine:
     if device.kind not in {"gpu", "igpu"}:
-        return Line("accelerator", "note", f"{device.description} ({device.backend})")
+        return DeviceLine("accelerator", "note", f"{device.description} ({device.backend})")
     shared = ", shared with the processor" if device.shares_memory else ""
     memory = f"{size(device.total_bytes)}{shared}, {size(device.free_bytes)} free"
     text = f"{device.description} ({device.backend}), {memory}"
     if device is not best:
-        return Line(device.name, "note", f"{text}; another one takes the layers")
+        return DeviceLine(device.name, "note", f"{text}; another one takes the layers")
     if gpu_layers == 0:
-        return Line(
+        return DeviceLine(
             device.name,
             "note",
             f"{text}; not used",
             "The setting engine.gpu_layers is 0; -1 gives it as many layers as fit.",
         )
-    return Line(device.name, "ok", text)
+    return DeviceLine(device.name, "ok", text)
 
 
-def _unused(listing: Devices, present: Sequence[Gpu]) -> Line:
+def _unused(listing: Devices, present: Sequence[Gpu]) -> DeviceLine:
     names = ", ".join(gpu.name for gpu in present)
     if not names:
-        return Line("GPU", "note", "none found; models run on the processor")
+        return DeviceLine("GPU", "note", "none found; models run on the processor")
     if not listing.parts:
-        return Line(
+        return DeviceLine(
             "GPU",
             "note",
             f"built without GPU support; this machine has {names}",
@@ -73,7 +73,7 @@ def _unused(listing: Devices, present: Sequence[Gpu]) -> Line:
             if not is_frozen()
             else "Install SLM Desk again with its installer, which brings GPU support.",
         )
-    return Line(
+    return DeviceLine(
         "GPU",
         "note",
         f"this machine has {names}, but no driver for {' or '.join(listing.parts)} that computes",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines.protocol import Wire
-from slmdesk.formats.offload import Room
+from slmdesk.formats.offload import DeviceRoom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ class Device(Wire):
         return self.kind == "igpu" or self.backend.lower() in {"metal", "mtl"}
 
     @property
-    def room(self) -> Room:
+    def room(self) -> DeviceRoom:
         """What a forecast needs to know of it."""
-        return Room(self.name, self.free_bytes, self.total_bytes, shared=self.shares_memory)
+        return DeviceRoom(self.name, self.free_bytes, self.total_bytes, shared=self.shares_memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Devices:
         return best(self.found)
 
     @property
-    def room(self) -> Room | None:
+    def room(self) -> DeviceRoom | None:
         """Its room, for forecasts."""
         device = self.best
         return device.room if device is not None else None
@@ -112,14 +112,14 @@ class DeviceList:
         """What was last heard; empty before the first answer."""
         return self._latest
 
-    async def now(self, *, fresh: bool = False) -> Devices:
+    async def now(self, *, fresh: bool = False, failed_too: bool = False) -> Devices:
         """The devices. `fresh`: their free memory must not be older than this call.
 
-        A driver that failed is not asked again: only another start of the program may find it mended.
+        A driver that failed is not asked again, unless a person wants that: `failed_too`.
         """
         async with self._asking:
             old = fresh or time.monotonic() - self._asked > _FRESH_S
-            if old and self._latest.problem is None:
+            if (old and self._latest.problem is None) or failed_too:
                 self._latest = await list_devices(self._added)
                 self._asked = time.monotonic()
         return self._latest

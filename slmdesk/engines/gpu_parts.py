@@ -39,7 +39,7 @@ _TYPES = ("cpu", "gpu", "igpu", "accel", "meta")  # enum ggml_backend_dev_type
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class GpuParts:
     """Parts that may be loaded, and a line for each that may not."""
 
     parts: tuple[Path, ...]
@@ -54,7 +54,7 @@ def library_folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "lib"
 
 
-def find(added: Path | None = None, *, folder: Path | None = None) -> Found:
+def find(added: Path | None = None, *, folder: Path | None = None) -> GpuParts:
     """The parts beside llama.cpp's library and in the folder `added`, each backend once; ours come first.
 
     An added part is checked against the list that came with it, which blocks for its reading.
@@ -67,7 +67,7 @@ def find(added: Path | None = None, *, folder: Path | None = None) -> Found:
     chosen: dict[str, Path] = {}
     for part in (*parts, *others):
         chosen.setdefault(backend_of(part), part)
-    return Found(tuple(chosen.values()), tuple(problems))
+    return GpuParts(tuple(chosen.values()), tuple(problems))
 
 
 def backend_of(part: Path) -> str:

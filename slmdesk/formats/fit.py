@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
     from slmdesk.formats.forecast import Forecast, Verdict
-    from slmdesk.formats.offload import LayerWeights, Room, Split
+    from slmdesk.formats.offload import DeviceRoom, LayerWeights, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def fit(
     *,
     available: int,
     calibration: Correction | None = None,
-    room: Room | None = None,
+    room: DeviceRoom | None = None,
     layers: LayerWeights | None = None,
 ) -> Fit:
     """The forecast and the verdict for `available` bytes of free memory. Takes microseconds: no file is read.
@@ -147,7 +147,7 @@ def _with_gpu(
     weights: LayerWeights,
     wishes: Wishes,
     *,
-    room: Room,
+    room: DeviceRoom,
     context: int,
     available: int,
     calibration: Correction | None,

@@ -32,7 +32,7 @@ _LOOKED_UP = ("token_embd", "per_layer_token_embd", "position_embd", "token_type
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DeviceRoom:
     """A device that could take layers. `shared`: its memory is the processor's own."""
 
     name: str
@@ -189,7 +189,7 @@ class Load:
 def split(
     architecture: Architecture,
     weights: LayerWeights,
-    room: Room,
+    room: DeviceRoom,
     load: Load,
     *,
     most: int = -1,

@@ -14,7 +14,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
 
 if TYPE_CHECKING:
-    from slmdesk.engines.device_report import Line
+    from slmdesk.engines.device_report import DeviceLine
     from slmdesk.gui.place import WindowServices
 
 _ICONS = {"ok": ("good", "good"), "note": ("memory", "secondary"), "warning": ("error", "caution")}
@@ -26,11 +26,11 @@ class DeviceRow(CardRow):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services.theme, "GPUs of this machine", "Looking …")
         self.services = services
-        self._lines: list[Line] = []
+        self._lines: list[DeviceLine] = []
         self._shown: list[Label | Icon] = []
         self._again = Button(services.theme, "Look again", kind="quiet", small=True)
         self._again.setAccessibleName("Look for GPUs again")
-        self._again.clicked.connect(self.look)
+        self._again.clicked.connect(lambda: self.look(failed_too=True))
         self.trailing.addWidget(self._again)
 
     @property
@@ -39,12 +39,12 @@ class DeviceRow(CardRow):
         told = " ".join(f"{line.name} {line.text} {line.hint}" for line in self._lines)
         return f"gpu gpus graphics card device devices vulkan cuda metal {told}".casefold()
 
-    def look(self) -> None:
-        """Ask for the devices and show them; the window goes on meanwhile."""
+    def look(self, *, failed_too: bool = False) -> None:
+        """Ask for the devices and show them; the window goes on meanwhile. `failed_too`: also a driver that failed."""
         self._again.setEnabled(False)
-        self.services.run(self._look(), "looking for GPUs")
+        self.services.run(self._look(failed_too=failed_too), "looking for GPUs")
 
-    def show_lines(self, lines: list[Line]) -> None:
+    def show_lines(self, lines: list[DeviceLine]) -> None:
         """Show these lines in place of those before."""
         if lines == self._lines:
             return
@@ -56,20 +56,20 @@ class DeviceRow(CardRow):
         for line in lines:
             self._add(line)
 
-    async def _look(self) -> None:
+    async def _look(self, *, failed_too: bool) -> None:
         from slmdesk.core import gpus
         from slmdesk.engines.device_report import report
 
         application = self.services.application
         try:
             present, _ = await asyncio.to_thread(gpus.probe)
-            listing = await application.devices.now(fresh=True)
+            listing = await application.devices.now(fresh=True, failed_too=failed_too)
             layers = int(application.settings.get("engine.gpu_layers"))
             self.show_lines(report(listing, present, size=amounts.size, gpu_layers=layers))
         finally:
             self._again.setEnabled(True)
 
-    def _add(self, line: Line) -> None:
+    def _add(self, line: DeviceLine) -> None:
         name, colour = _ICONS[line.tone]
         mark = Icon(self.theme, name, size=MEASURE.icon_small, colour=colour)
         text = Label(self.theme, line.text[:1].upper() + line.text[1:], role="small", wrap=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
+    from slmdesk.formats.offload import DeviceRoom
     from slmdesk.quantize.source import Source
     from slmdesk.quantize.store import Quant
 
@@ -56,15 +57,16 @@ def recommend(
     available: int,
     correction: Correction | None = None,
     known: Sequence[Quant] = (),
+    gpu: DeviceRoom | None = None,
 ) -> Recommendation:
-    """The best quant that fits into `available` bytes of memory with room for other programs."""
+    """The best quant that fits into `available` bytes of memory, and the GPU's, with room for other programs."""
     first = _first(source.parameters)
     names = _ADVISED[_ADVISED.index(first) :]
     chosen: tuple[Target, int, Any] | None = None
     for name in names:
         target = find_target(name)
         size = int(source.parameters * target.bits / 8)
-        found = fit(architecture, size, wishes, available=available, calibration=correction)
+        found = fit(architecture, size, wishes, available=available, calibration=correction, room=gpu)
         chosen = (target, size, found)
         if found.verdict == "fits":
             break

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from slmdesk.core.jobs import Job
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
+    from slmdesk.engines.devices import DeviceList
+    from slmdesk.formats.offload import DeviceRoom
     from slmdesk.library.library import Library, LibraryFile
     from slmdesk.quantize.request import Request
 
@@ -93,8 +95,16 @@ class Quantizing:
     """The room for front ends. Methods raise `SlmDeskError` and block no event loop."""
 
     def __init__(
-        self, paths: Paths, database: Database, library: Library, jobs: Jobs, settings: Settings
+        self,
+        paths: Paths,
+        database: Database,
+        library: Library,
+        jobs: Jobs,
+        settings: Settings,
+        *,
+        devices: DeviceList | None = None,
     ) -> None:
+        self._devices = devices
         self._paths = paths
         self._settings = settings
         self._library = library
@@ -127,9 +137,15 @@ class Quantizing:
         source = await asyncio.to_thread(open_source, origin.path)
         place = planning.place_for(request, source, origin.home)
         plan = await planning.forecast(request, source, place, self._paths, await self.store.paces())
-        return await asyncio.to_thread(self._with_fits, plan, source)
+        return await asyncio.to_thread(self._with_fits, plan, source, await self._gpu())
 
-    def _with_fits(self, plan: Forecast, source: Source) -> Forecast:
+    async def _gpu(self) -> DeviceRoom | None:
+        """The GPU that would take layers of the results, where one is used."""
+        if self._devices is None or not self._settings.get("engine.gpu_layers"):
+            return None
+        return (await self._devices.now()).room
+
+    def _with_fits(self, plan: Forecast, source: Source, gpu: DeviceRoom | None) -> Forecast:
         """Whether each quant will run here, and with how long a context."""
         try:
             architecture = Architecture.from_gguf(source.header)
@@ -148,6 +164,7 @@ class Quantizing:
                         wishes,
                         available=available,
                         calibration=correction,
+                        room=gpu,
                     ),
                 )
                 for quant in plan.quants
@@ -160,6 +177,7 @@ class Quantizing:
         if origin.needs_conversion:
             raise _convert_first(origin)
         known = await self.store.all()
+        gpu = await self._gpu()
 
         def look() -> Recommendation:
             source = open_source(origin.path)
@@ -170,6 +188,7 @@ class Quantizing:
                 available=memory()[1],
                 correction=calibration_in(self._paths.data).correction(),
                 known=known,
+                gpu=gpu,
             )
 
         return await asyncio.to_thread(look)

@@ -73,6 +73,7 @@ async def test_a_failed_driver_is_not_asked_again(paths: Paths, monkeypatch: pyt
     assert (await devices.now()).problem is not None
     monkeypatch.setenv("STAND_IN_DRIVER", "lists")  # as if it were mended
     assert (await devices.now(fresh=True)).problem is not None
+    assert (await devices.now(failed_too=True)).problem is None
     assert (await DeviceList(paths.backends).now()).problem is None
 
 

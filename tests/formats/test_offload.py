@@ -10,11 +10,11 @@ import pytest
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.fit import Wishes, fit
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.offload import LayerWeights, Load, Room, split
+from slmdesk.formats.offload import DeviceRoom, LayerWeights, Load, split
 from slmdesk.formats.weights import weights_bytes
 
 MB, GB = 10**6, 10**9
-ROOMY = Room("GPU0", 100 * GB, 100 * GB)
+ROOMY = DeviceRoom("GPU0", 100 * GB, 100 * GB)
 LOAD = Load(context=2048, parallel=1)
 
 
@@ -70,7 +70,7 @@ def test_as_many_layers_as_fit_and_not_one_more(starter: tuple[Architecture, Lay
     architecture, weights = starter
     tried = []
     for free in range(260 * MB, 500 * MB, 8 * MB):
-        room = Room("GPU0", free, GB)
+        room = DeviceRoom("GPU0", free, GB)
         found = split(architecture, weights, room, LOAD)
         layers = found.layers if found is not None else 0
         if found is not None:
@@ -88,7 +88,7 @@ def test_as_many_layers_as_fit_and_not_one_more(starter: tuple[Architecture, Lay
 
 def test_a_longer_context_leaves_room_for_fewer_layers(starter: tuple[Architecture, LayerWeights]) -> None:
     architecture, weights = starter
-    room = Room("GPU0", 450 * MB, GB)
+    room = DeviceRoom("GPU0", 450 * MB, GB)
     short = split(architecture, weights, room, LOAD)
     long = split(architecture, weights, room, replace(LOAD, context=8192))
     exact = split(architecture, weights, room, replace(LOAD, context=8192, cache_type="q8_0"))
@@ -100,7 +100,7 @@ def test_a_longer_context_leaves_room_for_fewer_layers(starter: tuple[Architectu
 
 def test_nothing_is_taken_where_nothing_is_asked_for(starter: tuple[Architecture, LayerWeights]) -> None:
     assert split(*starter, ROOMY, LOAD, most=0) is None
-    assert split(*starter, Room("GPU0", 100 * MB, GB), LOAD) is None
+    assert split(*starter, DeviceRoom("GPU0", 100 * MB, GB), LOAD) is None
 
 
 def test_a_model_too_large_for_the_machine_runs_with_a_gpu() -> None:
@@ -120,7 +120,7 @@ def test_a_model_too_large_for_the_machine_runs_with_a_gpu() -> None:
     wishes = Wishes(context=4096, parallel=1)
     alone = fit(architecture, 7 * GB, wishes, available=4 * GB)
     assert alone.verdict == "too_big"
-    room = Room("GPU0", 6 * GB, 8 * GB)
+    room = DeviceRoom("GPU0", 6 * GB, 8 * GB)
     beside = fit(architecture, 7 * GB, wishes, available=4 * GB, room=room)
     assert beside.split is not None
     assert 10 < beside.split.layers < 33
@@ -137,7 +137,7 @@ def test_a_model_too_large_for_the_machine_runs_with_a_gpu() -> None:
 def test_a_gpu_that_shares_the_memory_adds_none(starter: tuple[Architecture, LayerWeights]) -> None:
     architecture, weights = starter
     shared = split(
-        architecture, weights, Room("Apple", 20 * GB, 20 * GB, shared=True), LOAD, available=2 * GB
+        architecture, weights, DeviceRoom("Apple", 20 * GB, 20 * GB, shared=True), LOAD, available=2 * GB
     )
     assert shared is not None
     assert shared.memory_bytes == shared.device.total_bytes + shared.processor.total_bytes
@@ -146,7 +146,7 @@ def test_a_gpu_that_shares_the_memory_adds_none(starter: tuple[Architecture, Lay
         8 * GB,
         Wishes(context=2048, parallel=1),
         available=4 * GB,
-        room=Room("Apple", 20 * GB, 20 * GB, shared=True),
+        room=DeviceRoom("Apple", 20 * GB, 20 * GB, shared=True),
     )
     assert found.verdict == "too_big"
     assert found.memory_bytes == found.forecast.total_bytes > 8 * GB
