@@ -27,8 +27,11 @@ LIST = "backends.json"  # in a folder of added parts: {"llama_cpp": version, "fi
 
 _BACKENDS = ("cuda", "hip", "metal", "musa", "opencl", "sycl", "vulkan")
 _PART = re.compile(rf"(?:lib)?ggml-({'|'.join(_BACKENDS)})[\w.-]*\.(?:so|dll|dylib)")
-# Built into the library itself a part cannot be left out, but it finds no device when it is told so.
+# Built into the library itself, or lying where ggml loads its processor's part from, a part cannot be left out. Told
+# this it starts no driver: Vulkan's loader reads no other description than the one named.
 _HIDDEN = {
+    "VK_DRIVER_FILES": os.devnull,
+    "VK_ICD_FILENAMES": os.devnull,
     "GGML_DISABLE_VULKAN": "1",
     "GGML_VK_VISIBLE_DEVICES": "",
     "CUDA_VISIBLE_DEVICES": "-1",

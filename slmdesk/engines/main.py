@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.native import Context, Model, Native
     from slmdesk.engines.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.formats.offload import Split
 
 _PROGRESS_EVERY = 0.05  # seconds between progress lines
 _STACK = 64 * 1024 * 1024  # bytes; some tokenizers and grammars make llama.cpp recurse deeply
@@ -104,7 +105,7 @@ class _Engine:
         )
         model = self._load(native, sizes, device[0] if device is not None else None)
         if sizes.split is not None or not holds(self._spec.safe_step, "no_extra_buffers"):
-            _let_go(header)
+            _let_go(header, sizes.split)
         imports.join()
         context = self._open(model, sizes)
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
@@ -275,14 +276,15 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
     return header
 
 
-def _let_go(header: GgufHeader) -> None:
+def _let_go(header: GgufHeader, split: Split | None) -> None:
     """Give back the pages of weights that were copied, so that the engine holds each weight once."""
     from slmdesk.engines.residence import forget_peak, let_go_of_copied
     from slmdesk.formats.gguf import read_header
     from slmdesk.formats.weights import parts_of
 
     others = (part for part in parts_of(header.path) if part != header.path)
-    let_go_of_copied([header, *(read_header(part) for part in others)])
+    moved = None if split is None else (lambda tensor: split.has(tensor.name))
+    let_go_of_copied([header, *(read_header(part) for part in others)], moved)
     forget_peak()
 
 

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING
 from slmdesk.formats.weights import rearranged, rearranged_types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.formats.gguf import GgufHeader, TensorInfo
 
 _DONT_NEED = 4  # MADV_DONTNEED
 _LINUX: bool = sys.platform == "linux"
 _RESET_PEAK = "5"  # what clear_refs takes to forget the peak
 
 
-def let_go_of_copied(headers: Iterable[GgufHeader]) -> int:
+def let_go_of_copied(headers: Iterable[GgufHeader], moved: Callable[[TensorInfo], bool] | None = None) -> int:
     """Drop this process's pages of weights that llama.cpp copied; the bytes dropped.
 
+    `moved` tells the weights that a GPU has; where it has some, no others are copied.
     A page dropped too much is only looked up again from the system's cache when it is read. Linux; elsewhere the
     system takes such pages back by itself when it needs them, and nothing is done.
     """
     types = rearranged_types()
-    if not _LINUX or not types:
+    if not _LINUX or not (types or moved):
         return 0
     advise = ctypes.CDLL(None, use_errno=True).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -39,7 +40,7 @@ def let_go_of_copied(headers: Iterable[GgufHeader]) -> int:
     for header in headers:
         mapped = _mappings(header.path.resolve())
         for tensor in header.tensors:
-            if not rearranged(tensor, types):
+            if not (moved(tensor) if moved is not None else rearranged(tensor, types)):
                 continue
             start = header.data_offset + tensor.offset
             for address, length in _within(mapped, start, start + tensor.nbytes):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9
 # The process's own memory for a driver. Measured with Mesa's software driver; what others take, loads teach.
-DRIVER = 75e6
+DRIVER = 62e6
 _FLOAT = 4
 _LARGEST_MATRIX = 0.3  # of a layer's bytes
 _UNTIED = 3072  # hidden size from which models have an output matrix of their own
@@ -123,6 +123,11 @@ class Split:
     @property
     def whole(self) -> bool:
         return self.layers >= self.of
+
+    def has(self, tensor: str) -> bool:
+        """Whether the tensor of that name lies on the device."""
+        found = _LAYER.match(tensor)
+        return int(found[1]) >= self.of - self.layers if found else not tensor.startswith(_LOOKED_UP)
 
     @property
     def memory_bytes(self) -> int:

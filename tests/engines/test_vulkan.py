@@ -106,6 +106,9 @@ async def test_what_lies_on_the_device_is_what_was_forecast(
     assert expected is not None
     assert ready.gpu_layers == expected.layers == layers
     assert expected.device.total_bytes == pytest.approx(ready.device_bytes, rel=0.05)
+    # The software driver's memory is the process's own; what is left of it is the processor's side.
+    beside = ready.memory_bytes - ready.device_bytes
+    assert expected.processor.total_bytes == pytest.approx(beside, rel=0.1)
 
 
 def test_the_part_that_is_built_here_needs_nothing_by_its_path() -> None:

@@ -63,6 +63,14 @@ def test_half_of_it(starter: tuple[Architecture, LayerWeights]) -> None:
     assert half.layers == 16
     # Again as llama.cpp's log has it: 63.33 + 23.59 + 16.56 MB on the device, 23.59 MB of cache beside it.
     assert half.device.total_bytes == pytest.approx(103.48 * MB, rel=0.05)
+    assert [
+        half.has(name) for name in ("token_embd.weight", "blk.14.ffn_up.weight", "blk.15.ffn_up.weight")
+    ] == [
+        False,
+        False,
+        True,
+    ]
+    assert half.has("output_norm.weight")
     assert half.device.kv_bytes == half.processor.kv_bytes == pytest.approx(23.59 * MB, rel=0.002)
 
 
