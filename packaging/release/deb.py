@@ -45,7 +45,12 @@ DEPENDS = (
     "libxcb1",
     "fontconfig",
 )
-RECOMMENDS = ("fonts-dejavu-core | fonts-noto-core", "gnome-keyring | kwalletmanager", "xdg-desktop-portal")
+RECOMMENDS = (
+    "fonts-dejavu-core | fonts-noto-core",
+    "gnome-keyring | kwalletmanager",
+    "xdg-desktop-portal",
+    "mesa-vulkan-drivers | vulkan-icd",
+)
 
 
 def make_deb(icons: Path, *, quick: bool = False) -> Path:

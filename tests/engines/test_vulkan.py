@@ -23,6 +23,9 @@ from slmdesk.formats.offload import LayerWeights, Load, split
 
 from . import gpus
 
+# The answer's beginning is given: of its first word this small model is less sure than drivers differ.
+ASKED = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of France is"
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Mesa's software driver is tried on Linux")
 
 
@@ -78,11 +81,11 @@ async def test_a_real_model_answers_on_it(
     try:
         assert (engine.ready.gpu_layers, engine.ready.layers) == (31, 31)
         assert engine.ready.device == "Vulkan0"
-        text, finished = await answer(engine, "What is the capital of France?", max_tokens=12)
+        text, finished = await answer(engine, "", prompt=ASKED, max_tokens=4)
     finally:
         await engine.stop()
     assert finished.error is None
-    assert "Paris" in text
+    assert text.startswith(" Paris")
 
 
 @pytest.mark.parametrize("layers", [31, 12])
