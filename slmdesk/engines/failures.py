@@ -75,7 +75,11 @@ _SIGNS: tuple[tuple[str, str, str, str], ...] = (
         "Set engine.cache_type to f16, or turn engine.flash_attention on.",
     ),
     (
-        r"ErrorOutOfDeviceMemory|Device memory allocation of size|cudaMalloc failed|CUDA error: out of memory",
+        # Not where the driver had no pinned memory, which only makes it slower.
+        (
+            r"Device memory allocation of size|what\(\):.*ErrorOutOfDeviceMemory|cudaMalloc failed|"
+            r"CUDA error: out of memory"
+        ),
         "out_of_memory",
         "The GPU has too little free memory to run {name}.",
         "Close other programs that use the GPU, or set engine.gpu_layers lower.",
@@ -168,7 +172,7 @@ def decode(
     go to `details`. A `NativeFaultError` where another way of computing may help.
     """
     error = _decode(exit_code, stderr_tail, spec, loading=loading)
-    if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported"}:
+    if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported", "driver_failed"}:
         fault = NativeFaultError(error.code, error.message, error.hint, details=error.details)
         fault.ending, fault.loading = _ending(exit_code), loading
         return fault
@@ -256,22 +260,26 @@ def start_timeout(spec: EngineSpec, seconds: float, stderr_tail: Sequence[str]) 
 
 def driver_failed(exit_code: int | None, stderr_tail: Sequence[str]) -> SlmDeskError:
     """A process ended while it started a graphics driver or asked it for its devices."""
-    return SlmDeskError(
+    fault = NativeFaultError(
         "driver_failed",
         "The graphics driver ended the process that asked it for its devices.",
         _DRIVER_HINT,
         details=_details(exit_code, stderr_tail),
     )
+    fault.ending, fault.loading = _ending(exit_code), True
+    return fault
 
 
 def driver_hangs(seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:
     """A graphics driver was started and did not answer."""
-    return SlmDeskError(
+    fault = NativeFaultError(
         "driver_hangs",
         f"The graphics driver did not answer for {seconds:.0f} seconds.",
         _DRIVER_HINT,
         details=_details(None, stderr_tail),
     )
+    fault.ending, fault.loading = "no answer", True
+    return fault
 
 
 def _ending(exit_code: int | None) -> str:

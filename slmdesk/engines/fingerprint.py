@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slmdesk.core import drivers, hardware
+from slmdesk.core.paths import Paths
 
 _LIBRARY = re.compile(r"^(lib)?(llama|ggml[\w-]*)\.(so|dylib|dll)$")
 _VARIANT = re.compile(r"^(lib)?ggml-cpu-[\w.-]+$")
@@ -51,7 +52,15 @@ class Build:
 def fingerprint() -> Fingerprint:
     """This machine's. Reads a few small files; on a Mac it starts two short commands: not for an event loop."""
     name, features = hardware.processor()
-    return Fingerprint(name, " ".join(features), "; ".join(drivers.versions()), build().identity)
+    return Fingerprint(name, " ".join(features), "; ".join(drivers.versions()), installed().identity)
+
+
+def installed() -> Build:
+    """The build, and the parts for GPUs that were added to it."""
+    made, added = build(), build_in(Paths.resolve().backends, "")
+    if not added.gpu_part:
+        return made
+    return Build(f"{made.identity}{added.identity}", made.variants, gpu_part=True)
 
 
 @cache
@@ -71,7 +80,7 @@ def build_in(folder: Path, release: str) -> Build:
     """The build whose libraries lie in `folder`. Its identity: the release, and name, size and time of each library."""
     names: list[str] = []
     variants = gpu_part = False
-    for file in sorted(folder.iterdir()):
+    for file in _files(folder):
         variant, gpu = bool(_VARIANT.match(file.name)), bool(_GPU_PART.match(file.name))
         if variant or gpu or _LIBRARY.match(file.name):
             state = file.stat()
@@ -79,6 +88,11 @@ def build_in(folder: Path, release: str) -> Build:
             variants, gpu_part = variants or variant, gpu_part or gpu
     mark = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
     return Build(f"{release} {mark}", variants, gpu_part)
+
+
+def _files(folder: Path) -> list[Path]:
+    """What lies in the folder and in its `gpu/`, where parts for GPUs are; nothing where it is not there."""
+    return sorted(file for place in (folder, folder / "gpu") for file in place.glob("*") if file.is_file())
 
 
 def library_folder() -> Path | None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.util
 import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.engines.devices import Device
+from slmdesk.engines.fingerprint import library_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 FOLDER = "gpu"  # beside llama.cpp's library
 LIST = "backends.json"  # in a folder of added parts: {"llama_cpp": version, "files": {name: SHA-256}}
@@ -47,14 +47,6 @@ class GpuParts:
 
     parts: tuple[Path, ...]
     problems: tuple[str, ...] = ()
-
-
-def library_folder() -> Path | None:
-    """Where llama.cpp's library lies; None where the package is not installed. Loads nothing."""
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations))) / "lib"
 
 
 def find(added: Path | None = None, *, folder: Path | None = None) -> GpuParts:

@@ -88,28 +88,48 @@ class _Engine:
         self._last_progress = 0.0
 
     async def run(self) -> int:
-        from slmdesk.core.hardware import memory
-
         started = time.perf_counter()
         header = _check_file(self._spec)
         imports = threading.Thread(target=_import_ahead, daemon=True)
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
         tune_native()
         from slmdesk.engines.native import Native
-        from slmdesk.engines.sizing import plan
 
         native = Native(self._spec.safe_step, gpu=self._spec.gpu_layers != 0)
         device = self._find_gpu(native)
+        try:
+            model, context, sizes = self._prepare(native, header, device)
+        except SlmDeskError as error:
+            if device is None or error.code != "out_of_memory":
+                raise
+            # Another program may have taken the GPU's memory since it was asked.
+            sys.stderr.write(f"gpu: {error}; going on without it\n")
+            native.said.clear()
+            native.buffers.sizes.clear()
+            model, context, sizes = self._prepare(native, header, None)
+        imports.join()
+        await self._serve(model, context, sizes, header, time.perf_counter() - started)
+        return 0
+
+    def _prepare(
+        self, native: Native, header: GgufHeader, device: tuple[int, Device] | None
+    ) -> tuple[Model, Context, Plan]:
+        """Decide the sizes, load the model and open its context, with layers on the device."""
+        from slmdesk.core.hardware import memory
+        from slmdesk.engines.sizing import plan
+
+        available = memory()[1]
         sizes = plan(
-            self._spec, header, available=memory()[1], device=device[1] if device is not None else None
+            self._spec, header, available=available, device=device[1] if device is not None else None
         )
         model = self._load(native, sizes, device[0] if device is not None else None)
         if sizes.split is not None or not holds(self._spec.safe_step, "no_extra_buffers"):
             _let_go(header, sizes.split)
-        imports.join()
-        context = self._open(model, sizes)
-        await self._serve(model, context, sizes, header, time.perf_counter() - started)
-        return 0
+        try:
+            return model, self._open(model, sizes), sizes
+        except SlmDeskError:
+            model.close()
+            raise
 
     def _find_gpu(self, native: Native) -> tuple[int, Device] | None:
         """The GPU that takes layers, and its address. The parent hears when drivers start and when they are done."""

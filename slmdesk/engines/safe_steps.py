@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
-from slmdesk.engines.fingerprint import build, fingerprint
+from slmdesk.engines.fingerprint import fingerprint, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -281,7 +281,7 @@ def safe_steps_in(data: Path) -> SafeSteps:
 
 def installed_ladder(*, gpu_layers: int, flash_attention: bool) -> tuple[Step, ...]:
     """`ladder` for the build that is installed."""
-    return ladder(build(), gpu_layers=gpu_layers, flash_attention=flash_attention)
+    return ladder(installed(), gpu_layers=gpu_layers, flash_attention=flash_attention)
 
 
 def _entry(item: object) -> Remembered | None:

@@ -78,10 +78,6 @@ class SettingsPlace(Place):
     def header_widgets(self) -> list[QWidget]:
         return [self._search, self._about]
 
-    def activated(self) -> None:
-        self._seen = True
-        self._look()
-
     def _look(self) -> None:
         """Ask for the GPUs, once there is a row for them and somebody who looks at it."""
         if self._devices is not None and self._seen:
@@ -96,6 +92,8 @@ class SettingsPlace(Place):
 
     def _show_safe_steps(self) -> None:
         self.services.run(self.safe_steps.refresh(), "reading the safe steps")
+        self._seen = True
+        self._look()
 
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""

@@ -48,6 +48,7 @@ class Models:
         log_path: Path | None = None,
         calibration: Calibration | None = None,
         steps: SafeSteps | None = None,
+        *,
         devices: DeviceList | None = None,
     ) -> None:
         self._devices = devices or DeviceList()

@@ -61,7 +61,7 @@ class Service:
             paths.logs / "engine.log",
             calibration_in(paths.data),
             safe_steps_in(paths.data),
-            DeviceList(paths.backends),
+            devices=DeviceList(paths.backends),
         )
 
     async def run(self, announcer: Announcer) -> Ending:

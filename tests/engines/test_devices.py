@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,22 @@ async def test_an_engine_tells_a_broken_driver_from_a_damaged_model_and_starts_w
     engine = await start_engine(EngineSpec(str(desk_guide), "guide", gpu_layers=0))
     assert (engine.ready.gpu_layers, engine.ready.device) == (0, "")
     await engine.stop()
+
+
+async def test_memory_that_is_gone_from_the_gpu_costs_the_gpu_and_not_the_answer(
+    paths: Paths, smollm2: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Awaitable[Any]]
+) -> None:
+    """The device lists 6 GB free, and gives none: the same process goes on with the processor alone."""
+    monkeypatch.setenv("STAND_IN_DRIVER", "lists")
+    gpus.add_part(paths.backends)
+    engine = await start_engine(EngineSpec(str(smollm2), "smollm2", context_length=512, parallel=1))
+    try:
+        assert (engine.ready.gpu_layers, engine.ready.device, engine.ready.device_bytes) == (0, "", 0)
+        text, finished = await answer(engine, "", prompt="The capital of France is", max_tokens=3)
+    finally:
+        await engine.stop()
+    assert finished.error is None
+    assert text.strip()
 
 
 async def test_a_failed_driver_is_not_asked_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

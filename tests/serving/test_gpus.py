@@ -10,6 +10,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import Device, DeviceList, Devices
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+from slmdesk.engines.safe_steps import SafeSteps, safe_steps_in
 from slmdesk.formats.calibration import Calibration, Correction
 from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
@@ -21,11 +22,17 @@ MODEL = "slmdesk/desk-guide"
 GPU = Device("Vulkan0", "A GPU", "gpu", "Vulkan", total_bytes=8 * 10**9, free_bytes=6 * 10**9)
 
 
-def _models(paths: Paths, devices: DeviceList) -> Models:
+def _models(paths: Paths, devices: DeviceList, steps: SafeSteps | None = None) -> Models:
     settings = Settings(paths.settings_file, {})
     settings.set("engine.context_length", 512)
     settings.set("engine.parallel", 1)
-    return Models(Library(paths, settings), settings, calibration=calibration_in(paths.data), devices=devices)
+    return Models(
+        Library(paths, settings),
+        settings,
+        calibration=calibration_in(paths.data),
+        steps=steps,
+        devices=devices,
+    )
 
 
 async def test_a_driver_that_crashes_is_stepped_around(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,14 +42,14 @@ async def test_a_driver_that_crashes_is_stepped_around(paths: Paths, monkeypatch
     devices = DeviceList(paths.backends)
     models = _models(paths, devices)
     try:
-        async with models.use(MODEL, trusted=True) as engine:
+        async with models.use(MODEL, trusted=True) as held:
             assert devices.latest.problem is not None
             assert devices.latest.problem.code == "driver_failed"
-            assert engine.spec.gpu_layers == 0
+            assert held.engine.spec.gpu_layers == 0
             request = GenerateRequest(
                 id="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
             )
-            parts = [part async for part in engine.generate(request)]
+            parts = [part async for part in held.engine.generate(request)]
             assert isinstance(parts[-1], Finished)
             assert parts[-1].error is None
             assert parts[-1].completion_tokens > 0
@@ -54,6 +61,32 @@ async def test_a_driver_that_crashes_is_stepped_around(paths: Paths, monkeypatch
     assert sample["loaded"] > 0
 
 
+async def test_a_driver_that_crashes_only_in_the_engine_is_one_safe_step(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list went well, the load does not: the same question is answered one step safer, and that is remembered."""
+    monkeypatch.setenv("STAND_IN_DRIVER", str(paths.data / "listed.mark"))
+    gpus.add_part(paths.backends)
+    steps = safe_steps_in(paths.data)
+    models = _models(paths, DeviceList(paths.backends), steps)
+    try:
+        async with models.use(MODEL, trusted=True) as held:
+            request = GenerateRequest(
+                id="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
+            )
+            parts = [part async for part in held.engine.generate(request)]
+            assert isinstance(parts[-1], Finished)
+            assert parts[-1].error is None
+            assert "without the GPU" in held.news()
+        [slot] = models.slots
+        assert slot.step == "no_gpu"
+        [remembered] = steps.remembered()
+        assert (remembered.step, remembered.model) == ("no_gpu", slot.id)
+        assert "driver" in remembered.why
+    finally:
+        await models.stop()
+
+
 async def test_without_a_gpu_no_driver_is_asked(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_DRIVER", "crashes")
     gpus.add_part(paths.backends)
@@ -61,8 +94,8 @@ async def test_without_a_gpu_no_driver_is_asked(paths: Paths, monkeypatch: pytes
     models = _models(paths, devices)
     models._settings.set("engine.gpu_layers", 0)
     try:
-        async with models.use(MODEL, trusted=True) as engine:
-            assert engine.ready.gpu_layers == 0
+        async with models.use(MODEL, trusted=True) as held:
+            assert held.engine.ready.gpu_layers == 0
         assert devices.latest == Devices()
     finally:
         await models.stop()
