@@ -83,10 +83,11 @@ def make(into: Path = PARTS, *, backend: str = "vulkan", required: bool = False)
         say("on a Mac llama.cpp has Metal built in: no part for a GPU is made")
         return None
     version, digest = _release()
-    there = _made(into, backend, version)
-    if there is not None:
-        say(f"using {there.name} from {into}")
-        return there
+    for folder in (into, PARTS):
+        there = _made(folder, backend, version)
+        if there is not None:
+            say(f"using {there.name} from {folder}")
+            return _keep(there, into, version)
     lacks = missing(backend)
     if lacks:
         say(f"without the {backend} part for GPUs: this machine lacks " + "; ".join(lacks))
@@ -94,14 +95,7 @@ def make(into: Path = PARTS, *, backend: str = "vulkan", required: bool = False)
             stop("install what is missing and try again")
         return None
     _unpack(asyncio.run(_fetch()), digest)
-    part = _compile(backend)
-    into.mkdir(parents=True, exist_ok=True)
-    target = into / part.name
-    shutil.copyfile(part, target)
-    if LINUX and shutil.which("strip"):
-        subprocess.run(["strip", "--strip-unneeded", str(target)], check=True)
-    files = {file.name: _sha256(file) for file in sorted(into.glob(f"*ggml-*.{_ending()}"))}
-    (into / LIST).write_text(json.dumps({"llama_cpp": version, "files": files}, indent=1) + "\n", "utf-8")
+    target = _keep(_compile(backend), into, version)
     say(f"{target.name}: {target.stat().st_size / 1e6:.1f} MB")
     return target
 
@@ -152,6 +146,19 @@ def _compile(backend: str) -> Path:
     if not made:
         stop(f"the build made no ggml-{backend}")
     return made[0]
+
+
+def _keep(part: Path, into: Path, version: str) -> Path:
+    """The part in the folder it is for, with the list that names it."""
+    target = into / part.name
+    if part != target:
+        into.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part, target)
+        if LINUX and shutil.which("strip"):
+            subprocess.run(["strip", "--strip-unneeded", str(target)], check=True)
+    files = {file.name: _sha256(file) for file in sorted(into.glob(f"*ggml-*.{_ending()}"))}
+    (into / LIST).write_text(json.dumps({"llama_cpp": version, "files": files}, indent=1) + "\n", "utf-8")
+    return target
 
 
 def _under(*names: str) -> list[Path]:

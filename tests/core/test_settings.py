@@ -235,7 +235,7 @@ def test_documentation_holds_every_setting_once() -> None:
     assert len(rows) == len(SETTINGS)
     assert all(row.count(" | ") == 3 for row in rows)
     assert "`0` (automatic)" in table
-    assert "`-1` (all)" in table
+    assert "`-1` (as many as fit)" in table
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "text"])

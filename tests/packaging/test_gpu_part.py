@@ -59,6 +59,7 @@ def test_without_the_tools_a_release_goes_on_without_the_part(
     sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu_part.shutil, "which", lambda _: None)
+    monkeypatch.setattr(gpu_part, "PARTS", tmp_path / "none")
     assert gpu_part.make(tmp_path / "gpu") is None
     assert "without the vulkan part for GPUs: this machine lacks CMake" in capsys.readouterr().err
     with pytest.raises(SystemExit):
