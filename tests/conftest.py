@@ -76,6 +76,14 @@ def gemma() -> Path:
     return real_models.gemma()
 
 
+@pytest.fixture
+def no_real_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU of the machine that runs the tests is seen: only stand-ins are."""
+    for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+
+
 @pytest.fixture(scope="session")
 def endless_model(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in model without an end of turn: it writes until its context is full or somebody stops it."""

@@ -35,8 +35,9 @@ def compiled(source: str, target: Path) -> Path:
 
 
 def add_part(backends: Path, *, hash_of: str = "", made_for: str = "") -> Path:
-    """The stand-in in the folder of added parts, with the list that belongs to it."""
-    part = compiled("gpu_part.c", backends / f"libggml-vulkan.{ENDING}")
+    """The stand-in in the folder of added parts, with the list that belongs to it. It takes the name of a backend that
+    hardly any machine has, so that it is loaded also where a real part is installed."""
+    part = compiled("gpu_part.c", backends / f"libggml-musa.{ENDING}")
     hashes = {part.name: hash_of or gpu_parts.sha256(part)}
     entry = {"llama_cpp": made_for or version("llama-cpp-python"), "files": hashes}
     (backends / gpu_parts.LIST).write_text(json.dumps(entry), "utf-8")

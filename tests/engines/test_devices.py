@@ -17,6 +17,8 @@ from slmdesk.engines.protocol import EngineSpec
 
 from . import gpus
 
+pytestmark = pytest.mark.usefixtures("no_real_gpu")
+
 
 def _gpu(name: str, kind: str, free: int) -> Device:
     return Device(name, name, kind, "Vulkan", total_bytes=8_000_000_000, free_bytes=free)
@@ -29,9 +31,8 @@ async def test_a_part_that_was_added_is_loaded_and_lists_its_device(
     gpus.add_part(paths.backends)
     listing = await list_devices(paths.backends)
     assert listing.problem is None
-    assert {device.kind for device in listing.found} == {"gpu", "cpu"}
-    gpu = listing.best
-    assert gpu is not None
+    assert {"gpu", "cpu"} <= {device.kind for device in listing.found}
+    [gpu] = [device for device in listing.found if device.backend == "StandIn"]
     assert (gpu.name, gpu.description, gpu.backend) == ("StandIn0", "Stand-in GPU", "StandIn")
     assert (gpu.total_bytes, gpu.free_bytes) == (8_000_000_000, 6_000_000_000)
     assert not gpu.shares_memory
@@ -48,7 +49,7 @@ async def test_the_list_survives_a_broken_driver(
     assert listing.problem.code == code
     assert listing.found == ()
     assert "processor" in listing.problem.hint
-    assert listing.parts == ("vulkan",)
+    assert "musa" in listing.parts
 
 
 @pytest.mark.parametrize(("mode", "code"), [("crashes", "driver_failed"), ("hangs", "driver_hangs")])

@@ -17,6 +17,7 @@ from tests.engines import gpus
 
 from .conftest import Play, until
 
+pytestmark = pytest.mark.usefixtures("no_real_gpu")
 GB = 10**9
 
 

@@ -18,6 +18,7 @@ from slmdesk.serving.forecasts import LoadForecast
 from slmdesk.serving.models import Models
 from tests.engines import gpus
 
+pytestmark = pytest.mark.usefixtures("no_real_gpu")
 MODEL = "slmdesk/desk-guide"
 GPU = Device("Vulkan0", "A GPU", "gpu", "Vulkan", total_bytes=8 * 10**9, free_bytes=6 * 10**9)
 
