@@ -8,6 +8,7 @@ from slmdesk.catalog.advise import PRIORITIES, USES, Answers, advise
 from slmdesk.catalog.catalog import Catalog
 from slmdesk.catalog.known import KnownModels
 from slmdesk.core.paths import resources_folder
+from slmdesk.formats.offload import DeviceRoom
 
 GB = 1_000_000_000
 
@@ -62,3 +63,17 @@ def test_a_model_too_slow_for_the_processor_comes_later(known: KnownModels) -> N
     assert largest(2) < largest(0)
     slow = advise(known, Answers("chat", "quality"), available=24 * GB, cores=1, most=100)
     assert any("Slow on this processor" in reason for one in slow for reason in one.reasons)
+
+
+def test_a_graphics_card_makes_room_and_is_quick(known: KnownModels) -> None:
+    room = DeviceRoom("GPU0", 15 * GB, 16 * GB)
+    alone = advise(known, Answers("chat", "quality"), available=4 * GB, cores=2, most=100)
+    beside = advise(known, Answers("chat", "quality"), available=4 * GB, cores=2, most=100, room=room)
+    assert max(one.weights_bytes for one in beside) > 1.5 * max(one.weights_bytes for one in alone)
+    for one in beside:
+        assert one.fit.split is not None
+        assert one.fit.split.device.total_bytes <= room.usable_bytes
+        assert one.fit.memory_bytes <= 4 * GB
+        if one.fit.split.whole:
+            assert not any("Slow on this processor" in reason for reason in one.reasons)
+        assert any("The graphics card takes" in reason for reason in one.reasons)

@@ -11,6 +11,7 @@ from slmdesk.core import cores
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from slmdesk.engines.self_test_outcome import BOUNDS
+from tests.engines import gpus
 from tests.faulty import faulty_environment
 
 from .conftest import Program, end_service
@@ -77,6 +78,26 @@ def test_what_is_broken_is_named(program: Program) -> None:
     assert "cache" in last
     assert "SLMDESK_CHAT_TEMPERATURE" in result.out
     assert "Traceback" not in result.out + result.err
+
+
+@pytest.mark.usefixtures("no_real_gpu")
+@pytest.mark.parametrize("mode", ["lists", "crashes"])
+def test_gpus_are_listed_and_a_broken_driver_is_named(program: Program, mode: str) -> None:
+    gpus.add_part(program.home / "data" / "backends")
+    env = {"STAND_IN_DRIVER": mode, "QT_QPA_PLATFORM": "offscreen"}
+    result = program.run("doctor", "--no-model", "--json", env=env)
+    checks = {(check["group"], check["name"]): check for check in result.result["checks"]}
+    assert result.code == 0
+    if mode == "lists":
+        found = checks["Machine", "StandIn0"]
+        assert (found["state"], found["text"]) == ("ok", "Stand-in GPU (StandIn), 8.0 GB, 6.0 GB free")
+    else:
+        found = checks["Machine", "GPU"]
+        assert found["state"] == "warning"
+        assert "graphics driver" in found["text"]
+        assert "run on the processor" in found["hint"]
+        assert "exit status" in found["details"]
+    assert checks["Machine", "memory"]["text"]
 
 
 @pytest.mark.parametrize("secret", ["hf_abcdefghijklmnop"])

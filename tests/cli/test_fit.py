@@ -12,6 +12,7 @@ from .conftest import Program, Result
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.engines import gpus
 from tests.hub.server import LoopbackHub
 
 PARTS = ("weights_bytes", "kv_bytes", "compute_bytes", "overhead_bytes")
@@ -28,6 +29,24 @@ def test_a_model_of_the_library(program: Program, desk_guide: Path) -> None:
     assert result["last_error"] is None
     by_path = program.run("fit", str(desk_guide), "--json", "--context", "1024").result
     assert by_path["kv_bytes"] == result["kv_bytes"]
+
+
+@pytest.mark.usefixtures("no_real_gpu")
+def test_what_a_gpu_takes_is_shown_before_the_load(program: Program, smollm2: Path) -> None:
+    gpus.add_part(program.home / "data" / "backends")
+    env = {"STAND_IN_DRIVER": "lists"}
+    gpu = program.run("fit", str(smollm2), "--json", "--context", "2048", env=env).result["gpu"]
+    assert (gpu["device"], gpu["gpu_layers"], gpu["layers"]) == ("StandIn0", 31, 31)
+    assert gpu["device_bytes"] == pytest.approx(157.7e6, rel=0.05)
+    assert gpu["device_free_bytes"] == 6_000_000_000
+    shown = program.run("fit", str(smollm2), "--context", "2048", env=env).out
+    assert "all layers" in shown
+    assert "6.0 GB free there" in shown
+    alone = {**env, "SLMDESK_ENGINE_GPU_LAYERS": "0"}
+    assert program.run("fit", str(smollm2), "--json", env=alone).result["gpu"] is None
+    # Nor does a driver that crashes keep anybody from the answer.
+    broken = program.run("fit", str(smollm2), "--json", env={"STAND_IN_DRIVER": "crashes"}).result
+    assert (broken["gpu"], broken["verdict"]) == (None, "fits")
 
 
 def test_a_folder_of_safetensors_needs_what_its_gguf_needs(program: Program, desk_guide: Path) -> None:
