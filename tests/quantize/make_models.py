@@ -1,4 +1,5 @@
-"""Run in a toolchain: `make_models.py KIND TOKENIZER FOLDER` writes a small model with random weights there.
+"""Run in a toolchain: `make_models.py KIND[,KIND…] TOKENIZER FOLDER` writes a small model with random weights there;
+of several kinds each into a folder of its own in it.
 
 TOKENIZER is a SentencePiece file, or a folder with tokenizer.json.
 """
@@ -15,7 +16,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor
 
-kind, tokenizer, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+kinds, tokenizer, folder = sys.argv[1].split(","), Path(sys.argv[2]), Path(sys.argv[3])
 if tokenizer.is_dir():
     count = len(json.loads((tokenizer / "tokenizer.json").read_text("utf-8"))["model"]["vocab"])
     begin, end = 1, 2
@@ -89,18 +90,28 @@ configs |= {
     "arcee": lambda: transformers.ArceeConfig(**common),
     "seed_oss": lambda: transformers.SeedOssConfig(**common, head_dim=64),
 }  # fmt: skip
-torch.manual_seed(1)
-model = transformers.AutoModelForCausalLM.from_config(configs[kind](), dtype=torch.float32)
-model.save_pretrained(folder)
-if kind == "bitnet-older":
-    # The first published BitNet models have other names; the converter knows those by itself.
-    former = {"mlp.ffn_sub_norm": "mlp.ffn_layernorm", "self_attn.attn_sub_norm": "self_attn.inner_attn_ln"}
-    weights = load_file(folder / "model.safetensors")
-    for new, old in former.items():
-        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-if tokenizer.is_dir():
-    for file in tokenizer.iterdir():
-        shutil.copyfile(file, folder / file.name)
-else:
-    shutil.copyfile(tokenizer, folder / "tokenizer.model")
+
+
+def make(kind: str, folder: Path) -> None:
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_config(configs[kind](), dtype=torch.float32)
+    model.save_pretrained(folder)
+    if kind == "bitnet-older":
+        # The first published BitNet models have other names; the converter knows those by itself.
+        former = {
+            "mlp.ffn_sub_norm": "mlp.ffn_layernorm",
+            "self_attn.attn_sub_norm": "self_attn.inner_attn_ln",
+        }
+        weights = load_file(folder / "model.safetensors")
+        for new, old in former.items():
+            weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    if tokenizer.is_dir():
+        for file in tokenizer.iterdir():
+            shutil.copyfile(file, folder / file.name)
+    else:
+        shutil.copyfile(tokenizer, folder / "tokenizer.model")
+
+
+for each in kinds:
+    make(each, folder / each if len(kinds) > 1 else folder)
