@@ -181,6 +181,13 @@ async def client(service: Running) -> AsyncIterator[ServiceClient]:
     await client.close()
 
 
+def _is_engine(process: psutil.Process) -> bool:
+    try:
+        return "engine" in process.cmdline()
+    except psutil.Error:
+        return False  # it ended just now
+
+
 @dataclass
 class Front:
     """A front end in a home of one test."""
@@ -197,8 +204,7 @@ class Front:
     @property
     def engines(self) -> list[int]:
         """Process ids of the engines of this home's service."""
-        children = psutil.Process(self.state.pid).children()
-        return [child.pid for child in children if "engine" in child.cmdline()]
+        return [child.pid for child in psutil.Process(self.state.pid).children() if _is_engine(child)]
 
     async def client(self) -> ServiceClient:
         return await self.connector.connect()

@@ -125,11 +125,12 @@ async def test_a_killed_engine_completes_its_answer_and_what_helped_is_remembere
     assert front.engines != pid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [
         pytest.param((signal.SIGILL, signal.SIGABRT), id="one"),
-        pytest.param((signal.SIGBUS, signal.SIGFPE), id="two", marks=pytest.mark.slow),
+        pytest.param((signal.SIGBUS, signal.SIGFPE), id="two"),
     ],
 )
 async def test_every_native_fault_is_stepped_around_twice_in_one_answer(

@@ -124,6 +124,7 @@ async def test_a_fault_of_loading_is_stepped_around_and_said(
     assert (await answer(client, repacked))[1] == []
 
 
+@pytest.mark.slow
 async def test_a_fault_that_no_step_mends_is_nobody_elses_burden(
     front: Front, repacked: Path, desk_guide: Path, fault: Callable[[str], None]
 ) -> None:
