@@ -80,11 +80,10 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
     fit = report.fit
     expected = fit.forecast
     paint = {"fits": out.good, "tight": out.wary, "too_big": out.bad}[fit.verdict]
-    cells = f", {expected.cells} for all conversations" if expected.cells > expected.context else ""
     rows = [
         ("model", report.model),
         *([("by", "the built-in list: the hub cannot be asked")] if report.source == "list" else []),
-        ("context", f"{expected.context} tokens{cells}"),
+        ("context", f"{expected.context} tokens"),
         ("weights", size_text(expected.weights_bytes)),
         ("KV cache", size_text(expected.kv_bytes)),
         ("compute", size_text(expected.compute_bytes)),

@@ -254,14 +254,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "engine.context_length", int, 0, "Context length",
-        "How much of a conversation the model sees at once. More takes more memory. "
-        "0 uses the model's own, 8192 at most.",
+        "How much of a conversation the model sees at once. A model is loaded with the memory for one such "
+        "context, so more takes more. 0 uses the model's own, 8192 at most.",
         _ENGINE, minimum=0, maximum=1_048_576, unit="tokens", special="automatic",
         aliases=("context_length",),
     ),
     Setting(
         "engine.parallel", int, 4, "Answers at once",
-        "How many answers one loaded model writes at the same time; further ones wait in line.",
+        "How many answers one loaded model writes at the same time; further ones wait in line. They share the memory "
+        "of one context. “slmdesk serve” sets aside one for each, as far as a quarter of the free memory goes.",
         _ENGINE, minimum=1, maximum=64,
     ),
     Setting(

@@ -184,6 +184,7 @@ class _Engine:
                 threads=sizes.threads,
                 cache_type=self._spec.cache_type,
                 flash_attention=self._spec.flash_attention,
+                thrifty=not model.native.offloads,  # a driver's threads write when they like
             )
         except SlmDeskError as error:
             lines = [*model.native.said, "failed to allocate"]
@@ -237,7 +238,7 @@ class _Engine:
             description=model.description,
             has_chat_template=form is None,
             load_seconds=round(load_seconds, 3),
-            memory_bytes=psutil.Process().memory_info().rss,
+            memory_bytes=psutil.Process().memory_info().rss + context.unused_bytes,
             file_bytes=header.file_bytes,
             chat_form=form.name if form else "",
             layers=model.layers + 1,
@@ -265,7 +266,15 @@ def _read_spec(line: str) -> EngineSpec:
             raise TypeError(f"unknown cache_type {spec.cache_type!r}")  # noqa: TRY301
         if spec.safe_step not in STEPS:
             raise TypeError(f"unknown safe_step {spec.safe_step!r}")  # noqa: TRY301
-        for name in ("context_length", "parallel", "cache_cells", "threads", "batch", "gpu_layers"):
+        for name in (
+            "context_length",
+            "parallel",
+            "contexts",
+            "cache_cells",
+            "threads",
+            "batch",
+            "gpu_layers",
+        ):
             if not isinstance(getattr(spec, name), int):
                 raise TypeError(f"{name} is not a whole number")  # noqa: TRY301
     except (ValueError, TypeError, AttributeError) as error:

@@ -21,6 +21,7 @@ from slmdesk.core.installation import set_up_again
 from slmdesk.engines import gpu_parts
 from slmdesk.engines.buffers import Buffers
 from slmdesk.engines.processor_parts import library, load_variants
+from slmdesk.engines.residence import give_back_zeros, private_memory
 from slmdesk.engines.safe_steps import holds
 from slmdesk.engines.thread_pool import ThreadPool
 
@@ -311,6 +312,8 @@ class Context:
     The batch's arrays are numpy views over memory made here, so that filling a run of entries is one assignment:
     `token[i]`, `pos[i]`, `seq[i]` (sequence id) and `wanted[i]` (1: logits are needed). Only the worker thread
     touches a context.
+
+    With `thrifty` its cache takes memory as it fills, where the system can; `unused_bytes` of it are not taken yet.
     """
 
     def __init__(
@@ -324,6 +327,7 @@ class Context:
         cache_type: str = "f16",
         flash_attention: bool = True,
         unified: bool = True,
+        thrifty: bool = False,
     ) -> None:
         import numpy as np
 
@@ -342,9 +346,11 @@ class Context:
         parameters.no_perf = True
         self._abort = ctypes.create_string_buffer(2)
         self._install_abort(parameters)
+        before = private_memory()
         self.handle: int | None = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             raise SlmDeskError("out_of_memory", "llama.cpp could not make room for the context.", "")
+        self.unused_bytes = give_back_zeros(before) if thrifty else 0  # before there are threads
         self._pool = self._keep_threads(threads)
         self.cells: int = api.llama_n_ctx(self.handle)
         self.memory = api.llama_get_memory(self.handle)

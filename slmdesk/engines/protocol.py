@@ -39,8 +39,9 @@ class EngineSpec(Wire):
     model_path: str
     model_id: str
     context_length: int = 0  # what one conversation may use; 0: the model's own, at most 8192
-    parallel: int = 4  # conversations answered at once
-    cache_cells: int = 0  # cells of the KV cache shared by all conversations; 0: decided from the two above
+    parallel: int = 4  # conversations answered at once; they share the cache
+    contexts: int = 1  # how many of that length the cache should hold, as far as memory allows
+    cache_cells: int = 0  # cells of the KV cache shared by all conversations; 0: decided from the above
     threads: int = 0  # 0: physical cores
     batch: int = 512  # tokens of prompt evaluated in one step
     gpu_layers: int = (
@@ -67,7 +68,7 @@ class EngineReady(Wire):
     description: str
     has_chat_template: bool
     load_seconds: float
-    memory_bytes: int  # resident memory of the process after the load
+    memory_bytes: int  # resident memory of the process after the load, its cache counted as full
     file_bytes: int
     chat_form: str = ""  # `ChatForm.name` of what stands in for a template that the file does not have
     layers: int = 0  # of the model, the output counted as one

@@ -25,6 +25,7 @@ _TINY = 40e6
 _UNKNOWN_BYTES = 200e6  # beside the weights, where the header does not tell what the rest depends on
 _SHELF_SHARE = 0.2  # of the memory then still free, for the shelf
 _LARGEST_SHELF = 1e9  # bytes
+_SHELF_OF_CACHE = 4  # nor more than so many times what the cache takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,13 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
     `SlmDeskError("out_of_memory")` with both sizes, and `SlmDeskError("spec_invalid")` for counts that make no sense.
     """
     context = spec.context_length or forecast.usual_context(header.context_length)
-    if context < 64 or spec.parallel < 1 or spec.parallel > _MOST_SEQUENCES or spec.batch < 32:
+    if (
+        context < 64
+        or spec.parallel < 1
+        or spec.contexts < 1
+        or spec.parallel > _MOST_SEQUENCES
+        or spec.batch < 32
+    ):
         raise SlmDeskError(
             "spec_invalid",
             f"A context of {context} tokens for {spec.parallel} conversations with batches of {spec.batch} is not "
@@ -92,10 +99,15 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
         threads=threads,
         cache_bytes=expected.kv_bytes,
         needed_bytes=needed,
-        shelf_bytes=int(min((available - needed) * _SHELF_SHARE, _LARGEST_SHELF)),
+        shelf_bytes=_shelf_bytes(available - needed, expected.kv_bytes),
         idle_cell_s=0.0 if split or architecture is None else _idle_cell_s(architecture, threads),
         split=split,
     )
+
+
+def _shelf_bytes(left: int, cache: int) -> int:
+    """Memory for conversations that had to leave the cache. None where the cache's size is not known."""
+    return int(min(left * _SHELF_SHARE, _LARGEST_SHELF, _SHELF_OF_CACHE * cache))
 
 
 def model_bytes(header: GgufHeader) -> int:
@@ -168,6 +180,7 @@ def _expected(
         weights,
         context=context,
         parallel=spec.parallel,
+        contexts=spec.contexts,
         available=available,
         cache_type=spec.cache_type,
         flash_attention=spec.flash_attention,

@@ -104,8 +104,10 @@ class Calibration:
             self._read()
             for place in range(len(self._samples) - 1, -1, -1):
                 sample = self._samples[place]
-                if sample.model != model or sample.peak or peak < sample.loaded:
+                if sample.model != model or sample.peak:
                     continue
+                # What is held after a load counts the cache as full, which it may never have become.
+                peak = max(peak, sample.loaded)
                 values = {**asdict(sample), "peak": peak}
                 if peak - sample.loaded >= _FILLED * sample.compute:
                     values["error"] = round(shown.total_bytes / peak - 1, 4)

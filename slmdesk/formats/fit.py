@@ -43,8 +43,9 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`forecast`: what the engine will take, on all sides together. `least_bytes`: what it cannot do without of this
-    machine's own memory, on which the verdict rests; a GPU with memory of its own takes its share from there."""
+    """`forecast`: what the engine takes with one conversation's context, full, on all sides together. `least_bytes`: what
+    it cannot do without of this machine's own memory, on which the verdict rests; a GPU with memory of its own takes its
+    share from there."""
 
     forecast: Forecast
     least_bytes: int
@@ -105,21 +106,11 @@ def fit(
         )
         if with_gpu is not None:
             return with_gpu
-    least = forecast.forecast(
+    expected = forecast.forecast(
         architecture,
         weights_bytes,
         context=context,
         parallel=wishes.parallel,
-        cache_type=wishes.cache_type,
-        flash_attention=wishes.flash_attention,
-        calibration=calibration,
-    )
-    expected = forecast.expect(
-        architecture,
-        weights_bytes,
-        context=context,
-        parallel=wishes.parallel,
-        available=available,
         cache_type=wishes.cache_type,
         flash_attention=wishes.flash_attention,
         calibration=calibration,
@@ -135,9 +126,9 @@ def fit(
     )
     return Fit(
         expected,
-        least.total_bytes,
+        expected.total_bytes,
         available,
-        forecast.verdict(least.total_bytes, available),
+        forecast.verdict(expected.total_bytes, available),
         max_context=longest,
     )
 

@@ -21,19 +21,22 @@ Verdict = Literal["fits", "tight", "too_big"]
 
 CELL_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}  # bytes a number, block scales included
 SPARE_SLOTS = 4  # conversations kept beyond the parallel ones, waiting for their next turn
-CACHE_SHARE = 0.25  # of free memory that cells beyond one conversation's context may take
+CACHE_SHARE = 0.25  # of free memory that contexts beyond the first one may take
 DEFAULT_CONTEXT = 8192  # tokens; more only when it is asked for
 BATCH = 512  # tokens of prompt a step
 TIGHT = 0.85  # of the free memory: above it the system has little left for anything else
 _ROUND = 256  # cells: llama.cpp rounds a cache up to this
 _FLOAT = 4
 
-# Measured: the process without a model (interpreter, packages, libraries, stacks); then for each token of the
-# vocabulary and each merge (llama.cpp's tables, our texts and candidates), and for each layer (graph nodes).
-_PROCESS = 62.7e6
-_TOKEN = 115.0
-_MERGE = 118.0
-_LAYER = 390e3
+# Measured (least squares over the benchmark's models, 2 MB off at most): the process without a model (interpreter,
+# packages, libraries, stacks), then what each layer adds (graph nodes, tensors).
+_PROCESS = 67.2e6
+_LAYER = 173e3
+# A token of the vocabulary, by llama-vocab.cpp: its entry (40 bytes), its place in the map from texts (a node of 64, a
+# bucket of 12), its piece (32), and what our texts and candidates add (24); less the 22 or so that it takes in the
+# file, whose list is let go of after the load. A merge is a node of the map of ranks (96, a bucket of 12).
+_TOKEN = 145.0
+_MERGE = 107.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def forecast(
 ) -> Forecast:
     """The memory of one engine with a cache of `cells` (0: one context's; all conversations share them).
 
-    `weights_bytes` as `weights.weights_bytes` gives them. `parallel` conversations are answered at once.
+    `weights_bytes` as `weights.weights_bytes` gives them. `parallel` conversations are answered at once. Where the
+    cache holds more than one context, the forecast is for all of them full.
     """
     cells = rounded(max(cells, context))
     sequences = conversations(architecture, parallel)
@@ -104,6 +108,7 @@ def expect(
     *,
     context: int,
     parallel: int,
+    contexts: int,
     available: int,
     cache_type: str = "f16",
     flash_attention: bool = True,
@@ -111,7 +116,7 @@ def expect(
     threads: int = 2,
     calibration: Correction | None = None,
 ) -> Forecast:
-    """What the engine will take here: it adds cells for more conversations as far as a quarter of what is free goes.
+    """What an engine that is to hold several `contexts` takes here: as many as a quarter of what is free goes for.
 
     Above `available` the forecast is that of one context, the least it can run with.
     """
@@ -119,7 +124,7 @@ def expect(
         architecture,
         weights_bytes,
         context=context,
-        parallel=parallel,
+        contexts=contexts,
         available=available,
         cache_type=cache_type,
     )
@@ -147,14 +152,14 @@ def cells_for(
     weights_bytes: int,
     *,
     context: int,
-    parallel: int,
+    contexts: int,
     available: int,
     cache_type: str = "f16",
 ) -> int:
-    """Cells that the engine opens where none are asked for: a context for each conversation, if there is room."""
+    """Cells that the engine opens where none are asked for: those of one context, of more if there is room."""
     spare = max(available - weights_bytes, 0) * CACHE_SHARE
     cell = cell_bytes(architecture, cache_type)
-    return rounded(max(context, min(context * parallel, int(spare / max(cell, 1.0)))))
+    return rounded(max(context, min(context * contexts, int(spare / max(cell, 1.0)))))
 
 
 def largest_context(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
-from slmdesk.engines.residence import held_bytes
+from slmdesk.engines.residence import held_bytes, held_now
 from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
@@ -162,6 +162,17 @@ class Forecasts:
         log.info(
             "%s holds %.0f MB after the load; %.0f MB were forecast", file.id, measured / 1e6, forecast_mb
         )
+
+    async def unused(self) -> int:
+        """Bytes promised to running engines that they do not hold yet: a cache takes memory as it fills."""
+
+        def count() -> int:
+            promised = {pid: expected.shown.total_bytes for pid, (expected, _) in self._running.items()}
+            return sum(
+                max(total - resident, 0) for pid, total in promised.items() if (resident := held_now(pid))
+            )
+
+        return await asyncio.to_thread(count)
 
     async def ending(self, file: LibraryFile, engine: Engine) -> None:
         """Record the most the engine held. Call it before the engine is stopped."""

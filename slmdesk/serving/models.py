@@ -50,7 +50,10 @@ class Models:
         steps: SafeSteps | None = None,
         *,
         devices: DeviceList | None = None,
+        for_many: bool = False,
     ) -> None:
+        """`for_many`: models are loaded with a context for each answer at once; else all share one context."""
+        self._for_many = for_many
         self._devices = devices or DeviceList()
         self._library = library
         self._settings = settings
@@ -324,7 +327,7 @@ class Models:
         most = max(int(self._settings.get("service.max_loaded")), len(self._given))
         while True:
             loaded = [other for other in self.slots if other.engine is not None and other is not slot]
-            free = memory()[1]
+            free = memory()[1] - await self._forecasts.unused()
             if len(loaded) < most and need <= free:
                 return
             idle = [other for other in loaded if other.idle]
@@ -368,6 +371,7 @@ class Models:
             model_id=file.id,
             context_length=context_length or get("engine.context_length"),
             parallel=get("engine.parallel"),
+            contexts=get("engine.parallel") if self._for_many else 1,
             threads=get("engine.threads"),
             gpu_layers=get("engine.gpu_layers"),
             cache_type=get("engine.cache_type"),

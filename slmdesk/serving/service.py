@@ -62,6 +62,7 @@ class Service:
             calibration_in(paths.data),
             safe_steps_in(paths.data),
             devices=DeviceList(paths.backends),
+            for_many=not options.on_demand,
         )
 
     async def run(self, announcer: Announcer) -> Ending:

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.residence import held_now
 from slmdesk.serving.entries import LoadedModel
 from slmdesk.serving.stepping import Stepping
 
@@ -111,7 +112,7 @@ class ModelSlot:
             names=tuple(sorted(self.names)),
             state=self.state,
             progress=self.progress,
-            memory_bytes=_memory_of(ready.pid) or ready.memory_bytes if ready else 0,
+            memory_bytes=held_now(ready.pid) or ready.memory_bytes if ready else 0,
             context_length=ready.context_length if ready else 0,
             parallel=parallel,
             active=active,
@@ -120,12 +121,3 @@ class ModelSlot:
             problem=self.problem.to_json() if self.problem else None,
             chat_form=ready.chat_form if ready else "",
         )
-
-
-def _memory_of(pid: int) -> int:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -1,10 +1,11 @@
-"""The memory forecast against the engine's measured peak, over made-up models of many architectures.
+"""The memory forecast against the engine's measured peak: two real models, and made-up ones of many architectures.
 
 Each model is loaded in a real engine with the context given and asked with a prompt that fills it. The peak is the most
 that the engine's process held from the load to the end of that answer (VmHWM on Linux: its own memory, its libraries
 and the mapped weights that it reads). The forecast is made from the header alone, before the load, uncalibrated.
 
-Prints one JSON line: the worst and the median error, and a row for each model.
+Prints one JSON line: the worst and the median error, and a row for each model. The real models' longest contexts take
+minutes to fill; they are left out unless a name asks for them.
 
     python -m tests.benchmarks.forecast [--folder DIR] [NAME…]
 """
@@ -29,25 +30,74 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.forecast import Forecast, forecast
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.weights import weights_bytes
+from tests import real_models
 from tests.benchmarks.architectures import Sizes, write_model
 
 BAR = 0.05
+CacheType = Literal["f16", "q8_0", "q4_0"]
+REAL = {"SmolLM2": real_models.smollm2, "Gemma": real_models.gemma}
+LONG = 8192  # tokens; filling a longer context takes minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model and how it is loaded."""
+    """A model and how it is loaded: a made-up one of these sizes, or a real one of that name."""
 
     name: str
-    sizes: Sizes
+    sizes: Sizes | str
     context: int
-    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    cache_type: CacheType = "f16"
     parallel: int = 1
     flash_attention: bool = True
 
+    def path(self, folder: Path) -> Path:
+        """Its file; a made-up one is written below `folder`."""
+        if isinstance(self.sizes, str):
+            return REAL[self.sizes]()
+        return write_model(folder / (self.name.replace(" ", "-").replace(",", "") + ".gguf"), self.sizes)
 
-# Shapes after real families, cut down where the prompt would take long.
+
+def real_case(model: str, context: int, cache_type: CacheType) -> Case:
+    """A real model with that context, as the window would load it."""
+    return Case(f"{model} {context} {cache_type}", model, context, cache_type, parallel=4)
+
+
+# Both real models with short and long contexts; small models, of which the process is the larger part; then shapes
+# after real families, cut down where the prompt would take long.
 CASES = (
+    *(
+        real_case(model, context, cache_type)
+        for context in (2048, 8192, 32768)
+        for model in REAL
+        for cache_type in ("f16", "q8_0")
+    ),
+    Case(
+        "small of 8 layers Q4_K",
+        Sizes("llama", layers=8, hidden=256, feed_forward=768, heads=4, vocabulary=8192),
+        2048,
+        parallel=4,
+    ),
+    Case(
+        "small of 16 layers Q4_0",
+        Sizes("llama", quant="Q4_0", layers=16, hidden=512, feed_forward=1536, heads=8, vocabulary=32000),
+        2048,
+        parallel=4,
+    ),
+    Case(
+        "small of 24 layers F16",
+        Sizes("llama", quant="F16", layers=24, hidden=320, feed_forward=960, heads=5, kv_heads=5, vocabulary=4096),
+        2048,
+        parallel=4,
+    ),
+    Case(
+        "small of 30 layers Q8_0",
+        Sizes(
+            "llama", quant="Q8_0", layers=30, hidden=384, feed_forward=1024, heads=6, vocabulary=49152, tokenizer="gpt2"
+        ),
+        2048,
+        cache_type="q8_0",
+        parallel=4,
+    ),
     Case(
         "llama 20M Q8_0",
         Sizes("llama", quant="Q8_0", layers=6, hidden=384, feed_forward=1024, heads=6, vocabulary=16000),
@@ -206,13 +256,11 @@ class Measured:
 async def measure(case: Case, path: Path) -> Measured:
     """Forecast the case from the header of its file at `path`, then load it, fill its context and read the peak."""
     header = read_header(path)
-    # What the engine opens where memory is plenty: a context for each conversation, shared by all.
     expected = forecast(
         Architecture.from_gguf(header),
         weights_bytes(header),
         context=case.context,
         parallel=case.parallel,
-        cells=case.context * case.parallel,
         cache_type=case.cache_type,
         flash_attention=case.flash_attention,
     )
@@ -221,7 +269,6 @@ async def measure(case: Case, path: Path) -> Measured:
         model_id=case.name,
         context_length=case.context,
         parallel=case.parallel,
-        cache_cells=case.context * case.parallel,
         cache_type=case.cache_type,
         flash_attention=case.flash_attention,
         threads=2,
@@ -253,11 +300,11 @@ async def _fill(engine: Engine, tokens: int) -> int:
 async def _all(cases: list[Case], folder: Path, *, keep: bool) -> list[Measured]:
     results = []
     for case in cases:
-        path = write_model(folder / (case.name.replace(" ", "-").replace(",", "") + ".gguf"), case.sizes)
+        path = case.path(folder)
         result = await measure(case, path)
         print(json.dumps(result.row()), file=sys.stderr, flush=True)
         results.append(result)
-        if not keep:
+        if not keep and path.parent == folder:
             path.unlink()
     return results
 
@@ -267,7 +314,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only cases whose name contains one of these")
     parser.add_argument("--folder", type=Path, help="keep the made-up models here")
     args = parser.parse_args()
-    cases = [case for case in CASES if not args.names or any(name in case.name for name in args.names)]
+    wanted = [case for case in CASES if any(name in case.name for name in args.names)]
+    cases = wanted if args.names else [case for case in CASES if case.context < LONG]
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         results = asyncio.run(_all(cases, folder, keep=args.folder is not None))

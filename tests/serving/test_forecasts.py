@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.protocol import Finished, GenerateRequest
+from slmdesk.engines.residence import held_bytes, held_now
 from slmdesk.formats.calibration import Calibration
 from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
@@ -46,6 +48,61 @@ async def test_a_load_and_its_end_are_measured(paths: Paths) -> None:
     assert abs(sample["error"]) < 0.15  # ten megabytes of model, so nearly all of it is the process
     error = calibration_in(paths.data).correction().last_error
     assert error == sample["error"]
+
+
+async def test_a_model_takes_one_conversation_s_memory(paths: Paths, smollm2: Path) -> None:
+    """With its whole context of 8192 tokens, which other requests share, and no more of it than a chat has filled."""
+    settings = Settings(paths.settings_file, {})
+    models = Models(Library(paths, settings), settings, calibration=calibration_in(paths.data))
+    try:
+        async with models.use(str(smollm2), trusted=True) as engine:
+            question = [{"role": "user", "content": "What is the capital of France?"}]
+            request = GenerateRequest(id="1", messages=question, max_tokens=16, sampling={"temperature": 0.0})
+            *_, last = [item async for item in engine.generate(request)]
+            assert isinstance(last, Finished)
+            ready = engine.ready
+            assert (ready.context_length, ready.cache_cells, ready.parallel) == (8192, 8192, 4)
+            assert held_bytes(engine.pid) <= 400e6
+            full = ready.memory_bytes
+            if sys.platform == "linux":
+                assert held_now(engine.pid) < 260e6 < full
+    finally:
+        await models.stop()
+
+
+async def test_a_service_for_many_holds_a_context_for_each_answer(paths: Paths) -> None:
+    settings = Settings(paths.settings_file, {})
+    settings.set("engine.context_length", 512)
+    models = Models(Library(paths, settings), settings, for_many=True)
+    try:
+        async with models.use(MODEL, trusted=True) as engine:
+            assert (engine.ready.context_length, engine.ready.cache_cells) == (512, 4 * 512)
+    finally:
+        await models.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a cache is held from the load on")
+async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
+    paths: Paths, smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(paths.settings_file, {})
+    models = Models(Library(paths, settings), settings, calibration=calibration_in(paths.data))
+    try:
+        async with models.use(str(smollm2), trusted=True) as engine:
+            yet = engine.ready.memory_bytes - held_now(engine.pid)
+            assert yet > 150e6  # the cache, which no conversation has filled
+            # Enough for the built-in model (100 MB), as long as nobody counts what the first one was promised.
+            free = 150_000_000 + yet // 2
+            monkeypatch.setattr(models_module, "memory", lambda: (free, free))
+            with pytest.raises(SlmDeskError) as caught:
+                async with models.use(MODEL, trusted=True):
+                    pass
+            assert caught.value.code == "memory_insufficient"
+            monkeypatch.setattr(models_module, "memory", lambda: (2 * free, 2 * free))
+            async with models.use(MODEL, trusted=True) as other:
+                assert other.ready.memory_bytes < free
+    finally:
+        await models.stop()
 
 
 async def test_what_cannot_fit_is_not_started(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
