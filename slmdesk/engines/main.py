@@ -94,6 +94,7 @@ class _Engine:
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
         tune_native()
         from slmdesk.engines.native import Native
+        from slmdesk.engines.residence import forget_peak
 
         native = Native(self._spec.safe_step, gpu=self._spec.gpu_layers != 0)
         device = self._find_gpu(native)
@@ -108,6 +109,7 @@ class _Engine:
             native.buffers.sizes.clear()
             model, context, sizes = self._prepare(native, header, None)
         imports.join()
+        forget_peak()
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
         return 0
 
@@ -184,7 +186,7 @@ class _Engine:
                 threads=sizes.threads,
                 cache_type=self._spec.cache_type,
                 flash_attention=self._spec.flash_attention,
-                thrifty=not model.native.offloads,  # a driver's threads write when they like
+                thrifty=not model.native.devices,  # a driver's threads write when they like
             )
         except SlmDeskError as error:
             lines = [*model.native.said, "failed to allocate"]
@@ -307,14 +309,13 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
 
 def _let_go(header: GgufHeader, split: Split | None) -> None:
     """Give back the pages of weights that were copied, so that the engine holds each weight once."""
-    from slmdesk.engines.residence import forget_peak, let_go_of_copied
+    from slmdesk.engines.residence import let_go_of_copied
     from slmdesk.formats.gguf import read_header
     from slmdesk.formats.weights import parts_of
 
     others = (part for part in parts_of(header.path) if part != header.path)
     moved = None if split is None else (lambda tensor: split.has(tensor.name))
     let_go_of_copied([header, *(read_header(part) for part in others)], moved)
-    forget_peak()
 
 
 def _form(model: Model, header: GgufHeader) -> ChatForm:

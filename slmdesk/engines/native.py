@@ -350,7 +350,7 @@ class Context:
         self.handle: int | None = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             raise SlmDeskError("out_of_memory", "llama.cpp could not make room for the context.", "")
-        self.unused_bytes = give_back_zeros(before) if thrifty else 0  # before there are threads
+        self.unused_bytes = give_back_zeros(before) if thrifty else 0  # now: there are no threads yet
         self._pool = self._keep_threads(threads)
         self.cells: int = api.llama_n_ctx(self.handle)
         self.memory = api.llama_get_memory(self.handle)

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmdesk.formats.weights import rearranged, rearranged_types
+from slmdesk.formats.copied import rules
+from slmdesk.formats.weights import rearranged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,8 +34,8 @@ def let_go_of_copied(headers: Iterable[GgufHeader], moved: Callable[[TensorInfo]
     A page dropped too much is only looked up again from the system's cache when it is read. Linux; elsewhere the
     system takes such pages back by itself when it needs them, and nothing is done.
     """
-    types = rearranged_types()
-    if not _LINUX or not (types or moved):
+    found = rules()
+    if not _LINUX or not (found or moved):
         return 0
     advise = ctypes.CDLL(None, use_errno=True).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -42,7 +43,7 @@ def let_go_of_copied(headers: Iterable[GgufHeader], moved: Callable[[TensorInfo]
     for header in headers:
         mapped = _mappings(header.path.resolve())
         for tensor in header.tensors:
-            if not (moved(tensor) if moved is not None else rearranged(tensor, types)):
+            if not (moved(tensor) if moved is not None else rearranged(tensor, found)):
                 continue
             start = header.data_offset + tensor.offset
             for address, length in _within(mapped, start, start + tensor.nbytes):
@@ -108,7 +109,7 @@ def _newer(now: list[tuple[int, int]], before: list[tuple[int, int]]) -> Iterabl
 
 
 def forget_peak() -> None:
-    """Let the peak count from now on, where the system can (Linux)."""
+    """Let the peak count from now on, where the system can (Linux): not what a load held for a moment."""
     if _LINUX:
         try:
             Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")

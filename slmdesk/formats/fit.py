@@ -43,9 +43,9 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`forecast`: what the engine takes with one conversation's context, full, on all sides together. `least_bytes`: what
-    it cannot do without of this machine's own memory, on which the verdict rests; a GPU with memory of its own takes its
-    share from there."""
+    """`forecast`: what the engine takes with one conversation's context, full, on all sides together. `least_bytes`:
+    what it cannot do without of this machine's own memory, on which the verdict rests; a GPU with memory of its own
+    takes its share from there."""
 
     forecast: Forecast
     least_bytes: int
