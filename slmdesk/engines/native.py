@@ -346,7 +346,7 @@ class Context:
         parameters.no_perf = True
         self._abort = ctypes.create_string_buffer(2)
         self._install_abort(parameters)
-        before = private_memory()
+        before = private_memory() if thrifty else []
         self.handle: int | None = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             raise SlmDeskError("out_of_memory", "llama.cpp could not make room for the context.", "")

@@ -78,8 +78,9 @@ async def test_a_copied_beginning_gives_the_same_answer(start: StartEngine, ask:
 async def test_when_cells_run_out_answers_wait_their_turn_and_none_is_lost(
     start: StartEngine, ask: Ask, answer: Ask
 ) -> None:
-    """Four answers grow until 512 cells cannot hold them together: some are set back and evaluated again."""
-    engine = await start(parallel=4, context_length=256, cache_cells=512)
+    """Four answers share one context until it cannot hold them together: some are set back and go on later."""
+    engine = await start(parallel=4, context_length=256)
+    assert engine.ready.cache_cells == 256
     heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(n), max_tokens=200) for n in range(4)]
     ends = await asyncio.gather(*(one.end for one in heard))
     assert [(end.reason, end.completion_tokens) for end in ends] == [("length", 200)] * 4

@@ -63,9 +63,8 @@ async def test_a_model_takes_one_conversation_s_memory(paths: Paths, smollm2: Pa
             ready = engine.ready
             assert (ready.context_length, ready.cache_cells, ready.parallel) == (8192, 8192, 4)
             assert held_bytes(engine.pid) <= 400e6
-            full = ready.memory_bytes
-            if sys.platform == "linux":
-                assert held_now(engine.pid) < 260e6 < full
+            if sys.platform == "linux":  # the cache alone is 189 MB; huge pages fill it in larger strides
+                assert held_now(engine.pid) < ready.memory_bytes - 25e6
     finally:
         await models.stop()
 
