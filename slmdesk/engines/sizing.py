@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.safe_steps import holds
 from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.weights import parts_of, weights_bytes
@@ -70,7 +71,8 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
             "possible.",
             "Use a context of at least 64 tokens, 1 to 256 conversations, and batches of at least 32.",
         )
-    weights = weights_bytes(header, file_bytes=model_bytes(header))
+    copied = not holds(spec.safe_step, "no_extra_buffers")
+    weights = weights_bytes(header, file_bytes=model_bytes(header), copied=copied)
     threads = spec.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
     split = _split(architecture, header, spec, context, threads, available=available, device=device)

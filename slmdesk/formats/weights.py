@@ -38,8 +38,13 @@ def kept_twice(header: GgufHeader) -> int:
     return copy_bytes(embedding, rules())
 
 
-def weights_bytes(header: GgufHeader, *, file_bytes: int = 0) -> int:
-    """Bytes that the loaded weights take. `file_bytes`: of all parts together, where the header is not all."""
+def weights_bytes(header: GgufHeader, *, file_bytes: int = 0, copied: bool = True) -> int:
+    """Bytes that the loaded weights take. `file_bytes`: of all parts together, where the header is not all.
+
+    `copied`: no safe step keeps llama.cpp from copying weights into another order.
+    """
+    if not copied:
+        return file_bytes or header.file_bytes
     found = rules()
     grown = sum(
         copy_bytes(tensor, found) - tensor.nbytes for tensor in header.tensors if rearranged(tensor, found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.engines.residence import held_bytes, held_now
+from slmdesk.engines.safe_steps import holds
 from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
@@ -37,7 +38,8 @@ class LoadForecast:
         """Reads the header. Raises `SlmDeskError` where the file or its architecture cannot be forecast."""
         header = read_header(file.path)
         self._architecture = Architecture.from_gguf(header)
-        self._weights = weights_bytes(header, file_bytes=file.size_bytes)
+        copied = not holds(spec.safe_step, "no_extra_buffers")
+        self._weights = weights_bytes(header, file_bytes=file.size_bytes, copied=copied)
         self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
         self._device = device
         self.split: offload.Split | None = None

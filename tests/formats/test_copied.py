@@ -37,6 +37,7 @@ def test_with_amx_the_copies_are_as_large_as_llama_cpp_says(
     moved = [tensor for tensor in header.tensors if rearranged(tensor, found)]
     copies = sum(copy_bytes(tensor, found) for tensor in moved)
     assert (copies + kept_twice(header)) / MIB == pytest.approx(expected_mib, abs=0.005)
+    assert weights_bytes(header, copied=False) == header.file_bytes
     originals = sum(tensor.nbytes for tensor in moved)
     assert weights_bytes(header) == header.file_bytes - originals + copies + kept_twice(header)
 

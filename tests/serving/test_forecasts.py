@@ -55,7 +55,8 @@ async def test_a_model_takes_one_conversation_s_memory(paths: Paths, smollm2: Pa
     settings = Settings(paths.settings_file, {})
     models = Models(Library(paths, settings), settings, calibration=calibration_in(paths.data))
     try:
-        async with models.use(str(smollm2), trusted=True) as engine:
+        async with models.use(str(smollm2), trusted=True) as held:
+            engine = held.engine
             question = [{"role": "user", "content": "What is the capital of France?"}]
             request = GenerateRequest(id="1", messages=question, max_tokens=16, sampling={"temperature": 0.0})
             *_, last = [item async for item in engine.generate(request)]
@@ -74,8 +75,9 @@ async def test_a_service_for_many_holds_a_context_for_each_answer(paths: Paths) 
     settings.set("engine.context_length", 512)
     models = Models(Library(paths, settings), settings, for_many=True)
     try:
-        async with models.use(MODEL, trusted=True) as engine:
-            assert (engine.ready.context_length, engine.ready.cache_cells) == (512, 4 * 512)
+        async with models.use(MODEL, trusted=True) as held:
+            ready = held.engine.ready
+            assert (ready.context_length, ready.cache_cells) == (512, 4 * 512)
     finally:
         await models.stop()
 
@@ -87,7 +89,8 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
     settings = Settings(paths.settings_file, {})
     models = Models(Library(paths, settings), settings, calibration=calibration_in(paths.data))
     try:
-        async with models.use(str(smollm2), trusted=True) as engine:
+        async with models.use(str(smollm2), trusted=True) as held:
+            engine = held.engine
             yet = engine.ready.memory_bytes - held_now(engine.pid)
             assert yet > 150e6  # the cache, which no conversation has filled
             # Enough for the built-in model (100 MB), as long as nobody counts what the first one was promised.
@@ -98,8 +101,8 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
                     pass
             assert caught.value.code == "memory_insufficient"
             monkeypatch.setattr(models_module, "memory", lambda: (2 * free, 2 * free))
-            async with models.use(MODEL, trusted=True) as other:
-                assert other.ready.memory_bytes < free
+            async with models.use(MODEL, trusted=True) as second:
+                assert second.engine.ready.memory_bytes < free
     finally:
         await models.stop()
 
