@@ -34,7 +34,7 @@ PATIENCE_S = 900  # for one library; an emulated prompt is a million traps
 _LOADS_CONFIGURATION = re.compile(rb"\xc4[\xe2\xc2\xa2\x82]\x78\x49[\x00-\x07\x40-\x47\x80-\x87]")
 # What the variant for these processors computes with besides; without them it cannot be run here.
 _WANTED = ("avx512f", "avx512_vnni", "avx512bw", "avx512vl", "avx512dq")
-_VARIANT_WANTED = ("avx512_vbmi", "avx512_bf16")
+_VARIANT_WANTED = ("avx512vbmi", "avx512_bf16")  # in the words of /proc/cpuinfo
 QUESTION = "<|im_start|>user\nWhat is the capital of France? Answer in one sentence.<|im_end|>\n<|im_start|>assistant\n"
 
 
