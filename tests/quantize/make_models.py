@@ -75,18 +75,15 @@ configs |= {
     "granite": lambda: transformers.GraniteConfig(**common),
     "granitemoe": lambda: transformers.GraniteMoeConfig(**common, num_local_experts=4, num_experts_per_tok=2),
     "stablelm": lambda: transformers.StableLmConfig(**common),
-    "phi": lambda: transformers.PhiConfig(**common),
+    "phi": lambda: transformers.PhiConfig(**{**common, "num_key_value_heads": 4}),
     "falcon": lambda: transformers.FalconConfig(
         vocab_size=count, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, bos_token_id=begin,
         eos_token_id=end, new_decoder_architecture=True, num_kv_heads=2),
     "bloom": lambda: transformers.BloomConfig(
         vocab_size=count, hidden_size=256, n_layer=2, n_head=4, bos_token_id=begin, eos_token_id=end),
-    "mpt": lambda: transformers.MptConfig(
-        vocab_size=count, d_model=256, n_heads=4, n_layers=2, max_seq_len=512, bos_token_id=begin, eos_token_id=end),
     "smollm3": lambda: transformers.SmolLM3Config(**common),
     "exaone4": lambda: transformers.Exaone4Config(**common, sliding_window=128),
     "ernie4_5": lambda: transformers.Ernie4_5Config(**common),
-    "gptj": lambda: transformers.GPTJConfig(**older, n_positions=512, rotary_dim=32),
     "arcee": lambda: transformers.ArceeConfig(**common),
     "seed_oss": lambda: transformers.SeedOssConfig(**common, head_dim=64),
 }  # fmt: skip

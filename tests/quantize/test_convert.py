@@ -442,7 +442,7 @@ def bpe(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 ARCHITECTURES = {
     "gpt_neox": "gptneox", "cohere2": "cohere2", "gpt2": "gpt2", "qwen2": "qwen2", "ernie4_5": "ernie4_5",
-    "falcon": "falcon", "bloom": "bloom", "mpt": "mpt", "phi": "phi2", "nemotron": "nemotron", "exaone4": "exaone4",
+    "falcon": "falcon", "bloom": "bloom", "phi": "phi2", "nemotron": "nemotron", "exaone4": "exaone4",
     "seed_oss": "seed_oss", "arcee": "arcee", "smollm3": "smollm3", "starcoder2": "starcoder2", "stablelm": "stablelm",
     "olmo": "olmo", "olmo2": "olmo2", "olmoe": "olmoe", "granite": "granite", "granitemoe": "granitemoe",
     "cohere": "command-r", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gemma": "gemma", "gemma2": "gemma2",
