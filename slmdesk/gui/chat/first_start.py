@@ -80,14 +80,14 @@ class FirstStart(QWidget):
         self._words = Label(theme, tone="secondary", wrap=True)
         self._words.setAlignment(middle)
         self._buttons = [Button(theme, "") for _ in GUIDE_QUESTIONS]
-        column = QVBoxLayout()
+        self._column = column = QVBoxLayout()
         column.setSpacing(SPACE.small)
         column.addStretch(2)
         self._icon = Icon(theme, "chat", size=MEASURE.icon_large, colour="accent")
         column.addWidget(self._icon, 0, middle)
         column.addWidget(self._title)
         column.addWidget(self._words)
-        column.addSpacing(SPACE.large)
+        column.addSpacing(SPACE.medium)
         for button in self._buttons:
             button.clicked.connect(lambda _checked, button=button: self.asked.emit(button.text()))
             column.addWidget(button)
@@ -108,13 +108,14 @@ class FirstStart(QWidget):
         super().resizeEvent(event)
         roomy = self.height() >= ROOMY
         self._icon.setVisible(roomy)
+        self._column.setSpacing(SPACE.small if roomy else SPACE.tiny)
         self._guide_buttons[-1].setVisible(roomy)
 
     def _guide_part(self) -> QWidget:
         """Questions for Desk Guide below those for another model."""
         part = self._guide = QWidget()
         inner = QVBoxLayout(part)
-        inner.setContentsMargins(0, SPACE.medium, 0, 0)
+        inner.setContentsMargins(0, SPACE.small, 0, 0)
         inner.setSpacing(SPACE.tiny)
         told = "About SLM Desk and small models, answered by Desk Guide:"
         words = Label(self.theme, told, role="small", tone="secondary", wrap=True)
