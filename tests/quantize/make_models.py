@@ -71,11 +71,11 @@ configs |= {
     "starcoder2": lambda: transformers.Starcoder2Config(**common),
     "olmo": lambda: transformers.OlmoConfig(**common),
     "olmo2": lambda: transformers.Olmo2Config(**common),
-    "olmoe": lambda: transformers.OlmoeConfig(**common, **experts),
+    "olmoe": lambda: transformers.OlmoeConfig(**{**common, "num_key_value_heads": 4}, **experts),
     "granite": lambda: transformers.GraniteConfig(**common),
     "granitemoe": lambda: transformers.GraniteMoeConfig(**common, num_local_experts=4, num_experts_per_tok=2),
     "stablelm": lambda: transformers.StableLmConfig(**common),
-    "phi": lambda: transformers.PhiConfig(**{**common, "num_key_value_heads": 4}),
+    "phi": lambda: transformers.PhiConfig(**{**common, "num_key_value_heads": 4, "intermediate_size": 1024}),
     "falcon": lambda: transformers.FalconConfig(
         vocab_size=count, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, bos_token_id=begin,
         eos_token_id=end, new_decoder_architecture=True, num_kv_heads=2),
