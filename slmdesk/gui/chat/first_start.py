@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.model_entries import parameter_words, size_words
 from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
-from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.sentence_button import SentenceButton
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QResizeEvent
@@ -75,11 +75,11 @@ class FirstStart(QWidget):
         super().__init__(parent)
         self.theme = theme
         middle = Qt.AlignmentFlag.AlignHCenter
-        self._title = Label(theme, role="title")
+        self._title = Label(theme, role="title", wrap=True)
         self._title.setAlignment(middle)
         self._words = Label(theme, tone="secondary", wrap=True)
         self._words.setAlignment(middle)
-        self._buttons = [Button(theme, "") for _ in GUIDE_QUESTIONS]
+        self._buttons = [SentenceButton(theme) for _ in GUIDE_QUESTIONS]
         self._column = column = QVBoxLayout()
         column.setSpacing(SPACE.small)
         column.addStretch(2)
@@ -96,20 +96,32 @@ class FirstStart(QWidget):
         middle_part = QWidget()
         middle_part.setLayout(column)
         middle_part.setMaximumWidth(MEASURE.dialog)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.small)
-        layout.addStretch(1)
-        layout.addWidget(middle_part, MEASURE.dialog)
-        layout.addStretch(1)
+        page = QWidget()
+        across = QHBoxLayout(page)
+        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.small)
+        across.addStretch(1)
+        across.addWidget(middle_part, MEASURE.dialog)
+        across.addStretch(1)
+        # Large text in a low window: what has no room is scrolled to, never cut.
+        area = QScrollArea()
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setWidget(page)
+        page.setAutoFillBackground(False)
+        area.viewport().setAutoFillBackground(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
         self.show_model(None, "")
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """In the lowest windows what only adorns makes room, and the last of the further questions."""
+        """In the lowest windows what only adorns makes room."""
         super().resizeEvent(event)
         roomy = self.height() >= ROOMY
         self._icon.setVisible(roomy)
         self._column.setSpacing(SPACE.small if roomy else SPACE.tiny)
-        self._guide_buttons[-1].setVisible(roomy)
 
     def _guide_part(self) -> QWidget:
         """Questions for Desk Guide below those for another model."""
@@ -121,10 +133,10 @@ class FirstStart(QWidget):
         words = Label(self.theme, told, role="small", tone="secondary", wrap=True)
         words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(words)
-        self._guide_buttons = [Button(self.theme, text, kind="link") for text in GUIDE_QUESTIONS]
+        self._guide_buttons = [SentenceButton(self.theme, text, kind="link") for text in GUIDE_QUESTIONS]
         for button in self._guide_buttons:
             button.clicked.connect(lambda _checked, button=button: self.guide_asked.emit(button.text()))
-            inner.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
+            inner.addWidget(button)
         return part
 
     def show_model(self, entry: ModelEntry | None, name: str, *, guide: bool = False) -> None:
@@ -139,11 +151,11 @@ class FirstStart(QWidget):
         self._guide.setVisible(guide and not is_guide)
 
     @property
-    def questions(self) -> list[Button]:
+    def questions(self) -> list[SentenceButton]:
         """The three buttons."""
         return self._buttons
 
     @property
-    def guide_questions(self) -> list[Button]:
+    def guide_questions(self) -> list[SentenceButton]:
         """The buttons that ask Desk Guide; none where it is the model that answers anyway."""
-        return [] if self._guide.isHidden() else [each for each in self._guide_buttons if not each.isHidden()]
+        return [] if self._guide.isHidden() else self._guide_buttons

@@ -8,13 +8,15 @@ from pathlib import Path
 import psutil
 import pytest
 from PySide6.QtCore import QPoint, QRect
+from PySide6.QtWidgets import QScrollArea
 from pytestqt.qtbot import QtBot
 
 from slmdesk.core.paths import HOME_VARIABLE
-from slmdesk.gui.chat.first_start import GUIDE_QUESTIONS, ROOMY, STARTER_QUESTIONS, FirstStart
+from slmdesk.gui.chat.first_start import GUIDE_QUESTIONS, STARTER_QUESTIONS, FirstStart
 from slmdesk.gui.chat.model_entries import ModelEntry
 from slmdesk.gui.chat.names import BUILT_IN, STARTER
 from slmdesk.gui.theme import Theme
+from slmdesk.gui.widgets.base import Label
 from slmdesk.library.shipped import STARTER_INSTRUCTIONS
 
 from .conftest import Desk, Play, until
@@ -88,21 +90,34 @@ def test_help_is_a_chat_with_desk_guide(play: Play) -> None:
     play(scene)
 
 
-def test_everything_has_room_in_the_lowest_window(theme: Theme, qtbot: QtBot) -> None:
-    first = FirstStart(theme)
-    qtbot.addWidget(first)
-    first.show_model(ENTRY, ENTRY.title, guide=True)
-    first.show()
-    qtbot.waitExposed(first)
-
-    def lowest() -> bool:
-        first.resize(664, 320)  # what a window of 720 by 480 leaves
-        return first.height() == 320
-
-    qtbot.waitUntil(lowest)  # the second time, once what makes room is hidden
-    assert len(first.guide_questions) == 2
-    shown = [*first.questions, *first.guide_questions]
-    assert all(first.rect().contains(QRect(each.mapTo(first, QPoint(0, 0)), each.size())) for each in shown)
-    assert all(button.height() >= button.sizeHint().height() for button in shown)
-    first.resize(664, ROOMY)
-    assert len(first.guide_questions) == 3
+@pytest.mark.parametrize(("size", "width", "height"), [(13, 664, 320), (20, 560, 420), (20, 664, 320)])
+def test_nothing_of_the_first_start_is_cut(
+    theme: Theme, qtbot: QtBot, size: int, width: int, height: int
+) -> None:
+    theme.set_text_size(size)
+    try:
+        first = FirstStart(theme)
+        qtbot.addWidget(first)
+        theme.dress(first)
+        first.show_model(ENTRY, ENTRY.title, guide=True)
+        first.resize(width, height)
+        first.show()
+        qtbot.waitExposed(first)
+        area = first.findChild(QScrollArea)
+        assert area is not None
+        shown = [*first.questions, *first.guide_questions]
+        assert len(shown) == 6
+        qtbot.waitUntil(lambda: all(button.whole for button in shown))
+        page = area.widget()
+        for each in [*shown, *(label for label in first.findChildren(Label) if label.isVisible())]:
+            assert page.rect().contains(QRect(each.mapTo(page, QPoint(0, 0)), each.size()))
+        assert area.horizontalScrollBar().maximum() == 0
+        # What lies below is reached by the keyboard too.
+        shown[-1].setFocus()
+        qtbot.waitUntil(shown[-1].hasFocus)
+        area.ensureWidgetVisible(shown[-1])
+        assert shown[-1].visibleRegion().boundingRect().height() >= shown[-1].height() - 1
+        title = next(label for label in first.findChildren(Label) if label.property("role") == "title")
+        assert title.height() >= title.heightForWidth(title.width())
+    finally:
+        theme.set_text_size(13)
