@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
@@ -78,7 +80,7 @@ def test_what_is_typed_beside_an_example_belongs_to_the_conversation_it_began(pl
     play(scene)
 
 
-def test_esc_stops_an_answer_wherever_the_focus_is(play: Play) -> None:
+def test_esc_stops_an_answer_wherever_the_focus_is(play: Play, endless_model: Path) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.activateWindow()
         await until(desk.window.isActiveWindow, "an active window")
@@ -87,6 +89,8 @@ def test_esc_stops_an_answer_wherever_the_focus_is(play: Play) -> None:
         button = rail.findChildren(QPushButton)
         places: list[QWidget | None] = [desk.place.list, desk.place._menu_button, None]
         places += button[:1] or [rail]
+        desk.controller.new_chat_with(str(endless_model))
+        await until(lambda: desk.composer.model_button.text().strip() == endless_model.name, "the model")
         for place in places:
             await desk.mid_answer("What is Q4_K_M?")
             if place is None:
@@ -100,5 +104,6 @@ def test_esc_stops_an_answer_wherever_the_focus_is(play: Play) -> None:
             await desk.answered()
             assert desk.items[-1].message.state == "stopped", place
             desk.place.pane.focus()
+        desk.application.settings.reset("chat.model")
 
     play(scene)
