@@ -42,11 +42,22 @@ def run(args: argparse.Namespace, out: Output) -> int:
         settings.reset(args.key)
         _show_changed(settings, find_setting(args.key), out)
     elif args.value is not None:
+        if find_setting(args.key).form == "model" and args.value.strip():
+            _look_up(args.value.strip(), settings)
         settings.set(args.key, args.value)
         _show_changed(settings, find_setting(args.key), out)
     else:
         _show_one(settings, find_setting(args.key), out)
     return 0
+
+
+def _look_up(model: str, settings: Settings) -> None:
+    """Only the library knows which models there are. Raises `model_not_found` with the nearest names."""
+    import asyncio
+
+    from slmdesk.library.library import Library
+
+    asyncio.run(Library(Paths.resolve(), settings).resolve(model))
 
 
 def _show_all(settings: Settings, out: Output) -> None:

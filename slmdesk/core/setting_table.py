@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from slmdesk.core.errors import SlmDeskError
 
 Value = bool | int | float | str
-Form = Literal["", "multiline", "folders", "certificates", "host"]
+Form = Literal["", "multiline", "folders", "certificates", "host", "model"]
 
 _BOOLEANS = {
     "true": True,
@@ -77,6 +77,8 @@ class Setting:
             return f"an address that starts with {starts}, without a login in it, or nothing"
         if self.form == "host":
             return "the name or the IP address of a network interface"
+        if self.form == "model":
+            return "the id or path of a model on this machine, or nothing"
         if self.form == "certificates":
             return "the path of a PEM file with certificates, or nothing"
         words = _TYPE_WORDS[self.type]
@@ -210,7 +212,8 @@ SETTINGS: tuple[Setting, ...] = (
         "chat.model", str, "", "Model for new conversations",
         "The library id of the model a new conversation starts with. Empty takes the starter, a small general model, "
         "where it is there, otherwise Desk Guide.",
-        _CHAT, former=("slmdesk/desk-guide", "slmdesk/desk-guide:F16"),
+        _CHAT, form="model", former=("slmdesk/desk-guide", "slmdesk/desk-guide:F16"), special="automatic",
+        also="default",
     ),
     Setting(
         "chat.system_prompt", str, "", "System prompt",

@@ -64,7 +64,7 @@ def value_words(setting: Setting, value: Value) -> str:
     """A value as a person reads it: "on", "automatic", "30 minutes", "Dark"."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    if setting.special and value == setting.minimum:
+    if setting.special and value in {setting.minimum, ""}:
         return setting.special
     if setting.form == "folders" and not value:
         return "the program's own folder"

@@ -43,6 +43,11 @@ class WindowServices(Protocol):
         ...
 
     @property
+    def has_application(self) -> bool:
+        """Whether `application` is there by now."""
+        ...
+
+    @property
     def application(self) -> Application:
         """Everything else. Only there from the first `activated` on: it is built after the first paint."""
         ...

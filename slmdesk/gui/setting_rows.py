@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.folder_list import FolderList
 from slmdesk.gui.live_settings import choice_words, value_words
+from slmdesk.gui.model_select import ModelSelect
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, restyle
 from slmdesk.gui.widgets.buttons import Button
@@ -124,6 +125,8 @@ class SettingRow(CardRow):
             return self._prompt()
         if setting.form == "folders":
             return self._folders()
+        if setting.form == "model":
+            return self._model()
         return self._text()
 
     def _switch(self) -> QWidget:
@@ -187,6 +190,12 @@ class SettingRow(CardRow):
         control.setFixedWidth(MEASURE.field_small * 2)
         control.editingFinished.connect(lambda: self._typed(control.text().strip()))
         self._show_value = lambda value: control.setText(str(value))
+        return control
+
+    def _model(self) -> QWidget:
+        control = ModelSelect(self.services, self.setting.title)
+        control.chosen.connect(self._typed)
+        self._show_value = lambda value: control.show_model(str(value))
         return control
 
     def _prompt(self) -> QWidget:

@@ -74,3 +74,12 @@ def test_the_table_of_the_documentation(program: Program) -> None:
 def test_colours_only_on_a_terminal(program: Program) -> None:
     assert "\x1b" not in program.run("config").out
     assert "\x1b" not in program.run("config", "nonsense").err
+
+
+def test_a_model_that_is_not_here_is_no_model_for_new_conversations(program: Program) -> None:
+    refused = program.run("config", "chat.model", "foo/bar", "--json")
+    assert refused.code == 1
+    assert refused.error["code"] == "model_not_found"
+    assert program.run("config", "chat.model", "--json").result["source"] == "default"
+    assert program.run("config", "chat.model", "slmdesk/desk-guide", "--json").result["source"] == "file"
+    assert program.run("config", "chat.model", "", "--json").result["value"] == ""

@@ -19,6 +19,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.setting_table import SETTINGS
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from slmdesk.gui.app import Desk
+from slmdesk.gui.model_select import ModelSelect
 from slmdesk.gui.notices import MOST
 from slmdesk.gui.rail import RailButton
 from slmdesk.gui.settings_page import SettingsPlace
@@ -314,6 +315,26 @@ def test_a_number_beyond_the_limits_is_refused_whole(play: Play) -> None:
         QTest.keyClick(decimal, Qt.Key.Key_Return)
         await until(lambda: "30 is not taken" in temperature.foot_words, "the refusal")
         assert desk.live.get("chat.temperature") == 0.8
+
+    play(scene)
+
+
+def test_the_model_for_new_conversations_is_chosen_from_those_that_are_there(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.go_to("settings")
+        row = settings_page(desk).rows["chat.model"]
+        control = row.control
+        assert isinstance(control, ModelSelect)
+        assert control.currentText() == "Automatic"
+        assert row.foot_words == "Default: automatic"
+        await until(lambda: control.count() > 1, "the models")
+        at = control.findText("Desk Guide F16")
+        assert at > 0
+        control.setCurrentIndex(at)
+        control.activated.emit(at)
+        await until(lambda: desk.live.get("chat.model") == "slmdesk/desk-guide:F16", "the setting")
+        await asyncio.to_thread(desk.live.settings.set, "chat.model", "gone/model")
+        await until(lambda: control.value == "gone/model", "a model that is not there to be shown as it is")
 
     play(scene)
 
