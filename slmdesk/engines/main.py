@@ -137,7 +137,6 @@ class _Engine:
         """The GPU that takes layers, and its address. The parent hears when drivers start and when they are done."""
         from slmdesk.core.paths import Paths
         from slmdesk.engines import gpu_parts
-        from slmdesk.engines.devices import best
 
         if self._spec.gpu_layers == 0:
             return None
@@ -145,11 +144,9 @@ class _Engine:
         if not found.parts:
             return None
         self._out.write({"event": "stage", "stage": "gpu"})
-        for note in (*found.problems, *native.open_gpus(found.parts)):
-            sys.stderr.write(f"gpu: {note}\n")
+        chosen = native.open_best_gpu(found)
         self._out.write({"event": "stage", "stage": "load"})
-        chosen = best([device for _, device in native.devices])
-        return next((entry for entry in native.devices if entry[1] is chosen), None)
+        return chosen
 
     def _load(self, native: Native, sizes: Plan, device: int | None) -> Model:
         from slmdesk.engines.native import Model

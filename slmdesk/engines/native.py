@@ -20,6 +20,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import set_up_again
 from slmdesk.engines import gpu_parts
 from slmdesk.engines.buffers import Buffers
+from slmdesk.engines.devices import best
 from slmdesk.engines.processor_parts import library, load_variants
 from slmdesk.engines.residence import give_back_zeros, private_memory
 from slmdesk.engines.safe_steps import holds
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slmdesk.engines.devices import Device
+    from slmdesk.engines.gpu_parts import GpuParts
     from slmdesk.engines.safe_steps import Step
 
 CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # enum ggml_type
@@ -112,6 +114,13 @@ class Native:
         function.argtypes = arguments
         function.restype = result
         return function
+
+    def open_best_gpu(self, found: GpuParts) -> tuple[int, Device] | None:
+        """The GPU that takes layers, and its address; what is of no use is told on stderr. A driver may crash here."""
+        for note in (*found.problems, *self.open_gpus(found.parts)):
+            sys.stderr.write(f"gpu: {note}\n")
+        chosen = best([device for _, device in self.devices])
+        return next((entry for entry in self.devices if entry[1] is chosen), None)
 
     def open_gpus(self, parts: Iterable[Path]) -> list[str]:
         """Load parts for GPUs, then ask for devices; a line for each part of no use. A driver may crash here."""

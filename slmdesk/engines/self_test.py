@@ -20,7 +20,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines import failures
-from slmdesk.engines.fingerprint import build, fingerprint
+from slmdesk.engines.fingerprint import fingerprint, installed
 from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import holds, ladder, safe_steps_in
 from slmdesk.engines.self_test_outcome import (
@@ -143,7 +143,7 @@ class SelfTest:
         started = time.monotonic()
         gpu_layers = int(self._settings.get("engine.gpu_layers"))
         flash_attention = bool(self._settings.get("engine.flash_attention"))
-        made = await asyncio.to_thread(build)
+        made = await asyncio.to_thread(installed)
         steps = ladder(made, gpu_layers=gpu_layers, flash_attention=flash_attention)
         tried: list[StepResult] = []
         for step in steps:
@@ -265,7 +265,9 @@ class _Round:
         except ValueError:
             return True  # cut off by the child's death
         kind = event.get("event")
-        if kind == "at":
+        if kind == "no_device":
+            self._families = self._families[: len(self._found)]  # nothing computes there
+        elif kind == "at":
             self._work, self._began = str(event["work"]), bool(event["family"])
         elif kind == "family":
             self._add(FamilyResult.of(event, self._device))
@@ -275,7 +277,7 @@ class _Round:
             if error.code != FAILED and not (self._device == "GPU" and error.code in _REFUSED):
                 raise error
             self._lost("failed", error.message, error.details)
-        return kind not in {"done", "error"}
+        return kind not in {"done", "error", "no_device"}
 
     def _died(self, error: SlmDeskError) -> None:
         """What ends a process from outside, or for want of memory, says nothing about the processor: raises it."""

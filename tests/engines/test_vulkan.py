@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.paths import Paths
+from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import list_devices
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec, Finished
+from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.offload import LayerWeights, Load, split
@@ -125,3 +127,17 @@ def test_the_part_that_is_built_here_needs_nothing_by_its_path() -> None:
     assert not any("/" in name for name in needed)
     assert "RPATH" not in told
     assert "RUNPATH" not in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_the_self_test_computes_on_the_gpu_too(software_driver: Path, paths: Paths) -> None:
+    """Where the driver has no device nothing is said of a GPU; with one each family is compared there as well."""
+    families = ("F16", "Q8_0", "Q4_K")
+    outcome = await SelfTest(paths, Settings(paths.settings_file), families=families).run()
+    assert outcome.holds
+    by_device = {(result.device, result.family): result for result in outcome.best.families}
+    assert set(by_device) == {(device, family) for device in ("GPU", "processor") for family in families}
+    assert all(result.verdict == "right" for result in by_device.values())
+    # A GPU rounds in another order than the processor's code: the same numbers would mean that it was not used.
+    assert any(by_device["GPU", each].error != by_device["processor", each].error for each in families)

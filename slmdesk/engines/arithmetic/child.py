@@ -3,7 +3,8 @@
 stdin: one JSON line, `{"folder", "families", "step", "gpu_layers", "flash_attention", "threads", "gentle"}`. stdout:
 JSON lines. `{"event": "at", "family", "work"}` comes before each piece of native work, so that the parent knows where a
 process that dies was; `{"event": "family", "family", "error", "work", "seconds"}` after each family, with the largest
-relative error of a row of logits; `{"event": "done"}` or `{"event": "error"}` at the end.
+relative error of a row of logits; `{"event": "no_device"}` where a GPU was asked for and its driver has none;
+`{"event": "done"}` or `{"event": "error"}` at the end.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _WORK: tuple[tuple[str, int, int, tuple[int, ...]], ...] = (
     ("the next token", _PROMPT_END, _TOKENS, (78,)),
 )
 _CELLS, _BATCH, _ROWS = 256, 128, 8
+_ALL_LAYERS = 1000  # the small models have a few
 
 
 def main() -> int:
@@ -79,16 +81,24 @@ def _run(spec: dict[str, Any], write: Callable[[dict[str, Any]], None]) -> None:
     from slmdesk.engines.native import Native
 
     write({"event": "at", "family": "", "work": "its start"})
-    native = Native(spec["step"])
+    native = Native(spec["step"], gpu=spec["gpu_layers"] != 0)
+    device = _gpu(native) if spec["gpu_layers"] else None
+    if spec["gpu_layers"] and device is None:
+        write({"event": "no_device"})
+        return
     for name in spec["families"]:
         started = time.perf_counter()
-        error, work = _compare(native, spec, name, write)
+        error, work = _compare(native, device, spec, name, write)
         seconds = time.perf_counter() - started
         write({"event": "family", "family": name, "error": error, "work": work, "seconds": round(seconds, 4)})
 
 
 def _compare(
-    native: Native, spec: dict[str, Any], name: str, write: Callable[[dict[str, Any]], None]
+    native: Native,
+    device: int | None,
+    spec: dict[str, Any],
+    name: str,
+    write: Callable[[dict[str, Any]], None],
 ) -> tuple[float, str]:
     """The largest error of one family, and the work it came with. A number that is none counts as 1e9."""
     import numpy as np
@@ -108,7 +118,8 @@ def _compare(
     tokens = np.random.default_rng(_SEED).integers(3, VOCABULARY, _TOKENS).astype(np.int32)
     expected = model.logits(tokens)
     write({"event": "at", "family": name, "work": "the load"})
-    loaded = Model(native, str(path), gpu_layers=spec["gpu_layers"], step=spec["step"])
+    layers = 0 if device is None else _ALL_LAYERS
+    loaded = Model(native, str(path), gpu_layers=layers, device=device, step=spec["step"])
     context = Context(
         loaded,
         cells=_CELLS,
@@ -130,6 +141,15 @@ def _compare(
     context.close()
     loaded.close()
     return worst, where
+
+
+def _gpu(native: Native) -> int | None:
+    """The address of the GPU that models use here; None where the drivers have none."""
+    from slmdesk.core.paths import Paths
+    from slmdesk.engines import gpu_parts
+
+    chosen = native.open_best_gpu(gpu_parts.find(Paths.resolve().backends))
+    return chosen[0] if chosen is not None else None
 
 
 def _evaluated(
