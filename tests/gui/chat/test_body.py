@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from slmdesk.gui.chat.body.body import MessageBody
 from slmdesk.gui.chat.body.code import LaidCode
+from slmdesk.gui.chat.body.direction import right_to_left
 from slmdesk.gui.chat.body.selection import Spot, word_around
 from slmdesk.gui.chat.body.table import LaidTable, fitted
 from slmdesk.gui.chat.body.units import cut, units
@@ -212,3 +213,34 @@ def test_another_text_size_lays_out_anew(body: Make, typesetter: Typesetter) -> 
         assert shown.blocks == parse(SAMPLE)
     finally:
         typesetter.theme.set_text_size(13)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("שלום עולם", True),
+        ("1. مرحبا بالعالم", True),
+        ("(שלום) hello", True),
+        ("hello שלום", False),
+        ("123", False),
+        ("日本語", False),
+        ("", False),
+    ],
+)
+def test_the_first_letter_with_a_direction_decides(text: str, expected: bool) -> None:
+    assert right_to_left(text) is expected
+
+
+@pytest.mark.parametrize("source", ["שלום עולם", "- שלום עולם", "1. مرحبا بالعالم"])
+def test_a_text_read_from_the_right_stands_on_the_right(body: Make, source: str) -> None:
+    shown = body(source)
+    shown.resize(600, round(shown.lay(600)))
+    picture = shown.grab().toImage()
+    ground = picture.pixel(0, 0)
+    inked = [
+        x for x in range(600) if any(picture.pixel(x, y) != ground for y in range(0, picture.height(), 2))
+    ]
+    assert inked
+    assert min(inked) > 300
+    spot = shown.spot_at(QPointF(min(inked) - 20, picture.height() / 2))
+    assert spot.position == len(shown._laid[0].text), "left of a text read from the right is its end"

@@ -12,6 +12,7 @@ from slmdesk.gui.chat.markdown.blocks import (
     Span,
     TableBlock,
     TextBlock,
+    plain,
     plain_text,
     verbatim,
 )
@@ -215,3 +216,16 @@ def test_typed_text_is_not_markdown() -> None:
         TextBlock("line"),
         TextBlock("line", (Span("<b>"),)),
     ]
+
+
+def test_formulas_keep_their_backslashes() -> None:
+    source = r"Since \(a\, b\) and \[x^2\], a \* b stays with \{c\}."
+    assert plain_text(parse(source)) == r"Since \(a\, b\) and \[x^2\], a * b stays with \{c\}."
+    assert plain_text(parse(r"`\(` and `\*`")) == r"\( and \*"
+
+
+def test_a_line_break_in_a_table_is_one() -> None:
+    table = parse("| a | b |\n|---|---|\n| one<br>two | `<br>` |")[0]
+    assert isinstance(table, TableBlock)
+    assert [plain(cell) for cell in table.rows[0]] == ["one\ntwo", "<br>"]
+    assert plain_text(parse("one <br/> two <BR> three <bread>")) == "one\ntwo\nthree <bread>"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFont, QPainter, QTextCharFormat, QTextLayout, QTextOption
 
+from slmdesk.gui.chat.body.direction import right_to_left
 from slmdesk.gui.chat.body.units import units
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_STRONG
@@ -70,6 +71,12 @@ class Flow:
         self._line = line
         self.text = "".join(span.text for span in spans)
         self._layout = QTextLayout(self.text.replace("\n", "\u2028"), font)
+        self.from_right = right_to_left(self.text)
+        if self.from_right:
+            option = QTextOption(option)
+            option.setTextDirection(Qt.LayoutDirection.RightToLeft)
+            if option.alignment() & Qt.AlignmentFlag.AlignLeft:
+                option.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._layout.setTextOption(option)
         self._layout.setCacheEnabled(True)
         self._codes: list[Range] = []

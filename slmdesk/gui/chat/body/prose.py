@@ -42,6 +42,11 @@ class LaidText(Laid):
     def _left(self) -> float:
         return left_of(self.style, self._block.indent, self._block.quote)
 
+    @property
+    def _offset(self) -> QPointF:
+        """Where the lines begin: a text read from the right has its indent on that side."""
+        return QPointF(0 if self._flow.from_right else self._left, 0)
+
     def lay(self, width: float) -> None:
         if width == self.width:
             return
@@ -62,20 +67,22 @@ class LaidText(Laid):
         if self._block.marker:
             painter.setPen(self.style.secondary)
             painter.setFont(self.style.body)
-            # Wide numbers reach further left rather than into their text.
-            room = QRectF(
-                at.x() + left - 3 * self.style.indent, at.y(), 3 * self.style.indent - SPACE.small, self._line
-            )
-            painter.drawText(
-                room, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self._block.marker
-            )
-        self._flow.draw(painter, at + QPointF(left, 0), clip, selected)
+            # Wide numbers reach further out rather than into their text.
+            width = 3 * self.style.indent - SPACE.small
+            if self._flow.from_right:
+                room = QRectF(at.x() + self.width - left + SPACE.small, at.y(), width, self._line)
+                side = Qt.AlignmentFlag.AlignLeft
+            else:
+                room = QRectF(at.x() + left - 3 * self.style.indent, at.y(), width, self._line)
+                side = Qt.AlignmentFlag.AlignRight
+            painter.drawText(room, side | Qt.AlignmentFlag.AlignVCenter, self._block.marker)
+        self._flow.draw(painter, at + self._offset, clip, selected)
 
     def position_at(self, point: QPointF) -> int:
-        return self._flow.position_at(point - QPointF(self._left, 0))
+        return self._flow.position_at(point - self._offset)
 
     def href_at(self, point: QPointF) -> str:
-        return self._flow.href_at(point - QPointF(self._left, 0))
+        return self._flow.href_at(point - self._offset)
 
 
 def left_of(style: BodyStyle, indent: int, quote: int) -> float:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _OPENS = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}
 _CLOSES = {"strong_close": "bold", "em_close": "italic", "s_close": "strike"}
 LONG_ADDRESS = 2000  # characters
+_BREAK = re.compile(r" ?<br\s*/?> ?", re.IGNORECASE)  # the one tag that Markdown's tables need
 _BARE = re.compile(r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;:!?)\]}*_]")
 
 
@@ -61,9 +62,10 @@ def _leaf(token: Token, style: Span) -> list[Span]:
         source = str(token.attrGet("src") or "")
         shown = replace(style, text=token.content or source, href=style.href or safe_href(source))
         return [shown] if shown.href or not token.content else [shown, _beside(source)]
-    if style.href or "://" not in token.content:
-        return [replace(style, text=token.content)]
-    return _with_bare_links(token.content, style)
+    text = _BREAK.sub("\n", token.content) if "<" in token.content else token.content
+    if style.href or "://" not in text:
+        return [replace(style, text=text)]
+    return _with_bare_links(text, style)
 
 
 def _beside(address: str) -> Span:

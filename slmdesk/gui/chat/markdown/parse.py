@@ -22,6 +22,7 @@ from slmdesk.gui.chat.markdown.blocks import (
     plain_text,
     safe_href,
 )
+from slmdesk.gui.chat.markdown.formulas import keep_backslashes
 from slmdesk.gui.chat.markdown.inline import plain_spans, spans_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def _parser() -> MarkdownIt:
 
     options = {"html": False, "maxNesting": MAX_NESTING, "inline_definitions": True}
     parser = MarkdownIt("commonmark", options)
+    parser.core.ruler.before("text_join", "formulas", keep_backslashes)
     return parser.enable(["table", "strikethrough"])
 
 
