@@ -143,8 +143,12 @@ class Output:
         if not self.as_json:
             word = self._paint("error:", _RED, self._error_colours)
             self._aside(f"{word} {error.message}\n")
-            if error.hint:
-                self._aside(self._paint(error.hint, _DIM, self._error_colours) + "\n")
+            from slmdesk.cli.ways_out import command_for
+
+            command = command_for(error.code)
+            hint = f"{error.hint} ({command})".strip() if command else error.hint
+            if hint:
+                self._aside(self._paint(hint, _DIM, self._error_colours) + "\n")
 
     def failed(self, error: SlmDeskError) -> None:
         """The error that ends the command."""

@@ -267,6 +267,6 @@ def _defect(error: Exception) -> SlmDeskError:
     return SlmDeskError(
         "unexpected",
         f"The job failed in a way it should not: {type(error).__name__}: {redact(str(error))}",
-        "Please report this, with the output of slmdesk doctor.",
+        "Please report this, with what the log holds.",
         details=redact("".join(traceback.format_exception(error))),
     )

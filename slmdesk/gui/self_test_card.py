@@ -99,6 +99,6 @@ class SelfTestCard(QWidget):
         failed = outcome.steps[0].failed
         lines = [f"{result.family}: {result.words}" for result in failed[:_MOST_TOLD]]
         if len(failed) > _MOST_TOLD:
-            lines.append(f"and {len(failed) - _MOST_TOLD} more; slmdesk doctor --self-test tells all of them")
+            lines.append(f"and {len(failed) - _MOST_TOLD} more")
         when = f"Tested {amounts.moment(outcome.when)}, in {outcome.seconds:.1f} s."
         self.row.text.setText("\n".join([when, *lines]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx2
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-_OFFLINE_HINT = "Turn off “Work offline” in the settings (slmdesk config network.offline false)."
+_OFFLINE_HINT = "Turn off “Work offline” in the settings."
 _LATER = "Try again in a while."
 
 

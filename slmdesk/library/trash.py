@@ -342,7 +342,7 @@ def _to_system(root: Path, place: Path, title: str) -> None:
             raise SlmDeskError(
                 "trash_unavailable",
                 f"The system's trash does not take {title}: {error}.",
-                "Delete it for good with “slmdesk rm --empty --forever”, or undo the removal.",
+                "Delete it for good, or undo the removal.",
             ) from error
         finally:
             _remove_empty(path.parent, root)

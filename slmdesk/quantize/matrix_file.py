@@ -72,7 +72,7 @@ def read_matrix(path: Path) -> Matrix:
         raise SlmDeskError(
             "imatrix_missing",
             f"{path} is not there.",
-            "Check the path, or let it be computed: --imatrix auto.",
+            "Check the path, or let it be computed.",
         ) from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
@@ -209,5 +209,5 @@ def _unreadable(path: Path, why: str) -> SlmDeskError:
     return SlmDeskError(
         "imatrix_unreadable",
         f"{path.name} cannot be used as an importance matrix: {why}.",
-        "Choose a file made by llama-imatrix or by this program, or let it be computed: --imatrix auto.",
+        "Choose a file made by llama-imatrix or by this program, or let it be computed.",
     )

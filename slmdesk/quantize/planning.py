@@ -202,7 +202,7 @@ def check_wishes(request: Request) -> None:
         raise SlmDeskError(
             "imatrix_needed",
             f"{', '.join(needing)} cannot be made without an importance matrix.",
-            "Let it be computed: --imatrix auto.",
+            "Let it be computed.",
         )
 
 

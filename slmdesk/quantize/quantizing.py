@@ -182,7 +182,7 @@ def failure(heard: Heard, source: Path, folder: Path) -> SlmDeskError:
         return SlmDeskError(
             "imatrix_needed",
             "This quant cannot be made without an importance matrix that covers the model.",
-            "Let it be computed: --imatrix auto.",
+            "Let it be computed.",
             details=details,
         )
     if re.search(r"iostream|ios_base|basic_ios|No space", text):
@@ -220,7 +220,7 @@ def matrix_mismatch(source: Path, details: str = "") -> SlmDeskError:
     return SlmDeskError(
         "imatrix_mismatch",
         f"The importance matrix belongs to another model than {source.name}.",
-        "Choose the matrix of this model, or let it be computed: --imatrix auto.",
+        "Choose the matrix of this model, or let it be computed.",
         details=details,
     )
 

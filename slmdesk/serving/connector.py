@@ -189,6 +189,6 @@ def _start_failed(reason: str, details: str = "") -> SlmDeskError:
     return SlmDeskError(
         "service_start_failed",
         f"The service could not start. {reason}",
-        "Try again. “slmdesk doctor” checks what it needs; service.log holds what it did.",
+        "Try again. The file service.log in the folder of logs holds what it did.",
         details=details,
     )

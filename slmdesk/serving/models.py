@@ -192,7 +192,7 @@ class Models:
         unknown = SlmDeskError(
             "model_not_found",
             f"There is no model {name!r}.",
-            "Over the API a model is named by its library id, or by a name given with --model.",
+            "Over the API a model is named by its library id, or by the name that the service was started with.",
         )
         if not self._may_name(name, trusted=trusted):
             raise unknown

@@ -224,12 +224,12 @@ def _bind(host: str, port: int) -> socket.socket:
             raise SlmDeskError(
                 "port_in_use",
                 f"Port {port} on {host} cannot be used: {error.strerror or error}.",
-                "Choose another one with --port, or end the program that uses it.",
+                "Choose another one, or end the program that uses it.",
             ) from error
         raise SlmDeskError(
             "address_unusable",
             f"The service cannot answer at {host}: {error.strerror or error}.",
-            "Use --host 127.0.0.1, or an address of this machine.",
+            "Use 127.0.0.1, or an address of this machine.",
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from dataclasses import dataclass
@@ -93,3 +94,26 @@ def test_every_dependency_is_named_with_its_licence() -> None:
     named = {distribution.lower().replace("_", "-") for _, distribution, _, _ in COMPONENTS}
     assert needed <= named, f"not named: {needed - named}"
     assert all(component_versions().values())
+
+
+def test_no_hint_of_the_rooms_below_speaks_of_a_command() -> None:
+    """The window shows the same hints; what they mean at the command line is `cli/ways_out.py`'s."""
+    package = Path(__file__).parents[2] / "slmdesk"
+    told = re.compile(r"slmdesk (config|doctor|jobs|list|pull|rm|serve|verify)\b|(?<![\w-])--[a-z]{3,}")
+    # The command line alone meets these: settings and jobs are named by hand, options of a server given there.
+    ours = {"setting_unknown", "job_not_found", "job_ambiguous", "origin_refused"}
+    found = []
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).parts[0]
+        if room in {"cli", "tour", "__main__.py", "runner.py", "setting_table.py"} or "tour" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in {
+                "SlmDeskError",
+                "HubError",
+            }:
+                continue
+            texts = [ast.unparse(argument) for argument in node.args]
+            if len(texts) > 2 and told.search(" ".join(texts[1:])) and texts[0].strip("'") not in ours:
+                found.append(f"{path.relative_to(package)}:{node.lineno}: {texts[2]}")
+    assert found == []

@@ -1,0 +1,20 @@
+"""What a hint means at the command line. The rooms below speak to everybody; the window has buttons in these places."""
+
+from __future__ import annotations
+
+_COMMANDS = {
+    "offline": "slmdesk config network.offline false",
+    "model_not_found": "slmdesk list",
+    "trash_unavailable": "slmdesk rm --empty --forever",
+    "service_start_failed": "slmdesk doctor",
+    "port_in_use": "slmdesk serve --port NUMBER",
+    "imatrix_missing": "--imatrix auto",
+    "imatrix_unreadable": "--imatrix auto",
+    "imatrix_needed": "--imatrix auto",
+    "imatrix_mismatch": "--imatrix auto",
+}
+
+
+def command_for(code: str) -> str:
+    """The command or option that mends an error with this code; "" where there is none."""
+    return _COMMANDS.get(code, "")
