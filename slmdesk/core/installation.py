@@ -17,6 +17,13 @@ def set_up_again() -> str:
     return "Set the program up again: python3 packaging/bootstrap.py run"
 
 
+def gpu_support() -> str:
+    """The hint for a GPU that this build has no part for."""
+    if is_frozen():
+        return "Install SLM Desk again with its installer, which brings GPU support."
+    return "To use it, install its Vulkan driver and run: python3 packaging/bootstrap.py gpu"
+
+
 def window_libraries() -> str:
     """The hint for a window that cannot be loaded."""
     if is_frozen():

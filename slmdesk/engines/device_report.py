@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from slmdesk.core.installation import is_frozen
+from slmdesk.core.installation import gpu_support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,9 +69,7 @@ def _unused(listing: Devices, present: Sequence[Gpu]) -> DeviceLine:
             "GPU",
             "note",
             f"built without GPU support; this machine has {names}",
-            "To use it, install its Vulkan driver and run: python3 packaging/bootstrap.py gpu"
-            if not is_frozen()
-            else "Install SLM Desk again with its installer, which brings GPU support.",
+            gpu_support(),
         )
     return DeviceLine(
         "GPU",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _START_S = 60.0  # a cold disk and a busy processor included
+_ENDING_S = 2.0  # seconds that a process may take to end once it answers no more
 _LOOK_AGAIN_S = 0.05
 _LOG_TAIL = 8 * 1024  # bytes
 _LOG_LIMIT = 512 * 1024
@@ -82,9 +83,9 @@ class ServiceConnector:
         except SlmDeskError as error:
             if not service_gone(error):
                 raise
-            if state.alive and read_state(self._paths.service_state) == state:
+            if not await self._ends(state):
                 raise
-            return None  # it was just ending
+            return None
         if health.get("pid") != state.pid:
             return None
         if state.version != __version__ and state.started_by == "demand" and await _made_way(client):
@@ -93,6 +94,15 @@ class ServiceConnector:
             await self._client.close()
         self._state, self._client = state, client
         return client
+
+    async def _ends(self, state: ServiceState) -> bool:
+        """Whether a service that does not answer is just ending: its process may take a moment to be gone."""
+        deadline = time.monotonic() + _ENDING_S
+        while state.alive and read_state(self._paths.service_state) == state:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return True
 
     async def _start(self) -> ServiceClient:
         """Start a service, or wait for the one that another process is starting."""

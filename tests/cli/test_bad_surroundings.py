@@ -121,7 +121,7 @@ def test_bytes_that_are_no_text_are_no_value_of_a_setting(program: Program) -> N
     )
     assert done.returncode == 0
     assert b"SLMDESK_CHAT_MODEL is wrong" in done.stderr
-    assert b"slmdesk/desk-guide" in done.stdout
+    assert b'chat.model = ""' in done.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -97,7 +97,7 @@ async def test_without_it_nothing_is_believed_and_the_reason_is_told(
     assert job.error.code == "certificate_invalid"
     assert secure.served(REPO, FILE) == 0
     app.settings.set("network.ca_file", str(authority.certificate))
-    await app.jobs.resume(job.id)
+    await app.jobs.resume(job.id, here=True)  # it keeps what it was made with, unless it is told
     assert (await settled(app, job.id)).state == "done"
 
 

@@ -159,7 +159,14 @@ def kill(pid: int) -> None:
         process.kill()
     except psutil.NoSuchProcess:
         return  # it was ended before
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"the end of {pid}")
+    until(lambda: _ended(process), f"the end of {pid}")
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture(scope="session")

@@ -216,7 +216,7 @@ def test_actions_come_and_go_with_what_is_possible(play: Play) -> None:
         def possible() -> set[str]:
             return {action.id for action in known.matching("") if action.id.startswith("chat.")}
 
-        assert possible() == {"chat.new", "chat.model", "chat.search"}
+        assert possible() == {"chat.new", "chat.model", "chat.search", "chat.guide"}
         await desk.mid_answer("What is Q4_K_M?")
         assert "chat.stop" in possible()
         assert "chat.regenerate" not in possible()
