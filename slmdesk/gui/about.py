@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 import slmdesk
 from slmdesk.gui.place import Place, WindowServices
@@ -15,6 +15,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,14 +92,7 @@ class AboutPlace(Place):
         self._heading("Made with")
         self._column.addWidget(self._components())
         self._column.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
+        area = scrolling(page, focus=Qt.FocusPolicy.TabFocus)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)

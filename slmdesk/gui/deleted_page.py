@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui import amounts
@@ -16,6 +15,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card, CardRow
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import EmptyState
+from slmdesk.gui.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -56,18 +56,10 @@ class DeletedPlace(Place):
         across.addStretch(1)
         across.addWidget(holder, 1000)
         across.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
-        self._area = area
+        self._area = scrolling(page)
         self._stack = QStackedWidget()
         self._stack.addWidget(self._empty)
-        self._stack.addWidget(area)
+        self._stack.addWidget(self._area)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import groups
@@ -21,6 +21,7 @@ from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting, Value
@@ -161,14 +162,7 @@ class SettingsPlace(Place):
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)
-        self._area = QScrollArea()
-        self._area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._area.setWidgetResizable(True)
-        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._area.setWidget(page)
-        page.setAutoFillBackground(False)
-        self._area.viewport().setAutoFillBackground(False)
+        self._area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._area)

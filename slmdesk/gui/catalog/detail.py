@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
 from slmdesk.gui.catalog.choice_table import ChoiceTable, name_of
@@ -20,6 +20,7 @@ from slmdesk.gui.widgets.chips import Badge, Chip
 from slmdesk.gui.widgets.flow import Flow
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
 from slmdesk.gui.widgets.progress import Meter
+from slmdesk.gui.widgets.scrolling import scrolling
 from slmdesk.gui.widgets.switches import Switch
 from slmdesk.gui.widgets.values import Select
 
@@ -285,14 +286,7 @@ class Detail(QWidget):
         column.addWidget(self._none)
         column.addWidget(self._card_box)
         column.addStretch(1)
-        self._scroll = QScrollArea()
-        self._scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(page)
-        page.setAutoFillBackground(False)
-        self._scroll.viewport().setAutoFillBackground(False)
+        self._scroll = scrolling(page)
         return self._scroll
 
     def _make_card_box(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.model_entries import parameter_words, size_words
 from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
+from slmdesk.gui.widgets.scrolling import scrolling
 from slmdesk.gui.widgets.sentence_button import SentenceButton
 
 if TYPE_CHECKING:
@@ -103,14 +104,7 @@ class FirstStart(QWidget):
         across.addWidget(middle_part, MEASURE.dialog)
         across.addStretch(1)
         # Large text in a low window: what has no room is scrolled to, never cut.
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
+        area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)

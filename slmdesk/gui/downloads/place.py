@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, QUrl
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core.made_with import differences
 from slmdesk.gui.actions import Action
@@ -19,6 +19,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import EmptyState
+from slmdesk.gui.widgets.scrolling import scrolling
 from slmdesk.gui.widgets.values import Select
 
 if TYPE_CHECKING:
@@ -223,15 +224,7 @@ class DownloadsPlace(Place):
         across.addStretch(1)
         across.addWidget(holder, 1000)
         across.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
-        return area
+        return scrolling(page)
 
     def _refresh(self) -> None:
         jobs: dict[Section, list[Job]] = {"active": [], "failed": [], "done": []}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.names import STARTER, short_name
@@ -20,6 +20,7 @@ from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card, CardRow
 from slmdesk.gui.widgets.letting_go import let_go
+from slmdesk.gui.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -284,14 +285,7 @@ class FirstRunPlace(Place):
         across.addStretch(1)
         across.addWidget(holder, 1000)
         across.addStretch(1)
-        self._area = area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
+        self._area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.addWidget(self._area)

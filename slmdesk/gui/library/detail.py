@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFormLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
 from slmdesk.gui.library.models import state_of
@@ -15,6 +15,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.chips import STATES
 from slmdesk.gui.widgets.flow import Flow
 from slmdesk.gui.widgets.panels import EmptyState
+from slmdesk.gui.widgets.scrolling import scrolling
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 
 if TYPE_CHECKING:
@@ -153,15 +154,7 @@ class Detail(QWidget):
         column.addWidget(Label(theme, "About this file", role="emphasis"))
         column.addLayout(self._form)
         column.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
-        return area
+        return scrolling(page)
 
     def _button(self, text: str, icon: str, what: str, *, primary: bool = False) -> Button:
         button = Button(self.theme, text, kind="primary" if primary else "secondary", icon=icon)

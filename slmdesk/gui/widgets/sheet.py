@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent
@@ -49,14 +50,7 @@ class Sheet(QWidget):
         across.addStretch(1)
         across.addWidget(holder, 1000)
         across.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
+        area = scrolling(page)
         leave = Button(theme, back, kind="quiet", icon="chevron-left", small=True)
         leave.clicked.connect(self.closed)
         top = QHBoxLayout()
