@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slmdesk.core.state import StateFile
     from slmdesk.gui.actions import Action
     from slmdesk.gui.job_watch import JobWatch
+    from slmdesk.gui.loaded import LoadedWatch
     from slmdesk.gui.theme import Theme
 
 T = TypeVar("T")
@@ -75,6 +76,11 @@ class WindowServices(Protocol):
     @property
     def jobs(self) -> JobWatch:
         """All jobs as they are now; empty until the application is there."""
+        ...
+
+    @property
+    def loaded(self) -> LoadedWatch:
+        """What the service holds in memory; looked at every two seconds."""
         ...
 
     def window(self) -> QWidget:

@@ -57,3 +57,4 @@ class StatusPoll(QObject):
         except SlmDeskError:
             loaded = []
         self._window.strip.show_loaded(loaded)
+        self._window.loaded.take(loaded)

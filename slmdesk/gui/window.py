@@ -12,6 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
 from slmdesk.gui.dropping import Dropping
 from slmdesk.gui.job_watch import JobWatch, summary
+from slmdesk.gui.loaded import LoadedWatch
 from slmdesk.gui.notices import EVERYWHERE, Notices
 from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
@@ -102,6 +103,7 @@ class MainWindow(QWidget):
         self._undoing = Undoing()
         self._asked: tuple[str, str, str] | None = None
         self.jobs = JobWatch(self)
+        self.loaded = LoadedWatch(self)
         self.actions_known = Actions(self)
         self._lay_out()
         if "library" in self._specs:

@@ -51,6 +51,7 @@ class LoadedModel(Entry):
     queued: int = 0  # answers waiting for one of those to end
     pid: int = 0
     problem: dict[str, str] | None = None
+    loaded_at: float = 0.0  # seconds since 1970
     chat_form: str = ""  # what stands in for a chat template that the file does not have
 
 

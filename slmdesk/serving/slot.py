@@ -38,6 +38,7 @@ class ModelSlot:
         self.pinned = False  # asked for on the command line: not unloaded for being idle
         self.state: LoadState = "loading"
         self.progress = 0.0
+        self.loaded_at = 0.0
         self.engine: Engine | None = None
         self.loading: asyncio.Task[SlmDeskError | None] | None = None
         self.users = 0  # requests that hold it, waiting ones included
@@ -72,6 +73,7 @@ class ModelSlot:
     def became_ready(self, engine: Engine) -> None:
         self.engine = engine
         self.state = "ready"
+        self.loaded_at = time.time()
         self.problem = None
         self.report(1.0)
 
@@ -118,6 +120,7 @@ class ModelSlot:
             active=active,
             queued=self.users - active,
             pid=ready.pid if ready else 0,
+            loaded_at=self.loaded_at if ready else 0.0,
             problem=self.problem.to_json() if self.problem else None,
             chat_form=ready.chat_form if ready else "",
         )

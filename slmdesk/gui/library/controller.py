@@ -72,6 +72,8 @@ class LibraryController(QObject):
         library = self._app.library
         self._stamp = await asyncio.to_thread(stamp, library.folders)
         self._place.show_models(await library.models(every_format=True))
+        if await library.check_starter():  # the first time: then it is verified, or damaged
+            self._place.show_models(await library.models(every_format=True))
         missing = [problem for problem in library.problems if problem.code == "folder_missing"]
         words = " ".join(f"{problem.message}" for problem in missing)
         self._place.offer(
@@ -139,6 +141,36 @@ class LibraryController(QObject):
         )
         self._app.library.forget_listing()
         self.refresh()
+
+    # In memory
+
+    def load(self, file: LibraryFile) -> None:
+        """Load a model now, so that its first answer comes at once."""
+        self._services.run(self._load(file), "loading a model")
+
+    async def _load(self, file: LibraryFile) -> None:
+        self._place.detail.set_busy(on=True)
+        try:
+            client = await self._app.connector.connect()
+            async for _ in client.load(file.id):
+                pass
+        finally:
+            self._place.detail.set_busy(on=False)
+
+    def eject(self, file: LibraryFile) -> None:
+        """Have a model give its memory back."""
+        self._services.run(self._eject(file), "ejecting a model")
+
+    async def _eject(self, file: LibraryFile) -> None:
+        self._place.detail.set_busy(on=True)
+        try:
+            client = await self._app.connector.attached()
+            if client is not None and await client.unload(file.id):
+                self._services.toast(
+                    f"{file.id} is no longer in memory.", lambda: self.load(file), "Load again"
+                )
+        finally:
+            self._place.detail.set_busy(on=False)
 
     # Removing
 

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
 from slmdesk.gui.library.models import state_of
+from slmdesk.gui.loaded import LoadedWatch, memory_words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
@@ -49,9 +50,12 @@ class Detail(QWidget):
 
     asked = Signal(str, object)
 
-    def __init__(self, theme: Theme, find: Callable[[], object], *, quantizes: bool) -> None:
+    def __init__(
+        self, theme: Theme, loaded: LoadedWatch, find: Callable[[], object], *, quantizes: bool
+    ) -> None:
         super().__init__()
         self.theme = theme
+        self._loaded = loaded
         self.model: LibraryModel | None = None
         self._title = Label(theme, role="title", wrap=True, selectable=True)
         self._publisher = ElidedLabel(theme, tone="secondary")
@@ -60,6 +64,7 @@ class Detail(QWidget):
         self._verify = self._button("Verify", "verified", "verify")
         self._quantize = self._button("Quantize", "quantize", "quantize")
         self._quantizes = quantizes
+        self._memory = self._button("Load", "memory", "load")
         self._folder = self._button("Show in folder", "folder", "folder")
         self._update = self._button("Fetch the new version", "refresh", "update")
         self._delete = self._button("Delete", "delete", "delete")
@@ -107,6 +112,7 @@ class Detail(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
+        loaded.changed.connect(self._show_file)
 
     @property
     def chosen(self) -> LibraryFile | None:
@@ -130,6 +136,10 @@ class Detail(QWidget):
         self._table.selectRow(rows.index(before.id) if kept and before is not None else 0)
         self._show_file()
 
+    def set_busy(self, *, on: bool) -> None:
+        """The chosen file is being loaded or ejected."""
+        self._memory.set_busy(on)
+
     def _area(self) -> QWidget:
         theme = self.theme
         page = QWidget()
@@ -144,7 +154,15 @@ class Detail(QWidget):
         column.addWidget(self._problem)
         actions = QWidget()
         self._action_flow = Flow(actions)
-        for button in (self._chat, self._update, self._verify, self._quantize, self._folder, self._delete):
+        for button in (
+            self._chat,
+            self._memory,
+            self._update,
+            self._verify,
+            self._quantize,
+            self._folder,
+            self._delete,
+        ):
             self._action_flow.addWidget(button)
         column.addWidget(actions)
         column.addSpacing(SPACE.small)
@@ -163,8 +181,11 @@ class Detail(QWidget):
 
     def _ask(self, what: str) -> None:
         file = self.chosen
-        if file is not None:
-            self.asked.emit(what, file)
+        if file is None:
+            return
+        if what == "load" and self._loaded.get(file.id) is not None:
+            what = "eject"
+        self.asked.emit(what, file)
 
     def _state(self, file: LibraryFile) -> State:
         return state_of(file, built_in=bool(self.model and self.model.built_in))
@@ -182,6 +203,15 @@ class Detail(QWidget):
         self._problem.setVisible(problem is not None)
         self._chat.setVisible(file.runs)
         self._chat.setEnabled(problem is None)
+        loaded = self._loaded.get(file.id)
+        self._memory.setVisible(file.runs and (problem is None or loaded is not None))
+        self._memory.setText("Eject" if loaded is not None else "Load")
+        self._memory.set_icon("eject" if loaded is not None else "memory")
+        self._memory.setToolTip(
+            "Give its memory back"
+            if loaded is not None
+            else "Load it now, so that the first answer comes at once"
+        )
         self._update.setVisible(
             file.state in {"changed upstream", "damaged", "partial"} and bool(_repo(file))
         )
@@ -203,7 +233,9 @@ class Detail(QWidget):
         while self._form.rowCount():
             self._form.removeRow(0)
         origin = file.origins[0] if file.origins else None
+        loaded = self._loaded.get(file.id)
         facts = [
+            ("In memory", memory_words(loaded) if loaded is not None else ""),
             ("Parameters", amounts.parameters(file.parameters)),
             ("Architecture", file.architecture),
             ("Licence", file.licence or (origin.licence if origin else "")),
@@ -217,7 +249,7 @@ class Detail(QWidget):
             facts.append(
                 ("Shared", f"{amounts.size(self._usage.shared)} of the model lie under other names, too")
             )
-        if self.model is not None and self.model.built_in:
+        if file.shipped:
             facts = [fact for fact in facts if fact[0] not in {"Checked", "Revision"}]
         for name, value in facts:
             if value:

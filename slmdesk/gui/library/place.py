@@ -62,7 +62,9 @@ class LibraryPlace(Place):
         self.list.opened.connect(self.open_model)
         self.list.moved.connect(self._moved)
         self.list.remove_wanted.connect(self._remove_model)
-        self.detail = Detail(theme, lambda: services.go_to("catalog"), quantizes=self._quantizes())
+        self.detail = Detail(
+            theme, services.loaded, lambda: services.go_to("catalog"), quantizes=self._quantizes()
+        )
         self.detail.asked.connect(self._asked_of_file)
         self._import = Button(theme, "Import", icon="import")
         self._import.clicked.connect(self._open_import_menu)
@@ -245,6 +247,10 @@ class LibraryPlace(Place):
                 self.services.ask("chat", "chat_with", file.id)
             case "quantize":
                 self.services.ask("quantize", "source", file.id)
+            case "load":
+                controller.load(file)
+            case "eject":
+                controller.eject(file)
             case "verify":
                 controller.verify([file], f"{model.name} {file.quant}".strip())
             case "delete":

@@ -11,7 +11,7 @@ from pathlib import Path
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from slmdesk.gui.app import Desk
 from slmdesk.gui.dropping import Dropping
@@ -203,5 +203,45 @@ def test_an_open_library_notices_what_the_command_line_does(
         new = next(model for model in place.models.shown if not model.built_in)
         await run("rm", new.files[0].id)
         await until(lambda: place.models.count == 1, "the removal")
+
+    with_jobs(scene)
+
+
+def test_a_model_is_loaded_seen_and_ejected(with_jobs: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        place = library(desk)
+        await until(lambda: place.models.count >= 1, "the built-in model")
+        place.open_model("slmdesk/desk-guide")
+        assert not said(place.detail, "In memory: ")
+        press(place.detail, "Load")
+        await until(lambda: said(place.detail, "In memory: "), "the model in memory")
+        await until(lambda: "since" in said(place.detail, "In memory: "), "the end of the load")
+        words = said(place.detail, "In memory: ")
+        assert " MB, since just now, with a context of 2,048 tokens" in words
+        assert desk.window.loaded.get("slmdesk/desk-guide:F16") is not None
+        press(place.detail, "Eject")
+        await until(lambda: not said(place.detail, "In memory: "), "the model to go")
+        assert desk.window.message.endswith("is no longer in memory.")
+        assert desk.window.loaded.models == ()
+
+    with_jobs(scene)
+
+
+def said(widget: QWidget, beginning: str) -> str:
+    """What a label says whose name begins so; "" where there is none."""
+    names = (label.accessibleName() for label in widget.findChildren(QLabel))
+    return next((name for name in names if name.startswith(beginning)), "")
+
+
+def test_a_fresh_library_shows_the_starter_as_checked(starter: Path, with_jobs: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        place = library(desk)
+        await until(lambda: place.models.count == 2, "both models")
+
+        def state() -> str:
+            model = next(model for model in place.models.shown if not model.built_in)
+            return str(worst_state(model))
+
+        await until(lambda: state() == "starter", "the check of the starter")
 
     with_jobs(scene)
