@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _COMMANDS = {
     "offline": "slmdesk config network.offline false",
-    "model_not_found": "slmdesk list",
     "trash_unavailable": "slmdesk rm --empty --forever",
     "service_start_failed": "slmdesk doctor",
     "port_in_use": "slmdesk serve --port NUMBER",

@@ -67,7 +67,7 @@ def _not_found(models: Sequence[LibraryModel], ref: str) -> SlmDeskError:
     near = difflib.get_close_matches(ref.casefold(), names, n=3, cutoff=0.5)
     near += [name for name in names if ref and ref.casefold() in name and name not in near][:3]
     close = list(dict.fromkeys(names[name] for name in near))
-    elsewhere = "The library lists the models on this machine."
+    elsewhere = "Look at the list of models on this machine."
     hint = f"Did you mean {_listed(close)}?" if close else elsewhere
     return SlmDeskError("model_not_found", f"There is no model {ref!r} on this machine.", hint)
 

@@ -166,7 +166,7 @@ def _alone(folder: Path) -> Iterator[None]:
             held = True
         except (FileExistsError, PermissionError) as error:
             # Windows calls a lock that is just being removed forbidden.
-            if isinstance(error, PermissionError) and os.name != "nt":
+            if (isinstance(error, PermissionError) and os.name != "nt") or not folder.is_dir():
                 break  # the write itself says what is wrong
             with suppress(OSError):
                 if time.time() - lock.stat().st_mtime > _LOCK_STALE_S:

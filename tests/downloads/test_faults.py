@@ -183,6 +183,7 @@ async def test_a_wrong_byte_from_chunk_storage_is_never_called_verified(
     assert "the content is not the promised one" in " ".join(done.log)
 
 
+@pytest.mark.slow
 async def test_xet_that_fails_is_left_for_plain_https(
     app: Application, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
