@@ -58,3 +58,4 @@ class StatusPoll(QObject):
             loaded = []
         self._window.strip.show_loaded(loaded)
         self._window.loaded.take(loaded)
+        self._window.strip.set_reached(reached=self._application.hub.reached)

@@ -69,6 +69,8 @@ class StatusStrip(Pane):
         super().__init__(theme, ground="window", edge="top", parent=parent)
         self.setFixedHeight(MEASURE.strip)
         self._offline = False
+        self._reached = True
+        self._locked = False
         self._dot = Icon(theme, "dot", size=SPACE.small, colour="disabled")
         self._model = ElidedLabel(theme, "No model loaded", role="small", tone="secondary")
         self.jobs = Button(theme, "", kind="quiet", small=True, icon="download")
@@ -110,10 +112,27 @@ class StatusStrip(Pane):
 
     def set_offline(self, *, offline: bool, locked: bool = False) -> None:
         """Show whether the program keeps away from the network; `locked` when the environment says so."""
-        self._offline = offline
-        self._network.setText("Offline" if offline else "Online")
-        self._network.set_icon("offline" if offline else "online")
+        self._offline, self._locked = offline, locked
+        self._show_network()
+
+    def set_reached(self, *, reached: bool) -> None:
+        """Show whether the hub answered the last request."""
+        if reached != self._reached:
+            self._reached = reached
+            self._show_network()
+
+    @property
+    def network_words(self) -> str:
+        return self._network.text()
+
+    def _show_network(self) -> None:
+        offline, locked = self._offline, self._locked
+        away = not offline and not self._reached
+        self._network.setText("Offline" if offline else "Hub not reached" if away else "Online")
+        self._network.set_icon("offline" if offline or away else "online")
         self._network.setEnabled(not locked)
         tip = "Press to work online" if offline else "Press to work offline"
+        if away:
+            tip = f"The hub did not answer the last request. {tip}"
         self._network.setToolTip("Set by the environment" if locked else tip)
         self._network.setAccessibleName("Work online" if offline else "Work offline")

@@ -66,6 +66,11 @@ def _tell_nobody() -> None:
         constants.__dict__["HF_HUB_DISABLE_TELEMETRY"] = True
 
 
+_AWAY = frozenset(
+    {"hub_unreachable", "hub_timeout", "connection_lost", "proxy_failed", "certificate_invalid"}
+)
+
+
 class HubAccess:
     """Requests to the hub of the settings. Methods that say "blocks" belong in a worker thread."""
 
@@ -88,6 +93,7 @@ class HubAccess:
         self._token: str | None = None
         self._token_known = False
         self._token_source: hub_token.Source = ""
+        self.reached = True  # by the last request that was made
         _tell_nobody()
 
     # What is set
@@ -339,18 +345,20 @@ class HubAccess:
         self, path: str, params: Mapping[str, Any] | None, repo: str, token: str | None
     ) -> HubAnswer:
         endpoint = self.endpoint
-        with self._without_keyring(), converted(endpoint, repo):
+        with self._watched(), converted(endpoint, repo):
             body, links = await self._fetch(_below(endpoint, path), params, token, {}, _ANSWER_LIMIT)
             data = json.loads(body)
         following = links.get("next", {}).get("url", "")
         return HubAnswer(data, _below(endpoint, following) if following else "")
 
     @contextmanager
-    def _without_keyring(self) -> Iterator[None]:
-        """What is refused because the keyring kept its token to itself says so."""
+    def _watched(self) -> Iterator[None]:
+        """Notes whether the hub was reached; what is refused because the keyring kept its token to itself says so."""
         try:
             yield
+            self.reached = True
         except HubError as error:
+            self.reached = error.code not in _AWAY
             locked = self._secrets.known_problem
             if error.code not in {"token_missing", "repo_not_found"} or self._token_source or locked is None:
                 raise
@@ -364,7 +372,7 @@ class HubAccess:
         headers = {"Accept-Encoding": "identity"}
         if start or count is not None:
             headers["Range"] = f"bytes={start}-{'' if count is None else start + count - 1}"
-        with self._without_keyring(), converted(endpoint, repo):
+        with self._watched(), converted(endpoint, repo):
             body, _ = await self._fetch(address, None, None, headers, count or _ANSWER_LIMIT, start=start)
         return body
 

@@ -334,3 +334,21 @@ def test_an_unknown_model_offline_offers_the_way_online(play: Play, hub: Loopbac
         assert not [panel for panel in place.detail.findChildren(ErrorPanel) if panel.isVisible()]
 
     play(scene)
+
+
+def test_the_strip_says_when_the_hub_does_not_answer(play: Play, hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        strip = desk.window.strip
+        place = catalog(desk)
+        await find(place, "small", REPO)
+        assert strip.network_words == "Online"
+        hub.stop()
+        place.search.clear()
+        QTest.keyClicks(place.search, "another")
+        await until(lambda: strip.network_words == "Hub not reached", "the strip's words")
+        hub.start()
+        place.search.clear()
+        QTest.keyClicks(place.search, "small")
+        await until(lambda: strip.network_words == "Online", "the hub to be back")
+
+    play(scene)
