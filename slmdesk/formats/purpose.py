@@ -32,6 +32,11 @@ def not_for_chat(header: GgufHeader) -> SlmDeskError | None:
     return SlmDeskError("model_not_chat", f"{header.path.name} {what}.", hint)
 
 
+def goes_with_model(header: GgufHeader) -> bool:
+    """Whether the file is nothing by itself: a projector, an adapter, a draft head, an importance matrix."""
+    return _companion(header) is not None
+
+
 def _purpose(header: GgufHeader) -> tuple[str, str]:
     """What completes "NAME …", and what to do; ("", "") for a model that writes text."""
     part = header.metadata.get("split.no")

@@ -55,7 +55,7 @@ class Finder:
         scored: list[tuple[int, str, str]] = []
         for model in models:
             for file in model.files:
-                title = f"Chat with {model.name} {file.quant}".rstrip()
+                title = f"Chat with {model.name} {file.label}"
                 score = None if file.problem is not None else match_score(words, title)
                 if score is not None and _holds(title, file.id, words):
                     scored.append((-score, title, file.id))

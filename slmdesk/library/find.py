@@ -14,24 +14,18 @@ if TYPE_CHECKING:
 
 
 def find(models: Sequence[LibraryModel], ref: str) -> LibraryFile:
-    """The file `ref` means: an id, an id with a quant, or a model's name alone; capitals do not matter.
+    """The file `ref` means: an id, an id with a quant, `publisher/name/FILE`, or a model's name alone.
 
+    Capitals matter only where they alone tell two apart.
     Raises `SlmDeskError("model_not_found")` or `SlmDeskError("model_ambiguous")`.
     """
-    wanted = ref.casefold()
-    for model in models:
-        for file in model.files:
-            if file.id.casefold() == wanted or f"{model.id}/{file.name}".casefold() == wanted:
-                return file
-    name, _, quant = wanted.partition(":")
-    found = [model for model in models if model.id.casefold() == name]
-    found = found or [m for m in models if name in {m.name.casefold(), m.id.partition("/")[2].casefold()}]
+    named = _of_name(models, ref)
+    if named:
+        return _only(named, ref)
+    quant = ref.casefold().partition(":")[2]
+    found = _models_of_name(models, ref.partition(":")[0])
     if len(found) > 1:
-        raise SlmDeskError(
-            "model_ambiguous",
-            f"{ref!r} may mean several models.",
-            f"Say which: {_listed(model.id for model in found)}.",
-        )
+        raise _ambiguous(ref, "models", (model.id for model in found))
     if not found:
         raise _not_found(models, ref)
     model = found[0]
@@ -44,7 +38,46 @@ def find(models: Sequence[LibraryModel], ref: str) -> LibraryFile:
             f"{model.id} is here, but not as {ref.partition(':')[2]}.",
             f"Here are: {_listed(file.id for file in model.files)}.",
         )
-    return preferred(same)
+    return _only(same, ref)  # one whose own id it is was found above
+
+
+def with_id(models: Iterable[LibraryModel], ref: str) -> LibraryFile | None:
+    """The file whose listed id this is, letter by letter."""
+    return next((file for model in models for file in model.files if file.id == ref), None)
+
+
+def _of_name(models: Sequence[LibraryModel], ref: str) -> list[LibraryFile]:
+    """The files of this id, or else of this `publisher/name/FILE`; the exact ones before those in other letters."""
+    wanted = ref.casefold()
+    by_id, by_name = [], []
+    for model in models:
+        for file in model.files:
+            if file.id == ref:
+                return [file]
+            if file.id.casefold() == wanted:
+                by_id.append(file)
+            if f"{model.id}/{file.name}".casefold() == wanted:
+                by_name.append((f"{model.id}/{file.name}" == ref, file))
+    exact = [file for same, file in by_name if same]
+    return by_id or exact or [file for _, file in by_name]
+
+
+def _models_of_name(models: Sequence[LibraryModel], ref: str) -> list[LibraryModel]:
+    """The models of this id, or else of this name alone."""
+    name = ref.casefold()
+    found = [model for model in models if model.id == ref]
+    found = found or [model for model in models if model.id.casefold() == name]
+    return found or [m for m in models if name in {m.name.casefold(), m.id.partition("/")[2].casefold()}]
+
+
+def _only(files: Sequence[LibraryFile], ref: str) -> LibraryFile:
+    if len(files) > 1:
+        raise _ambiguous(ref, "files", (file.id for file in files))
+    return files[0]
+
+
+def _ambiguous(ref: str, what: str, ids: Iterable[str]) -> SlmDeskError:
+    return SlmDeskError("model_ambiguous", f"{ref!r} may mean several {what}.", f"Say which: {_listed(ids)}.")
 
 
 def preferred(files: Iterable[LibraryFile]) -> LibraryFile:

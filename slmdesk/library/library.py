@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import scan
-from slmdesk.library.find import find, preferred
+from slmdesk.library.find import find, preferred, with_id
 from slmdesk.library.index import Index
 from slmdesk.library.names import split_part
 from slmdesk.library.records import FileState, LibraryFile, LibraryModel
@@ -114,11 +114,9 @@ class Library:
         """
         file = await self.resolve(ref, every_format=True)
         wanted = ref.strip().casefold()
-        if wanted in {file.id.casefold(), f"{file.id.partition(':')[0]}/{file.name}".casefold()}:
-            return [file]
         for model in await self.models(every_format=True):
             names = {model.id.casefold(), model.name.casefold(), model.id.partition("/")[2].casefold()}
-            if file.id in {known.id for known in model.files} and wanted in names:
+            if wanted in names and any(known.id == file.id for known in model.files):
                 return list(model.files)
         return [file]
 
@@ -141,8 +139,10 @@ class Library:
             starter = self._shipped.starter()
             if starter is not None and starter.problem is None and ref in {STARTER, starter.id}:
                 return starter
-        path = _existing(ref)
         models, fresh = self._listing()
+        if (listed := with_id(models, ref)) is not None:
+            return listed  # before a path of that name: a listed id means its file from wherever it is said
+        path = _existing(ref)
         try:
             return find(models, ref) if path is None else self._at(models, path)
         except SlmDeskError:

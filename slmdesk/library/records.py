@@ -22,8 +22,8 @@ class LibraryFile:
     """One quant of a model: a file, the parts it is split into (`path` is then the first one), or a folder of
     safetensors or ONNX files (`path` is the folder, `parts` everything in it).
 
-    `id` is `publisher/name:QUANT`, `publisher/name/FILE` where that is not unique, or the path of a file that
-    lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
+    `id` is `publisher/name:QUANT`, `publisher/name:NAME` (its file's name) where that is not unique, or the path of a
+    file that lies in no models folder. Numbers are 0 where the header does not say. A file with a `problem` cannot run.
     `in_place`: it lies elsewhere (another program's folder) and the library only remembers where. `origins`
     are the sidecar's entries, one for each of `parts`. `home` is the model's folder in a models folder, where
     the sidecar lies; None for files outside. `shipped` ones came with the program, Desk Guide or the starter: they
@@ -47,6 +47,12 @@ class LibraryFile:
     origins: tuple[Origin, ...] = ()
     home: Path | None = None
     shipped: Shipped = ""
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other files of its model, mostly its quant."""
+        listed = self.home is not None or bool(self.shipped)
+        return (self.id.partition(":")[2] if listed else "") or self.quant or self.format
 
     @property
     def runs(self) -> bool:

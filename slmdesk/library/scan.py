@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import folder_models, walk
 from slmdesk.library.index import Facts
-from slmdesk.library.names import model_of, quant_in, split_part
+from slmdesk.library.names import model_of, quant_in, safe_name, split_part
 from slmdesk.library.records import FileFormat, FileState, LibraryFile, LibraryModel
 from slmdesk.library.sidecar import Origin
 
@@ -91,18 +92,33 @@ def model_with(publisher: str, name: str, files: list[LibraryFile]) -> LibraryMo
 
 
 def with_ids(model_id: str, files: list[LibraryFile]) -> list[LibraryFile]:
-    """Ids by quant; a second file of the same quant has the quant its name tells, or its name."""
+    """Ids by quant; a second file of the same quant has the quant its name tells, its name, or its name and place.
+
+    No two ids differ in capitals only.
+    """
     taken: set[str] = set()
     done: list[LibraryFile] = []
     for file in files:
-        chosen = f"{model_id}:{file.quant}"
-        if not file.quant or chosen in taken:
-            quant = quant_in(_stem(file.name))
-            choices = ([f"{model_id}:{quant}"] if quant else []) + [f"{model_id}/{file.name}"]
-            chosen = next((choice for choice in choices if choice not in taken), str(file.path))
-        taken.add(chosen)
+        chosen = next(
+            one for tag in _tags(file) if tag and (one := f"{model_id}:{tag}").casefold() not in taken
+        )
+        taken.add(chosen.casefold())
         done.append(file if file.id == chosen else replace(file, id=chosen))
     return done
+
+
+def _tags(file: LibraryFile) -> Iterable[str]:
+    """What may follow the model's id, the likely first and in the end one that is this file's alone."""
+    yield file.quant
+    stem = _stem(file.name)
+    yield quant_in(stem)
+    stem = safe_name(stem).lstrip(".")
+    yield stem
+    if file.home is not None and file.home in file.path.parents:
+        yield "-".join((*map(safe_name, file.path.parent.relative_to(file.home).parts), stem))
+    digest = hashlib.sha256(os.fsencode(file.path)).hexdigest()
+    for length in range(6, len(digest)):
+        yield f"{stem}~{digest[:length]}"
 
 
 def make_file(items: Sequence[Item], home: Path | None = None, model_id: str = "") -> LibraryFile:

@@ -13,6 +13,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write, writing_error
+from slmdesk.formats.gguf import read_header
+from slmdesk.formats.purpose import goes_with_model
 from slmdesk.library import sidecar
 from slmdesk.library.verify import entry_place
 
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
 FOLDER = ".slmdesk-trash"
 GRACE_S = 600.0
 _NOTE = "removed.json"
+# What publishers put beside a model.
+_SUPPORT = re.compile(
+    r"(?i)^(README|LICEN[CS]E|NOTICE|USE_POLICY|MODEL_CARD)\b.*$|^\.gitattributes$"
+    r"|^(config|generation_config|genai_config|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|params|tekken"
+    r"|preprocessor_config|processor_config|chat_template|.*\.index)\.(json|txt|jinja|model)$"
+)
 _BUSY = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.ETXTBSY}
 _log = logging.getLogger(__name__)
 
@@ -157,7 +166,7 @@ class Trash:
 def _take_away(files: list[LibraryFile], root: Path, place: Path, title: str, now: float) -> None:
     """Move what these files are made of into the trash, with a note of what was where; all or nothing."""
     entries, moves, forgotten = _plan(files, root)
-    moves += _leftovers(files, moves)
+    moves += _leftovers(files, moves, root)
     note = {
         "title": title,
         "ids": [file.id for file in files],
@@ -231,27 +240,44 @@ def _plan(
     return entries, list(dict.fromkeys(moves)), forgotten
 
 
-def _leftovers(files: Sequence[LibraryFile], moves: Sequence[Path]) -> list[Path]:
-    """Everything else in model folders of which no model file stays: cards, licences, projectors."""
+def _leftovers(files: Sequence[LibraryFile], moves: Sequence[Path], root: Path) -> list[Path]:
+    """What goes with models of which no file stays: what was downloaded with them, cards, licences, tokenizers, and
+    the files that only go with a model.
+
+    Anything else may be a person's own: a models folder can be any folder, their documents too. Of a file that lies
+    in no `publisher/name` only what was downloaded with it goes.
+    """
     found: list[Path] = []
     for home in {file.home for file in files if file.home is not None}:
-        if (
-            not home.is_dir()
-            or home.parent == home
-            or all(file.home != home or file.in_place for file in files)
-        ):
+        if not home.is_dir() or all(file.home != home or file.in_place for file in files):
             continue
+        own = home.parent != root and root in home.parents
         rest = [path for path in home.rglob("*") if path.is_file() and path not in moves]
-        models = [
-            path
-            for path in rest
-            if path.suffix.lower() in {".gguf", ".safetensors", ".onnx"}
-            and not path.name.startswith("mmproj")
-        ]
-        kept = {name for name, origin in sidecar.read(home).items() if origin.path}
-        if not models and not kept:
-            found += [path for path in rest if path.name != sidecar.NAME]
+        origins = sidecar.read(home)
+        downloaded = {home / name for name, origin in origins.items() if not origin.path}
+        kept = any(origin.path for origin in origins.values())
+        if not kept and not any(_is_model(path) for path in rest):
+            found += [path for path in rest if path in downloaded or (own and _goes_along(path))]
     return found
+
+
+def _is_model(path: Path) -> bool:
+    """Whether the folder is kept for this file."""
+    return path.suffix.lower() in {".gguf", ".safetensors", ".onnx"} and not _companion(path)
+
+
+def _goes_along(path: Path) -> bool:
+    return bool(_SUPPORT.match(path.name)) or _companion(path)
+
+
+def _companion(path: Path) -> bool:
+    """Whether it only goes with a model, as a projector does."""
+    if path.suffix.lower() != ".gguf":
+        return False
+    try:
+        return goes_with_model(read_header(path))
+    except SlmDeskError:
+        return path.name.lower().startswith("mmproj")
 
 
 def _restore_entries(root: Path, entries: Iterable[list[Any]]) -> None:

@@ -106,9 +106,10 @@ async def test_a_second_file_of_a_quant_keeps_an_id_of_its_own(models: Path, lib
     assert {file_id: file.path.name for file_id, file in files.items() if file_id.startswith("p/")} == {
         "p/m:Q4_K_M": "a-Q4_K_M.gguf",
         "p/m:UD-Q4_K_XL": "b-UD-Q4_K_XL.gguf",
-        "p/m/c.gguf": "c.gguf",
+        "p/m:c": "c.gguf",
     }
-    assert (await library.resolve("p/m/c.gguf")).path.name == "c.gguf"
+    for ref in ("p/m:c", "p/m/c.gguf"):
+        assert (await library.resolve(ref)).path.name == "c.gguf"
     assert (await library.resolve("p/m/a-q4_k_m.gguf")).path.name == "a-Q4_K_M.gguf"
 
 

@@ -92,11 +92,11 @@ async def test_files_of_ones_own_stand_beside_it(library: Library, paths: Paths,
     listed = await library.models()
     assert [model.id for model in listed] == [BUILT_IN, STARTER]
     ids = {file.id: file.shipped for file in listed[1].files}
-    assert ids == {f"{STARTER}:Q4_1": "starter", f"{STARTER}:Q8_0": "", f"{STARTER}/own-Q4_1.gguf": ""}
+    assert ids == {f"{STARTER}:Q4_1": "starter", f"{STARTER}:Q8_0": "", f"{STARTER}:own-Q4_1": ""}
     assert (await library.resolve(f"{STARTER}/own-Q4_1.gguf")).path == own[1]
     trash = Trash(library)
     removed = await trash.remove(await library.files(STARTER))  # everything that can be
-    assert removed.file_ids == (f"{STARTER}/own-Q4_1.gguf", f"{STARTER}:Q8_0")
+    assert removed.file_ids == (f"{STARTER}:own-Q4_1", f"{STARTER}:Q8_0")
     assert not any(path.exists() for path in own)
     assert [file.shipped for file in (await library.model(STARTER)).files] == ["starter"]
 

@@ -188,3 +188,63 @@ async def test_without_a_trash_it_stays_and_can_be_undone(
     removed = await trash.remove(await library.files("p/m"), "p/m")
     await trash.hand_over(older_s=0, forever=True)
     assert await trash.removed() == []
+
+
+async def test_what_lies_beside_a_loose_model_stays(models: Path, library: Library, make: Make) -> None:
+    """A person may name any folder a models folder, their documents too."""
+    make(models / "loose-Q4_K_M.gguf")
+    make(models / "Documents" / "other-Q8_0.gguf", 7)
+    kept = [models / "taxes.pdf", models / "README.md", models / "Documents" / "letter.txt",
+            models / "Documents" / "drafts" / "thesis.odt"]  # fmt: skip
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    trash = Trash(library)
+    for ref in ("local/loose", "local/Documents"):
+        await trash.remove(await library.files(ref))
+    assert [path for path in kept if not path.exists()] == []
+
+
+async def test_every_listed_id_means_its_own_file(paths: Paths, tmp_path: Path, make: Make) -> None:
+    """Two files of one quant, equal names in two folders of a model, one model in two models folders, and names that
+    differ in capitals only: each listed id is opened and removed as what it was listed for."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    names = ("m-Q4_K_M.gguf", "second.gguf", "sub/second.gguf")
+    places = [folder / "p" / "m" / name for folder in (one, two) for name in names]
+    if sys.platform == "linux":
+        places += [two / "P" / "M" / "x.gguf", two / "p" / "m" / "Second.gguf"]
+    for number, path in enumerate(places):
+        make(path, value=float(number))
+    folders = {"SLMDESK_LIBRARY_FOLDERS": os.pathsep.join([str(one), str(two)])}
+    library = Library(paths, Settings(paths.settings_file, folders))
+
+    async def listed() -> dict[str, Path]:
+        models = await library.models()
+        return {file.id: file.path for model in models for file in model.files if not file.shipped}
+
+    there = await listed()
+    assert sorted(there.values()) == sorted(places)
+    for file_id, path in there.items():
+        assert (await library.resolve(file_id)).path == path
+        assert [file.path for file in await library.files(file_id)] == [path]
+    trash = Trash(library)
+    for file_id, path in there.items():
+        await trash.remove(await library.files(file_id))
+        gone = [place for place in places if not place.exists()]
+        assert gone == [path], file_id
+        (removed,) = await trash.removed()
+        await trash.undo(removed.key)
+    assert await listed() == there
+    with pytest.raises(SlmDeskError) as caught:
+        await library.files("p/m/m-Q4_K_M.gguf")  # one of two of that name
+    assert caught.value.code == "model_ambiguous"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file there has a colon in its name")
+async def test_an_id_is_no_path_of_the_folder_one_stands_in(
+    models: Path, library: Library, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(models / "p" / "m" / "m.gguf")
+    make(tmp_path / "here" / "p" / "m:Q4_K_M", 7)
+    monkeypatch.chdir(tmp_path / "here")
+    assert (await library.resolve("p/m:Q4_K_M")).path == path

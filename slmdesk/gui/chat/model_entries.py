@@ -61,7 +61,7 @@ def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> lis
         ModelEntry(
             file.id,
             display_name(model.id, model.name),
-            file.quant,
+            file.label if len(model.files) > 1 else file.quant,
             file.size_bytes,
             file.parameters,
             str(file.state),

@@ -70,7 +70,7 @@ class Detail(QWidget):
         self._delete = self._button("Delete", "delete", "delete")
         self._delete.set_kind("danger")
         columns: Sequence[Column[LibraryFile]] = (
-            Column("File", lambda file: file.quant or file.format, stretch=True),
+            Column("File", lambda file: file.label, stretch=True),
             Column(
                 "Size",
                 lambda file: amounts.size_parts(file.size_bytes)[0],
@@ -224,7 +224,7 @@ class Detail(QWidget):
         self._folder.setEnabled(not gone)
         self._delete.setVisible(not file.shipped)
         several = len(model.files) > 1
-        self._delete.setText(f"Delete {file.quant or file.format}" if several else "Delete")
+        self._delete.setText(f"Delete {file.label}" if several else "Delete")
         if file.in_place:
             self._delete.setText("Take off the list")
         self._show_facts(file)

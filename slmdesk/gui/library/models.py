@@ -65,7 +65,7 @@ def away(model: LibraryModel) -> bool:
 
 def quants(model: LibraryModel) -> str:
     """ "Q4_K_M, F16 · 0.6 B"."""
-    names = list(dict.fromkeys(file.quant or file.format for file in model.files))
+    names = list(dict.fromkeys(file.label for file in model.files))
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     weights = amounts.parameters(max((file.parameters for file in model.files), default=0))
     return " · ".join(part for part in (shown, weights) if part)

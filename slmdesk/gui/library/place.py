@@ -252,9 +252,9 @@ class LibraryPlace(Place):
             case "eject":
                 controller.eject(file)
             case "verify":
-                controller.verify([file], f"{model.name} {file.quant}".strip())
+                controller.verify([file], f"{model.name} {file.label}")
             case "delete":
-                controller.remove([file], f"{model.name} {file.quant}".strip())
+                controller.remove([file], f"{model.name} {file.label}")
             case "update":
                 repo = next((origin.repo for origin in file.origins if origin.repo), "")
                 self.services.ask("catalog", "show", repo)
