@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.catalog import hub_search, names
 from slmdesk.catalog.cache import Cache
 from slmdesk.catalog.choices import judged
+from slmdesk.catalog.examining import MOST, Examiner, doubtful
 from slmdesk.catalog.known import KnownModels
 from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, listed_page, page_of, trimmed
 from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPage, accepts
@@ -71,6 +72,7 @@ class Catalog:
         self._known = KnownModels(resources / "catalog")
         self._index: CatalogIndex | None = None
         self._ready: asyncio.Task[None] | None = None
+        self._examiner = Examiner(hub)
         self._architectures: dict[str, Architecture] = {}
 
     @property
@@ -271,13 +273,27 @@ class Catalog:
 
         Does not raise: a model whose architecture cannot be learned is left without forecasts.
         """
+        page = await self.examined(page)
         try:
             architecture = await self.architecture(page)
         except SlmDeskError as error:
             _log.info("no forecast for %s: %s", page.repo, error.message)
             architecture = None
         room = await self._room()
-        return await asyncio.to_thread(self._judged, page, architecture, context, room)
+        for _ in range(MOST):
+            made = await asyncio.to_thread(self._judged, page, architecture, context, room)
+            best = made.best
+            if best is None:
+                return made
+            page = await self._examiner.looked_into(page, [best])  # one that is called best was looked into
+            if any(one.runs and one.files == best.files for one in page.choices):
+                return made
+        return replace(made, choices=tuple(replace(one, best=False) for one in made.choices))
+
+    async def examined(self, page: ModelPage) -> ModelPage:
+        """The page with its odd GGUF files called what their headers say they are: draft heads, adapters, projectors,
+        models for something else. A few kilobytes of each are read once. Does not raise."""
+        return await self._examiner.looked_into(page, doubtful(page.choices))
 
     async def _room(self) -> DeviceRoom | None:
         """The GPU that would take layers, where one is used."""

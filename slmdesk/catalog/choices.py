@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.formats.purpose import companion_named
 from slmdesk.library.names import quant_in, split_part
 
 if TYPE_CHECKING:
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
     from slmdesk.formats.fit import Fit
     from slmdesk.formats.forecast import Verdict
 
-ChoiceKind = Literal["gguf", "projector", "safetensors", "mlx", "onnx", "adapter", "pickle"]
+ChoiceKind = Literal[
+    "gguf", "projector", "draft", "other", "safetensors", "mlx", "onnx", "adapter", "matrix", "pickle"
+]
 Level = Literal["", "safe", "queued", "suspicious", "unsafe", "error"]
-_ORDER: tuple[ChoiceKind, ...] = ("gguf", "projector", "onnx", "mlx", "safetensors", "adapter", "pickle")
+_ORDER: tuple[ChoiceKind, ...] = (
+    "gguf", "other", "projector", "draft", "onnx", "mlx", "safetensors", "adapter", "matrix", "pickle",
+)  # fmt: skip
+_PREFIXES: dict[ChoiceKind, str] = {"projector": "mmproj", "draft": "draft", "adapter": "adapter"}
+
+# What names tell at once; headers are asked where a name may mean something else (catalog/examining.py).
+_NAMED_KINDS: dict[str, ChoiceKind] = {
+    "projector": "projector", "draft": "draft", "adapter": "adapter", "control vector": "adapter",
+}  # fmt: skip
 
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _PICKLED_WEIGHTS = re.compile(
@@ -59,9 +70,9 @@ class RemoteFile:
 class Choice:
     """One thing to choose. `id` is unique in its repository and can follow `publisher/name:`.
 
-    `files` is all it needs, `size_bytes` their sum. `bits_per_weight` is 0 when the number of parameters is not
-    known. `missing_parts`: of a split file that the publisher has not put there. `fit` (forecast and verdict), `best`
-    and `reason` are there after `judged`.
+    `kind` "other" is a model that does not chat. `files` is all it needs, `size_bytes` their sum. `bits_per_weight` is
+    0 when the number of parameters is not known. `missing_parts`: of a split file that the publisher has not put
+    there. `fit` (forecast and verdict), `best` and `reason` are there after `judged`.
     """
 
     id: str
@@ -102,9 +113,29 @@ def group(files: Sequence[RemoteFile], parameters: int = 0, *, mlx: bool = False
         *_onnx([f for f in weights if ".onnx" in f.path.lower()], support),
         *_pickles(weights, support),
     ]
-    found = [replace(one, bits_per_weight=_bits(one, parameters)) for one in _unique(found)]
-    found.sort(key=lambda one: (_ORDER.index(one.kind), bool(one.missing_parts), -one.weights_bytes, one.id))
-    return found
+    return named_apart([replace(one, bits_per_weight=_bits(one, parameters)) for one in found])
+
+
+def named_apart(choices: Iterable[Choice]) -> list[Choice]:
+    """The choices in their order, each with an id of its own: its quant where only one model has it."""
+    found = _unique([replace(one, id=_usual_id(one)) for one in choices])
+    return sorted(
+        found, key=lambda one: (_ORDER.index(one.kind), bool(one.missing_parts), -one.weights_bytes, one.id)
+    )
+
+
+def _usual_id(choice: Choice) -> str:
+    """By its kind and quant, for what is a GGUF file."""
+    path = PurePosixPath(choice.files[0].path) if choice.files else PurePosixPath()
+    if path.suffix.lower() != ".gguf":
+        return choice.id
+    split = split_part(path.stem)
+    stem = split[0] if split else path.stem
+    if not choice.quant:
+        return stem
+    if choice.kind == "gguf":
+        return choice.quant
+    return f"{_PREFIXES[choice.kind]}-{choice.quant}" if choice.kind in _PREFIXES else stem
 
 
 def _is_support(path: str) -> bool:
@@ -138,10 +169,10 @@ def _gguf(files: Sequence[RemoteFile], *, calibrated: bool) -> list[Choice]:
     choices = []
     for (folder, stem), parts in wholes.items():
         quant = quant_in(stem) or quant_in(PurePosixPath(folder).name)
-        projector = "mmproj" in stem.lower()
-        name = (f"mmproj-{quant}" if quant else stem) if projector else quant or stem
-        made = _choice(name, "projector" if projector else "gguf", quant, parts)
-        imatrix = not projector and (
+        companion = companion_named(stem)
+        kind: ChoiceKind = _NAMED_KINDS.get(companion, "gguf") if companion else "gguf"
+        made = _choice(stem, kind, quant, parts)
+        imatrix = kind == "gguf" and (
             quant.startswith(("IQ1", "IQ2", "IQ3"))
             or bool(_IMATRIX_NAME.search(stem))
             or (calibrated and _low(quant))
@@ -240,7 +271,7 @@ def _worst(files: Iterable[RemoteFile]) -> Level:
 
 
 def _bits(choice: Choice, parameters: int) -> float:
-    if not parameters or choice.kind in {"projector", "adapter"}:
+    if not parameters or choice.kind not in {"gguf", "other", "safetensors", "mlx", "onnx", "pickle"}:
         return 0.0
     bits = choice.weights_bytes * 8 / parameters
     return round(bits, 2) if bits < 40 else 0.0  # above that the number of parameters is not this model's
@@ -345,7 +376,8 @@ def find(choices: Sequence[Choice], wanted: str) -> Choice | None:
     }
     if lowered in by_name:
         return by_name[lowered]
-    same = [one for one in choices if one.quant and one.quant.lower() == lowered and one.kind != "projector"]
+    same = [one for one in choices if one.quant and one.quant.lower() == lowered]
+    same = [one for one in same if one.kind == "gguf"] or [one for one in same if one.kind == "other"] or same
     if len(same) == 1:
         return same[0]
     begins = [one for one in choices if one.id.lower().startswith(lowered)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slmdesk.core.jobs import Job
     from slmdesk.downloads.plan import Plan
 
-_NOT_CHOSEN = {"projector", "adapter", "pickle"}  # never taken unless named
+_NOT_CHOSEN = {"projector", "draft", "other", "adapter", "matrix", "pickle"}  # never taken unless named
 _OURS = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "IQ4_XS", "Q4_0", "Q8_0")
 
 
@@ -157,6 +157,7 @@ async def choose(application: Application, page: ModelPage, wanted: str) -> Choi
     Raises `choice_not_found` or `nothing_to_choose`.
     """
     if wanted:
+        page = await application.catalog.examined(page)
         found = catalog_choices.find(page.choices, wanted)
         if found is None:
             raise SlmDeskError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Literal
 
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
+
+Companion = Literal["projector", "matrix", "control vector", "adapter", "draft"]
 
 _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
@@ -18,6 +21,15 @@ _PICTURES = {
     "flux", "sd1", "sd2", "sd3", "sdxl", "aura", "hidream", "hyvid", "wan", "ltxv", "lumina2", "qwen_image", "cosmos",
 }  # fmt: skip
 _SOUND = {"wavtokenizer-dec", "whisper"}
+_DRAFTS = ("eagle", "dflash", "dspark", "gemma4-assistant")
+_NAMES: dict[str, Companion] = {
+    "mmproj": "projector", "imatrix": "matrix", "lora": "adapter", "adapter": "adapter", "mtp": "draft",
+    "eagle3": "draft", "dflash": "draft", "dspark": "draft", "draft": "draft",
+    "control-vector": "control vector", "control_vector": "control vector",
+}  # fmt: skip
+_NAMED = re.compile(
+    r"(?i)(?:^|[-._])(mmproj|imatrix|lora|adapter|eagle3|control[-_]vector)(?=$|[-._])|^(mtp|dflash|dspark|draft)(?=[-._])"
+)
 _RANK = 4  # enum llama_pooling_type
 
 CHAT_MODEL = "Choose a chat or instruct model."
@@ -32,9 +44,16 @@ def not_for_chat(header: GgufHeader) -> SlmDeskError | None:
     return SlmDeskError("model_not_chat", f"{header.path.name} {what}.", hint)
 
 
-def goes_with_model(header: GgufHeader) -> bool:
-    """Whether the file is nothing by itself: a projector, an adapter, a draft head, an importance matrix."""
-    return _companion(header) is not None
+def companion_kind(header: GgufHeader) -> Companion | None:
+    """What kind of file this is that goes with a model; None for one that is a model, or a part of one."""
+    found = _companion(header)
+    return found[0] if found else None
+
+
+def companion_named(name: str) -> Companion | None:
+    """The same guessed from a file's name, as llama.cpp's converters give them, where nothing of it was read yet."""
+    found = _NAMED.search(name)
+    return _NAMES[(found[1] or found[2]).lower()] if found else None
 
 
 def _purpose(header: GgufHeader) -> tuple[str, str]:
@@ -42,23 +61,33 @@ def _purpose(header: GgufHeader) -> tuple[str, str]:
     part = header.metadata.get("split.no")
     if isinstance(part, int) and part > 0:
         return f"is part {part + 1} of a model in several files", "Choose its first part."
-    return _companion(header) or _other_model(header) or ("", "")
+    found = _companion(header)
+    return (found[1], ITS_MODEL) if found else _other_model(header) or ("", "")
 
 
-def _companion(header: GgufHeader) -> tuple[str, str] | None:
+def _companion(header: GgufHeader) -> tuple[Companion, str] | None:
     """Files that go with a model."""
     name, kind = header.architecture, header.kind
     if name == "clip" or kind == "mmproj":
-        return "is a projector: it lets another model see or hear", ITS_MODEL
+        return "projector", "is a projector: it lets another model see or hear"
     if kind == "imatrix" or "imatrix.chunk_count" in header.metadata:
-        return "is an importance matrix, which is used for quantizing", ITS_MODEL
+        return "matrix", "is an importance matrix, which is used for quantizing"
     if name == "controlvector":
-        return "is a control vector, which changes how another model writes", ITS_MODEL
+        return "control vector", "is a control vector, which changes how another model writes"
     if kind == "adapter" or "adapter.type" in header.metadata:
-        return "is an adapter (LoRA), which changes another model", ITS_MODEL
-    if name.startswith("eagle"):
-        return "is a draft head, which makes another model faster", ITS_MODEL
+        return "adapter", "is an adapter (LoRA), which changes another model"
+    if name.startswith(_DRAFTS) or _is_draft_head(header):
+        return "draft", "is a draft head, which makes another model faster"
     return None
+
+
+def _is_draft_head(header: GgufHeader) -> bool:
+    """Whether a model's layers for drafting are there and its own are not: what the converter's `--mtp` writes, told
+    as llama.cpp's loaders tell it (models/qwen35.cpp)."""
+    if header.number("nextn_predict_layers") <= 0 or header.metadata.get("split.count", 1) != 1:
+        return False
+    layers = [tensor.name for tensor in header.tensors if tensor.name.startswith("blk.")]
+    return bool(layers) and not any(name.startswith("blk.0.") for name in layers)
 
 
 def _other_model(header: GgufHeader) -> tuple[str, str] | None:

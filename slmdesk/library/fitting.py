@@ -15,7 +15,7 @@ from slmdesk.formats import gguf
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
 from slmdesk.formats.offload import LayerWeights
-from slmdesk.formats.purpose import not_for_chat
+from slmdesk.formats.purpose import companion_named, not_for_chat
 from slmdesk.formats.remote import read_remote_header
 from slmdesk.formats.weights import weights_bytes
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _PREFERRED = ("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "Q5_K_M", "Q8_0", "BF16", "F16")
+_TRIES = 8  # headers of one repository that are read for its best file
 _CONFIG_LIMIT = 4 * 1024 * 1024  # bytes
 
 
@@ -138,10 +139,29 @@ class Fitting:
             return await hub.get_file(repo, choice.path, revision=revision, start=start, count=end - start)
 
         header = await read_remote_header(fetch, name=choice.path, file_bytes=choice.first_bytes)
+        if (problem := not_for_chat(header)) is not None:
+            raise problem
         weights = weights_bytes(header, file_bytes=choice.size_bytes)
         architecture = Architecture.from_gguf(header)
         layers = LayerWeights.of(header, architecture, file_bytes=choice.size_bytes)
         return await self.of(architecture, weights, context=context, layers=layers)
+
+    async def _of_best(
+        self, repo: str, choices: list[RemoteChoice], wanted: str, context: int
+    ) -> tuple[RemoteChoice, Fit]:
+        """The choice and its fit; one that its header calls no model gives way to the next."""
+        left = list(choices)
+        for _ in range(_TRIES):
+            choice = choose(left, wanted, repo)
+            try:
+                return choice, await self.of_remote_gguf(repo, choice, context=context)
+            except SlmDeskError as error:
+                left.remove(choice)
+                if error.code != "model_not_chat" or not _is_there(left, wanted, repo):
+                    raise
+        raise SlmDeskError(
+            "fit_unknown", f"{repo} holds no model to chat with.", "Choose another repository."
+        )
 
     async def _remote(self, reference: str, context: int) -> FitReport:
         assert self._hub is not None
@@ -150,8 +170,7 @@ class Fitting:
         sizes = _sizes(answer.data)
         choices = gguf_choices(sizes)
         if choices:
-            choice = choose(choices, wanted, repo)
-            found = await self.of_remote_gguf(repo, choice, context=context)
+            choice, found = await self._of_best(repo, choices, wanted, context)
             return FitReport(f"{repo}/{choice.path}", "hub", found)
         weights = sum(size for path, size in sizes.items() if path.endswith(".safetensors"))
         if not weights or "config.json" not in sizes:
@@ -183,7 +202,7 @@ def gguf_choices(sizes: dict[str, int]) -> list[RemoteChoice]:
     groups: dict[str, list[str]] = {}
     for path in sizes:
         name = PurePosixPath(path).name.lower()
-        if not name.endswith(".gguf") or name.startswith(("mmproj", "imatrix")) or "imatrix" in name:
+        if not name.endswith(".gguf") or companion_named(name.removesuffix(".gguf")):
             continue
         part = _PART.fullmatch(path)
         groups.setdefault(part[1] if part else path, []).append(path)
@@ -210,6 +229,13 @@ def choose(choices: list[RemoteChoice], wanted: str, repo: str) -> RemoteChoice:
             if quant.lower() in choice.path.lower():
                 return choice
     return min(choices, key=lambda choice: choice.size_bytes)
+
+
+def _is_there(choices: list[RemoteChoice], wanted: str, repo: str) -> bool:
+    try:
+        return bool(choices) and bool(choose(choices, wanted, repo))
+    except SlmDeskError:
+        return False
 
 
 def _local(file: LibraryFile) -> tuple[Architecture, int, LayerWeights | None]:

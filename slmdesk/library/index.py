@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
-from slmdesk.formats.purpose import not_for_chat
+from slmdesk.formats.purpose import companion_kind, not_for_chat
 from slmdesk.formats.vocabularies import Vocabularies
 from slmdesk.library import sidecar
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from slmdesk.library.sidecar import Origin
 
-_VERSION = 3
+_VERSION = 4
 _FEW = 32  # files; for fewer no threads are started
 _PIECE = 50  # files a thread takes at a time
 _READERS = 16
@@ -237,7 +237,7 @@ def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabular
     return Facts(
         size=size,
         time_ns=time_ns,
-        kind="mmproj" if header.architecture == "clip" else header.kind,
+        kind=companion_kind(header) or "model",
         architecture=header.architecture,
         quant=header.quant,
         parameters=header.parameters,

@@ -94,17 +94,21 @@ def model_with(publisher: str, name: str, files: list[LibraryFile]) -> LibraryMo
 def with_ids(model_id: str, files: list[LibraryFile]) -> list[LibraryFile]:
     """Ids by quant; a second file of the same quant has the quant its name tells, its name, or its name and place.
 
-    No two ids differ in capitals only.
+    No two ids differ in capitals only. What nobody chats with comes last: a quant's id is the model's.
     """
     taken: set[str] = set()
     done: list[LibraryFile] = []
-    for file in files:
+    for file in sorted(files, key=_is_no_chat_model):
         chosen = next(
             one for tag in _tags(file) if tag and (one := f"{model_id}:{tag}").casefold() not in taken
         )
         taken.add(chosen.casefold())
         done.append(file if file.id == chosen else replace(file, id=chosen))
     return done
+
+
+def _is_no_chat_model(file: LibraryFile) -> bool:
+    return file.problem is not None and file.problem.code == "model_not_chat"
 
 
 def _tags(file: LibraryFile) -> Iterable[str]:
@@ -244,16 +248,17 @@ def _of_all(folder: Folder, sidecars: Sidecars, root: str) -> Origin:
 
 def _models(root: Path, items: Iterable[tuple[tuple[str, ...], Item]]) -> list[LibraryModel]:
     by_model: dict[tuple[str, str], list[LibraryFile]] = {}
+    beside: dict[tuple[str, str], list[LibraryFile]] = {}
     homes: dict[tuple[str, ...], Path] = {}
     for parts, together in _together(items):
-        if together[0].facts.kind != "model":
-            continue
         head = together[0]
         is_file = head.facts.format == "gguf"
         place = model_of((*parts, head.name) if is_file else (*(parts or (head.name,)), ""))
         home = homes.get(parts) or homes.setdefault(parts, root.joinpath(*parts[:2]))
-        by_model.setdefault(place, []).append(make_file(together, home, "/".join(place)))
-    return [model_with(publisher, name, files) for (publisher, name), files in by_model.items()]
+        # What goes with a model is listed, as what it is, only where its model is not there.
+        kept = by_model if head.facts.kind == "model" else beside
+        kept.setdefault(place, []).append(make_file(together, home, "/".join(place)))
+    return [model_with(publisher, name, files) for (publisher, name), files in {**beside, **by_model}.items()]
 
 
 def _together(

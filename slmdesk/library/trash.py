@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write, writing_error
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.purpose import goes_with_model
+from slmdesk.formats.purpose import companion_kind
 from slmdesk.library import sidecar
 from slmdesk.library.verify import entry_place
 
@@ -275,7 +275,7 @@ def _companion(path: Path) -> bool:
     if path.suffix.lower() != ".gguf":
         return False
     try:
-        return goes_with_model(read_header(path))
+        return companion_kind(read_header(path)) is not None
     except SlmDeskError:
         return path.name.lower().startswith("mmproj")
 

@@ -18,6 +18,7 @@ import pytest
 
 from slmdesk.application import Application
 from tests.hub import LoopbackHub
+from tests.hub.companions import write_companions
 
 REPO = "slmdesk/guide-GGUF"
 
@@ -130,3 +131,22 @@ def test_ctrl_c_keeps_what_came_and_resume_ends_it(home: Path, hub: LoopbackHub,
         time.sleep(0.1)
     assert found[0].read_bytes() == desk_guide.read_bytes()
     assert hub.served(REPO, "guide-F16.gguf") < desk_guide.stat().st_size + 2_000_000
+
+
+def test_a_pull_takes_the_model_and_not_what_lies_beside_it(
+    hub: LoopbackHub, desk_guide: Path, tmp_path: Path
+) -> None:
+    """Draft head, LoRA, projector and embedding model are all smaller, and of the same quant."""
+    hub.add("p/beside-GGUF", {"guide-F16.gguf": desk_guide, **write_companions(tmp_path / "made")})
+    for wanted in ("p/beside-GGUF", "p/beside-GGUF:F16"):
+        code, last = desk(hub, "fit", wanted)
+        assert (code, last["event"]) == (0, "done"), last
+        assert last["result"]["model"] in {"p/beside-GGUF/guide-F16.gguf", "p/beside-GGUF:F16"}
+        code, last = desk(hub, "pull", wanted)
+        assert (code, last["event"]) == (0, "done"), last
+        assert [Path(path).name for path in last["result"]["files"]] == ["guide-F16.gguf"]
+    hub.add("p/alone-GGUF", {"x-F16.gguf": write_companions(tmp_path / "again")["guide-style-F16.gguf"]})
+    assert desk(hub, "pull", "p/alone-GGUF")[1]["error"]["code"] == "nothing_to_choose"
+    code, last = desk(hub, "fit", "p/alone-GGUF")
+    assert (code, last["error"]["code"]) == (1, "model_not_chat")
+    assert "LoRA" in last["error"]["message"]

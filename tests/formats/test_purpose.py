@@ -46,6 +46,8 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     ("clip", {"general.type": "mmproj"}, "projector"),
     ("llama", {"general.type": "adapter", "adapter.type": "lora"}, "LoRA"),
     ("controlvector", {}, "control vector"),
+    ("eagle3", {}, "draft"),
+    ("gemma4-assistant", {}, "draft"),
     ("", {"general.type": "imatrix", "imatrix.chunk_count": 8}, "importance matrix"),
     ("llama", {"split.no": 1, "split.count": 3}, "part 2"),
 ]
@@ -69,7 +71,7 @@ def test_chat_models(tmp_path: Path, desk_guide: Path, smollm2: Path, gemma: Pat
     assert not_for_chat(read_header(write(tmp_path / "n.gguf", "llama", {"split.no": 0}))) is None
 
 
-@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[11], OTHERS[14]])
+@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[11], OTHERS[16]])
 async def test_an_engine_refuses_it_before_loading(
     tmp_path: Path, architecture: str, values: dict[str, Any], word: str
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from slmdesk.core.paths import Paths
 from slmdesk.formats import gguf
 from slmdesk.library.library import BUILT_IN, Library
+from tests.hub.companions import KINDS, write_companions
 from tests.library.small import by_id, fresh, make, refused, split
 
 
@@ -141,6 +142,30 @@ async def test_a_model_for_something_else_says_what_it_is_and_is_not_damaged(
     assert there.state == "unverified"
     assert there.problem is not None
     assert "LoRA" in there.problem.message
+
+
+async def test_what_goes_with_a_model_is_named_where_it_lies_alone(
+    models: Path, library: Library, tmp_path: Path
+) -> None:
+    """And beside its model no id means it, though it is first in the folder and has the model's quant."""
+    for name, path in write_companions(tmp_path / "made").items():
+        for place in ("alone", "with"):
+            target = models / "p" / f"{place}-{path.parent.name}-{path.stem}" / f"A-{path.name}"
+            target.parent.mkdir(parents=True)
+            target.write_bytes(path.read_bytes())
+        make(target.parent / "model.gguf", 1)
+        assert name in KINDS
+    listed = [model for model in await library.models() if model.publisher == "p"]
+    for model in listed:
+        if model.name.startswith("alone"):
+            (file,) = model.files
+            assert (file.state, file.id) == ("unverified", f"{model.id}:F16")
+            assert file.problem is not None
+            assert file.problem.code == "model_not_chat"
+        else:
+            assert (await library.resolve(f"{model.id}:F16")).path.name == "model.gguf"
+            assert (await library.resolve(model.id)).path.name == "model.gguf"
+    assert len(listed) == 2 * len(KINDS)
 
 
 async def test_split_model_is_one_file(models: Path, library: Library) -> None:

@@ -22,11 +22,22 @@ if TYPE_CHECKING:
 MOST_ROWS = 12
 _KINDS = {
     "projector": "Vision projector",
+    "draft": "Draft head",
+    "matrix": "Importance matrix",
+    "other": "Not for chat",
     "safetensors": "Safetensors",
     "mlx": "MLX",
     "onnx": "ONNX",
     "adapter": "Adapter",
     "pickle": "Pickle",
+}
+_USES = {
+    "pickle": "Unsafe format",
+    "projector": "Adds pictures",
+    "draft": "Speeds a model up",
+    "adapter": "Changes a model",
+    "matrix": "For quantizing",
+    "other": "Not for chat",
 }
 _ORDER = {"fits": 0, "tight": 1, "too_big": 2, None: 3}
 
@@ -47,11 +58,7 @@ def use_of(choice: Choice) -> str:
         return "Parts missing"
     if choice.verdict:
         return VERDICTS[choice.verdict][0]
-    return (
-        ""
-        if choice.runs
-        else {"pickle": "Unsafe format", "projector": "Adds pictures"}.get(choice.kind, "To convert")
-    )
+    return "" if choice.runs else _USES.get(choice.kind, "To convert")
 
 
 def _tone(choice: Choice) -> str:
