@@ -13,6 +13,7 @@ from slmdesk.core.settings import Settings
 from slmdesk.engines.families import form_of_file, in_words
 from slmdesk.formats import gguf
 from slmdesk.formats.purpose import not_for_chat
+from slmdesk.formats.split import read_whole
 from slmdesk.library import sidecar
 from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
@@ -67,7 +68,7 @@ async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.Ggu
         raise file.problem
     if file.format != "gguf":
         return file, None
-    header = await asyncio.to_thread(gguf.read_header, file.path)
+    header = await asyncio.to_thread(read_whole, file.path)
     if file.problem is None or file.problem.code != "model_not_chat":
         await asyncio.to_thread(gguf.check, header)
     return file, header

@@ -285,11 +285,12 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
     """Read the header with our own reader first: what llama.cpp meets in a bad file may end the process."""
     from pathlib import Path
 
-    from slmdesk.formats.gguf import check, duplicate_tokens, read_header
+    from slmdesk.formats.gguf import check, duplicate_tokens
     from slmdesk.formats.purpose import not_for_chat
+    from slmdesk.formats.split import read_whole
 
     path = Path(spec.model_path)
-    header = read_header(path)
+    header = read_whole(path)
     problem = not_for_chat(header)
     if problem is not None:
         raise problem
@@ -310,9 +311,10 @@ def _let_go(header: GgufHeader, split: Split | None) -> None:
     from slmdesk.formats.gguf import read_header
     from slmdesk.formats.weights import parts_of
 
-    others = (part for part in parts_of(header.path) if part != header.path)
+    parts = parts_of(header.path)
+    headers = [header] if len(parts) == 1 else [read_header(part) for part in parts]
     moved = None if split is None else (lambda tensor: split.has(tensor.name))
-    let_go_of_copied([header, *(read_header(part) for part in others)], moved)
+    let_go_of_copied(headers, moved)
 
 
 def _form(model: Model, header: GgufHeader) -> ChatForm:

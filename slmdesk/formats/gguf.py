@@ -172,11 +172,11 @@ def with_short_arrays(header: GgufHeader, data: bytes, most: int = 1024) -> Gguf
 
 def check(header: GgufHeader) -> None:
     """Raise `SlmDeskError`: `gguf_truncated` when weights are missing at the file's end, `gguf_damaged` when the
-    header names no architecture, `gguf_no_weights` for a vocabulary alone."""
+    header names no architecture, `gguf_no_weights` for a vocabulary alone that no other parts go with."""
     check_weights(header)
     if not header.architecture:
         raise damaged(header.path, "it names no architecture")
-    if not header.tensors:
+    if not header.tensors and header.metadata.get("split.count", 1) == 1:
         raise SlmDeskError(
             "gguf_no_weights",
             f"{header.path.name} holds no weights.",
@@ -273,7 +273,7 @@ class _Parser:
             tensors=tensors,
             architecture=architecture,
             name=_text(metadata, "general.name"),
-            quant=_quant(metadata, tensors),
+            quant=quant_of(metadata, tensors),
             parameters=sum(tensor.elements for tensor in tensors),
             context_length=context if type(context) is int and context > 0 else 0,
             chat_template=_text(metadata, "tokenizer.chat_template"),
@@ -483,7 +483,7 @@ def _array_parser(path: Path, header: GgufHeader) -> _Parser:
     return _Parser(path, data, len(data))
 
 
-def _quant(metadata: dict[str, Any], tensors: tuple[TensorInfo, ...]) -> str:
+def quant_of(metadata: dict[str, Any], tensors: tuple[TensorInfo, ...]) -> str:
     """The file type's name; where the file does not tell, the type that most of its bytes have."""
     number = metadata.get("general.file_type")
     if type(number) is int and (name := FILE_TYPES.get(number & ~GUESSED)):

@@ -17,6 +17,7 @@ from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
 from slmdesk.formats.offload import LayerWeights
 from slmdesk.formats.purpose import companion_named, not_for_chat
 from slmdesk.formats.remote import read_remote_header
+from slmdesk.formats.split import read_whole
 from slmdesk.formats.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _is_there(choices: list[RemoteChoice], wanted: str, repo: str) -> bool:
 def _local(file: LibraryFile) -> tuple[Architecture, int, LayerWeights | None]:
     """Blocks: reads the header, or the folder's config.json."""
     if file.format == "gguf":
-        header = gguf.read_header(file.path)
+        header = read_whole(file.path)
         problem = not_for_chat(header)
         if problem is not None:
             raise problem

@@ -139,7 +139,7 @@ def make_file(items: Sequence[Item], home: Path | None = None, model_id: str = "
     problem = next((item.problem for item in items if item.problem), None)
     problem = problem or next((known for item in items if (known := item.facts.problem)), None)
     state, problem = _state(items, problem)
-    quant = first.quant or quant_in(_stem(head.name))
+    quant = next((item.facts.quant for item in items if item.facts.quant), "") or quant_in(_stem(head.name))
     return LibraryFile(
         id=f"{model_id}:{quant}",
         path=head.path,

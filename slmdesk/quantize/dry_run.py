@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +115,27 @@ def _meta_bytes(library: Library, parts: tuple[Path, ...], notes: Mapping[str, s
                 base.gguf_set_val_u32(context, key.encode(), value)
             else:
                 base.gguf_set_val_str(context, key.encode(), value.encode())
-        size = int(base.gguf_get_meta_size(context))
+        size = _unpadded(base, context)
     finally:
         base.gguf_free(context)
     for part in parts[1:]:  # their tensors are listed in the one header as well
         size += sum(8 + len(t.name.encode()) + 4 + 8 * len(t.shape) + 12 for t in read_header(part).tensors)
     return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _unpadded(base: Any, context: Any) -> int:
+    """What the header takes before it is filled up to the alignment, which llama.cpp tells only afterwards: an entry
+    grows until it spills over."""
+    key = b"-"
+
+    def with_text(length: int) -> int:
+        base.gguf_set_val_str(context, key, b"-" * length)
+        return int(base.gguf_get_meta_size(context))
+
+    filled = with_text(0)
+    room = next(length for length in count() if with_text(length + 1) > filled)
+    base.gguf_remove_key(context, key)
+    return filled - room - (8 + len(key) + 4 + 8)
 
 
 class _Costs:
@@ -144,9 +160,9 @@ class _Costs:
     def _try(self, kind: TensorType, *, matrix: bool) -> float:
         import numpy as np
 
-        number, count = self._numbers[kind.name], _TRIAL_ROWS * _TRIAL_COLUMNS
-        source = np.random.default_rng(1).standard_normal(count, np.float32)
-        target = np.empty(count * 4 + 4096, np.uint8)
+        number, weights = self._numbers[kind.name], _TRIAL_ROWS * _TRIAL_COLUMNS
+        source = np.random.default_rng(1).standard_normal(weights, np.float32)
+        target = np.empty(weights * 4 + 4096, np.uint8)
         importance = np.ones(_TRIAL_COLUMNS, np.float32)
         started = time.perf_counter()
         self._base.ggml_quantize_init(number)
@@ -164,7 +180,7 @@ class _Costs:
                 importance.ctypes.data if matrix else None,
             )
             best = min(best, time.perf_counter() - started)
-        return best / count
+        return best / weights
 
 
 def _tokens(library: Library, source: str, text: str) -> int:

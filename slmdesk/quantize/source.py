@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import GgufHeader, check, check_weights, read_header
+from slmdesk.formats.split import joined
 from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _HASHED = 1024 * 1024  # bytes of the beginning that go into the fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A GGUF to quantize. `header` is that of the first part; `tensors` counts all parts."""
+    """A GGUF to quantize. `header` is the first part's, with the tensors of all."""
 
     path: Path
     parts: tuple[Path, ...]
@@ -79,7 +80,7 @@ def open_source(path: Path) -> Source:
     return Source(
         path=parts[0],
         parts=parts,
-        header=first,
+        header=joined(headers),
         quant=_quant(headers),
         parameters=sum(header.parameters for header in headers),
         bytes=sum(header.file_bytes for header in headers),

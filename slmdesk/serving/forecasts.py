@@ -13,7 +13,7 @@ from slmdesk.engines.residence import held_bytes, held_now
 from slmdesk.engines.safe_steps import holds
 from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.gguf import read_header
+from slmdesk.formats.split import read_whole
 from slmdesk.formats.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class LoadForecast:
         self, file: LibraryFile, spec: EngineSpec, correction: Correction, device: Device | None = None
     ) -> None:
         """Reads the header. Raises `SlmDeskError` where the file or its architecture cannot be forecast."""
-        header = read_header(file.path)
+        header = read_whole(file.path)
         self._architecture = Architecture.from_gguf(header)
         copied = not holds(spec.safe_step, "no_extra_buffers")
         self._weights = weights_bytes(header, file_bytes=file.size_bytes, copied=copied)

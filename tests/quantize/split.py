@@ -7,12 +7,17 @@ from pathlib import Path
 import gguf
 
 
-def split_gguf(source: Path, target: Path, parts: int) -> list[Path]:
-    """Write `source` as `target-00001-of-…` and so on; the parts in order."""
+def split_gguf(source: Path, target: Path, parts: int, *, metadata_first: bool = False) -> list[Path]:
+    """Write `source` as `target-00001-of-…` and so on; the parts in order.
+
+    `metadata_first`: one more part in front, without tensors, as `llama-gguf-split --no-tensor-first-split` writes.
+    """
     reader = gguf.GGUFReader(source)
     tensors = list(reader.tensors)
     most = -(-len(tensors) // parts)
-    writer = gguf.GGUFWriter(target.with_suffix(".gguf"), "llama", split_max_tensors=most)
+    writer = gguf.GGUFWriter(
+        target.with_suffix(".gguf"), "llama", split_max_tensors=most, small_first_shard=metadata_first
+    )
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name == "general.architecture":
             continue

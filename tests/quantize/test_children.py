@@ -26,6 +26,7 @@ from slmdesk.quantize.protocol import (
     QuantizeSpec,
     SpeedSpec,
 )
+from slmdesk.quantize.source import open_source
 from tests.faulty import faulty_environment
 
 pytestmark = pytest.mark.timeout(600)  # some processes each; a busy machine takes its time
@@ -273,11 +274,17 @@ async def test_experts_are_counted_each(tmp_path: Path, short_text: Path) -> Non
     assert types["blk.0.attn_q.weight"] == "Q8_0"
 
 
-async def test_a_split_source_stays_split_or_becomes_one(tmp_path: Path, desk_guide: Path) -> None:
+@pytest.mark.parametrize("metadata_first", [False, True])
+async def test_a_split_source_stays_split_or_becomes_one(
+    tmp_path: Path, desk_guide: Path, metadata_first: bool
+) -> None:
     from tests.quantize.split import split_gguf
 
-    parts = split_gguf(desk_guide, tmp_path / "parted", 3)
-    assert len(parts) == 3
+    parts = split_gguf(desk_guide, tmp_path / "parted", 3, metadata_first=metadata_first)
+    assert len(parts) == 3 + metadata_first
+    assert bool(read_header(parts[0]).tensors) is not metadata_first
+    source = open_source(parts[0])
+    assert (source.quant, source.parameters) == ("F16", read_header(desk_guide).parameters)
     whole = await _made(tmp_path, desk_guide, "Q4_K_M")
     tensors = {t.name: (t.type.name, t.shape) for t in read_header(whole).tensors}
     for keep in (False, True):
@@ -288,7 +295,7 @@ async def test_a_split_source_stays_split_or_becomes_one(tmp_path: Path, desk_gu
         name = "x" if keep else "x.gguf"
         made = await run_child(QuantizeSpec(str(parts[0]), str(folder), name, "Q4_K_M", options))
         files = [folder / file for file in made["files"]]
-        assert len(files) == (3 if keep else 1)
+        assert len(files) == (len(parts) if keep else 1)
         found = {t.name: (t.type.name, t.shape) for file in files for t in read_header(file).tensors}
         assert found == tensors
         size = sum(file.stat().st_size for file in files)
