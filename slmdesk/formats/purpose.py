@@ -20,6 +20,8 @@ _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 _PICTURES = {
     "flux", "sd1", "sd2", "sd3", "sdxl", "aura", "hidream", "hyvid", "wan", "ltxv", "lumina2", "qwen_image", "cosmos",
 }  # fmt: skip
+# Names that only Ollama's own engine has; its other files have the vision part inside, which is a file of its own else.
+_OLLAMA = {"gptoss", "mllama", "qwen25vl"}
 _SOUND = {"wavtokenizer-dec", "whisper"}
 _DRAFTS = ("eagle", "dflash", "dspark", "gemma4-assistant")
 _NAMES: dict[str, Companion] = {
@@ -33,6 +35,7 @@ _NAMED = re.compile(
 _RANK = 4  # enum llama_pooling_type
 
 CHAT_MODEL = "Choose a chat or instruct model."
+ELSEWHERE = "Get a GGUF of the model from the catalog."
 ITS_MODEL = "Choose the model's own file; this one only goes with it."
 
 
@@ -109,6 +112,8 @@ def _other_model(header: GgufHeader) -> tuple[str, str] | None:
         return "is an encoder: it reads texts and does not write any", CHAT_MODEL
     if name in _PICTURES:
         return "is a model that makes pictures", CHAT_MODEL
+    if name in _OLLAMA or any(tensor.name.startswith(("v.", "mm.")) for tensor in header.tensors):
+        return "is a file for Ollama's own engine, which nothing else reads", ELSEWHERE
     if name in _SOUND:
         return "is a model for sound", CHAT_MODEL
     return None

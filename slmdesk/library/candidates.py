@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.library.names import safe_name
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from slmdesk.core.errors import SlmDeskError
 
 
@@ -20,6 +26,27 @@ class SourceFile:
     sha256: str = ""
     repo: str = ""
     revision: str = ""
+
+
+def named_apart(files: Iterable[tuple[Sequence[str], SourceFile]]) -> tuple[SourceFile, ...]:
+    """Files of one model, with the folders below the model's that each lies in: where two would get the same name in
+    the library, on any system, those folders are put in front of it."""
+    listed = list(files)
+    counts = Counter(_key(file.name) for _, file in listed)
+    taken: set[str] = set()
+    named: list[SourceFile] = []
+    for folders, file in listed:
+        name = "-".join((*folders, file.name)) if counts[_key(file.name)] > 1 else file.name
+        if _key(name) in taken:
+            mark = hashlib.sha256(str(file.path).encode("utf-8", "replace")).hexdigest()[:6]
+            name = f"{mark}-{name}"  # in front: parts of a split file are known by their ends
+        taken.add(_key(name))
+        named.append(replace(file, name=name))
+    return tuple(named)
+
+
+def _key(name: str) -> str:
+    return safe_name(name).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import ollama, walk
-from slmdesk.library.candidates import Candidate, SourceFile
+from slmdesk.library.candidates import Candidate, SourceFile, named_apart
 from slmdesk.library.names import LOCAL, model_of, split_part
 
 if TYPE_CHECKING:
@@ -153,49 +153,55 @@ def _single(path: Path) -> Candidate:
 
 
 def _of_folder(source: Source) -> list[Candidate]:
-    found: dict[tuple[str, str], list[SourceFile]] = {}
+    found: dict[tuple[str, str], list[tuple[tuple[str, ...], SourceFile]]] = {}
     folders: list[Candidate] = []
     for folder in walk.folders(source.path):
         for seen in folder.gguf:
             place = model_of((*folder.parts, seen.name))
-            found.setdefault(place, []).append(_file(Path(folder.path, seen.name), seen.size))
+            found.setdefault(place, []).append(
+                (folder.parts[2:], _file(Path(folder.path, seen.name), seen.size))
+            )
         if folder.weights:
             place = model_of((*(folder.parts or (source.path.name,)), ""))
             folders.append(_whole(folder, *place, source=source.kind))
-    made = [Candidate(*place, tuple(files), source=source.kind) for place, files in found.items()]
+    made = [Candidate(*place, named_apart(files), source=source.kind) for place, files in found.items()]
     return sorted([*made, *folders], key=lambda candidate: candidate.id.casefold())
 
 
 def _cached(root: Path) -> Iterable[Candidate]:
-    """The newest snapshot of each repo in a Hugging Face cache; a file's blob is named by its SHA-256."""
+    """The files of each repo in a Hugging Face cache, each from the newest snapshot that has it: a quant that was
+    fetched before the repo changed lies in an older one. A file's blob is named by its SHA-256."""
     for snapshots in _snapshots(root):
         publisher, _, name = snapshots.parent.name.removeprefix("models--").partition("--")
         if not name:
             publisher, name = LOCAL, publisher
-        snapshot = _current(snapshots)
-        if snapshot is None:
-            continue
-        repo, revision = f"{publisher}/{name}", snapshot.name
-        files: list[SourceFile] = []
-        for folder in walk.folders(snapshot, depth=3):
-            files += [_blob(Path(folder.path, seen.name), seen.size, repo, revision) for seen in folder.gguf]
-            if folder.weights:
-                yield _whole(folder, publisher, name, source="hf-cache", repo=repo, revision=revision)
+        repo = f"{publisher}/{name}"
+        files: dict[tuple[str, ...], SourceFile] = {}
+        folders: set[tuple[str, ...]] = set()
+        for snapshot in _newest_first(snapshots):
+            for folder in walk.folders(snapshot):
+                for seen in folder.gguf:
+                    path = Path(folder.path, seen.name)
+                    files.setdefault((*folder.parts, seen.name), _blob(path, seen.size, repo, snapshot.name))
+                if folder.weights and folder.parts not in folders:
+                    folders.add(folder.parts)
+                    yield _whole(
+                        folder, publisher, name, source="hf-cache", repo=repo, revision=snapshot.name
+                    )
         if files:
-            yield Candidate(publisher, name, tuple(files), source="hf-cache")
+            listed = named_apart((parts[:-1], file) for parts, file in files.items())
+            yield Candidate(publisher, name, listed, source="hf-cache")
 
 
 def _snapshots(root: Path) -> Iterable[Path]:
     return (path for path in sorted(root.glob("models--*/snapshots")) if path.is_dir())
 
 
-def _current(snapshots: Path) -> Path | None:
-    """What `main` names; otherwise the snapshot that came last."""
+def _newest_first(snapshots: Path) -> list[Path]:
+    """What `main` names, then the snapshots by when they came, the last first."""
     main = _text(snapshots.parent / "refs" / "main").strip()
-    if main and (snapshots / main).is_dir():
-        return snapshots / main
     there = [path for path in snapshots.iterdir() if path.is_dir()]
-    return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return sorted(there, key=lambda path: (path.name != main, -path.stat().st_mtime_ns))
 
 
 def _blob(path: Path, size: int, repo: str, revision: str) -> SourceFile:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DEPTH = 6  # folders below a models folder that are looked into
+DEPTH = 16  # folders below a models folder that are looked into; a download may lie twelve below its model's
 # By whole name, or by ending.
 _KINDS = {
     sidecar.NAME: "sidecar", "config.json": "config", "genai_config.json": "config",

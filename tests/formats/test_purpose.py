@@ -43,6 +43,7 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"diffusion.shift_logits": True}, "diffusion"),
     ("llama", {"llama.attention.causal": False}, "encoder"),
     ("flux", {}, "pictures"),
+    ("gptoss", {}, "Ollama"),
     ("clip", {"general.type": "mmproj"}, "projector"),
     ("llama", {"general.type": "adapter", "adapter.type": "lora"}, "LoRA"),
     ("controlvector", {}, "control vector"),
@@ -71,7 +72,7 @@ def test_chat_models(tmp_path: Path, desk_guide: Path, smollm2: Path, gemma: Pat
     assert not_for_chat(read_header(write(tmp_path / "n.gguf", "llama", {"split.no": 0}))) is None
 
 
-@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[11], OTHERS[16]])
+@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[12], OTHERS[17]])
 async def test_an_engine_refuses_it_before_loading(
     tmp_path: Path, architecture: str, values: dict[str, Any], word: str
 ) -> None:
@@ -80,3 +81,17 @@ async def test_an_engine_refuses_it_before_loading(
         await start_engine(EngineSpec(str(path), "test"))
     assert caught.value.code == "model_not_chat"
     assert word in caught.value.message
+
+
+def test_a_file_with_its_vision_part_inside_is_ollamas_and_not_damaged(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "it.gguf", "gemma3")
+    for name in ("token_embd.weight", "v.blk.0.attn_q.weight", "mm.mm_input_projection.weight"):
+        writer.add_tensor(name, np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    problem = not_for_chat(read_header(tmp_path / "it.gguf"))
+    assert problem is not None
+    assert "Ollama" in problem.message
+    assert "catalog" in problem.hint

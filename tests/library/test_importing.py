@@ -335,3 +335,49 @@ async def test_nothing_to_import(library: Library, tmp_path: Path) -> None:
     assert caught.value.code == "not_gguf"
     (tmp_path / "empty").mkdir()
     assert await Importer(library).find(source_at(tmp_path / "empty")) == []
+
+
+async def test_equal_names_in_two_folders_are_two_files(
+    models: Path, library: Library, make: Make, tmp_path: Path
+) -> None:
+    """Below one model's folder; parts of split models among them, and names that differ in capitals only."""
+    places = [
+        Path("one") / "m-Q4_K_M.gguf",
+        Path("two") / "m-Q4_K_M.gguf",
+        Path("two") / "deep" / "m-q4_k_m.gguf",
+    ]
+    files = [
+        make(tmp_path / "from" / "p" / "m" / place, value=float(number))
+        for number, place in enumerate(places)
+    ]
+    contents = sorted(file.read_bytes() for file in files)
+    for mode in ("in-place", "copy"):
+        (imported,) = await take(library, tmp_path / "from", mode)
+        assert (imported.problem, len(imported.files)) == (None, 3)
+        model = await library.model("p/m")
+        assert sorted(file.path.read_bytes() for file in model.files) == contents
+        shutil.rmtree(models / "p")
+        library.forget_listing()
+
+
+@links
+async def test_a_quant_of_an_older_snapshot_is_found(library: Library, make: Make, tmp_path: Path) -> None:
+    hugging_face_cache(tmp_path, make)
+    repo = tmp_path / "models--Qwen--Qwen3-GGUF"
+    made = make(repo / "blobs" / "new", 7, value=5.0)
+    blob = made.rename(repo / "blobs" / sha256(made))
+    (repo / "snapshots" / "bbb" / "Qwen3-Q8_0.gguf").symlink_to(Path("..") / ".." / "blobs" / blob.name)
+    (candidate,) = await Importer(library).find(source_at(tmp_path))
+    assert {(file.name, file.revision) for file in candidate.files} == {
+        ("Qwen3-Q4_K_M.gguf", "aaa"),  # the newest of that name, by what `main` says
+        ("Qwen3-Q8_0.gguf", "bbb"),
+    }
+
+
+async def test_files_far_below_a_models_folder_are_listed(models: Path, library: Library, make: Make) -> None:
+    """As deep as a download may put them."""
+    deepest = models.joinpath("p", "m", *"abcdefghijk", "m-Q4_K_M.gguf")
+    make(deepest)
+    make(models.joinpath("q", "m", *"abcde", "m-Q8_0.gguf"), 7)
+    assert (await library.resolve("p/m:Q4_K_M")).path == deepest
+    assert (await library.resolve("q/m:Q8_0")).problem is None
