@@ -15,7 +15,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.quantize.export import FORMS, exported
 from slmdesk.quantize.protocol import Options
-from slmdesk.quantize.request import AUTO, NONE, PATTERN, Request, load_preset, save_preset
+from slmdesk.quantize.request import PATTERN, Request, load_preset, save_preset
 from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imatrix",
         default=None,
         metavar="auto|none|FILE",
-        help="importance matrix (default: auto where needed)",
+        help="importance matrix (default: auto from Q4_0 down)",
     )
     add("--measure", action=argparse.BooleanOptionalAction, default=None,
         help="measure what was lost (default: for models under 4 B parameters)")  # fmt: skip
+    add("--measure-only", nargs="*", default=None, metavar="GGUF",
+        help="make nothing: measure these files against MODEL (default: its quants not yet measured)")  # fmt: skip
     add("--text", default="", metavar="FILE", help="text to measure with (default: the built-in one)")
     add("--calibration-text", default="", metavar="FILE", help="text to compute the importance matrix with")
     add("--output", default="", metavar="DIR", help="folder for the results (default: the model's own)")
@@ -70,6 +72,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise _usage(f"{export.name} is to end with .csv, .md or .json.")
     if export is not None and not export.absolute().parent.is_dir():
         raise SlmDeskError("folder_missing", f"{export.absolute().parent} is not there.", "Make it first.")
+    if args.measure_only is not None:
+        if args.to or args.preset or args.save_preset or args.dry_run:
+            raise _usage(
+                "--measure-only makes nothing: leave --to, --preset, --save-preset and --dry-run away."
+            )
+        return asyncio.run(_measure_only(args, out, export))
     if export is not None and not args.to and not args.preset:
         return asyncio.run(_only_export(args.model, export, out))
     request = _request(args)
@@ -100,7 +108,7 @@ def _request(args: argparse.Namespace) -> Request:
             raise _usage(f"{text!r} is no PATTERN=TYPE; an example is attn_v=q8_0.")
         overrides.append((pattern, kind.upper()))
     options = preset.options
-    request = Request(
+    return Request(
         model=args.model,
         targets=targets or preset.targets,
         imatrix=args.imatrix or preset.imatrix,
@@ -118,13 +126,6 @@ def _request(args: argparse.Namespace) -> Request:
             threads=args.threads or options.threads,
         ),
     ).checked()
-    if (
-        args.imatrix is None
-        and request.imatrix == NONE
-        and any(target.needs_matrix for target in TARGETS if target.name in request.targets)
-    ):
-        request = Request.from_json({**request.to_json(), "imatrix": AUTO})
-    return request
 
 
 def _usage(message: str) -> Exception:
@@ -147,6 +148,21 @@ async def _run(request: Request, out: Output, *, dry_run: bool, export: Path | N
         result = await _follow(application, job, out)
         if export is not None:
             await _export(application, request.model, export, out)
+        return _show_result(result, out)
+    finally:
+        await application.close()
+
+
+async def _measure_only(args: argparse.Namespace, out: Output, export: Path | None) -> int:
+    """What files lost that are there already."""
+    application = Application.build()
+    try:
+        job = await application.quantizing.measure(
+            args.model, args.measure_only, text=args.text, threads=args.threads
+        )
+        result = await _follow(application, job, out)
+        if export is not None:
+            await _export(application, args.model, export, out)
         return _show_result(result, out)
     finally:
         await application.close()
@@ -283,12 +299,15 @@ def _row(facts: dict[str, Any], name: str) -> tuple[str, ...]:
     def text(key: str, form: str) -> str:
         return format(facts[key], form) if key in facts else ""
 
+    def error(key: str, form: str) -> str:
+        return f" ±{facts[key]:{form}}" if key in facts else ""
+
     return (
         name,
         size_text(facts["size_bytes"]),
-        text("perplexity", ".3f"),
-        text("kld_mean", ".5f"),
-        text("top_1", ".1%"),
+        text("perplexity", ".3f") + error("perplexity_error", ".3f"),
+        text("kld_mean", ".5f") + error("kld_error", ".5f"),
+        text("top_1", ".1%") + error("top_1_error", ".1%"),
         text("generation_tokens_s", ".1f"),
     )
 
@@ -325,6 +344,7 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
     )
     out.text(f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
              f" {size_text(forecast.free_bytes)} free.")  # fmt: skip
+    out.text(forecast.matrix)
     for warning in forecast.warnings:
         out.note(warning)
 

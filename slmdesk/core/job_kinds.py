@@ -99,16 +99,24 @@ class RunningJob:
         await self._write(memory=self.memory)
 
     async def progress(
-        self, done: float, total: float | None = None, detail: str = "", *, rate: float | None = None
+        self,
+        done: float,
+        total: float | None = None,
+        detail: str = "",
+        *,
+        rate: float | None = None,
+        remaining: float | None = None,
     ) -> None:
-        """Tell how far the work is; cheap enough to be called often. The rate is worked out where it is None."""
+        """Tell how far the work is; cheap enough to be called often. The rate, and with it the seconds that remain,
+        are worked out where they are None."""
         now = time.monotonic()
         self._rates.append((now, done))
         if now - self._written_at < _WRITE_S and not (total is not None and done >= total):
             return
         if rate is None:
             rate = self._rate(now)
-        remaining = (total - done) / rate if rate and total is not None else None
+        if remaining is None and rate and total is not None:
+            remaining = (total - done) / rate
         self._written_at = now
         await self._write(done=done, total=total, rate=rate, remaining=remaining, detail=detail)
 

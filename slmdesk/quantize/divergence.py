@@ -83,5 +83,7 @@ def summary(
         "kld_95": float(np.percentile(divergences, 95)),
         "kld_999": float(np.percentile(divergences, 99.9)),
         "top_1": float(same.mean()),
+        # As of a share of so many draws; llama.cpp's tool tells the same.
+        "top_1_error": float(np.sqrt(same.mean() * (1 - same.mean()) / max(count - 1, 1))),
     }
     return found

@@ -18,8 +18,9 @@ from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.matrix_file import read_matrix
 from slmdesk.quantize.native import GgufInit, Library
 from slmdesk.quantize.protocol import ForecastSpec, MatrixUse, Options
-from slmdesk.quantize.quantizing import Heard, Parameters, failure, matrix_notes
+from slmdesk.quantize.quantizing import Heard, failure, matrix_notes
 from slmdesk.quantize.source import parts_of
+from slmdesk.quantize.sparing import settled
 from slmdesk.quantize.targets import Target, find_target
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ def _one(
 ) -> dict[str, Any]:
     options = Options.from_json(spec.options)
     tensors = {t.name: t for part in parts for t in read_header(part).tensors}
-    parameters = Parameters(library, target, options)
-    parameters.native.dry_run = True
     notes: dict[str, str | int] = {}
+    use, matrix = None, None
     if spec.matrix is not None:
         use = MatrixUse(**spec.matrix)
         matrix = read_matrix(Path(use.path)) if use.path else None
-        parameters.use_matrix(matrix, use)
         notes = matrix_notes(use, 1, matrix.chunks if matrix is not None else 1)
+    parameters, spared = settled(library, Path(spec.source), target, options, matrix=matrix, use=use)
+    parameters.native.dry_run = True
     heard = Heard()
     library.on_line = heard.line
     failed = library.api.llama_model_quantize(os.fsencode(spec.source), b"", ctypes.byref(parameters.native))
@@ -79,6 +80,8 @@ def _one(
         kind = named[heard.types[name]]
         size = tensor.elements // kind.block * kind.size
         total += -(-size // _ALIGNMENT) * _ALIGNMENT
+        if not spec.timed:
+            continue
         if kind == tensor.type:
             seconds += size / _COPY_BYTES_S
             largest = max(largest, size)
@@ -92,7 +95,7 @@ def _one(
         "quant": target.name,
         "bytes": total,
         "types": heard.types,
-        "fallbacks": heard.fallbacks,
+        "fallbacks": [*spared, *heard.fallbacks],
         "seconds": seconds,
         "starts": costs.start_seconds(heard.types.values()),
         "largest_bytes": largest,

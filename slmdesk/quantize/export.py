@@ -17,7 +17,8 @@ FORMS: dict[str, Form] = {"csv": "csv", "md": "md", "json": "json"}
 """By the ending of a file's name."""
 _FIGURES = (
     "size_bytes", "bits_per_weight", "perplexity", "perplexity_error", "perplexity_ratio", "kld_mean", "kld_error",
-    "kld_median", "kld_95", "kld_999", "top_1", "prompt_tokens_s", "generation_tokens_s", "first_token_seconds",
+    "kld_median", "kld_95", "kld_999", "top_1", "top_1_error", "prompt_tokens_s", "generation_tokens_s",
+    "first_token_seconds",
     "load_seconds", "peak_memory_bytes", "quantize_seconds", "imatrix", "text", "text_sha256", "chunks",
 )  # fmt: skip
 _TITLES = ("Quant", "Size (MB)", "Bits a weight", "Perplexity", "Change", "KL divergence", "Same first choice",
@@ -64,9 +65,9 @@ def _markdown(rows: Sequence[ResultRow], model: str) -> str:
             name.replace("|", "\\|"),
             f"{row.size_bytes / 1e6:.1f}",
             _number(row.bits, ".2f"),
-            _number(row.perplexity, ".3f"),
+            _number(row.perplexity, ".3f", _error(row, "perplexity_error", ".3f")),
             _number(None if row.worse is None else row.worse * 100, "+.2f", " %"),
-            _number(row.kld, ".5f"),
+            _number(row.kld, ".5f", "" if row.is_source else _error(row, "kld_error", ".5f")),
             _number(None if row.top_1 is None else row.top_1 * 100, ".1f", " %"),
             _number(row.speed, ".1f"),
         ]
@@ -75,6 +76,11 @@ def _markdown(rows: Sequence[ResultRow], model: str) -> str:
     if texts:
         lines += ["", f"Measured with: {', '.join(texts)}."]
     return "\n".join(lines) + "\n"
+
+
+def _error(row: ResultRow, name: str, form: str) -> str:
+    value = row.facts.get(name)
+    return f" ±{value:{form}}" if isinstance(value, int | float) else ""
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -21,7 +21,7 @@ from slmdesk.quantize.targets import find_target
 from slmdesk.quantize.texts import Text, calibration_text, measuring_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from slmdesk.core.paths import Paths
     from slmdesk.formats.fit import Fit
@@ -80,6 +80,7 @@ class Forecast:
     warnings: tuple[str, ...]
     measured: bool
     text: str
+    matrix: str  # what is said of the importance matrix
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -119,13 +120,13 @@ def matrix_name(place: Place) -> str:
 
 def matrix_use(request: Request, place: Place, text: Text, path: str = "") -> MatrixUse | None:
     """The matrix as quants will name it; `path` "" while it is still to be computed."""
-    if request.imatrix == NONE:
+    if request.matrix == NONE:
         return None
-    if request.imatrix == AUTO:
+    if request.matrix == AUTO:
         return MatrixUse(path, matrix_name(place), text.name)
     from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
 
-    own = Path(request.imatrix).expanduser().absolute()
+    own = Path(request.matrix).expanduser().absolute()
     datasets = read_matrix(own).datasets
     return MatrixUse(str(own), own.name, datasets[0] if datasets else "")
 
@@ -158,7 +159,11 @@ async def forecast(
             texts=[str(calibration.path), str(text.path)],
         )
     )
-    measured = request.measure if request.measure is not None else source.parameters < MEASURED_BELOW
+    measured = is_measured(request, source)
+    if request.matrix == AUTO:
+        check_length(source, calibration, found["tokens"][0])
+    if measured:
+        check_length(source, text, found["tokens"][1])
     threads = request.options.threads or worker_threads()
     reckoner = _Reckoner(source, threads, paces, *found["tokens"])
     quants = tuple(_quant(request, source, place, entry, reckoner) for entry in found["quants"])
@@ -181,7 +186,77 @@ async def forecast(
         warnings=tuple(dict.fromkeys(warnings)),
         measured=measured,
         text=text.name,
+        matrix=matrix_words(request),
     )
+
+
+async def sizes(source: Source, quants: Iterable[str]) -> dict[str, int]:
+    """Exact bytes of quants by llama.cpp's dry run, without times. Raises what `host.run_child` raises."""
+    spec = ForecastSpec(str(source.path), list(quants), matrix=asdict(MatrixUse()), timed=False)
+    found = await run_child(spec)
+    return {str(entry["quant"]): int(entry["bytes"]) for entry in found["quants"]}
+
+
+def matrix_words(request: Request) -> str:
+    """Whether an importance matrix is used, and what that means for these quants."""
+    wanting = [name for name in request.targets if find_target(name).wants_matrix]
+    if request.matrix == AUTO:
+        return "With an importance matrix, computed here: the weights that matter most are rounded with most care."
+    if request.matrix != NONE:
+        return f"With the importance matrix {Path(request.matrix).name}."
+    if wanting:
+        return f"Without an importance matrix: {', '.join(wanting)} would lose clearly less with one."
+    return "Without an importance matrix: it is worth its time from Q4_0 down."
+
+
+async def measuring_steps(
+    source: Source,
+    sizes: Mapping[str, int],
+    text: Text,
+    threads: int,
+    paces: Mapping[tuple[str, str], Pace],
+) -> tuple[Step, ...]:
+    """The steps of measuring quants that are there; `sizes`: their names and bytes. Raises `text_too_short`, and what
+    `host.run_child` raises."""
+    found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path)]))
+    check_length(source, text, found["tokens"][0])
+    reckoner = _Reckoner(source, threads or worker_threads(), paces, 0, found["tokens"][0])
+    return (
+        reckoner.measure(len(sizes)),
+        *(reckoner.speed(size, name) for name, size in sizes.items()),
+    )
+
+
+def check_length(source: Source, text: Text, tokens: int) -> None:
+    """Raises `SlmDeskError("text_too_short")` where the text is less than what is evaluated at once, twice."""
+    needed = 2 * min(CHUNK, source.header.context_length or CHUNK)
+    if tokens < needed:
+        raise SlmDeskError(
+            "text_too_short",
+            f"{text.path.name} has {tokens} tokens; at least {needed} are needed.",
+            "Choose a longer text.",
+        )
+
+
+async def check_texts(request: Request, source: Source, paths: Paths) -> None:
+    """Refuse texts of a person's own that are too short for what they are to be used for, before anything is made.
+
+    Raises `text_too_short`, `text_unreadable`.
+    """
+    texts = []
+    if request.text and is_measured(request, source):
+        texts.append(measuring_text(paths, source.header, request.text))
+    if request.calibration_text and request.matrix == AUTO:
+        texts.append(calibration_text(paths, source.header, request.calibration_text))
+    if texts:
+        found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path) for text in texts]))
+        for text, tokens in zip(texts, found["tokens"], strict=True):
+            check_length(source, text, tokens)
+
+
+def is_measured(request: Request, source: Source) -> bool:
+    """Whether what was lost is measured: where nobody said so, of models that take minutes, not hours."""
+    return request.measure if request.measure is not None else source.parameters < MEASURED_BELOW
 
 
 def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> Step:
@@ -193,12 +268,12 @@ def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> S
 
 def check_wishes(request: Request) -> None:
     """Refuse what cannot work. Raises `imatrix_needed`, `imatrix_missing`, `imatrix_unreadable`."""
-    if request.imatrix not in {AUTO, NONE}:
+    if request.matrix not in {AUTO, NONE}:
         from slmdesk.quantize.matrix_file import read_matrix
 
-        read_matrix(Path(request.imatrix).expanduser().absolute())
+        read_matrix(Path(request.matrix).expanduser().absolute())
     needing = [name for name in request.targets if find_target(name).needs_matrix]
-    if request.imatrix == NONE and needing:
+    if request.matrix == NONE and needing:
         raise SlmDeskError(
             "imatrix_needed",
             f"{', '.join(needing)} cannot be made without an importance matrix.",
@@ -298,7 +373,7 @@ def _steps(
     measured: bool,
 ) -> tuple[Step, ...]:
     steps: list[Step] = []
-    if request.imatrix == AUTO:
+    if request.matrix == AUTO:
         steps.append(reckoner.matrix())
     for quant, entry in zip(quants, entries, strict=True):
         steps += [reckoner.quantize(entry), reckoner.check(quant.bytes, quant.quant)]

@@ -87,6 +87,7 @@ class ForecastSpec(Spec):
     options: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, str] | None = None
     texts: list[str] = field(default_factory=list)  # to be counted in tokens
+    timed: bool = True  # whether seconds are wanted, too
     op = "forecast"
 
 
@@ -106,11 +107,13 @@ class QuantizeSpec(Spec):
 
 @dataclass(frozen=True)
 class CheckSpec(Spec):
-    """See that a written quant is what was asked for and runs. `types`: tensor name to type, all of them."""
+    """See that a written quant is what was asked for and runs. `types`: tensor name to type, all of them. With
+    `load_only` neither types nor hashes are looked at."""
 
     files: list[str]
     types: dict[str, str]
     threads: int = 0
+    load_only: bool = False
     op = "check"
 
 

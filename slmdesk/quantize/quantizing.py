@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.native import Library
 from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 from slmdesk.quantize.targets import Target, find_target, tensor_type_number
@@ -118,7 +119,8 @@ def matrix_notes(use: MatrixUse, entries: int, chunks: int) -> dict[str, str | i
 
 
 def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
-    """Quantize. The result: `files` written, `seconds` in llama.cpp, `fallbacks`, `types`.
+    """Quantize. The result: `files` written, `seconds` in llama.cpp, `fallbacks`, `types`, and `spared`: the types of
+    tensors that could not have what was meant for them (see `sparing`).
 
     Raises `SlmDeskError`: `weights_invalid`, `imatrix_mismatch`, `imatrix_needed`, `disk_full`, `quantize_failed`.
     """
@@ -126,17 +128,20 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     library = Library()
     options = Options.from_json(spec.options)
     target = find_target(spec.target)
-    parameters = Parameters(library, target, options)
-    parameters.native.max_buf_size = spec.buffer_bytes
+    source = Path(spec.source).absolute()
+    use, matrix = None, None
     if spec.matrix is not None:
         from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
 
         use = MatrixUse(**spec.matrix)
-        parameters.use_matrix(read_matrix(Path(use.path)), use)
+        matrix = read_matrix(Path(use.path))
+    from slmdesk.quantize.sparing import settled
+
+    parameters, spared = settled(library, source, target, options, matrix=matrix, use=use)
+    parameters.native.max_buf_size = spec.buffer_bytes
     heard = Heard()
     library.on_line = heard.line
     library.on_text = _progress(tell)
-    source = Path(spec.source).absolute()
     os.chdir(spec.folder)  # and a plain name: on Windows llama.cpp writes to no other
     started = time.perf_counter()
     failed = library.api.llama_model_quantize(
@@ -148,8 +153,16 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     files = sorted(path.name for path in Path(spec.folder).glob(f"{Path(spec.name).stem}*.gguf"))
     if spec.name in files:
         files = [spec.name]
+    # From the files: a word about the matrix may stand in the middle of what llama.cpp says of a tensor.
+    types = {t.name: t.type.name.upper() for name in files for t in read_header(Path(name)).tensors}
     tell(1, 1, force=True)
-    return {"files": files, "seconds": seconds, "fallbacks": heard.fallbacks, "types": heard.types}
+    return {
+        "files": files,
+        "seconds": seconds,
+        "fallbacks": [*spared, *heard.fallbacks],
+        "spared": {name: types[name] for name, _, _ in spared if name in types},
+        "types": types,
+    }
 
 
 def _progress(tell: Teller) -> Any:

@@ -6,11 +6,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.formats.fit import Wishes, fit
-from slmdesk.quantize.targets import Target, find_target
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.fit import Fit, Wishes, fit
+from slmdesk.quantize.targets import FULL_PRECISION, find_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slmdesk.formats.architecture import Architecture
     from slmdesk.formats.calibration import Correction
@@ -19,17 +20,28 @@ if TYPE_CHECKING:
     from slmdesk.quantize.store import Quant
 
 # The best first; each is a clear step below the one before. Smaller ones cost small models too much to be advised.
-_ADVISED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "IQ3_XXS")
+ADVISED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "IQ3_XXS")
 _USUAL = "Q4_K_M"
 _SMALL = 1_500_000_000  # parameters; below, a person gains little by going under Q8_0
 _TINY = 500_000_000
+CLEARLY_LESS = 0.8  # of the source's size and bits: a quant above gains too little for what it loses
 _SIMILAR = 4.0  # how many times larger or smaller a model may be to count as similar
+
+
+_ENOUGH = (
+    "This file is quantized already and fits here. A smaller quant of it would lose more than it saves; "
+    "for better answers get the model in full precision."
+)
+_NOTHING_SMALLER = (
+    "This file is quantized already, and no quant that is advised becomes clearly smaller than it is."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """`worse`: by how much perplexity grew with this quant on similar models measured here (0.03 is 3 %); None
-    where none was measured. `bytes` is an estimate; the forecast gives it exactly."""
+    """`quant` "" advises to make none: the source is small enough and fits; `bytes`, `verdict` and `context` are then
+    its own. `worse`: by how much perplexity grew with this quant on similar models measured here (0.03 is 3 %); None
+    where none was measured. `bytes` is an estimate for a source in full precision; the forecast gives it exactly."""
 
     quant: str
     bytes: int
@@ -58,28 +70,55 @@ def recommend(
     correction: Correction | None = None,
     known: Sequence[Quant] = (),
     gpu: DeviceRoom | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Recommendation:
-    """The best quant that fits into `available` bytes of memory, and the GPU's, with room for other programs."""
+    """The best quant that fits into `available` bytes of memory, and the GPU's, with room for other programs.
+
+    Of a source that is quantized already only what becomes clearly smaller and coarser is advised, and nothing where
+    the source itself is small enough: `sizes` are then the exact sizes of the quants.
+    """
+
+    def fitting(size: int) -> Fit:
+        return fit(architecture, size, wishes, available=available, calibration=correction, room=gpu)
+
     first = _first(source.parameters)
-    names = _ADVISED[_ADVISED.index(first) :]
-    chosen: tuple[Target, int, Any] | None = None
-    for name in names:
-        target = find_target(name)
-        size = int(source.parameters * target.bits / 8)
-        found = fit(architecture, size, wishes, available=available, calibration=correction, room=gpu)
-        chosen = (target, size, found)
-        if found.verdict == "fits":
-            break
-    assert chosen is not None
-    target, size, found = chosen
+    choices = [(name, _size(source, name, sizes)) for name in ADVISED[ADVISED.index(first) :]]
+    if source.quant not in FULL_PRECISION:
+        own = fitting(source.bytes)
+        worthwhile = [(name, size) for name, size in choices if _clearly_less(source, name, size)]
+        if not worthwhile or (own.verdict == "fits" and worthwhile[0][0] != first):
+            why = _ENOUGH if own.verdict == "fits" else _NOTHING_SMALLER
+            return Recommendation("", source.bytes, own.verdict, own.forecast.context, None, why)
+        choices = worthwhile
+    at, found = 0, fitting(choices[0][1])
+    while found.verdict != "fits" and at + 1 < len(choices):
+        at += 1
+        found = fitting(choices[at][1])
+    name, size = choices[at]
     return Recommendation(
-        quant=target.name,
+        quant=name,
         bytes=size,
         verdict=found.verdict,
         context=found.forecast.context,
-        worse=_worse(target.name, source.parameters, known),
-        why=_why(target.name, first, found.verdict),
+        worse=_worse(name, source.parameters, known),
+        why=_why(name, first, found.verdict),
     )
+
+
+def _size(source: Source, name: str, sizes: Mapping[str, int] | None) -> int:
+    return (sizes or {}).get(name) or int(source.parameters * find_target(name).bits / 8)
+
+
+def _clearly_less(source: Source, name: str, size: int) -> bool:
+    return size <= CLEARLY_LESS * source.bytes and find_target(name).bits <= CLEARLY_LESS * bits_of(source)
+
+
+def bits_of(source: Source) -> float:
+    """Bits a weight of the source's main type, by its quant's name; of an unknown one the mean over the file."""
+    try:
+        return find_target(source.quant).bits
+    except SlmDeskError:
+        return source.bytes * 8 / max(source.parameters, 1)
 
 
 def _first(parameters: int) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import sidecar
 from slmdesk.library.sidecar import Origin
+from slmdesk.quantize.request import NONE
+from slmdesk.quantize.source import open_source
 from slmdesk.quantize.store import Quant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slmdesk.core.paths import Paths
     from slmdesk.quantize.request import Request
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 _FIGURES = (
     "size_bytes", "forecast_bytes", "bits_per_weight", "perplexity", "perplexity_error", "perplexity_ratio",
     "perplexity_ratio_error", "source_perplexity", "kld_mean", "kld_error", "kld_median", "kld_95", "kld_999", "top_1",
+    "top_1_error",
     "tokens_scored", "chunks", "text", "text_sha256", "prompt_tokens_s", "generation_tokens_s", "first_token_seconds",
     "load_seconds", "peak_memory_bytes", "quantize_seconds", "fallbacks", "error",
 )  # fmt: skip
@@ -30,9 +35,52 @@ def facts(quant: str, entry: Mapping[str, Any], source: Source, request: Request
     """One quant of a result."""
     found: dict[str, Any] = {"quant": quant, "path": entry.get("path"), "paths": entry.get("paths", [])}
     found |= {name: entry[name] for name in _FIGURES if name in entry}
-    found["imatrix"] = request.imatrix != "none"
+    found["imatrix"] = entry.get("imatrix", request.matrix != NONE)
     found["source_quant"] = source.quant
     return found
+
+
+def found(path: Path, source: Source) -> dict[str, Any]:
+    """The entry of a quant that is there and was not made by this job. Blocking. Raises what `open_source` raises,
+    and `vocabulary_differs` or `source_differs` where it cannot be of this source."""
+    other = open_source(path)
+    if other.parts == source.parts:
+        raise SlmDeskError(
+            "source_differs", f"{path.name} is the source itself.", "Choose a quant that was made of it."
+        )
+    mine, its = source.header, other.header
+    if mine.vocabulary != its.vocabulary:
+        raise SlmDeskError(
+            "vocabulary_differs",
+            f"{path.name} has {its.vocabulary} tokens and {source.path.name} {mine.vocabulary}: they are different"
+            " models, and what one lost cannot be seen by the other.",
+            "Choose a quant of this model.",
+        )
+    if (mine.architecture, mine.number("block_count")) != (its.architecture, its.number("block_count")):
+        raise SlmDeskError(
+            "source_differs",
+            f"{path.name} is no quant of {source.path.name}: its architecture or its layers are others.",
+            "Choose a quant of this model.",
+        )
+    return {
+        "state": "placed",
+        "quant": other.quant or path.stem,
+        "path": str(other.path),
+        "paths": [str(part) for part in other.parts],
+        "size_bytes": other.bytes,
+        "bits_per_weight": other.bytes * 8 / max(other.parameters, 1),
+        "imatrix": "quantize.imatrix.entries_count" in its.metadata,
+    }
+
+
+def all_found(paths: Sequence[Path], source: Source) -> dict[str, dict[str, Any]]:
+    """`found` of each, by a name that none shares: its quant, with the file's name where several are of one quant."""
+    entries: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        entry = found(path, source)
+        name = entry["quant"] if entry["quant"] not in entries else f"{entry['quant']} ({path.name})"
+        entries[name] = entry
+    return entries
 
 
 def record(model: str, source: Path, quant: str, figures: Mapping[str, Any]) -> Quant:
@@ -56,9 +104,13 @@ def record_source(model: str, path: Path, source: Source, figures: Mapping[str, 
 def write_sidecar(
     paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], origin: Path, source: Source
 ) -> None:
-    """Note the files in the model's `slmdesk.json`. Blocking. Raises as `sidecar.record` does."""
+    """Note the files in the model's `slmdesk.json`; of files that this job did not make only the figures, where the
+    files are noted there. Blocking. Raises as `sidecar.record` does."""
     files = [Path(path) for path in entry["paths"]]
     folder = _home(files[0].parent, paths)
+    if "files" not in entry:
+        _add_figures(folder, files, figures)
+        return
     hidden = {"path", "paths", "quant", "error"}
     made = {
         "from": origin.name,
@@ -79,6 +131,21 @@ def write_sidecar(
             extra={"quantize": made},
         )
     sidecar.record(folder, entries)
+
+
+def _add_figures(folder: Path, files: list[Path], figures: Mapping[str, Any]) -> None:
+    hidden = {"path", "paths", "quant", "error"}
+    measured = {key: value for key, value in figures.items() if key not in hidden}
+    known = sidecar.read(folder)
+    names = [name for file in files if (name := file.relative_to(folder).as_posix()) in known]
+
+    def with_figures(_name: str, origin: Origin) -> Origin:
+        before = origin.extra.get("quantize")
+        made = {**(before if isinstance(before, dict) else {}), **measured}
+        return replace(origin, extra={**origin.extra, "quantize": made})
+
+    if names:
+        sidecar.change(folder, names, with_figures)
 
 
 def _home(folder: Path, paths: Paths) -> Path:

@@ -11,13 +11,13 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.quantize.protocol import Options
 from slmdesk.quantize.source import output_name
-from slmdesk.quantize.targets import find_targets, tensor_type_number
+from slmdesk.quantize.targets import NEEDS_MATRIX, find_targets, tensor_type_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-AUTO, NONE = "auto", "none"
+AUTO, NONE, BY_TARGETS = "auto", "none", ""
 PATTERN = "{name}-{quant}"
 _KIND, _VERSION = "slmdesk quantize preset", 1
 _PRESET_LIMIT = 256 * 1024
@@ -25,19 +25,30 @@ _PRESET_LIMIT = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`imatrix`: "auto" (computed here), "none", or a file. `measure` None: for models under 4 B parameters.
-    `text`: a file to measure with, "" for the built-in one. `output`: a folder, "" for the model's own.
+    """`imatrix`: "auto" (computed here), "none", a file, or "" (computed where a target gains by it). `measure` None:
+    for models under 4 B parameters. `text`: a file to measure with, "" for the built-in one. `output`: a folder, ""
+    for the model's own.
     """
 
     model: str
     targets: tuple[str, ...]
-    imatrix: str = NONE
+    imatrix: str = BY_TARGETS
     measure: bool | None = None
     text: str = ""
     calibration_text: str = ""
     output: str = ""
     pattern: str = PATTERN
     options: Options = field(default_factory=Options)
+
+    @property
+    def matrix(self) -> str:
+        """Which importance matrix is used: "auto", "none", or a file."""
+        if self.imatrix != BY_TARGETS:
+            return self.imatrix
+        targets = find_targets(self.targets) if self.targets else []
+        wanting = any(target.wants_matrix for target in targets)
+        wanting |= any(kind in NEEDS_MATRIX for _, kind in self.options.overrides)
+        return AUTO if wanting else NONE
 
     def checked(self) -> Request:
         """With canonical names. Raises `target_unknown`, `target_missing`, `tensor_type_unknown`,
@@ -76,7 +87,7 @@ class Request:
             return cls(
                 model=str(data.get("model", "")),
                 targets=tuple(map(str, data.get("targets", ()))),
-                imatrix=str(data.get("imatrix", NONE)) or NONE,
+                imatrix=str(data.get("imatrix", BY_TARGETS)),
                 measure=bool(measure) if measure is not None else None,
                 text=str(data.get("text", "")),
                 calibration_text=str(data.get("calibration_text", "")),
@@ -91,7 +102,7 @@ class Request:
 def save_preset(path: Path, request: Request) -> None:
     """Write a preset to share: how, but not which model and where. Raises `file_unwritable`, `disk_full`."""
     data = replace(request, model="", output="", text="", calibration_text="").to_json()
-    if data["imatrix"] not in {AUTO, NONE}:
+    if data["imatrix"] not in {AUTO, NONE, BY_TARGETS}:
         data["imatrix"] = AUTO  # a file of one model is of no use to another
     for key in ("model", "output", "text", "calibration_text"):
         del data[key]

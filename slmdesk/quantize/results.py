@@ -75,7 +75,7 @@ def _result(quant: Quant, recommended: str) -> ResultRow:
         quant=quant.quant,
         path=Path(quant.path),
         is_source=source,
-        recommended=quant.quant == recommended and not source,
+        recommended=bool(recommended) and quant.quant == recommended and not source,
         size_bytes=int(number("size_bytes") or 0),
         bits=number("bits_per_weight"),
         kld=number("kld_mean"),

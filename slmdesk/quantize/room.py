@@ -13,20 +13,21 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.fit import Wishes, calibration_in, fit
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
-from slmdesk.quantize import planning
+from slmdesk.quantize import planning, registering
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
 from slmdesk.quantize.planning import Forecast, Place
-from slmdesk.quantize.protocol import CompareSpec
-from slmdesk.quantize.recommending import Recommendation, recommend
+from slmdesk.quantize.protocol import CompareSpec, Options
+from slmdesk.quantize.recommending import ADVISED, Recommendation, recommend
+from slmdesk.quantize.request import Request
 from slmdesk.quantize.results import ResultRow, result_rows
 from slmdesk.quantize.source import Source, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from slmdesk.core.database import Database
     from slmdesk.core.job_queue import Jobs
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from slmdesk.engines.devices import DeviceList
     from slmdesk.formats.offload import DeviceRoom
     from slmdesk.library.library import Library, LibraryFile
-    from slmdesk.quantize.request import Request
 
 __all__ = ["MIGRATIONS", "Origin", "Quantizing"]
 
@@ -178,9 +178,10 @@ class Quantizing:
             raise _convert_first(origin)
         known = await self.store.all()
         gpu = await self._gpu()
+        source = await asyncio.to_thread(open_source, origin.path)
+        sizes = await planning.sizes(source, ADVISED) if source.quant not in FULL_PRECISION else None
 
         def look() -> Recommendation:
-            source = open_source(origin.path)
             return recommend(
                 source,
                 Architecture.from_gguf(source.header),
@@ -189,6 +190,7 @@ class Quantizing:
                 correction=calibration_in(self._paths.data).correction(),
                 known=known,
                 gpu=gpu,
+                sizes=sizes,
             )
 
         return await asyncio.to_thread(look)
@@ -199,6 +201,9 @@ class Quantizing:
         request = request.checked()
         origin = fetch.origin if fetch is not None else await self.origin(request.model)
         place = await asyncio.to_thread(self._place, request, origin, fetch)
+        if fetch is None and not origin.needs_conversion:
+            source = await asyncio.to_thread(open_source, origin.path)
+            await planning.check_texts(request, source, self._paths)
         title = f"Quantize {place.name} to {', '.join(request.targets)}"
         return await self._jobs.submit(
             KIND,
@@ -212,6 +217,69 @@ class Quantizing:
                 "fetch": fetch.job if fetch is not None else "",
             },
         )
+
+    async def measurable(self, origin: Origin) -> list[Path]:
+        """The quants of a source that are there and were never measured: those made here, and the model's others."""
+        rows = await self.rows(origin)
+        known = {row.path for row in rows if row.measured}
+        found = [row.path for row in rows if not row.is_source]
+        models = await self._library.models() if origin.model else []
+        found += [
+            file.path
+            for model in models
+            if model.id == origin.model
+            for file in model.files
+            if file.problem is None and file.format == "gguf" and file.path.suffix.lower() == ".gguf"
+        ]
+        return [
+            path
+            for path in dict.fromkeys(found)
+            if path not in known and path != origin.path and path.suffix.lower() == ".gguf"
+        ]
+
+    async def measure(
+        self, model: str, files: Sequence[str | Path], *, text: str = "", threads: int = 0
+    ) -> Job:
+        """Hand over a job that makes nothing: what these files (paths or library ids) lost against `model`, their
+        source. Without files those of `measurable`.
+
+        Raises what can be seen beforehand: `nothing_to_measure`, `source_missing`, `vocabulary_differs`,
+        `source_differs`, `text_too_short`, `text_unreadable`, …
+        """
+        origin = await self.origin(model)
+        paths = [await self._quant_path(file) for file in files] or await self.measurable(origin)
+        if not paths:
+            raise SlmDeskError(
+                "nothing_to_measure",
+                f"There is no quant of {origin.model or origin.path.name} that was not measured yet.",
+                "Name GGUF files that were made of it.",
+            )
+        request = Request(model, (), measure=True, text=text, options=Options(threads=threads))
+        if origin.needs_conversion:
+            await asyncio.to_thread(lambda: [open_source(path) for path in paths])
+            name = origin.path.name
+        else:
+            source = await asyncio.to_thread(open_source, origin.path)
+            await asyncio.to_thread(registering.all_found, paths, source)
+            await planning.check_texts(request, source, self._paths)
+            name = stem_of(source.path, source.quant)
+        title = f"Measure {paths[0].name}" if len(paths) == 1 else f"Measure {len(paths)} quants of {name}"
+        return await self._jobs.submit(
+            KIND,
+            title,
+            {
+                "model": origin.model,
+                "source": str(origin.path),
+                "output": str(origin.home),
+                "name": name,
+                "request": request.to_json(),
+                "measure": [str(path) for path in paths],
+            },
+        )
+
+    async def _quant_path(self, file: str | Path) -> Path:
+        path = await asyncio.to_thread(_as_path, str(file))
+        return path if path is not None else (await self._library.resolve(str(file))).path
 
     async def refuse(self, request: Request, fetch: Fetch) -> None:
         """Raise what `start` would, before the download is started."""

@@ -22,6 +22,9 @@ TERNARY_WARNING = (
 EXPERTS_NOTE = "Only the experts of a mixture-of-experts model get 4 bits; everything else becomes Q8_0."
 
 
+_WANTS_MATRIX_BITS = 4.5  # those of Q4_0
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One quant. `bits` is the nominal number of bits a weight of its main type."""
@@ -33,6 +36,11 @@ class Target:
     needs_matrix: bool = False  # llama.cpp refuses to make it without an importance matrix
     gains_by_matrix: bool = True
     warning: str = ""
+
+    @property
+    def wants_matrix(self) -> bool:
+        """Whether an importance matrix is worth its time: from Q4_0 down, KL divergence falls by a quarter or more."""
+        return self.needs_matrix or (self.gains_by_matrix and self.bits <= _WANTS_MATRIX_BITS)
 
     @property
     def ternary(self) -> bool:
@@ -82,6 +90,9 @@ _ALIASES = {
 
 # Quants that a source may be without a warning: nothing was rounded away in them.
 FULL_PRECISION = frozenset({"F32", "F16", "BF16"})
+
+# Tensor types that llama.cpp refuses to make of a layer without an importance matrix.
+NEEDS_MATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 # Types a person may choose for single tensors.
 TENSOR_TYPE_NUMBERS: dict[str, int] = {

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,16 @@ from slmdesk.core.jobs import Job, JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
+from slmdesk.formats.gguf import read_header
 from slmdesk.library import sidecar
 from slmdesk.library.library import Library
 from slmdesk.quantize.job import QuantizeKind
+from slmdesk.quantize.protocol import Options
 from slmdesk.quantize.request import Request
 from slmdesk.quantize.room import Quantizing
 from slmdesk.schema import MIGRATIONS
 
+Convert = Callable[[Path, Path, Callable[[float, float, str], None]], Awaitable[None]]
 DONE = ("done", "failed", "cancelled")
 pytestmark = pytest.mark.timeout(600)  # a dozen processes; a busy machine takes its time
 
@@ -52,10 +55,11 @@ class Bench:
         job: Job,
         until: Callable[[Job], bool] = lambda job: job.state in DONE,
         space: Space | None = None,
+        convert: Convert | None = None,
     ) -> Job:
         """Run the jobs until `until` holds for this one, then let the runner end as a closed program would."""
         space = Space(self.database)
-        kind = QuantizeKind(self.paths, self.database, self.store, space)
+        kind = QuantizeKind(self.paths, self.database, self.store, space, convert)
         runner = JobRunner(self.store, space, {"quantize": lambda: kind}, idle_s=300)
         task = asyncio.create_task(runner.run())
         try:
@@ -156,7 +160,11 @@ async def test_what_is_refused_before_anything_runs(
     assert await refused(request_for("Q8_0", output=str(out))) == "output_exists"
     assert (out / "desk-guide-Q8_0.gguf").read_bytes() == b"mine"
     assert await refused(request_for("Q9_0")) == "target_unknown"
-    assert await refused(request_for("IQ2_XS")) == "imatrix_needed"
+    assert await refused(request_for("IQ2_XS", imatrix="none")) == "imatrix_needed"
+    small = tmp_path / "small.txt"
+    small.write_text("A few words, again and again. " * 60, "utf-8")  # enough bytes, too few tokens
+    assert await refused(request_for("Q8_0", measure=True, text=str(small))) == "text_too_short"
+    assert await refused(request_for("Q4_0", calibration_text=str(small))) == "text_too_short"
     assert await refused(request_for("Q8_0", imatrix=str(desk_guide))) == "imatrix_unreadable"
     assert await refused(request_for("Q8_0", model=str(tmp_path / "no.gguf"))) == "source_missing"
     assert await refused(request_for("Q8_0", "Q4_0", pattern="same")) == "pattern_invalid"
@@ -167,6 +175,140 @@ async def test_what_is_refused_before_anything_runs(
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(desk_guide.read_bytes()[:-1000])
     assert await refused(request_for("Q8_0", model=str(cut))) in {"gguf_truncated", "source_missing"}
+
+
+async def test_a_matrix_is_computed_from_q4_0_down_and_said_either_way(
+    bench: Bench, request_for: Callable[..., Request]
+) -> None:
+    for targets, more, words, used in (
+        (("Q4_0", "Q8_0"), {}, "With an importance matrix, computed here", True),
+        (("Q4_K_M",), {}, "worth its time from Q4_0 down", False),
+        (("Q2_K", "Q8_0"), {"imatrix": "none"}, "Q2_K would lose clearly less with one", False),
+        (("Q8_0",), {"options": Options(overrides=(("ffn_up", "IQ2_XXS"),))}, "computed here", True),
+    ):
+        plan = await bench.room.forecast(request_for(*targets, **more))
+        assert words in plan.matrix
+        assert ("imatrix" in [step.name for step in plan.steps]) == used
+    job = await bench.work(await bench.submit(request_for("IQ4_NL")))
+    assert job.result is not None
+    assert job.result["quants"][0]["imatrix"] is True
+    header = read_header(Path(job.result["quants"][0]["path"]))
+    assert header.metadata["quantize.imatrix.entries_count"] == 7 * header.number("block_count")
+
+
+@pytest.mark.parametrize(
+    "options", [Options(pure=True), Options(embedding_type="IQ2_XXS", output_type="IQ1_S")]
+)
+async def test_what_calibration_never_touched_gets_a_type_that_needs_no_matrix(
+    bench: Bench, request_for: Callable[..., Request], options: Options
+) -> None:
+    job = await bench.work(await bench.submit(request_for("IQ2_XXS", options=options)))
+    assert job.state == "done", job.error
+    assert job.result is not None
+    quant = job.result["quants"][0]
+    types = {t.name: t.type.name for t in read_header(Path(quant["path"])).tensors}
+    assert types["token_embd.weight"] == types["output.weight"] == "Q2_K"
+    assert types["blk.0.ffn_up.weight"] == "IQ2_XXS"
+    assert quant["size_bytes"] == quant["forecast_bytes"]
+    assert ["token_embd.weight", "IQ2_XXS", "Q2_K"] in quant["fallbacks"]
+
+
+async def test_quants_that_exist_are_measured_against_their_source(
+    bench: Bench, request_for: Callable[..., Request], desk_guide: Path, short_text: Path, tmp_path: Path
+) -> None:
+    made = await bench.work(await bench.submit(request_for("Q2_K", "Q8_0", imatrix="none")))
+    assert made.result is not None
+    origin = await bench.room.origin("slmdesk/desk-guide")
+    paths = [Path(quant["path"]) for quant in made.result["quants"]]
+    assert sorted(await bench.room.measurable(origin)) == sorted(paths)
+
+    foreign = tmp_path / "elsewhere" / "other.gguf"
+    foreign.parent.mkdir()
+    shutil.copy(paths[0], foreign)
+    job = await bench.room.measure("slmdesk/desk-guide", [*paths, foreign], text=str(short_text))
+    before = paths[0].stat().st_mtime_ns
+    ended = await bench.work(job)
+    assert ended.state == "done", ended.error
+    assert ended.result is not None
+    first, second, third = ended.result["quants"]
+    assert (first["quant"], second["quant"], third["quant"]) == ("Q2_K", "Q8_0", "Q2_K")
+    assert first["kld_mean"] == pytest.approx(third["kld_mean"]) != pytest.approx(second["kld_mean"])
+    assert 0 < first["kld_error"] < first["kld_mean"]
+    assert first["generation_tokens_s"] > 0
+    assert first["imatrix"] is False
+    # Against llama-perplexity's own: the error of a share of so many draws.
+    share, count = first["top_1"], first["tokens_scored"]
+    assert first["top_1_error"] == pytest.approx((share * (1 - share) / (count - 1)) ** 0.5)
+    assert paths[0].stat().st_mtime_ns == before
+    kept = sidecar.read(paths[0].parent)[paths[0].name]
+    assert (kept.state, kept.extra["quantize"]["kld_mean"]) == ("verified", first["kld_mean"])
+    assert kept.extra["quantize"]["from"] == desk_guide.name
+    assert await bench.room.measurable(origin) == []
+    rows = {row.path: row for row in await bench.room.rows(origin)}
+    assert rows[foreign].kld == third["kld_mean"]
+    assert not list(foreign.parent.glob("slmdesk.json"))
+    assert bench.leftovers() == []
+
+
+async def test_what_cannot_be_measured_is_refused_before(
+    bench: Bench, desk_guide: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.txt"
+    small.write_text("A few words, again and again. " * 60, "utf-8")
+
+    async def refused(*files: Path, text: str = "") -> str:
+        with pytest.raises(SlmDeskError) as caught:
+            await bench.room.measure("slmdesk/desk-guide", files, text=text)
+        assert await bench.store.list() == []
+        return caught.value.code
+
+    copy = tmp_path / "copy.gguf"
+    shutil.copy(desk_guide, copy)
+    assert await refused() == "nothing_to_measure"
+    assert await refused(smollm2) == "vocabulary_differs"
+    assert await refused(desk_guide) == "source_differs"
+    assert await refused(tmp_path / "no.gguf") == "source_missing"
+    assert await refused(copy, text=str(small)) == "text_too_short"
+
+
+async def test_a_source_without_one_of_its_tensors_is_told_apart_from_a_bad_disk(
+    bench: Bench, request_for: Callable[..., Request], desk_guide: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "part-F16.gguf"
+    without_tensor(desk_guide, source, "blk.1.ffn_up.weight")
+    job = await bench.work(await bench.submit(request_for("Q8_0", model=str(source))))
+    assert job.error is not None
+    assert job.error.code == "source_incomplete"
+    assert "blk.1.ffn_up.weight" in job.error.message
+    assert "download the model again" in job.error.hint
+
+
+def without_tensor(source: Path, target: Path, name: str) -> None:
+    """A copy in which one tensor has another name, as if it were missing."""
+    data = source.read_bytes()
+    assert data.count(name.encode()) == 1
+    target.write_bytes(data.replace(name.encode(), name.replace("ffn_up", "ffn_xx").encode()))
+
+
+async def test_a_converted_folder_that_lacks_weights_is_told_before_it_is_quantized(
+    bench: Bench, request_for: Callable[..., Request], desk_guide: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lacking"
+    folder.mkdir()
+    shutil.copy(Paths.resolve({}).resources / "desk-guide" / "model.safetensors", folder)
+
+    async def convert(_folder: Path, target: Path, _heard: object) -> None:
+        """As the converter does, which writes what it finds."""
+        without_tensor(desk_guide, target, "blk.1.ffn_up.weight")
+
+    job = await bench.work(await bench.submit(request_for("Q8_0", model=str(folder))), convert=convert)
+    assert job.error is not None
+    assert job.error.code == "source_incomplete"
+    assert job.error.message.startswith("lacking was converted, but")
+    assert "blk.1.ffn_up.weight" in job.error.message
+    assert "whole folder" in job.error.hint
+    assert not list(bench.paths.models.rglob("*.gguf"))
+    assert not list((bench.paths.data / "quantize").rglob("*.gguf"))
 
 
 async def test_a_quantized_source_is_warned_of(

@@ -37,6 +37,16 @@ async def test_a_quantized_source_is_made_smaller_again(smollm2: Path, tmp_path:
     assert len(checked["tokens"]) == 8
 
 
+async def test_embeddings_get_a_type_that_their_rows_can_have(smollm2: Path) -> None:
+    """576 weights a row: llama.cpp takes the type of the embeddings as it is told, and ends the process over it."""
+    for wish, given in (("Q4_K", "Q5_0"), ("IQ2_XXS", "Q4_0"), ("Q8_0", "Q8_0")):
+        found = (await run_child(ForecastSpec(str(smollm2), ["Q8_0"], {"embedding_type": wish})))["quants"][0]
+        assert found["types"]["token_embd.weight"] == given
+        assert (["token_embd.weight", wish] in [fallen[:2] for fallen in found["fallbacks"]]) == (
+            wish != given
+        )
+
+
 @pytest.mark.slow
 async def test_the_figures_are_those_of_llama_perplexity(smollm2: Path, tmp_path: Path) -> None:
     """Found with llama-perplexity of the same llama.cpp over the same text, with the dequantized file as the original.

@@ -11,8 +11,9 @@ from slmdesk.catalog import names
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.quantize import looking
 from slmdesk.quantize.job import KIND
-from slmdesk.quantize.request import AUTO, NONE, Request
-from slmdesk.quantize.targets import TARGETS, find_target
+from slmdesk.quantize.recommending import CLEARLY_LESS, bits_of
+from slmdesk.quantize.request import AUTO, BY_TARGETS, NONE, Request
+from slmdesk.quantize.targets import FULL_PRECISION, TARGETS, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slmdesk.quantize.planning import Forecast, QuantForecast
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
+    from slmdesk.quantize.source import Source
 
 USUAL, SMALL_MODEL, TINY_MODEL = ("Q4_K_M", 0), ("Q6_K", 1_500_000_000), ("Q8_0", 500_000_000)
 """What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
@@ -166,13 +168,12 @@ class QuantizeController:
             self.advice = (
                 None  # its architecture is told too little of: every target is offered, none advised
             )
-        quant = self.advice.quant if self.advice is not None else USUAL[0]
-        size = (
-            self.advice.bytes
-            if self.advice is not None
-            else round(subject.parameters * find_target(quant).bits / 8)
-        )
-        self.request = replace(self.request, targets=(quant,))
+        quant = self.advice.quant if self.advice is not None else _ticked(subject.source)
+        if self.advice is not None:
+            size = self.advice.bytes
+        elif quant:
+            size = round(subject.parameters * find_target(quant).bits / 8)
+        self.request = replace(self.request, targets=(quant,) if quant else ())
         self._view.show_advice(self.advice, size)
         self.forecast(at_once=True)
 
@@ -184,7 +185,7 @@ class QuantizeController:
         chosen = [target for target in TARGETS if target.name in names]
         changes: dict[str, Any] = {"targets": tuple(target.name for target in chosen)}
         if self.request.imatrix == NONE and any(target.needs_matrix for target in chosen):
-            changes["imatrix"] = AUTO  # without one llama.cpp refuses; the field below shows it
+            changes["imatrix"] = BY_TARGETS  # without one llama.cpp refuses; the field below shows it
         self.change(**changes)
 
     def change(self, **changes: Any) -> None:
@@ -213,6 +214,8 @@ class QuantizeController:
         if subject.source is None or not request.targets:
             self._view.show_plan(None, None)
             self._view.show_targets()
+            if subject.source is not None and self.shown:
+                await self._forecast_rest(subject, replace(request, model=str(subject.origin.path)))
             return
         request = replace(request, model=str(subject.origin.path))
         try:
@@ -234,7 +237,9 @@ class QuantizeController:
             names = tuple(target.name for target in missing if target.needs_matrix == needs)
             if not names:
                 continue
-            matrix = AUTO if needs and request.imatrix == NONE else request.imatrix
+            matrix = request.imatrix
+            if needs and request.matrix == NONE:
+                matrix = AUTO
             try:
                 found = await self.room.forecast(
                     replace(request, targets=names, imatrix=matrix, measure=False)
@@ -262,6 +267,30 @@ class QuantizeController:
                 job = await self._start_from_hub(subject)
             else:
                 job = await self.room.start(replace(self.request, model=str(subject.origin.path)))
+        except SlmDeskError as error:
+            self._view.start_failed(error)
+            return
+        self.job_id = job.id
+        self._view.show_job(job)
+
+    async def measurable(self) -> list[Path]:
+        """The quants of the source that nobody measured yet."""
+        subject = self.subject
+        return await self.room.measurable(subject.origin) if subject is not None and not subject.hub else []
+
+    def measure(self, files: list[Path]) -> None:
+        """Measure files that are there against the source."""
+        self._do("start", self._measure(files))
+
+    async def _measure(self, files: list[Path]) -> None:
+        subject = self.subject
+        if subject is None:
+            return
+        request = self.request
+        try:
+            job = await self.room.measure(
+                str(subject.origin.path), files, text=request.text, threads=request.options.threads
+            )
         except SlmDeskError as error:
             self._view.start_failed(error)
             return
@@ -328,6 +357,12 @@ class QuantizeController:
         if before is not None:
             before.cancel()
         self._tasks[what] = self._services.run(work, f"quantize: {what}")
+
+
+def _ticked(source: Source) -> str:
+    """What is ticked where nothing can be advised: the usual quant, where it is clearly less than the source."""
+    less = source.quant in FULL_PRECISION or find_target(USUAL[0]).bits < CLEARLY_LESS * bits_of(source)
+    return USUAL[0] if less else ""
 
 
 async def _awaited(work: Coroutine[Any, Any, object]) -> None:

@@ -14,7 +14,7 @@ from slmdesk.gui.widgets.fields import Field, TextArea, TextField
 from slmdesk.gui.widgets.switches import Switch
 from slmdesk.gui.widgets.values import NumberField, Select
 from slmdesk.quantize.protocol import Options
-from slmdesk.quantize.request import AUTO, NONE, PATTERN, Request
+from slmdesk.quantize.request import AUTO, BY_TARGETS, NONE, PATTERN, Request
 from slmdesk.quantize.targets import TENSOR_TYPE_NUMBERS
 
 if TYPE_CHECKING:
@@ -61,8 +61,18 @@ class OptionsPanel(QWidget):
         theme = self.theme
         kinds = [("", "As llama.cpp chooses"), *((name, name) for name in TENSOR_TYPE_NUMBERS)]
         own = [("", "Built-in text"), (_FILE, "A file of yours")]
-        self.matrix = Select(theme, [(NONE, "None"), (AUTO, "Computed here"), (_FILE, "From a file")])
-        self._add("Importance matrix", self.matrix, "Shows which weights matter; helps most below 4 bits.")
+        self.matrix = Select(
+            theme,
+            [
+                (BY_TARGETS, "Where it helps"),
+                (AUTO, "Computed here"),
+                (NONE, "None"),
+                (_FILE, "From a file"),
+            ],
+        )
+        self._add(
+            "Importance matrix", self.matrix, "Shows which weights matter; worth its time from Q4_0 down."
+        )
         yield
         self.measure = Select(theme, [(None, "For models under 4 B"), (True, "Always"), (False, "Never")])
         self._add("Measure the loss", self.measure, "Perplexity, KL divergence and speed.")
@@ -144,11 +154,11 @@ class OptionsPanel(QWidget):
     def show_request(self, request: Request, parts: int) -> None:
         """Show what is asked for, without telling of a change."""
         self._request = request
-        self._show_path(self.matrix, request.imatrix, (NONE, AUTO))
+        self._show_path(self.matrix, request.imatrix, (BY_TARGETS, NONE, AUTO))
         self._show_path(self.text, request.text, ("",))
         self._show_path(self.calibration, request.calibration_text, ("",))
         self.measure.setCurrentIndex({None: 0, True: 1, False: 2}[request.measure])
-        self.calibration.setEnabled(request.imatrix == AUTO)
+        self.calibration.setEnabled(request.matrix == AUTO)
         options = request.options
         self.output_type.set_value(options.output_type)
         self.embedding_type.set_value(options.embedding_type)

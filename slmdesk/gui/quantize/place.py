@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLay
 
 from slmdesk.gui.actions import Action
 from slmdesk.gui.place import Place
+from slmdesk.gui.quantize.measure_menu import offer
 from slmdesk.gui.quantize.results import ResultsPanel
 from slmdesk.gui.quantize.run_card import RunCard
 from slmdesk.gui.quantize.source_card import SourceCard
@@ -100,6 +101,7 @@ class QuantizePlace(Place):
         card.show_nothing()
         card.start_wanted.connect(self.start)
         card.asked.connect(self._asked_of_job)
+        card.measure_wanted.connect(self.measure)
         self._column.insertWidget(self._column.indexOf(self.targets) + 1, card)
         return card
 
@@ -126,6 +128,7 @@ class QuantizePlace(Place):
     def commands(self) -> list[Action]:
         return [
             Action("quantize.start", "Quantize what is chosen", self.start, icon="quantize"),
+            Action("quantize.measure", "Measure quants that exist", self.measure, icon="speed"),
             Action("quantize.compare", "Compare two quants on one prompt", self.compare, icon="compare"),
         ]
 
@@ -217,6 +220,12 @@ class QuantizePlace(Place):
             self.run_card.show_problem(None)
             self.run_card.start.setEnabled(False)
             self.controller.start()
+
+    def measure(self) -> None:
+        """Offer the quants that exist, to be measured."""
+        if self.controller is not None:
+            offered = offer(self.services, self.controller, self.run_card.measure)
+            self.services.run(offered, "looking for quants to measure")
 
     def compare(self) -> None:
         """Open two quants on the same prompt."""
@@ -393,6 +402,8 @@ class QuantizePlace(Place):
 
     def show_subject(self, subject: Subject) -> None:
         self.source.show_subject(subject)
+        self.run_card.measure.setEnabled(not subject.hub)
+        self.show_job(self.run_card.job)  # what came of another model goes with it
         if self._results is not None:
             self.show_results([])
         self._show_hint()
@@ -402,6 +413,7 @@ class QuantizePlace(Place):
         self.targets.show_nothing()
         self.targets.fold(away=True)
         self.run_card.show_nothing()
+        self.show_job(self.run_card.job)
         self.show_results([])
 
     def show_advice(self, advice: Recommendation | None, size: int) -> None:

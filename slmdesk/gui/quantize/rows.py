@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 USUAL = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")
 """What the table shows at first; the others come with “Show all”."""
+_NEARLY = 0.95
+"""A file of such a share of the source's size saves nothing worth a loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """One line of the table of targets. `bytes` is an estimate where there is no `forecast` yet."""
+    """One line of the table of targets. `bytes` is an estimate where there is no `forecast` yet. `source_bytes` and
+    `source_quant` are of what it would be made of; 0 and "" while they are not known."""
 
     target: Target
     ticked: bool
     recommended: bool
     bytes: int
     forecast: QuantForecast | None
+    source_bytes: int = 0
+    source_quant: str = ""
 
     @property
     def name(self) -> str:
@@ -39,6 +44,11 @@ class TargetRow:
     def exact(self) -> bool:
         return self.forecast is not None
 
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether it is as large as what it is made of, or larger."""
+        return 0 < self.source_bytes <= self.bytes / _NEARLY
+
 
 def target_rows(
     *,
@@ -47,6 +57,8 @@ def target_rows(
     recommended: str,
     parameters: int,
     forecasts: Mapping[str, QuantForecast],
+    source_bytes: int = 0,
+    source_quant: str = "",
 ) -> list[TargetRow]:
     """The lines of the table, the largest quant first. Ticked ones are always among them."""
     return [
@@ -56,6 +68,8 @@ def target_rows(
             target.name == recommended,
             forecasts[target.name].bytes if target.name in forecasts else round(parameters * target.bits / 8),
             forecasts.get(target.name),
+            source_bytes,
+            source_quant,
         )
         for target in TARGETS
         if whole or target.name in USUAL or target.name in ticked or target.name == recommended

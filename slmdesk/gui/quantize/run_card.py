@@ -108,9 +108,11 @@ class RunCard(StepCard):
     """Signals:
     start_wanted: press of the one button.
     asked(str): "pause", "resume", "cancel", "folder", "chat".
+    measure_wanted: quants that are there are to be measured.
     """
 
     start_wanted = Signal()
+    measure_wanted = Signal()
     asked = Signal(str)
 
     def __init__(self, theme: Theme) -> None:
@@ -119,6 +121,10 @@ class RunCard(StepCard):
         self.start = Button(theme, "Quantize", kind="primary", icon="quantize")
         self.start.clicked.connect(self.start_wanted)
         self.start.setEnabled(False)
+        self.measure = Button(theme, "Measure quants you have", kind="quiet", icon="speed", small=True)
+        self.measure.clicked.connect(self.measure_wanted)
+        self.measure.setEnabled(False)
+        self.head.addWidget(self.measure)
         self._cost = Label(theme, "", tone="secondary", wrap=True)
         top = QHBoxLayout()
         top.setSpacing(SPACE.large)
@@ -232,13 +238,14 @@ class RunCard(StepCard):
             are = "are" if len(exists) > 1 else "is"
             self._cost.setText(f"{', '.join(exists)} {are} there already; what exists is never replaced.")
         elif plan is not None:
-            self._cost.setText(f"{', '.join(targets)}: {words.cost(plan)}")
+            self._cost.setText(f"{', '.join(targets)}: {words.cost(plan)}\n{plan.matrix}")
         else:
             self._cost.setText(f"{', '.join(targets)}: converted first, then quantized.")
 
     def show_nothing(self) -> None:
         """There is no source to run with."""
         self.start.setEnabled(False)
+        self.measure.setEnabled(False)
         self._warning.say("")
         self._cost.setText("Choose a model first.")
 
@@ -331,7 +338,8 @@ class RunCard(StepCard):
         job = self.job
         if job is None or job.ended:
             return
-        left = job.remaining or max((job.total or 0.0) - job.done, 0.0)
+        # Done and total are seconds as they were planned.
+        left = job.remaining if job.remaining is not None else max((job.total or 0.0) - job.done, 0.0)
         parts = [f"{amounts.duration(max(time.time() - job.created_at, 1.0))} so far"]
         if job.state == "running" and left >= 1:
             parts.append(f"about {amounts.duration(left)} left")

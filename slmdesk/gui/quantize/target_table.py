@@ -110,8 +110,8 @@ class TargetTable(Table[TargetRow]):
                 ),
                 Column(
                     "To know", words.note, stretch=True,
-                    tone=lambda row: "caution" if row.target.ternary or (row.forecast and row.forecast.exists)
-                    else "secondary",
+                    tone=lambda row: "caution" if row.target.ternary or row.gains_nothing
+                    or (row.forecast and row.forecast.exists) else "secondary",
                 ),
             )
         )  # fmt: skip

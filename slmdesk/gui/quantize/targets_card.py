@@ -99,6 +99,9 @@ class TargetsCard(StepCard):
                 if subject.source is None
                 else "Its header does not tell enough to say whether it will fit here."
             )
+        else:
+            self._advice.setText("Nothing smaller is advised.")
+            self._why.setText("This file is quantized already; tick a quant to make one all the same.")
 
     def show_rows(self, controller: QuantizeController) -> None:
         """Fill the table, where it is open."""
@@ -111,6 +114,8 @@ class TargetsCard(StepCard):
                 recommended=controller.advice.quant if controller.advice is not None else "",
                 parameters=controller.subject.parameters,
                 forecasts=controller.forecasts,
+                source_bytes=controller.subject.source.bytes if controller.subject.source is not None else 0,
+                source_quant=controller.subject.quant,
             )
         )
         if self.options is not None:

@@ -28,8 +28,11 @@ _SHOWN_TENSORS = 12
 
 
 def advice(found: Recommendation, count: int, source_quant: str) -> str:
-    """ "Q4_K_M: 2.3 GB, fits with 8 k context, about 3 % worse than F16 by our measure on similar models"."""
+    """ "Q4_K_M: 2.3 GB, fits with 8 k context, about 3 % worse than F16 by our measure on similar models", or "Nothing
+    smaller is advised: Q4_1, 98 MB, fits with 8 k context"."""
     parts = [f"{found.quant}: {amounts.size(count)}"]
+    if not found.quant:
+        parts = [f"Nothing smaller is advised: {source_quant or 'the file'}", amounts.size(found.bytes)]
     fits = _VERDICTS[found.verdict]
     parts.append(
         f"{fits} with {amounts.tokens(found.context)} context" if found.verdict != "too_big" else fits
@@ -82,6 +85,8 @@ def note(row: TargetRow) -> str:
         return "Only for models trained ternary"
     if row.forecast is not None and row.forecast.exists:
         return "Is there already"
+    if row.gains_nothing:
+        return no_gain(row)
     if row.target.needs_matrix:
         return "Needs a matrix"
     count = len(row.forecast.fallbacks) if row.forecast is not None else 0
@@ -91,9 +96,15 @@ def note(row: TargetRow) -> str:
     return row.target.good_for
 
 
+def no_gain(row: TargetRow) -> str:
+    """What is to be said in place of praise for a quant that is no smaller than its source."""
+    name = f"the {row.source_quant} it is made of" if row.source_quant else "what it is made of"
+    return f"Larger than {name}" if row.bytes > row.source_bytes else f"No smaller than {name}"
+
+
 def whole_note(row: TargetRow) -> str:
     """The same at length, for the tooltip."""
-    lines = [row.target.good_for]
+    lines = [f"{no_gain(row)}, and no better." if row.gains_nothing else row.target.good_for]
     if row.target.warning:
         lines.append(row.target.warning)
     if row.target.needs_matrix:
@@ -103,7 +114,9 @@ def whole_note(row: TargetRow) -> str:
             lines.append(f"{row.forecast.path} exists; it is never replaced.")
         if row.forecast.fallbacks:
             shown = row.forecast.fallbacks[:_SHOWN_TENSORS]
-            lines.append("Because of their shape these tensors get another type:")
+            lines.append(
+                "These tensors get another type, for their shape or because no importance matrix covers them:"
+            )
             lines += [f"{name}: {given} instead of {meant}" for name, meant, given in shown]
             left = len(row.forecast.fallbacks) - len(shown)
             lines += [f"and {left} more"] if left else []
@@ -121,8 +134,11 @@ def made(job: Job) -> str:
     quants: list[dict[str, Any]] = list((job.result or {}).get("quants", []))
     good = [quant for quant in quants if not quant.get("error")]
     bad = [quant for quant in quants if quant.get("error")]
-    words = f"{amounts.counted(len(good), 'quant')} made, checked"
-    words += " and measured." if any("perplexity" in quant for quant in good) else "."
+    if job.parameters.get("measure"):
+        words = f"{amounts.counted(len(good), 'quant')} measured."
+    else:
+        words = f"{amounts.counted(len(good), 'quant')} made, checked"
+        words += " and measured." if any("perplexity" in quant for quant in good) else "."
     for quant in bad:
         words += f" {quant.get('quant')}: {quant['error'].get('message', 'failed')}"
     return words
@@ -134,17 +150,30 @@ def row_told(row: ResultRow) -> list[tuple[str, str]]:
     if row.bits:
         told.append(("Bits a weight", f"{row.bits:.2f}"))
     if row.is_source:
-        told.append(("Perplexity", f"{row.perplexity:.3f}" if row.perplexity else "not measured"))
+        measured = (
+            f"{row.perplexity:.3f}{error(row, 'perplexity_error')}" if row.perplexity else "not measured"
+        )
+        told.append(("Perplexity", measured))
         return told
     if row.kld is not None:
-        told.append(("KL divergence", divergence(row.kld)))
+        told.append(("KL divergence", f"{divergence(row.kld)}{error(row, 'kld_error')}"))
     if row.perplexity is not None and row.worse is not None:
-        told.append(("Perplexity", f"{row.perplexity:.3f}, {signed(row.worse)}"))
+        perplexity = f"{row.perplexity:.3f}{error(row, 'perplexity_error')}"
+        told.append(("Perplexity", f"{perplexity}, {signed(row.worse)}"))
     if row.top_1 is not None:
-        told.append(("Same first choice", percent(row.top_1)))
+        told.append(("Same first choice", f"{percent(row.top_1)}{error(row, 'top_1_error', 100)}"))
     if row.speed:
         told.append(("Speed", f"{speed(row.speed)} tokens/s"))
     return told
+
+
+def error(row: ResultRow, name: str, scale: float = 1.0) -> str:
+    """ " ±0.0043", the standard error of a figure; "" where it is not known."""
+    value = row.facts.get(name)
+    if not isinstance(value, int | float):
+        return ""
+    value *= scale
+    return f" ±{value:.2g}" if value >= 0.0001 or value == 0 else " ±0.0001"
 
 
 def divergence(value: float) -> str:

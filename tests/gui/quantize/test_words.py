@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from slmdesk.core.jobs import Job
@@ -51,6 +52,26 @@ def test_the_advice_names_size_fit_context_and_measured_loss() -> None:
     )
     unknown = Recommendation("Q4_K_M", 0, "too_big", 8192, None, "why")
     assert words.advice(unknown, 2_300_000_000, "F16") == "Q4_K_M: 2.3 GB, does not fit"
+
+
+def test_where_nothing_is_advised_the_source_is_named() -> None:
+    found = Recommendation("", 98_000_000, "fits", 8192, None, "why")
+    assert words.advice(found, 0, "Q4_1") == "Nothing smaller is advised: Q4_1, 98 MB, fits with 8 k context"
+
+
+def test_what_is_no_smaller_is_not_praised() -> None:
+    forecasts = {
+        "Q8_0": replace(forecast("Q8_0"), bytes=145_000_000),
+        "Q6_K": replace(forecast("Q6_K"), bytes=97_000_000),
+    }
+    rows = target_rows(whole=False, ticked=set(), recommended="", parameters=135_000_000, forecasts=forecasts,
+                       source_bytes=98_000_000, source_quant="Q4_1")  # fmt: skip
+    by_name = {row.name: row for row in rows}
+    assert words.note(by_name["Q8_0"]) == "Larger than the Q4_1 it is made of"
+    assert words.note(by_name["F16"]) == "Larger than the Q4_1 it is made of"
+    assert words.note(by_name["Q6_K"]) == "No smaller than the Q4_1 it is made of"
+    assert "half its size" not in words.whole_note(by_name["Q8_0"])
+    assert words.note(by_name["Q2_K"]) == find_target("Q2_K").good_for
 
 
 def test_times_tell_how_far_past_forecasts_were_off() -> None:

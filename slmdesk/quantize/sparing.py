@@ -1,0 +1,125 @@
+"""In the child: types that a tensor cannot have, replaced by the nearest one that it can.
+
+llama.cpp ends the whole process (GGML_ASSERT) where a type of very few bits has no importance matrix for a tensor, or
+where the type asked for the embeddings or the output has blocks that their rows are no multiple of. Calibration never
+touches the embeddings, an output tensor, or layers that are not computed, so even a whole matrix does not cover them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slmdesk.formats.ggml_types import TENSOR_TYPES
+from slmdesk.formats.gguf import read_header
+from slmdesk.quantize.quantizing import Heard, Parameters
+from slmdesk.quantize.source import parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from slmdesk.quantize.matrix_file import Matrix
+    from slmdesk.quantize.native import Library
+    from slmdesk.quantize.protocol import MatrixUse, Options
+    from slmdesk.quantize.targets import Target
+
+Spared = tuple[str, str, str]  # tensor, the type that was meant, the type it gets
+
+# Types that need a matrix, and the nearest that needs none (llama.cpp's `tensor_requires_imatrix`).
+_WITHOUT_MATRIX = {
+    "IQ1_S": "Q2_K", "IQ1_M": "Q2_K", "IQ2_XXS": "Q2_K", "IQ2_XS": "Q2_K", "IQ2_S": "Q2_K", "IQ3_XXS": "IQ3_S",
+}  # fmt: skip
+# Types with blocks of 256, and the nearest with blocks of 32 (llama.cpp's `tensor_type_fallback`).
+_SHORT_ROWS = {
+    **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
+    **dict.fromkeys(("Q2_K", "Q3_K", "TQ1_0", "TQ2_0"), "Q4_0"),
+    "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+}  # fmt: skip
+_BLOCKS = {kind.name.upper(): kind.block for kind in TENSOR_TYPES.values()}
+_EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
+_OUTPUT = "output.weight"
+
+
+def settled(
+    library: Library,
+    source: Path,
+    target: Target,
+    options: Options,
+    *,
+    matrix: Matrix | None,
+    use: MatrixUse | None,
+) -> tuple[Parameters, list[Spared]]:
+    """Parameters with which every tensor gets a type it can have, and which tensors that changes.
+
+    `matrix` None with a `use` stands for one that is still to be computed: it will cover the layers.
+    """
+    columns = {t.name: t.shape[0] for part in parts_of(source) for t in read_header(part).tensors}
+
+    def covered(name: str) -> bool:
+        if use is None:
+            return False
+        return name in matrix.entries if matrix is not None else name.startswith("blk.")
+
+    def made(options: Options) -> Parameters:
+        parameters = Parameters(library, target, options)
+        if use is not None:
+            parameters.use_matrix(matrix, use)
+        return parameters
+
+    found: list[Spared] = []
+    options = replace(
+        options,
+        embedding_type=_of_ends(options.embedding_type, _EMBEDDINGS, columns, covered, found),
+        output_type=_of_ends(options.output_type, (_OUTPUT,), columns, covered, found),
+    )
+    parameters = made(options)
+    if not (target.needs_matrix or options.overrides):
+        return parameters, found
+    layers = [s for s in _in_dry_run(library, source, parameters, target) if not covered(s[0])]
+    if use is None:  # without any matrix layers of such types are refused, in words
+        layers = [s for s in layers if s[0] in {*_EMBEDDINGS, _OUTPUT}]
+    own = tuple((f"^{re.sub(r'[.]', '[.]', name)}$", given) for name, _, given in layers)
+    return (made(replace(options, overrides=own + options.overrides)) if own else parameters), found + layers
+
+
+def _of_ends(
+    kind: str,
+    names: tuple[str, ...],
+    columns: Mapping[str, int],
+    covered: Callable[[str], bool],
+    found: list[Spared],
+) -> str:
+    """The type for the embeddings or the output: llama.cpp takes what it is told, whether it can be or not."""
+    there = [name for name in names if name in columns]
+    given = kind
+    if any(not covered(name) for name in there):
+        given = _WITHOUT_MATRIX.get(given, given)
+    for name in there:
+        if columns[name] % _BLOCKS.get(given, 1):
+            given = _SHORT_ROWS.get(given, "F16")
+        if columns[name] % _BLOCKS.get(given, 1):
+            given = "F16"
+    if given != kind:
+        found += [(name, kind, given) for name in there]
+    return given
+
+
+def _in_dry_run(library: Library, source: Path, parameters: Parameters, target: Target) -> list[Spared]:
+    """The tensors that would get a type which needs a matrix."""
+    heard, before = Heard(), library.on_line
+    library.on_line = heard.line
+    parameters.native.dry_run = True
+    library.api.llama_model_quantize(os.fsencode(source), b"", ctypes.byref(parameters.native))
+    parameters.native.dry_run = False
+    library.on_line = before
+    needing = dict(_WITHOUT_MATRIX)
+    layers_needing = {**needing, "Q2_K": "Q3_K"} if target.name == "Q2_K_S" else needing
+    return [
+        (name, kind, table[kind])
+        for name, kind in heard.types.items()
+        if kind in (table := layers_needing if name.startswith("blk.") else needing)
+    ]
