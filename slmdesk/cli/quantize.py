@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--export", default="", metavar="FILE",
         help="write the model's figures to a .csv, .md or .json file (without --to: nothing else)")  # fmt: skip
     add("--dry-run", action="store_true", help="only say what it will cost")
+    add("--tensors", action="store_true", help="with --dry-run: what becomes of every tensor, too")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
@@ -67,11 +68,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return _list(out)
     if not args.model:
         raise _usage("Name a model, as `slmdesk list` shows it, or a GGUF file.")
-    export = Path(args.export) if args.export else None
-    if export is not None and export.suffix.lower()[1:] not in FORMS:
-        raise _usage(f"{export.name} is to end with .csv, .md or .json.")
-    if export is not None and not export.absolute().parent.is_dir():
-        raise SlmDeskError("folder_missing", f"{export.absolute().parent} is not there.", "Make it first.")
+    export = _export_path(args.export)
     if args.measure_only is not None:
         if args.to or args.preset or args.save_preset or args.dry_run:
             raise _usage(
@@ -87,7 +84,22 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(f"Written: {path}")
         out.done({"preset": str(path)})
         return 0
-    return asyncio.run(_run(request, out, dry_run=args.dry_run, export=export))
+    if args.dry_run:
+        return asyncio.run(_dry_run(request, out, tensors=args.tensors))
+    if args.tensors:
+        raise _usage("--tensors goes with --dry-run.")
+    return asyncio.run(_run(request, out, export=export))
+
+
+def _export_path(text: str) -> Path | None:
+    if not text:
+        return None
+    path = Path(text)
+    if path.suffix.lower()[1:] not in FORMS:
+        raise _usage(f"{path.name} is to end with .csv, .md or .json.")
+    if not path.absolute().parent.is_dir():
+        raise SlmDeskError("folder_missing", f"{path.absolute().parent} is not there.", "Make it first.")
+    return path
 
 
 def _threads(text: str) -> int:
@@ -136,14 +148,42 @@ def _usage(message: str) -> Exception:
     )
 
 
-async def _run(request: Request, out: Output, *, dry_run: bool, export: Path | None) -> int:
+async def _dry_run(request: Request, out: Output, *, tensors: bool) -> int:
     application = Application.build()
     try:
-        if dry_run:
-            forecast = await application.quantizing.forecast(request)
-            _show_forecast(forecast, out)
-            out.done(forecast.to_json())
-            return 0
+        forecast = await application.quantizing.forecast(request)
+        data = forecast.to_json()
+        _show_forecast(forecast, out)
+        if tensors:
+            report = await application.quantizing.tensors(request)
+            for quant in data["quants"]:
+                quant["tensors"] = report[quant["quant"]]
+                _show_tensors(quant, out)
+        out.done(data)
+        return 0
+    finally:
+        await application.close()
+
+
+def _show_tensors(quant: dict[str, Any], out: Output) -> None:
+    rows = [
+        (
+            tensor["name"],
+            "×".join(map(str, tensor["shape"])),
+            tensor["from"],
+            tensor["to"],
+            size_text(tensor["bytes"]),
+            f"{tensor['meant']} was meant" if "meant" in tensor else "",
+        )
+        for tensor in quant["tensors"]
+    ]
+    out.text("")
+    out.table((quant["quant"], "SHAPE", "FROM", "TO", "SIZE", ""), rows, right=(4,))
+
+
+async def _run(request: Request, out: Output, *, export: Path | None) -> int:
+    application = Application.build()
+    try:
         job = await _start(application, request, out)
         result = await _follow(application, job, out)
         if export is not None:
@@ -345,6 +385,8 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
     out.text(f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
              f" {size_text(forecast.free_bytes)} free.")  # fmt: skip
     out.text(forecast.matrix)
+    if forecast.estimated:
+        out.text("The folder is converted first; sizes and times are estimates until then.")
     for warning in forecast.warnings:
         out.note(warning)
 

@@ -81,6 +81,7 @@ class Forecast:
     measured: bool
     text: str
     matrix: str  # what is said of the importance matrix
+    estimated: bool = False  # of a folder that is converted first
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -159,13 +160,13 @@ async def forecast(
             texts=[str(calibration.path), str(text.path)],
         )
     )
-    measured = is_measured(request, source)
+    measured = measured_by_default(request, source.parameters)
     if request.matrix == AUTO:
         check_length(source, calibration, found["tokens"][0])
     if measured:
         check_length(source, text, found["tokens"][1])
     threads = request.options.threads or worker_threads()
-    reckoner = _Reckoner(source, threads, paces, *found["tokens"])
+    reckoner = Reckoner(source.parameters, source.header.vocabulary, threads, paces, *found["tokens"])
     quants = tuple(_quant(request, source, place, entry, reckoner) for entry in found["quants"])
     steps = _steps(request, quants, found["quants"], reckoner, measured=measured)
     free = shutil.disk_usage(existing_parent(place.folder)).free
@@ -220,7 +221,9 @@ async def measuring_steps(
     `host.run_child` raises."""
     found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path)]))
     check_length(source, text, found["tokens"][0])
-    reckoner = _Reckoner(source, threads or worker_threads(), paces, 0, found["tokens"][0])
+    reckoner = Reckoner(
+        source.parameters, source.header.vocabulary, threads or worker_threads(), paces, 0, found["tokens"][0]
+    )
     return (
         reckoner.measure(len(sizes)),
         *(reckoner.speed(size, name) for name, size in sizes.items()),
@@ -244,7 +247,7 @@ async def check_texts(request: Request, source: Source, paths: Paths) -> None:
     Raises `text_too_short`, `text_unreadable`.
     """
     texts = []
-    if request.text and is_measured(request, source):
+    if request.text and measured_by_default(request, source.parameters):
         texts.append(measuring_text(paths, source.header, request.text))
     if request.calibration_text and request.matrix == AUTO:
         texts.append(calibration_text(paths, source.header, request.calibration_text))
@@ -254,9 +257,9 @@ async def check_texts(request: Request, source: Source, paths: Paths) -> None:
             check_length(source, text, tokens)
 
 
-def is_measured(request: Request, source: Source) -> bool:
+def measured_by_default(request: Request, parameters: int) -> bool:
     """Whether what was lost is measured: where nobody said so, of models that take minutes, not hours."""
-    return request.measure if request.measure is not None else source.parameters < MEASURED_BELOW
+    return request.measure if request.measure is not None else parameters < MEASURED_BELOW
 
 
 def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> Step:
@@ -299,18 +302,20 @@ def check_patterns(request: Request, source: Source) -> None:
             )
 
 
-class _Reckoner:
+class Reckoner:
     """Seconds of steps: the work in them, corrected by how such steps went here before."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
-        source: Source,
+        parameters: int,
+        vocabulary: int,
         threads: int,
         paces: Mapping[tuple[str, str], Pace],
         calibration_tokens: int,
         text_tokens: int,
     ) -> None:
-        self._source = source
+        self._parameters = parameters
+        self._vocabulary = vocabulary
         self._threads = threads
         self._paces = paces
         self._calibration = calibration_tokens // CHUNK * CHUNK
@@ -331,18 +336,18 @@ class _Reckoner:
         return self.step("imatrix", "", self._evaluation(self._calibration))
 
     def measure(self, quants: int) -> Step:
-        compared = self._text / 2 * self._source.header.vocabulary * _ROW_S * quants
+        compared = self._text / 2 * self._vocabulary * _ROW_S * quants
         return self.step("measure", "", self._evaluation(self._text) * (quants + 1) + compared)
 
     def speed(self, size: int, quant: str) -> Step:
         return self.step("speed", quant, self._evaluation(2048) + 300 * size / 1e10)
 
     def _evaluation(self, tokens: int) -> float:
-        return 2.0 * self._source.parameters * tokens / (_FLOPS_A_THREAD * self._threads)
+        return 2.0 * self._parameters * tokens / (_FLOPS_A_THREAD * self._threads)
 
 
 def _quant(
-    request: Request, source: Source, place: Place, entry: Mapping[str, Any], reckoner: _Reckoner
+    request: Request, source: Source, place: Place, entry: Mapping[str, Any], reckoner: Reckoner
 ) -> QuantForecast:
     target = find_target(str(entry["quant"]))
     size = int(entry["bytes"])
@@ -368,7 +373,7 @@ def _steps(
     request: Request,
     quants: tuple[QuantForecast, ...],
     entries: list[Mapping[str, Any]],
-    reckoner: _Reckoner,
+    reckoner: Reckoner,
     *,
     measured: bool,
 ) -> tuple[Step, ...]:

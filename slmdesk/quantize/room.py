@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from slmdesk.formats.fit import Wishes, calibration_in, fit
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
 from slmdesk.quantize import planning, registering
+from slmdesk.quantize.folder_forecast import folder_forecast
+from slmdesk.quantize.hf_folder import examine
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
@@ -25,6 +28,7 @@ from slmdesk.quantize.results import ResultRow, result_rows
 from slmdesk.quantize.source import Source, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.targets import FULL_PRECISION
+from slmdesk.quantize.tensor_report import tensor_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,9 +131,23 @@ class Quantizing:
     async def forecast(self, request: Request) -> Forecast:
         """Sizes, times and needs of everything asked for. Nothing is written.
 
-        Raises `convert_first` for a safetensors folder (its GGUF is not there yet), `imatrix_needed`, and what
-        `open_source` and the child raise.
+        Those of a safetensors folder are estimates: its GGUF is not there yet. Raises `imatrix_needed`, and what
+        `open_source`, `hf_folder.examine` and the child raise.
         """
+        request = request.checked()
+        origin = await self.origin(request.model)
+        if origin.needs_conversion:
+            return await self._folder_forecast(request, origin)
+        source = await asyncio.to_thread(open_source, origin.path)
+        place = planning.place_for(request, source, origin.home)
+        plan = await planning.forecast(request, source, place, self._paths, await self.store.paces())
+        return await asyncio.to_thread(
+            self._with_fits, plan, lambda: Architecture.from_gguf(source.header), await self._gpu()
+        )
+
+    async def tensors(self, request: Request) -> dict[str, list[dict[str, Any]]]:
+        """For each target what becomes of every tensor: `name`, `shape`, `from`, `to`, `bytes`, and `meant` where
+        it could not have the type that was meant for it. Raises as `forecast` does, and `convert_first`."""
         request = request.checked()
         origin = await self.origin(request.model)
         if origin.needs_conversion:
@@ -137,7 +155,23 @@ class Quantizing:
         source = await asyncio.to_thread(open_source, origin.path)
         place = planning.place_for(request, source, origin.home)
         plan = await planning.forecast(request, source, place, self._paths, await self.store.paces())
-        return await asyncio.to_thread(self._with_fits, plan, source, await self._gpu())
+        return await asyncio.to_thread(tensor_report, source, plan)
+
+    async def _folder_forecast(self, request: Request, origin: Origin) -> Forecast:
+        await asyncio.to_thread(planning.check_wishes, request)
+        paces, gpu = await self.store.paces(), await self._gpu()
+
+        def look() -> Forecast:
+            known = (self._paths.resources / "toolchains" / "convert-architectures.txt").read_text("utf-8")
+            folder = examine(origin.path, known.split())
+            config = json.loads((origin.path / "config.json").read_text("utf-8"))
+            output = Path(request.output).expanduser().absolute() if request.output else origin.home
+            plan = folder_forecast(
+                request, folder, Place(output, origin.path.name), paces, int(config.get("vocab_size") or 0)
+            )
+            return self._with_fits(plan, lambda: Architecture.from_config(config), gpu)
+
+        return await asyncio.to_thread(look)
 
     async def _gpu(self) -> DeviceRoom | None:
         """The GPU that would take layers of the results, where one is used."""
@@ -145,10 +179,12 @@ class Quantizing:
             return None
         return (await self._devices.now()).room
 
-    def _with_fits(self, plan: Forecast, source: Source, gpu: DeviceRoom | None) -> Forecast:
+    def _with_fits(
+        self, plan: Forecast, architecture_of: Callable[[], Architecture], gpu: DeviceRoom | None
+    ) -> Forecast:
         """Whether each quant will run here, and with how long a context."""
         try:
-            architecture = Architecture.from_gguf(source.header)
+            architecture = architecture_of()
         except SlmDeskError:
             return plan  # an architecture whose memory nobody can forecast
         wishes, available = Wishes.of(self._settings), memory()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,73 @@ def test_a_preset_keeps_the_choices(program: Program, tmp_path: Path) -> None:
     assert saved.code == 0, saved.out
     again = program.run("quantize", "slmdesk/desk-guide", "--preset", str(preset), "--dry-run", "--json")
     assert [quant["quant"] for quant in again.result["quants"]] == ["Q2_K"]
+
+
+def test_what_exists_is_measured_against_its_source(
+    quantizing: Program, desk_guide: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    text = (Paths.resolve({}).resources / "quantize" / "guide-measure.txt").read_text("utf-8")
+    short, shorter = tmp_path / "short.txt", tmp_path / "shorter.txt"
+    short.write_text(text[:6500], "utf-8")
+    shorter.write_text(text[:1500], "utf-8")
+    model = "slmdesk/desk-guide"
+    assert quantizing.run("quantize", model, "--measure-only", "--json").error["code"] == "nothing_to_measure"
+    out = ("--output", str(tmp_path), "--no-measure", "--json")
+    assert quantizing.run("quantize", model, "--to", "Q2_K", *out).code == 0
+    made = tmp_path / "desk-guide-Q2_K.gguf"
+    words = ("quantize", model, "--measure-only", str(made))
+    assert quantizing.run(*words, "--to", "Q8_0", "--json").code == 2
+    assert quantizing.run(*words, "--text", str(shorter), "--json").error["code"] == "text_too_short"
+    wrong = quantizing.run("quantize", model, "--measure-only", str(smollm2), "--json")
+    assert wrong.error["code"] == "vocabulary_differs"
+    table = tmp_path / "figures.json"
+    found = quantizing.run(*words, "--text", str(short), "--export", str(table))
+    assert found.code == 0, found.out
+    source, quant = json.loads(table.read_text("utf-8"))["quants"]
+    assert (source["quant"], quant["quant"]) == ("F16", "Q2_K")
+    assert quant["kld_mean"] > quant["kld_error"] > 0
+    assert f"±{quant['kld_error']:.5f}" in found.out
+    assert found.out.count("±") == 4  # perplexity of both, divergence and agreement of the quant
+
+
+def test_what_a_folder_will_cost_before_it_is_converted(program: Program) -> None:
+    resources = Paths.resolve({}).resources
+    names = ("--to", "Q8_0,Q4_K_M,Q2_K", "--dry-run", "--json")
+    exact = program.run("quantize", "slmdesk/desk-guide", *names).result
+    found = program.run("quantize", str(resources / "desk-guide"), *names)
+    assert found.code == 0, found.out
+    assert found.result["estimated"] is True
+    for quant, real in zip(found.result["quants"], exact["quants"], strict=True):
+        # The built-in model's vocabulary counts as no other's does: it is a part in thirty of its quants.
+        assert quant["bytes"] == pytest.approx(real["bytes"], rel=0.06)
+        assert quant["fit"]["verdict"] == "fits"
+    assert [step["name"] for step in found.result["steps"]][:2] == ["convert", "imatrix"]
+    shown = program.run("quantize", str(resources / "desk-guide"), "--to", "Q8_0", "--dry-run")
+    assert "converted first" in shown.out
+    refused = program.run("quantize", str(resources / "desk-guide"), *names, "--tensors")
+    assert refused.error["code"] == "convert_first"
+
+
+def test_what_becomes_of_every_tensor(program: Program, smollm2: Path) -> None:
+    words = ("quantize", str(smollm2), "--to", "Q2_K", "--tensors")
+    assert program.run(*words, "--json").code == 2
+    found = program.run(*words, "--dry-run", "--json")
+    assert found.code == 0, found.out
+    tensors = {tensor["name"]: tensor for tensor in found.result["quants"][0]["tensors"]}
+    query = tensors["blk.0.attn_q.weight"]
+    assert (query["shape"], query["from"], query["to"], query["meant"]) == (
+        [576, 576],
+        "Q4_1",
+        "Q4_0",
+        "Q2_K",
+    )
+    assert query["bytes"] == 576 * 576 // 32 * 18
+    assert "meant" not in tensors["blk.0.attn_norm.weight"]
+    whole = sum(tensor["bytes"] for tensor in tensors.values())
+    assert 0 < found.result["quants"][0]["bytes"] - whole < 8_000_000  # what is left is the header
+    shown = program.run(*words, "--dry-run").out
+    assert "blk.29.ffn_down.weight" in shown
+    assert "Q2_K was meant" in shown
 
 
 def test_made_of_a_model_on_the_hub(quantizing: Program, desk_guide: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -323,3 +326,30 @@ async def test_native_code_that_fails_is_stepped_around(
     with pytest.raises(SlmDeskError) as caught:
         await run_child(SpeedSpec(str(tmp_path / "small.gguf"), str(short_text)))
     assert caught.value.code == "quantizer_crashed"
+
+
+@contextmanager
+def every_core_taken(times: int) -> Iterator[None]:
+    command = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command) for _ in range(times * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its clock of a thread is too coarse")
+async def test_the_time_trial_is_not_misled_by_other_work(desk_guide: Path) -> None:
+    """With every core taken several times over the forecast stays what it is on a machine at rest."""
+    spec = ForecastSpec(str(desk_guide), ["IQ2_XXS", "Q4_K_M"], matrix=asdict(MatrixUse()))
+
+    async def seconds() -> list[float]:
+        return [entry["seconds"] + entry["starts"] for entry in (await run_child(spec))["quants"]]
+
+    at_rest = await seconds()
+    with every_core_taken(4):
+        under_load = await seconds()
+    for rest, load in zip(at_rest, under_load, strict=True):
+        assert load == pytest.approx(rest, rel=0.8)

@@ -129,14 +129,19 @@ def test_targets_are_forecast_and_presets_shared(with_jobs: Callable[[Act], None
         assert options is not None
         assert options.pure.isChecked()
         # A target that needs a matrix says so at its field, and cannot be started without one.
-        place._change({"targets": ("IQ2_XXS",), "options": Options()})
-        await until(lambda: "importance matrix" in place.run_card.cost, "what is missing")
+        place._change({"targets": ("IQ2_XXS",), "options": Options(), "imatrix": "none"})
+        await until(lambda: "cannot be made without" in place.run_card.cost, "what is missing")
         assert not place.run_card.start.isEnabled()
         # Ticking it by hand takes the matrix along.
         place._toggle("IQ2_XXS")
         place._toggle("IQ2_XXS")
-        assert controller.request.imatrix == "auto"
+        assert controller.request.matrix == "auto"
         await ready(place)
+        assert "With an importance matrix" in place.run_card.cost
+        place._toggle("IQ2_XXS")
+        place._toggle("Q4_K_M")
+        await ready(place)
+        assert "Without an importance matrix" in place.run_card.cost
 
     with_jobs(scene)
 

@@ -60,10 +60,8 @@ def test_where_nothing_is_advised_the_source_is_named() -> None:
 
 
 def test_what_is_no_smaller_is_not_praised() -> None:
-    forecasts = {
-        "Q8_0": replace(forecast("Q8_0"), bytes=145_000_000),
-        "Q6_K": replace(forecast("Q6_K"), bytes=97_000_000),
-    }
+    sizes = {"Q8_0": 145_000_000, "Q6_K": 97_000_000}
+    forecasts = {name: replace(forecast(name), bytes=size) for name, size in sizes.items()}
     rows = target_rows(whole=False, ticked=set(), recommended="", parameters=135_000_000, forecasts=forecasts,
                        source_bytes=98_000_000, source_quant="Q4_1")  # fmt: skip
     by_name = {row.name: row for row in rows}
