@@ -259,13 +259,13 @@ class Quantizing:
         rows = await self.rows(origin)
         known = {row.path for row in rows if row.measured}
         found = [row.path for row in rows if not row.is_source]
-        models = await self._library.models() if origin.model else []
         found += [
             file.path
-            for model in models
-            if model.id == origin.model
+            for model in await self._library.models()
             for file in model.files
-            if file.problem is None and file.format == "gguf" and file.path.suffix.lower() == ".gguf"
+            if (model.id == origin.model or file.path.is_relative_to(origin.home))
+            and file.problem is None
+            and file.format == "gguf"
         ]
         return [
             path

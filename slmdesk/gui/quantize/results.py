@@ -56,7 +56,13 @@ class _Model(TableModel[ResultRow]):
 
 
 class ResultTable(Table[ResultRow]):
-    """Every quant with its figures; as high as its rows."""
+    """Every quant with its figures; as high as its rows.
+
+    Attributes:
+        needed: pixels across in which every column is seen whole.
+    """
+
+    needed = 0
 
     def __init__(self, theme: Theme) -> None:
         self.rows_model = _Model(
@@ -97,6 +103,7 @@ class ResultTable(Table[ResultRow]):
 
     def _fit_columns(self) -> None:
         """As wide as their contents; Qt's own way asks for every cell again and again."""
+        self.needed = 2 * MEASURE.rail  # of the first column, which stretches
         numbers = QFontMetrics(self.theme.font(tabular=True))
         titles = QFontMetrics(self.theme.font("small", weight=WEIGHT_MEDIUM))
         header, model = self.horizontalHeader(), self.rows_model
@@ -111,6 +118,7 @@ class ResultTable(Table[ResultRow]):
                 width = max(width, long)
             header.setSectionResizeMode(place, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(place, width + 2 * SPACE.medium)
+            self.needed += width + 2 * SPACE.medium
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         event.ignore()  # the page scrolls
@@ -193,6 +201,7 @@ class ResultsPanel(Pane):
             return
         self.rows = rows
         self.table.show_rows(rows)
+        self.fit_width(self.width())
         drawn = comparable(rows)
         others = sum(1 for row in rows if row.measured and row not in drawn)
         told = [words.measured_with(drawn) if drawn else "Nothing was measured yet."]
@@ -238,7 +247,7 @@ class ResultsPanel(Pane):
 
     def fit_width(self, width: int) -> None:
         """Side by side, or the table below the chart."""
-        wide = width >= MEASURE.list_page
+        wide = width >= MEASURE.list_page and (width - 3 * SPACE.large) / 2 >= self.table.needed
         direction = QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
         if self._halves.direction() != direction:
             self._halves.setDirection(direction)

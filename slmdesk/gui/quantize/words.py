@@ -173,6 +173,8 @@ def error(row: ResultRow, name: str, scale: float = 1.0) -> str:
     if not isinstance(value, int | float):
         return ""
     value *= scale
+    if value >= 10:
+        return f" ±{value:,.0f}"
     return f" ±{value:.2g}" if value >= 0.0001 or value == 0 else " ±0.0001"
 
 

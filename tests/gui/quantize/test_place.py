@@ -12,7 +12,9 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
+from slmdesk.core.paths import resources_folder
 from slmdesk.gui.app import Desk
+from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.place import QuantizePlace
 from slmdesk.quantize.protocol import Options
 from tests.gui.quantize.conftest import Act, until
@@ -142,6 +144,54 @@ def test_targets_are_forecast_and_presets_shared(with_jobs: Callable[[Act], None
         place._toggle("Q4_K_M")
         await ready(place)
         assert "Without an importance matrix" in place.run_card.cost
+
+    with_jobs(scene)
+
+
+def test_what_exists_is_measured_and_the_result_goes_with_its_model(
+    with_jobs: Callable[[Act], None], quantized: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "short.txt"
+    whole = (resources_folder() / "quantize" / "guide-measure.txt").read_text("utf-8")
+    text.write_text(whole[:6500], "utf-8")
+
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        controller = place.controller
+        assert controller is not None
+        place._change({"text": str(text)})
+        await ready(place)
+        assert place.run_card.measure.isEnabled()
+        controller.measure([quantized])
+        await until(lambda: place.run_card.made == "1 quant measured.", "the end")
+        await until(lambda: len(place.results.rows) == 2, "both rows")
+        source, made = place.results.rows
+        assert (source.is_source, made.path) == (True, quantized)
+        assert made.kld is not None
+        assert 0 < made.facts["kld_error"] < made.kld
+        table = place.results.table.rows_model
+        assert any("±" in str(table.cell(1, column)[1]) for column in range(table.columnCount()))
+        # Another model: what came of the last one, and its Chat button, are gone. Nothing larger is ticked.
+        place.choose(str(smollm2))
+        await until(lambda: "Nothing smaller is advised: Q4_1, 98 MB" in place.targets.advice, "the advice")
+        assert place.run_card.made == ""
+        await until(place.results.isHidden, "no results")
+        assert controller.request.targets == ()
+        assert not place.run_card.start.isEnabled()
+        QTest.mouseClick(place.targets.more, Qt.MouseButton.LeftButton)
+        table_of_targets = place.targets.table
+        assert table_of_targets is not None
+        await until(lambda: all(row.exact for row in table_of_targets.rows), "every size")
+        assert not any(row.ticked or row.recommended for row in table_of_targets.rows)
+        eight = next(row for row in table_of_targets.rows if row.name == "Q8_0")
+        assert words.note(eight) == "Larger than the Q4_1 it is made of"
+        # What is refused is said.
+        controller.measure([quantized])
+        await until(lambda: place.run_card._panel is not None, "the refusal")
+        assert getattr(place.run_card._panel.error, "code", "") == "vocabulary_differs"  # type: ignore[union-attr]
+        place.choose("slmdesk/desk-guide:F16")
+        await until(lambda: place.run_card.made == "1 quant measured.", "its result again")
 
     with_jobs(scene)
 

@@ -72,6 +72,20 @@ def test_what_is_no_smaller_is_not_praised() -> None:
     assert words.note(by_name["Q2_K"]) == find_target("Q2_K").good_for
 
 
+def test_each_figure_tells_how_sure_it_is() -> None:
+    measured = quant("Q2_K", 2_000_000, 0.35, kld_error=0.00432, perplexity_error=1234.5, top_1_error=0.0083)
+    row = result_rows([measured], "")[0]
+    told = dict(words.row_told(row))
+    assert told["KL divergence"] == "0.350 ±0.0043"
+    assert told["Perplexity"].startswith("6.750 ±1,234, ")
+    assert told["Same first choice"] == "90 % ±0.83"
+    assert "±" not in "".join(
+        value for _, value in words.row_told(result_rows([quant("Q4_0", 1, 0.1)], "")[0])
+    )
+    markdown = exported([row], "md", "model")
+    assert "0.35000 ±0.00432" in markdown
+
+
 def test_times_tell_how_far_past_forecasts_were_off() -> None:
     assert words.time(40.0, 0.12) == "40 s ±12 %"
     assert words.time(40.0, None) == "about 40 s"
