@@ -18,7 +18,7 @@ from slmdesk.quantize.request import AUTO, NONE, Request
 from slmdesk.quantize.source import Source, output_name, stem_of
 from slmdesk.quantize.store import Pace
 from slmdesk.quantize.targets import find_target
-from slmdesk.quantize.texts import Text, calibration_text, measuring_text
+from slmdesk.quantize.texts import Text, calibration_text, measuring_text, own_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -270,7 +270,11 @@ def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> S
 
 
 def check_wishes(request: Request) -> None:
-    """Refuse what cannot work. Raises `imatrix_needed`, `imatrix_missing`, `imatrix_unreadable`."""
+    """Refuse what cannot work, whatever the model. Raises `imatrix_needed`, `imatrix_missing`, `imatrix_unreadable`,
+    `text_unreadable`, `text_too_short`."""
+    for text in (request.text, request.calibration_text):
+        if text:
+            own_text(text)
     if request.matrix not in {AUTO, NONE}:
         from slmdesk.quantize.matrix_file import read_matrix
 

@@ -41,7 +41,7 @@ def measuring_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
     """The text to measure with. The built-in model knows nothing but questions about small models, so it is
     measured with such questions; every other model with a text of many subjects and languages."""
     if chosen:
-        return _own(chosen)
+        return own_text(chosen)
     folder = paths.resources / "quantize"
     if header.name == _GUIDE:
         return Text(folder / "guide-measure.txt", "slmdesk guide answers 1", special=True)
@@ -51,14 +51,16 @@ def measuring_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
 def calibration_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
     """The text to compute an importance matrix with; never the one that is measured with."""
     if chosen:
-        return _own(chosen)
+        return own_text(chosen)
     folder = paths.resources / "quantize"
     if header.name == _GUIDE:
         return Text(folder / "guide-calibration.txt", "slmdesk guide calibration 1", special=True)
     return Text(folder / "calibration.txt", "slmdesk calibration text 1")
 
 
-def _own(chosen: str) -> Text:
+def own_text(chosen: str) -> Text:
+    """A text of a person's own. Raises `text_unreadable`, and `text_too_short` where no model would find tokens enough
+    in it."""
     path = Path(chosen).expanduser().absolute()
     try:
         size = path.stat().st_size

@@ -165,6 +165,10 @@ async def test_what_is_refused_before_anything_runs(
     small.write_text("A few words, again and again. " * 60, "utf-8")  # enough bytes, too few tokens
     assert await refused(request_for("Q8_0", measure=True, text=str(small))) == "text_too_short"
     assert await refused(request_for("Q4_0", calibration_text=str(small))) == "text_too_short"
+    # Of a folder the tokens are known once it is converted, but what is too short for any model is not.
+    small.write_text("Too short.", "utf-8")
+    folder = str(Paths.resolve({}).resources / "desk-guide")
+    assert await refused(request_for("Q8_0", model=folder, text=str(small))) == "text_too_short"
     assert await refused(request_for("Q8_0", imatrix=str(desk_guide))) == "imatrix_unreadable"
     assert await refused(request_for("Q8_0", model=str(tmp_path / "no.gguf"))) == "source_missing"
     assert await refused(request_for("Q8_0", "Q4_0", pattern="same")) == "pattern_invalid"

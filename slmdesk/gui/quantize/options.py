@@ -28,6 +28,12 @@ _FEWEST = 300
 """A column is at least so wide."""
 
 
+def _name(path: str) -> str:
+    from pathlib import Path
+
+    return Path(path).name
+
+
 class OptionsPanel(QWidget):
     """Shows a request and changes it.
 
@@ -178,8 +184,15 @@ class OptionsPanel(QWidget):
         """Say at its field what cannot be done."""
         code = error.code if error is not None else ""
         text = f"{error.message} {error.hint}" if error is not None else ""
-        for place, codes in ((0, {"imatrix_needed", "imatrix_missing", "imatrix_unreadable"}), (2, {"text_too_short",
-                             "text_unreadable"}), (7, {"pattern_invalid"}), (9, {"tensor_type_unknown"})):  # fmt: skip
+        calibrating = self._request.calibration_text and _name(self._request.calibration_text) in text
+        texts = {"text_too_short", "text_unreadable"}
+        for place, codes in (
+            (0, {"imatrix_needed", "imatrix_missing", "imatrix_unreadable"}),
+            (2, set() if calibrating else texts),
+            (3, texts if calibrating else set()),
+            (7, {"pattern_invalid"}),
+            (9, {"tensor_type_unknown", "pattern_matches_nothing"}),
+        ):
             self._fields[place].set_error(text if code in codes else "")
 
     def fit_width(self, width: int) -> None:
@@ -203,9 +216,7 @@ class OptionsPanel(QWidget):
             select.set_value(value)
             select.setItemText(at, "From a file" if NONE in plain else "A file of yours")
         else:
-            from pathlib import Path
-
-            select.setItemText(at, Path(value).name)
+            select.setItemText(at, _name(value))
             select.setCurrentIndex(at)
 
     def _path_or(self, name: str, value: str) -> None:
