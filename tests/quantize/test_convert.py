@@ -10,15 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.job_kinds import RunningJob
+from slmdesk.core.jobs import JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
+from slmdesk.core.space import Space
 from slmdesk.formats import gguf, safetensors
 from slmdesk.quantize.convert import Converter, architectures, decode
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import INDEX, architecture_of, examine, examine_description
 from slmdesk.quantize.host import run_child
+from slmdesk.quantize.job import QuantizeKind
 from slmdesk.quantize.protocol import CheckSpec, ForecastSpec, QuantizeSpec
+from slmdesk.quantize.request import Request
+from slmdesk.schema import MIGRATIONS
 from slmdesk.toolchains.toolchains import Toolchains
 from tests.quantize.bpe_tokenizer import write_tokenizer
 
@@ -400,6 +407,47 @@ async def made_by_transformers(
     assert await child.wait() == 0, "\n".join(child.stderr_tail)
     await child.terminate_tree()
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_a_folder_that_lacks_a_tensor_is_told_when_its_file_is_loaded(
+    converter: Converter, tmp_path: Path, paths: Paths
+) -> None:
+    """The converter writes what it finds; a quant of it would be blamed on the disk."""
+    lacking, name = tmp_path / "lacking", "model.layers.1.mlp.up_proj.weight"
+    lacking.mkdir()
+    for file in DESK_GUIDE.glob("*.json"):
+        (lacking / file.name).write_bytes(file.read_bytes())
+    (lacking / "tokenizer.model").write_bytes((DESK_GUIDE / "tokenizer.model").read_bytes())
+    header = safetensors.read_header(DESK_GUIDE / "model.safetensors")
+    data = (DESK_GUIDE / "model.safetensors").read_bytes()[header.data_offset :]
+    kept = {t.name: (t.type, data[t.start : t.end], list(t.shape)) for t in header.tensors if t.name != name}
+    assert len(kept) == len(header.tensors) - 1
+    write_weights(lacking / "model.safetensors", kept)
+
+    database = Database(paths.database, MIGRATIONS)
+    try:
+        store, space = JobStore(database), Space(database)
+        request = Request(str(lacking), ("Q8_0",), measure=False)
+        job = await store.create(
+            "quantize",
+            {
+                "source": str(lacking),
+                "output": str(tmp_path / "out"),
+                "name": "lacking",
+                "request": request.to_json(),
+            },
+        )
+        kind = QuantizeKind(paths, database, store, space, converter)
+        with pytest.raises(SlmDeskError) as caught:
+            await kind.run(RunningJob(store, job))
+    finally:
+        database.close()
+    assert caught.value.code == "source_incomplete"
+    assert "blk.1.ffn_up.weight" in caught.value.message
+    assert "whole folder" in caught.value.hint
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow
