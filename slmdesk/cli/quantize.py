@@ -155,7 +155,7 @@ async def _dry_run(request: Request, out: Output, *, tensors: bool) -> int:
         data = forecast.to_json()
         _show_forecast(forecast, out)
         if tensors:
-            report = await application.quantizing.tensors(request)
+            report = await application.quantizing.tensors(request, forecast)
             for quant in data["quants"]:
                 quant["tensors"] = report[quant["quant"]]
                 _show_tensors(quant, out)

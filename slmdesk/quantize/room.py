@@ -145,16 +145,14 @@ class Quantizing:
             self._with_fits, plan, lambda: Architecture.from_gguf(source.header), await self._gpu()
         )
 
-    async def tensors(self, request: Request) -> dict[str, list[dict[str, Any]]]:
-        """For each target what becomes of every tensor: `name`, `shape`, `from`, `to`, `bytes`, and `meant` where
-        it could not have the type that was meant for it. Raises as `forecast` does, and `convert_first`."""
-        request = request.checked()
+    async def tensors(self, request: Request, plan: Forecast) -> dict[str, list[dict[str, Any]]]:
+        """For each target of a forecast what becomes of every tensor: `name`, `shape`, `from`, `to`, `bytes`, and
+        `meant` where it could not have the type that was meant for it. Raises `convert_first`, and as `open_source`.
+        """
         origin = await self.origin(request.model)
         if origin.needs_conversion:
             raise _convert_first(origin)
         source = await asyncio.to_thread(open_source, origin.path)
-        place = planning.place_for(request, source, origin.home)
-        plan = await planning.forecast(request, source, place, self._paths, await self.store.paces())
         return await asyncio.to_thread(tensor_report, source, plan)
 
     async def _folder_forecast(self, request: Request, origin: Origin) -> Forecast:

@@ -81,7 +81,7 @@ async def test_what_is_refused_before_anything_is_fetched(
     hub, app = hub_app
     for request, code in (
         (Request("pub/quants", ("Q8_0",)), "source_unsuitable"),
-        (Request(REPO, ("IQ2_XS",)), "imatrix_needed"),
+        (Request(REPO, ("IQ2_XS",), imatrix="none"), "imatrix_needed"),
     ):
         with pytest.raises(SlmDeskError) as caught:
             await quantize_from_hub(app.catalog, app.downloads, app.quantizing, request)
