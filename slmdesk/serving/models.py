@@ -19,6 +19,7 @@ from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import at_step
+from slmdesk.serving import content
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
@@ -65,6 +66,9 @@ class Models:
         self._given: dict[str, LibraryFile] = {}
         # One load at a time: what is free is only known when the one before has taken its share.
         self._one_load = asyncio.Lock()
+        self._leaving: set[ModelSlot] = set()  # still answering from a file that is another one by now
+        self._ending: asyncio.Task[None] | None = None  # of the last of those
+        self._replaced: set[Path] = set()  # files that were changed while loaded, which is not said yet
         self._stopping = False
         self._settings_stamp = -1
 
@@ -112,12 +116,17 @@ class Models:
         slot.users += 1
         context = context_length if trusted else 0
         told = slot.stepping.told
+        if slot.file.path in self._replaced:
+            self._replaced.discard(slot.file.path)
+            slot.stepping.tell(f"{slot.file.path.name} was changed on the disk, so it was loaded anew.")
         try:
             engine = await self._ready(slot, on_progress, context)
             yield Held(slot, engine, told, partial(self._after_fault, slot, context_length=context))
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
+            if slot in self._leaving and not slot.users:
+                self._ending = asyncio.create_task(self._left(slot))
 
     async def unload(self, name: str, *, trusted: bool) -> bool:
         """End the model's engine, or its load; also forgets that it kept dying. Whether there was anything.
@@ -148,7 +157,9 @@ class Models:
         now = time.monotonic()
         for slot in self.slots:
             rested = now - slot.last_used
-            if slot.idle and limit and rested > limit and not slot.pinned:
+            if slot.idle and slot.changed:
+                await self._unless_changed(slot)  # a file that is gone takes its place until then
+            elif slot.idle and limit and rested > limit and not slot.pinned:
                 log.info("unloading %s, idle for %.0f s", slot.id, rested)
                 await self._retire(slot)
             elif (
@@ -164,15 +175,15 @@ class Models:
             load.cancel()
         if loads:
             await asyncio.wait(loads)
-        await asyncio.gather(*(self._end(slot) for slot in self.slots))
+        await asyncio.gather(*(self._end(slot) for slot in (*self.slots, *self._leaving)))
 
     async def _slot(self, name: str, *, trusted: bool) -> ModelSlot:
         self._refuse_when_stopping()
-        slot = self._by_name.get(name)
+        slot = await self._unless_changed(self._by_name.get(name))
         usable = slot is not None and slot.state != "failed"
         if slot is None or not usable or not self._may_name(name, trusted=trusted):
             file = await self.find(name, trusted=trusted)
-            slot = self._slots.get(file.path)
+            slot = await self._unless_changed(self._slots.get(file.path))
             if slot is None:
                 slot = self._slots[file.path] = ModelSlot(file, self._spec(file), self._steps)
             slot.file = file
@@ -181,6 +192,25 @@ class Models:
         slot.pinned = slot.pinned or name in self._given
         return slot
 
+    async def _unless_changed(self, slot: ModelSlot | None) -> ModelSlot | None:
+        """The slot; None where its file was replaced or cut since it was loaded. Answers that run on it go on."""
+        if slot is None or not slot.changed:
+            return slot
+        log.info("the file of %s was changed; it is loaded anew", slot.id)
+        self._drop(slot)
+        self._library.forget_listing()
+        self._replaced.add(slot.file.path)
+        if slot.users:
+            self._leaving.add(slot)
+        else:
+            await self._end(slot)
+        return None
+
+    async def _left(self, slot: ModelSlot) -> None:
+        """Nobody holds this slot any more, whose file is another one by now."""
+        self._leaving.discard(slot)
+        await self._end(slot)
+
     def _may_name(self, name: str, *, trusted: bool) -> bool:
         """Paths are for who showed the token: others could try what files lie on this machine."""
         return trusted or name in self._given or not _is_path(name)
@@ -188,6 +218,8 @@ class Models:
     async def find(self, name: str, *, trusted: bool) -> LibraryFile:
         """The file that `name` means to this caller. Raises `model_not_found`, or the file's problem."""
         if name in self._given:
+            if self._given[name].path in self._replaced:
+                self._given[name] = await self._library.resolve(name)
             return self._given[name]
         unknown = SlmDeskError(
             "model_not_found",
@@ -240,6 +272,7 @@ class Models:
         try:
             async with self._one_load:
                 await self._end(slot)  # one with other settings
+                slot.loaded_from = slot.file, content.seen(slot.file)
                 begun = time.monotonic()
                 engine, expected = await self._start(slot)
         except asyncio.CancelledError:
@@ -285,7 +318,9 @@ class Models:
         if error is None or slot.engine is not engine:
             return
         log.error("the engine of %s died: %s", slot.id, error)
-        if isinstance(error, NativeFaultError) and slot.stepping.failed(error, slot.spec, slot.step):
+        if slot.changed:
+            slot.failed(content.changed(slot.id))  # the fault is neither the model's nor the machine's
+        elif isinstance(error, NativeFaultError) and slot.stepping.failed(error, slot.spec, slot.step):
             slot.stepped_from.add(engine.pid)
             slot.failed(error)
         else:
@@ -295,6 +330,8 @@ class Models:
         """The engine that takes over from one that native code ended in mid-answer. Raises the fault without one."""
         fault = engine.died.result()
         self._engine_ended(slot, engine, fault)  # whoever comes first, all find the same
+        if slot.problem is not None and slot.problem.code == "model_changed":
+            raise slot.problem
         if engine.pid not in slot.stepped_from:
             raise fault or _stopped(slot)
         self._refuse_when_stopping()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.residence import held_now
+from slmdesk.serving import content
 from slmdesk.serving.entries import LoadedModel
 from slmdesk.serving.stepping import Stepping
 
@@ -44,6 +45,7 @@ class ModelSlot:
         self.users = 0  # requests that hold it, waiting ones included
         self.last_used = time.monotonic()
         self.problem: SlmDeskError | None = None
+        self.loaded_from: tuple[LibraryFile, content.Seen] | None = None  # the file as the engine found it
         self._deaths: deque[float] = deque(maxlen=2)
         self._listeners: set[Callable[[float], None]] = set()
 
@@ -55,6 +57,14 @@ class ModelSlot:
     def idle(self) -> bool:
         """Loaded, and nobody holds it."""
         return self.users == 0 and self.loading is None and self.engine is not None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is another one by now than the loaded engine has. Looks at the disk."""
+        if self.engine is None or self.loading is not None or self.loaded_from is None:
+            return False
+        file, before = self.loaded_from
+        return content.seen(file) != before
 
     def listen(self, listener: Callable[[float], None]) -> Callable[[], None]:
         """Tell `listener` how far the load is (0 to 1), until the function returned is called."""

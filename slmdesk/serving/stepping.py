@@ -42,6 +42,10 @@ class Stepping:
         """The latest change made since then, in a sentence for a person; empty where there was none."""
         return self._told[-1] if len(self._told) > since else ""
 
+    def tell(self, sentence: str) -> None:
+        """One more change, for whoever asks next."""
+        self._told.append(sentence)
+
     def wanted(self) -> Step:
         """The step to start the engine at. Looks at a small file."""
         if self._trial is not None:
