@@ -77,6 +77,8 @@ async def _import(importer: Importer, args: argparse.Namespace, out: Output) -> 
             out.text(f"{imported.id} is in the library already")
         else:
             out.text(f"{imported.id}: {_DONE[imported.mode]}")
+            for note in imported.notes:
+                out.note(note)
 
     imported = await importer.take(
         chosen, args.mode, name=args.name or "", on_progress=progress_line(out, "importing"), on_model=told

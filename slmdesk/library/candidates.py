@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.library.names import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slmdesk.core.errors import SlmDeskError
 
@@ -66,6 +66,8 @@ class Candidate:
     title: str = ""  # what the source itself calls it
     inside: str = ""
     problem: SlmDeskError | None = None
+    notes: tuple[str, ...] = ()  # what its source does with it and we do not, in sentences
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the source's own, kept with the file's origin
 
     @property
     def id(self) -> str:
@@ -98,6 +100,8 @@ class Candidate:
                 for file in self.files
             ],
             "problem": self.problem.to_json() if self.problem else None,
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
         }
 
     @classmethod
@@ -123,4 +127,6 @@ class Candidate:
             folder=Path(data["folder"]) if data["folder"] else None,
             licence=data["licence"],
             title=data["title"],
+            notes=tuple(data.get("notes", ())),
+            settings=dict(data.get("settings", {})),
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.space import existing_parent
+from slmdesk.formats.purpose import companion_named
 from slmdesk.library import sidecar, transfer
 from slmdesk.library.background import in_background
 from slmdesk.library.names import check_model_id, safe_name
@@ -42,6 +43,7 @@ class Imported:
     written: int = 0
     skipped: bool = False
     problem: SlmDeskError | None = None
+    notes: tuple[str, ...] = ()  # what its source did with it and we do not
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +54,7 @@ class Imported:
             "written_bytes": self.written,
             "skipped": self.skipped,
             "problem": self.problem.to_json() if self.problem else None,
+            "notes": list(self.notes),
         }
 
 
@@ -144,13 +147,13 @@ class Importer:
             return Imported(candidate.inside, mode, skipped=True)
         try:
             if mode == "in-place":
-                return Imported(model_id, mode, home, _remember(candidate, home))
+                return Imported(model_id, mode, home, _remember(candidate, home), notes=candidate.notes)
             names, written = _bring(candidate, home, mode, meter)
         except SlmDeskError as error:
             return Imported(model_id, mode, home, problem=error)
         except OSError as error:
             return Imported(model_id, mode, home, problem=writing_error(home, error))
-        return Imported(model_id, mode, home, names, written, skipped=not names)
+        return Imported(model_id, mode, home, names, written, skipped=not names, notes=candidate.notes)
 
 
 def _marked(found: list[Candidate], known: list[LibraryModel]) -> list[Candidate]:
@@ -164,7 +167,7 @@ def _marked(found: list[Candidate], known: list[LibraryModel]) -> list[Candidate
             hashes |= {origin.sha256: file.id for origin in file.origins if origin.sha256}
     marked: list[Candidate] = []
     for candidate in found:
-        files = [file for file in candidate.files if not file.name.startswith("mmproj")]
+        files = [file for file in candidate.files if not companion_named(file.name)]
         paths = [candidate.folder] if candidate.folder else [file.path for file in files]
         inside = [places.get(path.resolve(), "") for path in paths]
         if not all(inside):
@@ -263,6 +266,7 @@ def _origin(candidate: Candidate, file: SourceFile) -> Origin:
         licence=candidate.licence,
         published=bool(file.sha256),
         source=candidate.source,
+        extra={candidate.source: dict(candidate.settings)} if candidate.settings else {},
     )
 
 

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.library.candidates import Candidate, SourceFile
+from slmdesk.formats.purpose import companion_named
+from slmdesk.library.candidates import Candidate, SourceFile, named_apart
 from slmdesk.library.names import safe_name
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 _MEDIA = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"^sha256[:-]([0-9a-f]{64})$")
 _MANIFEST_LIMIT = 1024 * 1024
+_TEXT_LIMIT = 256 * 1024
+_NAMES = {"model": "{}.gguf", "projector": "mmproj-{}.gguf", "adapter": "adapter-{}.gguf"}
+_SAID = {
+    "system": "instructions",
+    "template": "template",
+    "params": "parameters",
+    "messages": "example messages",
+}
 _DEFAULT_HOST, _DEFAULT_SPACE, _DEFAULT_TAG = "registry.ollama.ai", "library", "latest"
 
 
@@ -44,10 +53,13 @@ def _candidate(blobs: Path, manifest: Path, parts: tuple[str, ...]) -> Candidate
     publisher, called = safe_name(publisher), safe_name(called)
     stem = safe_name(f"{name}-{tag}" if tag != _DEFAULT_TAG else name)
     try:
-        files = _files(blobs, _layers(manifest), stem)
+        layers = _layers(manifest)
+        files = _files(blobs, layers, stem)
+        settings = _settings(blobs, layers)
     except SlmDeskError as error:
         return Candidate(publisher, called, (), source="ollama", title=title, problem=error)
-    return Candidate(publisher, called, files, source="ollama", title=title)
+    notes = _notes(settings, adapted=any(companion_named(file.name) == "adapter" for file in files))
+    return Candidate(publisher, called, files, source="ollama", title=title, notes=notes, settings=settings)
 
 
 def _title(host: str, space: str, name: str, tag: str) -> str:
@@ -77,7 +89,7 @@ def _files(blobs: Path, layers: list[dict[str, Any]], stem: str) -> tuple[Source
                 "Ollama keeps this model as single tensors, which only Ollama reads.",
                 "Get a GGUF of it from the catalog.",
             )
-        if kind not in {"model", "projector"}:
+        if kind not in _NAMES:
             continue
         digest = _DIGEST.match(str(layer.get("digest", "")))
         if digest is None:
@@ -87,13 +99,49 @@ def _files(blobs: Path, layers: list[dict[str, Any]], stem: str) -> tuple[Source
                 "Pull the model again with Ollama.",
             )
         path, size = _blob(blobs, digest[1])
-        name = f"{stem}.gguf" if kind == "model" else f"mmproj-{stem}.gguf"
-        files.append(SourceFile(path, name, size, digest[1]))
-    if not any(not file.name.startswith("mmproj-") for file in files):
+        files.append(SourceFile(path, _NAMES[kind].format(stem), size, digest[1]))
+    if not any(not companion_named(file.name) for file in files):
         raise SlmDeskError(
             "model_elsewhere", "Ollama runs this model on another machine.", "There is no file to use."
         )
-    return tuple(files)
+    return named_apart(((), file) for file in files)
+
+
+def _settings(blobs: Path, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the store says of how to run the model, as text or JSON by the kind of layer; "" where it cannot be read."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        kind = str(layer.get("mediaType", "")).removeprefix(_MEDIA)
+        digest = _DIGEST.match(str(layer.get("digest", "")))
+        if kind not in _SAID or digest is None:
+            continue
+        try:
+            path, _ = _blob(blobs, digest[1])
+            with path.open("rb") as file:
+                text = file.read(_TEXT_LIMIT).decode("utf-8", "replace")
+            found[kind] = json.loads(text) if kind in {"params", "messages"} else text
+        except (OSError, SlmDeskError, ValueError, RecursionError):
+            found[kind] = ""
+    return found
+
+
+def _notes(settings: dict[str, Any], *, adapted: bool) -> tuple[str, ...]:
+    notes: list[str] = []
+    if settings:
+        params = settings.get("params")
+        names = f" ({', '.join(sorted(map(str, params)))})" if isinstance(params, dict) and params else ""
+        kinds = [
+            word + (names if kind == "params" else "") for kind, word in _SAID.items() if kind in settings
+        ]
+        notes.append(
+            f"Ollama runs it with {' and '.join(filter(None, (', '.join(kinds[:-1]), kinds[-1])))} of its own. They "
+            "are kept in slmdesk.json; chats here use the file's own template, your instructions and your settings."
+        )
+    if adapted:
+        notes.append(
+            "Its adapter (LoRA) is kept beside it and not used: answers are those of the model alone."
+        )
+    return tuple(notes)
 
 
 def _blob(blobs: Path, digest: str) -> tuple[Path, int]:

@@ -22,6 +22,7 @@ from slmdesk.library.library import Library
 from slmdesk.library.names import check_model_id, safe_name
 from slmdesk.library.sources import Source, source_at, standard_sources
 from slmdesk.library.verify import Verifier
+from tests.hub.companions import write_companions
 
 Make = Callable[..., Path]
 links = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights there")
@@ -381,3 +382,37 @@ async def test_files_far_below_a_models_folder_are_listed(models: Path, library:
     make(models.joinpath("q", "m", *"abcde", "m-Q8_0.gguf"), 7)
     assert (await library.resolve("p/m:Q4_K_M")).path == deepest
     assert (await library.resolve("q/m:Q8_0")).problem is None
+
+
+async def test_what_ollama_does_with_a_model_is_said_and_kept(
+    models: Path, library: Library, make: Make, tmp_path: Path
+) -> None:
+    """Instructions, parameters with their stop words, template and adapter: nothing goes without a word."""
+    root = tmp_path / "o"
+    ollama_store(root, make, "registry.ollama.ai/library/phi/latest")
+    manifest = root / "manifests" / "registry.ollama.ai" / "library" / "phi" / "latest"
+    content = json.loads(manifest.read_text())
+    params = {"stop": ["<|end|>"], "temperature": 0.1}
+    lora = write_companions(tmp_path / "made")["guide-style-F16.gguf"].read_bytes()
+    said = {"system": b"You are a pirate.", "params": json.dumps(params).encode(), "adapter": lora}
+    for kind, data in said.items():
+        digest = hashlib.sha256(data).hexdigest()
+        (root / "blobs" / f"sha256-{digest}").write_bytes(data)
+        layer = {
+            "mediaType": f"application/vnd.ollama.image.{kind}",
+            "digest": f"sha256:{digest}",
+            "size": len(data),
+        }
+        content["layers"].append(layer)
+    manifest.write_text(json.dumps(content))
+    (candidate,) = await Importer(library).find(source_at(root))
+    assert Candidate.from_json(json.loads(json.dumps(candidate.to_json()))).notes == candidate.notes
+    (imported,) = await take(library, root)
+    assert imported.problem is None
+    about, adapter = imported.notes
+    for word in ("instructions", "stop, temperature", "template"):
+        assert word in about
+    assert "adapter" in adapter
+    (file,) = (await library.model("ollama/phi")).files
+    assert (file.problem, file.origins[0].extra["ollama"]["params"]) == (None, params)
+    assert file.origins[0].extra["ollama"]["system"] == "You are a pirate."
