@@ -17,6 +17,7 @@ from slmdesk.gui.downloads.when_ready import wish_chat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.catalog.place import CatalogPlace
     from slmdesk.gui.catalog.sheets import AdviceSheet, CompareSheet
     from slmdesk.gui.place import WindowServices
+    from slmdesk.library.records import LibraryFile
 
 TYPED_S = 0.3
 """The hub is asked this long after the last key; what is known here shows at once."""
@@ -51,7 +53,7 @@ class CatalogController(QObject):
         self._wants_more = asyncio.Event()
         self._offers: dict[str, Offer] = {}
         self._available = 0
-        self._here: dict[str, str] = {}
+        self._here: dict[str, tuple[str, int]] = {}  # id and size, by repository and place in it
         self._repos_here: set[str] = set()
         self._coming: dict[str, float] = {}
         self._entry: CatalogEntry | None = None
@@ -364,20 +366,24 @@ class CatalogController(QObject):
         """The library's id of a choice that is here; "" when it is not."""
         if not choice.runs or not choice.files:
             return ""
-        name = choice.files[0].path.rpartition("/")[2]
-        return self._here.get(f"{repo}/{name}".lower(), "")
+        path = choice.files[0].path
+        found = self._here.get(f"{repo}/{path}".lower())
+        if found is None:  # brought here by another way, without the hub's folders
+            found = self._here.get(f"{repo}/{path.rpartition('/')[2]}".lower())
+            found = found if found and found[1] == choice.weights_bytes else None
+        return found[0] if found else ""
 
     async def _look_here(self) -> None:
         models = await self._services.application.library.models()
         # By the files' names: what a name says of a quant and what the header says may differ.
         self._here = {
-            f"{model.id}/{part.name}".lower(): file.id
+            f"{model.id}/{_place_of(file, part)}".lower(): (file.id, file.size_bytes)
             for model in models
             for file in model.files
             if file.problem is None
             for part in file.parts
         }
-        self._repos_here = {key.rpartition("/")[0] for key in self._here}
+        self._repos_here = {"/".join(key.split("/")[:2]) for key in self._here}
         self._place.detail.show_job(self._job_of(self._place.detail.page))
         self._place.results.viewport().update()
 
@@ -460,3 +466,9 @@ class CatalogController(QObject):
         language = sheet.language.value
         answers = Answers(sheet.use.value, sheet.priority.value, (language,) if language else ())
         sheet.show_advice(await self._catalog.advise(answers))
+
+
+def _place_of(file: LibraryFile, part: Path) -> str:
+    """Where a file lies in its model's folder, as the hub writes it; its name where it lies elsewhere."""
+    inside = file.home is not None and file.home in part.parents
+    return part.relative_to(file.home).as_posix() if inside and file.home else part.name

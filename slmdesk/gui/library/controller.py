@@ -29,6 +29,9 @@ WATCH_MS = 2_000
 KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize"})
 
 
+_NOTED = " Instructions, parameters or adapters that Ollama had are not used here."
+
+
 class LibraryController(QObject):
     """Holds what runs; the place shows it."""
 
@@ -251,7 +254,8 @@ class LibraryController(QObject):
             await self._refresh()
             count = len(imported) - len(problems)
             if count:
-                self._services.toast(f"{amounts.counted(count, 'model')} imported.")
+                noted = any(one.notes for one in imported)
+                self._services.toast(f"{amounts.counted(count, 'model')} imported.{_NOTED * noted}")
             if problems:
                 raise problems[0]
             return
@@ -368,5 +372,6 @@ def imported_words(result: dict[str, Any]) -> str:
     """What an import brought, as a sentence."""
     failed = int(result.get("failed", 0))
     count = len(result.get("imported", [])) - failed
-    words = f"{amounts.counted(count, 'model')} imported."
+    noted = any(one.get("notes") for one in result.get("imported", []))
+    words = f"{amounts.counted(count, 'model')} imported.{_NOTED * noted}"
     return f"{words} {failed} could not be." if failed else words
