@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -352,3 +354,30 @@ def test_the_strip_says_when_the_hub_does_not_answer(play: Play, hub: LoopbackHu
         await until(lambda: strip.network_words == "Online", "the hub to be back")
 
     play(scene)
+
+
+def test_of_two_files_of_one_name_the_page_shows_the_one_that_is_here(
+    with_jobs: Play, hub: LoopbackHub, desk_guide: Path
+) -> None:
+    files = {"small/model-F16.gguf": desk_guide, "large/model-F16.gguf": desk_guide}
+    hub.add("pub/two-GGUF", dict(files))
+
+    async def scene(desk: Desk) -> None:
+        here = desk.window.application.paths.models / "pub" / "two-GGUF" / "small" / "model-F16.gguf"
+        here.parent.mkdir(parents=True)
+        shutil.copyfile(desk_guide, here)
+        place = catalog(desk)
+        await find(place, "two-GGUF", "pub/two-GGUF")
+        place.open_entry("pub/two-GGUF")
+        await until(lambda: place.detail.page is not None and len(place.detail.page.choices) == 2, "the page")
+        place.find_here()
+        page = place.detail.page
+        assert page is not None
+
+        def shown() -> dict[str, str]:
+            return {one.files[0].path: place._file_here(page.repo, one) for one in page.choices}
+
+        await until(lambda: any(shown().values()), "what is here")
+        assert shown() == {"small/model-F16.gguf": "pub/two-GGUF:F16", "large/model-F16.gguf": ""}
+
+    with_jobs(scene)
