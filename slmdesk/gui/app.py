@@ -59,6 +59,7 @@ EARLY: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "quantize": (
         ("quantize.start", "Quantize what is chosen", "", "quantize"),
+        ("quantize.measure", "Measure quants that exist", "", "speed"),
         ("quantize.compare", "Compare two quants on one prompt", "", "compare"),
     ),
     "settings": (("settings.find", "Find a setting", "", "search"),),

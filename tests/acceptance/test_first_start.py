@@ -134,6 +134,7 @@ def test_a_first_start_on_a_full_disk(disk: Disk) -> None:
     assert "Desk Guide" in seen.places["library"]
 
 
+@pytest.mark.slow
 def test_a_start_after_the_disk_filled_up(disk: Disk) -> None:
     folder = disk(40)
     settle(folder / "home")
@@ -163,6 +164,7 @@ def test_a_start_in_a_home_that_cannot_be_written_any_more(disk: Disk) -> None:
     assert "Desk Guide" in seen.places["library"]
 
 
+@pytest.mark.slow
 def test_a_first_start_without_the_models_drive(tmp_path: Path) -> None:
     home, drive = tmp_path / "home", tmp_path / "drive" / "models"
     (home / "config").mkdir(parents=True)

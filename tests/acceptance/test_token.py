@@ -85,6 +85,7 @@ def gives_away(text: bytes) -> bool:
     return TOKEN.encode() in text or base64.b64encode(TOKEN.encode()).rstrip(b"=") in text
 
 
+@pytest.mark.slow
 def test_the_token_of_a_real_keyring_is_nowhere_but_at_the_hub(tmp_path: Path) -> None:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:

@@ -104,6 +104,7 @@ def test_a_result_that_is_no_smaller_is_said(program: Program, smollm2: Path) ->
     assert said == ["Q8_0 becomes no smaller than its source: 145 MB from 98 MB."]
 
 
+@pytest.mark.slow
 def test_the_figures_are_exported(quantizing: Program, tmp_path: Path) -> None:
     table = tmp_path / "quants.csv"
     short = tmp_path / "short.txt"
@@ -203,6 +204,7 @@ def test_what_becomes_of_every_tensor(program: Program, smollm2: Path) -> None:
     assert "Q2_K was meant" in shown
 
 
+@pytest.mark.slow
 def test_made_of_a_model_on_the_hub(quantizing: Program, desk_guide: Path) -> None:
     with LoopbackHub({"pub/small": {"small-F16.gguf": desk_guide}}) as hub:
         found = quantizing.run(

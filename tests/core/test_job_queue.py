@@ -113,6 +113,7 @@ async def test_one_that_should_not_go_on_by_itself_stays_interrupted(jobs: Jobs,
     assert (await ended(jobs, job.id)).state == "cancelled"
 
 
+@pytest.mark.slow
 async def test_a_job_that_kills_its_process_again_and_again_is_left_alone(jobs: Jobs, tmp_path: Path) -> None:
     file = tmp_path / "n"
     job = await jobs.submit("dying", "Dying", {"file": str(file)})

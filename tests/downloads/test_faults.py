@@ -76,6 +76,7 @@ async def test_wrong_content_is_put_aside_and_never_gets_the_name(app: Applicati
     assert (await fetch(app)).state == "done"
 
 
+@pytest.mark.slow
 async def test_a_wrong_size_is_told(app: Application, hub: LoopbackHub) -> None:
     hub.faults.lie_about_size(PATTERN, SIZE // 2)
     job = await fetch(app)

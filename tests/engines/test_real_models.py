@@ -88,6 +88,7 @@ async def test_four_at_once_say_what_each_says_alone(subject: Subject, ask: Ask,
         assert heard[country].text == alone[country]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", ["gemma"], indirect=True)
 async def test_the_cache_holds_more_than_the_window_sees(subject: Subject, answer: Ask) -> None:
     """Gemma's sliding window is 512 tokens: what lies behind it must come back for another end of the text."""

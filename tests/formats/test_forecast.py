@@ -58,7 +58,7 @@ def _real(model: str, context: int, cache_type: str, *, minutes: int = 0) -> Par
     ("model", "context", "cache_type"),
     [
         _real("SmolLM2", 2048, "f16", minutes=5),
-        _real("Gemma", 2048, "q8_0"),
+        _real("Gemma", 2048, "q8_0", minutes=5),
         _real("SmolLM2", 2048, "q8_0", minutes=5),
         _real("Gemma", 2048, "f16", minutes=5),
         _real("SmolLM2", 8192, "f16", minutes=20),

@@ -348,6 +348,7 @@ async def test_cancelling_ends_the_child_and_leaves_nothing(
     assert not list(bench.paths.data.rglob("*.partial"))
 
 
+@pytest.mark.slow
 async def test_after_an_end_the_job_goes_on_with_the_next_step(
     bench: Bench, request_for: Callable[..., Request], tmp_path: Path
 ) -> None:

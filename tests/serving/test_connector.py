@@ -198,6 +198,7 @@ async def test_a_damaged_state_file_is_ignored(paths: Paths, content: bytes) -> 
     assert read_state(paths.service_state) is None
 
 
+@pytest.mark.slow
 async def test_a_service_that_hangs_is_said_to_hang(front: Front) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -77,6 +77,7 @@ async def test_a_service_that_ends_takes_the_test_with_it(
     assert await ended == "asked"
 
 
+@pytest.mark.slow
 @preloads
 async def test_after_the_test_a_real_model_never_meets_the_fault(
     paths: Paths, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gemma: Path
