@@ -131,14 +131,16 @@ def main() -> int:
 
 
 def spread(arguments: list) -> list:
-    """Options that run the tests side by side: many of them wait for processes. Named tests run in one process."""
+    """Options that run the tests side by side. Named tests run in one process."""
     if any(
         argument.startswith("-n") or not argument.startswith("-")
         for argument in arguments
         if " " not in argument
     ):
         return []
-    return ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
+    cores = os.cpu_count() or 1
+    workers = cores + min(cores, 4)  # more than cores: many tests wait for processes
+    return ["-n", str(workers), "--dist", "loadfile"]
 
 
 def hand_over(command: list, environment: dict) -> int:
