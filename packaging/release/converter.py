@@ -14,11 +14,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from release.project import BUILD, ROOT, say, stop
+
+if TYPE_CHECKING:
+    from slmdesk.toolchains.recipe import SourcePackage
 
 SOURCES = BUILD / "sources"
 RECIPES = ROOT / "resources" / "toolchains"
@@ -47,15 +51,13 @@ def require(program: Path) -> None:
         stop(f"llama.cpp's converter is not in {program}")
 
 
-async def fetch(name: str) -> Path:
-    """The folder with the kept files of the toolchain's source. Raises `SlmDeskError` as making one does."""
-    from slmdesk.toolchains import bundled, recipe, sources, uv
+async def package(source: SourcePackage) -> Path:
+    """The source package as it was released, its hash checked; one that is there already is not fetched again."""
+    from slmdesk.toolchains import sources, uv
 
-    source = recipe.load(RECIPES, name).source
-    title = f"{source.package}-{source.version}"
-    folder, work = SOURCES / title, SOURCES / ".lookup"
+    archive = SOURCES / f"{source.package}-{source.version}.tar.gz"
+    work = SOURCES / ".lookup"
     SOURCES.mkdir(parents=True, exist_ok=True)
-    archive = SOURCES / f"{title}.tar.gz"
     network = uv.Network(offline=False, proxy="", ca_file="")
     try:
         await sources.fetch(
@@ -69,6 +71,17 @@ async def fetch(name: str) -> Path:
         )
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    return archive
+
+
+async def fetch(name: str) -> Path:
+    """The folder with the kept files of the toolchain's source. Raises `SlmDeskError` as making one does."""
+    from slmdesk.toolchains import bundled, recipe, sources
+
+    source = recipe.load(RECIPES, name).source
+    title = f"{source.package}-{source.version}"
+    folder = SOURCES / title
+    archive = await package(source)
     shutil.rmtree(folder, ignore_errors=True)
     kept = sources.unpack(source, archive, folder)
     bundled.write_list(folder, source, kept)

@@ -27,6 +27,7 @@ from pathlib import Path
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from release import converter
 from release.project import BUILD, DIST, LINUX, MACOS, ROOT, WINDOWS, say, stop, system_name
 
 PARTS = BUILD / "gpu"  # what a release takes along
@@ -195,26 +196,9 @@ def _release() -> tuple[str, str]:
 async def _fetch() -> Path:
     """The source package, fetched and checked by hash as the converter's is."""
     sys.path.insert(0, str(ROOT))
-    from slmdesk.toolchains import recipe, sources, uv
+    from slmdesk.toolchains import recipe
 
-    source = recipe.load(ROOT / "resources" / "toolchains", "convert").source
-    target = BUILD / "sources" / f"{source.package}-{source.version}.tar.gz"
-    lookup = BUILD / "sources" / ".gpu-lookup"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    network = uv.Network(offline=False, proxy="", ca_file="")
-    try:
-        await sources.fetch(
-            source,
-            target,
-            lookup,
-            uv=uv.find_uv(),
-            env=uv.environment(network, None),
-            network=network,
-            on_bytes=lambda _: None,
-        )
-    finally:
-        shutil.rmtree(lookup, ignore_errors=True)
-    return target
+    return await converter.package(recipe.load(converter.RECIPES, "convert").source)
 
 
 def _unpack(package: Path, digest: str) -> None:

@@ -41,10 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="auto|none|FILE",
         help="importance matrix (default: auto from Q4_0 down)",
     )
-    add("--measure", action=argparse.BooleanOptionalAction, default=None,
-        help="measure what was lost (default: for models under 4 B parameters)")  # fmt: skip
-    add("--measure-only", nargs="*", default=None, metavar="GGUF",
-        help="make nothing: measure these files against MODEL (default: its quants not yet measured)")  # fmt: skip
+    add(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="measure what was lost (default: for models under 4 B parameters)",
+    )
+    add(
+        "--measure-only",
+        nargs="*",
+        default=None,
+        metavar="GGUF",
+        help="make nothing: measure these files against MODEL (default: its quants not yet measured)",
+    )
     add("--text", default="", metavar="FILE", help="text to measure with (default: the built-in one)")
     add("--calibration-text", default="", metavar="FILE", help="text to compute the importance matrix with")
     add("--output", default="", metavar="DIR", help="folder for the results (default: the model's own)")
@@ -57,8 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=_threads, default=0, metavar="N", help="threads (default: all)")
     add("--preset", default="", metavar="FILE", help="take what is not given here from a preset")
     add("--save-preset", default="", metavar="FILE", help="write a preset, and do nothing else")
-    add("--export", default="", metavar="FILE",
-        help="write the model's figures to a .csv, .md or .json file (without --to: nothing else)")  # fmt: skip
+    add(
+        "--export",
+        default="",
+        metavar="FILE",
+        help="write the model's figures to a .csv, .md or .json file (without --to: nothing else)",
+    )
     add("--dry-run", action="store_true", help="only say what it will cost")
     add("--tensors", action="store_true", help="with --dry-run: what becomes of every tensor, too")
 
@@ -382,8 +395,10 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
         rows,
         right=(1, 2, 3, 4, 5, 8),
     )
-    out.text(f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
-             f" {size_text(forecast.free_bytes)} free.")  # fmt: skip
+    out.text(
+        f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
+        f" {size_text(forecast.free_bytes)} free."
+    )
     out.text(forecast.matrix)
     if forecast.estimated:
         out.text("The folder is converted first; sizes and times are estimates until then.")
@@ -401,10 +416,15 @@ def _list(out: Output) -> int:
     out.done(
         {
             "quants": [
-                {"quant": t.name, "bits": t.bits, "needs_imatrix": t.needs_matrix, "good_for": t.good_for,
-                 "warning": t.warning}
+                {
+                    "quant": t.name,
+                    "bits": t.bits,
+                    "needs_imatrix": t.needs_matrix,
+                    "good_for": t.good_for,
+                    "warning": t.warning,
+                }
                 for t in TARGETS
             ]
         }
-    )  # fmt: skip
+    )
     return 0

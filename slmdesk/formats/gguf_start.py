@@ -34,10 +34,21 @@ def start_of(name: str, data: bytes) -> GgufHeader | None:
         pass  # it goes on behind these bytes
     architecture = metadata.get("general.architecture")
     return GgufHeader(
-        path=Path(Path(name).name or "model.gguf"), version=version, metadata=metadata, tensors=(),
-        architecture=architecture if isinstance(architecture, str) else "", name="", quant="", parameters=0,
-        context_length=0, chat_template="", alignment=32, data_offset=0, data_bytes=0, file_bytes=0,
-    )  # fmt: skip
+        path=Path(Path(name).name or "model.gguf"),
+        version=version,
+        metadata=metadata,
+        tensors=(),
+        architecture=architecture if isinstance(architecture, str) else "",
+        name="",
+        quant="",
+        parameters=0,
+        context_length=0,
+        chat_template="",
+        alignment=32,
+        data_offset=0,
+        data_bytes=0,
+        file_bytes=0,
+    )
 
 
 def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:

@@ -75,8 +75,11 @@ def hub_error(error: BaseException, endpoint: str = DEFAULT_ENDPOINT, repo: str 
             "offline", "The Hugging Face library is set to work offline.", "Unset HF_HUB_OFFLINE."
         )
     if isinstance(error, errors.HFValidationError):
-        return HubError("name_invalid", f"{repo or 'This'} is no name of a model on a hub.",
-                        "A model is named publisher/name.")  # fmt: skip
+        return HubError(
+            "name_invalid",
+            f"{repo or 'This'} is no name of a model on a hub.",
+            "A model is named publisher/name.",
+        )
     response = getattr(error, "response", None)
     if isinstance(error, httpx2.HTTPError) and isinstance(response, httpx2.Response):
         return _refusal(error, response, endpoint, repo)
@@ -99,8 +102,12 @@ def hub_error(error: BaseException, endpoint: str = DEFAULT_ENDPOINT, repo: str 
             error.__cause__, endpoint, repo
         )  # the client's way to say why it fell back to its cache
     if isinstance(error, (errors.FileMetadataError, errors.LocalEntryNotFoundError)):
-        return HubError("hub_answer_invalid", f"{endpoint} does not answer as a hub does.",
-                        "Check the hub's address in the settings.", details=_technical(error))  # fmt: skip
+        return HubError(
+            "hub_answer_invalid",
+            f"{endpoint} does not answer as a hub does.",
+            "Check the hub's address in the settings.",
+            details=_technical(error),
+        )
     return None
 
 
@@ -111,36 +118,63 @@ def _transport(error: Any, endpoint: str) -> HubError:
 
     details = _technical(error)
     if isinstance(error, ProxyUnreachableError):
-        return HubError("proxy_failed", f"The proxy {error} cannot be reached.",
-                        "Check the network connection, and the proxy in the settings and the environment.",
-                        details=details, temporary=True)  # fmt: skip
+        return HubError(
+            "proxy_failed",
+            f"The proxy {error} cannot be reached.",
+            "Check the network connection, and the proxy in the settings and the environment.",
+            details=details,
+            temporary=True,
+        )
     if isinstance(error, httpx2.ProxyError):
-        return HubError("proxy_failed", "The proxy did not let the connection through.",
-                        "Check the proxy in the settings.", details=details, temporary=True)  # fmt: skip
+        return HubError(
+            "proxy_failed",
+            "The proxy did not let the connection through.",
+            "Check the proxy in the settings.",
+            details=details,
+            temporary=True,
+        )
     if host := _elsewhere(_address(error), endpoint):
         return _of_storage(error, host, endpoint)
     if isinstance(error, httpx2.TimeoutException):
-        return HubError("hub_timeout", f"{endpoint} did not answer in time.", _LATER, details=details,
-                        temporary=True)  # fmt: skip
-    if caused_by(error, ssl.SSLError):
         return HubError(
-            "certificate_invalid",
-            f"The certificate of {endpoint} is not trusted here.",
-            "If your network inspects connections, name its certificate file in the settings (network.ca_file).",
+            "hub_timeout", f"{endpoint} did not answer in time.", _LATER, details=details, temporary=True
+        )
+    if caused_by(error, ssl.SSLError):
+        return _untrusted(endpoint, details)
+    if isinstance(error, httpx2.TooManyRedirects):
+        return HubError(
+            "hub_answer_invalid",
+            f"{endpoint} sends us round in circles.",
+            "Check the hub's address in the settings.",
             details=details,
         )
-    if isinstance(error, httpx2.TooManyRedirects):
-        return HubError("hub_answer_invalid", f"{endpoint} sends us round in circles.",
-                        "Check the hub's address in the settings.", details=details)  # fmt: skip
     if isinstance(error, httpx2.UnsupportedProtocol):
-        return HubError("endpoint_invalid", f"{endpoint} is no address of a hub.",
-                        "A hub's address starts with https:// (setting hub.endpoint).", details=details)  # fmt: skip
+        return HubError(
+            "endpoint_invalid",
+            f"{endpoint} is no address of a hub.",
+            "A hub's address starts with https:// (setting hub.endpoint).",
+            details=details,
+        )
     if isinstance(error, (httpx2.ConnectError,)):
-        return HubError("hub_unreachable", f"{endpoint} cannot be reached.",
-                        "Check the network connection, and the proxy in the settings.", details=details,
-                        temporary=True)  # fmt: skip
-    return HubError("connection_lost", f"The connection to {endpoint} broke off.", _LATER, details=details,
-                    temporary=True)  # fmt: skip
+        return HubError(
+            "hub_unreachable",
+            f"{endpoint} cannot be reached.",
+            "Check the network connection, and the proxy in the settings.",
+            details=details,
+            temporary=True,
+        )
+    return HubError(
+        "connection_lost", f"The connection to {endpoint} broke off.", _LATER, details=details, temporary=True
+    )
+
+
+def _untrusted(host: str, details: str) -> HubError:
+    return HubError(
+        "certificate_invalid",
+        f"The certificate of {host} is not trusted here.",
+        "If your network inspects connections, name its certificate file in the settings (network.ca_file).",
+        details=details,
+    )
 
 
 def _of_storage(error: Any, host: str, endpoint: str) -> HubError:
@@ -152,21 +186,22 @@ def _of_storage(error: Any, host: str, endpoint: str) -> HubError:
     details = _technical(error)
     what = f"{host}, where {endpoint} keeps its files,"
     if caused_by(error, ssl.SSLError):
-        return HubError(
-            "certificate_invalid",
-            f"The certificate of {host} is not trusted here.",
-            "If your network inspects connections, name its certificate file in the settings (network.ca_file).",
-            details=details,
-        )
+        return _untrusted(host, details)
     if isinstance(error, httpx2.TimeoutException):
-        return HubError("storage_unreachable", f"{what} did not answer in time.", _LATER, details=details,
-                        temporary=True)  # fmt: skip
+        return HubError(
+            "storage_unreachable", f"{what} did not answer in time.", _LATER, details=details, temporary=True
+        )
     if isinstance(error, httpx2.ConnectError):
-        return HubError("storage_unreachable", f"{what} cannot be reached.",
-                        f"The hub itself answers. Check that your network and its firewall let {host} through.",
-                        details=details, temporary=True)  # fmt: skip
-    return HubError("connection_lost", f"The connection to {host} broke off.", _LATER, details=details,
-                    temporary=True)  # fmt: skip
+        return HubError(
+            "storage_unreachable",
+            f"{what} cannot be reached.",
+            f"The hub itself answers. Check that your network and its firewall let {host} through.",
+            details=details,
+            temporary=True,
+        )
+    return HubError(
+        "connection_lost", f"The connection to {host} broke off.", _LATER, details=details, temporary=True
+    )
 
 
 def _address(error: Any) -> httpx2.URL | None:
@@ -198,17 +233,30 @@ def _refusal(error: BaseException, response: Any, endpoint: str, repo: str) -> H
     if isinstance(error, errors.GatedRepoError) or code == "GatedRepo":
         return _gate(status, said, endpoint, repo, details)
     if isinstance(error, errors.DisabledRepoError):
-        return HubError("repo_disabled", f"{what} was taken down by the hub.", "Choose another model.",
-                        details=details)  # fmt: skip
+        return HubError(
+            "repo_disabled", f"{what} was taken down by the hub.", "Choose another model.", details=details
+        )
     if isinstance(error, errors.RevisionNotFoundError):
-        return HubError("revision_not_found", f"{what} has no such revision on the hub.",
-                        "Leave the revision out to take the newest one.", details=details)  # fmt: skip
+        return HubError(
+            "revision_not_found",
+            f"{what} has no such revision on the hub.",
+            "Leave the revision out to take the newest one.",
+            details=details,
+        )
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return HubError("file_not_found", f"{what} has no such file on the hub.",
-                        "Look at the model's files; they may have been renamed.", details=details)  # fmt: skip
+        return HubError(
+            "file_not_found",
+            f"{what} has no such file on the hub.",
+            "Look at the model's files; they may have been renamed.",
+            details=details,
+        )
     if status == 401 and "credentials" in said.lower():
-        return HubError("token_invalid", "The hub does not know your access token.",
-                        f"Make a new one at {tokens} and give it to SLM Desk.", details=details)  # fmt: skip
+        return HubError(
+            "token_invalid",
+            "The hub does not know your access token.",
+            f"Make a new one at {tokens} and give it to SLM Desk.",
+            details=details,
+        )
     if status in {401, 404} or isinstance(error, errors.RepositoryNotFoundError):
         return HubError(
             "repo_not_found",
@@ -217,17 +265,38 @@ def _refusal(error: BaseException, response: Any, endpoint: str, repo: str) -> H
             details=details,
         )
     if status == 403:
-        return HubError("access_refused", f"The hub does not give {what} to your access token.",
-                        f"Check what the token may do at {tokens}.", details=details)  # fmt: skip
+        return HubError(
+            "access_refused",
+            f"The hub does not give {what} to your access token.",
+            f"Check what the token may do at {tokens}.",
+            details=details,
+        )
+    return _fault_of_hub(status, response, endpoint, details)
+
+
+def _fault_of_hub(status: int, response: Any, endpoint: str, details: str) -> HubError:
+    """An answer that is not about what was asked for: the hub, or the storage it sent us to, is busy or broken."""
     storage = _elsewhere(_address(response), endpoint)
     if status == 429:
         wait = retry_after_s(response.headers)
         hint = f"Try again in {_seconds(wait)}." if wait else _LATER
-        return HubError("rate_limited", f"{storage or 'The hub'} asks for fewer requests.", hint, details=details,
-                        temporary=True, retry_after_s=wait)  # fmt: skip
+        return HubError(
+            "rate_limited",
+            f"{storage or 'The hub'} asks for fewer requests.",
+            hint,
+            details=details,
+            temporary=True,
+            retry_after_s=wait,
+        )
     if status >= 500 or status == 408:
-        return HubError("hub_down", f"{storage or endpoint} has a fault of its own.", _LATER, details=details,
-                        temporary=True, retry_after_s=retry_after_s(response.headers))  # fmt: skip
+        return HubError(
+            "hub_down",
+            f"{storage or endpoint} has a fault of its own.",
+            _LATER,
+            details=details,
+            temporary=True,
+            retry_after_s=retry_after_s(response.headers),
+        )
     return HubError(
         "hub_error", f"The hub answered {status}, which was not expected.", _LATER, details=details
     )
@@ -246,11 +315,19 @@ def _gate(status: int, said: str, endpoint: str, repo: str, details: str) -> Hub
             details=details,
         )
     if "reject" in words:
-        return HubError("access_refused", f"The publisher refused you access to {what}.", "Choose another model.",
-                        details=details)  # fmt: skip
+        return HubError(
+            "access_refused",
+            f"The publisher refused you access to {what}.",
+            "Choose another model.",
+            details=details,
+        )
     if "await" in words or "pending" in words:
-        return HubError("access_pending", f"The publisher has not yet answered your request for {what}.",
-                        f"See {page}, or choose another model meanwhile.", details=details)  # fmt: skip
+        return HubError(
+            "access_pending",
+            f"The publisher has not yet answered your request for {what}.",
+            f"See {page}, or choose another model meanwhile.",
+            details=details,
+        )
     if "fine-grained" in words:
         return HubError(
             "token_insufficient",
@@ -258,8 +335,12 @@ def _gate(status: int, said: str, endpoint: str, repo: str, details: str) -> Hub
             f"Allow it to read gated repositories at {endpoint}/settings/tokens.",
             details=details,
         )
-    return HubError("licence_not_accepted", f"You have not accepted the licence of {what} yet.",
-                    f"Accept it at {page}, then try again.", details=details)  # fmt: skip
+    return HubError(
+        "licence_not_accepted",
+        f"You have not accepted the licence of {what} yet.",
+        f"Accept it at {page}, then try again.",
+        details=details,
+    )
 
 
 def retry_after_s(headers: Any) -> float | None:

@@ -35,8 +35,16 @@ _TEXT_TOKENS = 7_000  # about what the built-in texts are
 _WEIGHT_S = 1.5e-8  # seconds a weight takes on one thread, before it is tried out
 _BLOCK, _SHORT_BLOCK = 256, 32
 # The bits of what llama.cpp takes for short rows, by the beginning of the quant's name.
-_SHORT_ROWS = (("Q2_K", 4.5), ("Q3_K", 4.5), ("Q4_K", 5.5), ("Q5_K", 6.0), ("Q6_K", 8.5), ("IQ4_NL", 4.5), ("IQ", 4.5),
-               ("TQ", 4.5))  # fmt: skip
+_SHORT_ROWS = (
+    ("Q2_K", 4.5),
+    ("Q3_K", 4.5),
+    ("Q4_K", 5.5),
+    ("Q5_K", 6.0),
+    ("Q6_K", 8.5),
+    ("IQ4_NL", 4.5),
+    ("IQ", 4.5),
+    ("TQ", 4.5),
+)
 _OUTPUT_BITS, _SHORT_OUTPUT_BITS = 6.5625, 8.5  # Q6_K, Q8_0
 _OUTPUTS, _EMBEDDINGS = (
     ("lm_head.weight", "embed_out.weight"),

@@ -62,12 +62,17 @@ class Measuring(Stepping):
             raise SlmDeskError.from_json(quants[0]["error"])
         return {
             "model": self.model,
-            "source": {"path": str(self.origin), "quant": self.source.quant, "size_bytes": self.source.bytes,
-                       "parameters": self.source.parameters, **(base or {})},
+            "source": {
+                "path": str(self.origin),
+                "quant": self.source.quant,
+                "size_bytes": self.source.bytes,
+                "parameters": self.source.parameters,
+                **(base or {}),
+            },
             "imatrix": self.memory["matrix"] or None,
             "warnings": list(warnings),
             "quants": quants,
-        }  # fmt: skip
+        }
 
     def _text(self) -> Text:
         return measuring_text(self.kind.paths, self.source.header, self.request.text)

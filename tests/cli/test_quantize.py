@@ -76,8 +76,17 @@ def test_a_preset_gives_way_to_what_is_written_beside_it(program: Program, tmp_p
         tmp_path / "out" / "mine-Q4_0.gguf",
         tmp_path / "out" / "mine-Q8_0.gguf",
     ]
-    pure = program.run("quantize", "slmdesk/desk-guide", "--to", "Q4_0", "--pure", "--output-type", "q8_0", "--dry-run",
-                       "--json").result  # fmt: skip
+    pure = program.run(
+        "quantize",
+        "slmdesk/desk-guide",
+        "--to",
+        "Q4_0",
+        "--pure",
+        "--output-type",
+        "q8_0",
+        "--dry-run",
+        "--json",
+    ).result
     assert mixed["quants"][0]["bytes"] == pure["quants"][0]["bytes"]
 
 
@@ -208,10 +217,15 @@ def test_what_becomes_of_every_tensor(program: Program, smollm2: Path) -> None:
 def test_made_of_a_model_on_the_hub(quantizing: Program, desk_guide: Path) -> None:
     with LoopbackHub({"pub/small": {"small-F16.gguf": desk_guide}}) as hub:
         found = quantizing.run(
-            "quantize", "pub/small", "--to", "Q4_0", "--no-measure", "--json",
+            "quantize",
+            "pub/small",
+            "--to",
+            "Q4_0",
+            "--no-measure",
+            "--json",
             env={**NO_KEYRING, "SLMDESK_HUB_ENDPOINT": hub.url},
             timeout=240,
-        )  # fmt: skip
+        )
     assert found.code == 0, found.out
     assert any(event["event"] == "download" for event in found.events)
     made = Path(found.result["quants"][0]["path"])

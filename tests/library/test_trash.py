@@ -163,8 +163,10 @@ async def test_the_systems_trash_knows_where_it_lay(
     assert gone == removed
     assert await trash.removed() == []
     assert sorted(path.name for path in (trash_folder / "files" / "m").iterdir()) == [
-        "README.md", "m-Q4_K_M.gguf", "m-Q8_0.gguf",
-    ]  # fmt: skip
+        "README.md",
+        "m-Q4_K_M.gguf",
+        "m-Q8_0.gguf",
+    ]
     (info,) = (trash_folder / "info").iterdir()
     assert f"Path={model}" in info.read_text()
     assert list(models.iterdir()) == []
@@ -194,8 +196,12 @@ async def test_what_lies_beside_a_loose_model_stays(models: Path, library: Libra
     """A person may name any folder a models folder, their documents too."""
     make(models / "loose-Q4_K_M.gguf")
     make(models / "Documents" / "other-Q8_0.gguf", 7)
-    kept = [models / "taxes.pdf", models / "README.md", models / "Documents" / "letter.txt",
-            models / "Documents" / "drafts" / "thesis.odt"]  # fmt: skip
+    kept = [
+        models / "taxes.pdf",
+        models / "README.md",
+        models / "Documents" / "letter.txt",
+        models / "Documents" / "drafts" / "thesis.odt",
+    ]
     for path in kept:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")

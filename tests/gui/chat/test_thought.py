@@ -162,8 +162,12 @@ def test_the_first_answer_says_that_there_was_no_chat_template(show: Show) -> No
         return Message(number, 1, number - 1 or None, role, "text", "complete", "m", 0.0, **rest)  # type: ignore[arg-type]
 
     form = {"chat_form": "plain dialogue"}
-    path = [message(1, "user"), message(2, "assistant", stats=form), message(3, "user"),
-            message(4, "assistant", stats=form)]  # fmt: skip
+    path = [
+        message(1, "user"),
+        message(2, "assistant", stats=form),
+        message(3, "user"),
+        message(4, "assistant", stats=form),
+    ]
     items = items_of(ConversationTree(Conversation(1, "", "m", "", 0.0, 0.0, 4), path), {})
     assert [item.chat_form for item in items] == ["", "plain dialogue", "", ""]
     note = show(items[1]).note

@@ -41,8 +41,17 @@ def source() -> Quant:
 
 def forecast(name: str, **changes: object) -> QuantForecast:
     given = {"seconds": 40.0, "error": 0.12, "fallbacks": (), "exists": False, **changes}
-    return QuantForecast(name, f"/models/{name}.gguf", 5_000_000, 8.5, memory_bytes=1, needs_matrix=False, warning="",
-                         types={}, **given)  # type: ignore[arg-type]  # fmt: skip
+    return QuantForecast(
+        name,
+        f"/models/{name}.gguf",
+        5_000_000,
+        8.5,
+        memory_bytes=1,
+        needs_matrix=False,
+        warning="",
+        types={},
+        **given,
+    )  # type: ignore[arg-type]
 
 
 def test_the_advice_names_size_fit_context_and_measured_loss() -> None:
@@ -62,8 +71,15 @@ def test_where_nothing_is_advised_the_source_is_named() -> None:
 def test_what_is_no_smaller_is_not_praised() -> None:
     sizes = {"Q8_0": 145_000_000, "Q6_K": 97_000_000}
     forecasts = {name: replace(forecast(name), bytes=size) for name, size in sizes.items()}
-    rows = target_rows(whole=False, ticked=set(), recommended="", parameters=135_000_000, forecasts=forecasts,
-                       source_bytes=98_000_000, source_quant="Q4_1")  # fmt: skip
+    rows = target_rows(
+        whole=False,
+        ticked=set(),
+        recommended="",
+        parameters=135_000_000,
+        forecasts=forecasts,
+        source_bytes=98_000_000,
+        source_quant="Q4_1",
+    )
     by_name = {row.name: row for row in rows}
     assert words.note(by_name["Q8_0"]) == "Larger than the Q4_1 it is made of"
     assert words.note(by_name["F16"]) == "Larger than the Q4_1 it is made of"
