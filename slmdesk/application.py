@@ -14,13 +14,13 @@ from slmdesk.chat.chats import Chats
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.events import EventBus
-from slmdesk.core.job_queue import Jobs
+from slmdesk.core.jobs.job_queue import Jobs
 from slmdesk.core.made_with import kept_settings
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
-from slmdesk.library.hub_access import HubAccess
+from slmdesk.hub.access import HubAccess
 from slmdesk.library.library import Library
 from slmdesk.schema import MIGRATIONS
 from slmdesk.serving.connector import ServiceConnector

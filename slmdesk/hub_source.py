@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.catalog.choices import Choice
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.downloads.downloads import Downloads
     from slmdesk.quantize.request import Request
     from slmdesk.quantize.room import Quantizing

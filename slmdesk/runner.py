@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import JobKind
-from slmdesk.core.job_runner import JobRunner
-from slmdesk.core.jobs import JobStore
+from slmdesk.core.jobs.job_kinds import JobKind
+from slmdesk.core.jobs.job_runner import JobRunner
+from slmdesk.core.jobs.job_store import JobStore
 from slmdesk.core.logs import configure, release
 from slmdesk.core.made_with import settings_of
 from slmdesk.core.paths import Paths
@@ -32,8 +32,8 @@ from slmdesk.schema import MIGRATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slmdesk.core.job_kinds import RunningJob
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_kinds import RunningJob
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.library.library import Library
 
 _IDLE_S = 15.0
@@ -56,7 +56,7 @@ class Rooms:
 
 def _download(rooms: Rooms) -> JobKind:
     from slmdesk.downloads.kind import DownloadKind
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
     hub = HubAccess(rooms.settings, rooms.secrets)
     return DownloadKind(hub, rooms.settings, rooms.space, rooms.paths.models)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from slmdesk.catalog import cache as catalog_cache
 from slmdesk.chat import store as chat_store
-from slmdesk.core import jobs, space
+from slmdesk.core import space
+from slmdesk.core.jobs import job_store
 from slmdesk.quantize import store as quantize_store
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 # Applied in this order and recorded by name: only ever append.
 MIGRATIONS: tuple[Migration, ...] = (
-    *jobs.MIGRATIONS,
+    *job_store.MIGRATIONS,
     *chat_store.MIGRATIONS,
     *space.MIGRATIONS,
     *catalog_cache.MIGRATIONS,

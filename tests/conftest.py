@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
@@ -30,6 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # An installation may have the starter or not. Tests say so with the fixture `starter`; all others run without.
 os.environ.setdefault(STARTER_VARIABLE, "")
 
+ROOT = Path(__file__).resolve().parents[1]
 _GRACE_S = 5.0  # for what was told to end and is still ending
 
 
@@ -74,6 +77,14 @@ def starter(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def gemma() -> Path:
     """Gemma 3 270M Q4_K_M: sliding window, 262 k vocabulary, no chat template. Read only."""
     return real_models.gemma()
+
+
+@pytest.fixture(scope="session")
+def architectures() -> ModuleType:
+    """The module that writes made-up models of many architectures."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module("tests.benchmarks.architectures")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from slmdesk.catalog.choices import QUANT_BITS
-from slmdesk.formats.fit import Wishes, fit
+from slmdesk.memory.fit import Wishes, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from slmdesk.catalog.builtin import CatalogModel
     from slmdesk.catalog.known import KnownModels
     from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.calibration import Correction
-    from slmdesk.formats.fit import Fit
-    from slmdesk.formats.offload import DeviceRoom
+    from slmdesk.memory.calibration import Correction
+    from slmdesk.memory.fit import Fit
+    from slmdesk.memory.offload import DeviceRoom
 
 Use = Literal["chat", "writing", "code", "reasoning", "tools"]
 Priority = Literal["speed", "balanced", "quality"]

@@ -21,8 +21,8 @@ from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
-from slmdesk.library.hub_access import LONGEST_WAIT_S
-from slmdesk.library.hub_errors import HubError
+from slmdesk.hub.access import LONGEST_WAIT_S
+from slmdesk.hub.errors import HubError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from slmdesk.core.database import Database
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
-    from slmdesk.formats.fit import Fit
     from slmdesk.formats.gguf import GgufHeader
-    from slmdesk.formats.offload import DeviceRoom
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
+    from slmdesk.memory.fit import Fit
+    from slmdesk.memory.offload import DeviceRoom
 
 _FRESH_S = 600.0  # what is younger is not asked for again
 _SEARCH_S = 15.0 + LONGEST_WAIT_S  # a hub that answers no search in this time counts as down
@@ -304,7 +304,7 @@ class Catalog:
     def _judged(
         self, page: ModelPage, architecture: Architecture | None, context: int, room: DeviceRoom | None
     ) -> ModelPage:
-        from slmdesk.formats.fit import Wishes, calibration_in, fit
+        from slmdesk.memory.fit import Wishes, calibration_in, fit
 
         wishes = Wishes.of(self._settings, context=context)
         correction = calibration_in(self._data).correction()
@@ -402,7 +402,7 @@ class Catalog:
 
     def _advised(self, answers: Answers, room: DeviceRoom | None) -> list[Advice]:
         from slmdesk.catalog.advise import advise
-        from slmdesk.formats.fit import Wishes, calibration_in
+        from slmdesk.memory.fit import Wishes, calibration_in
 
         return advise(
             self._known,

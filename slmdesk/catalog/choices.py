@@ -17,8 +17,8 @@ from slmdesk.library.names import quant_in, split_part
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slmdesk.formats.fit import Fit
-    from slmdesk.formats.forecast import Verdict
+    from slmdesk.memory.fit import Fit
+    from slmdesk.memory.forecast import Verdict
 
 ChoiceKind = Literal[
     "gguf", "projector", "draft", "other", "safetensors", "mlx", "onnx", "adapter", "matrix", "pickle"

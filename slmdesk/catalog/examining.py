@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from slmdesk.catalog.choices import Choice, RemoteFile
     from slmdesk.catalog.pages import ModelPage
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
 MOST = 12  # headers of one repository that are looked into
 _MUCH_SMALLER = 0.6  # of the weights that the largest one has

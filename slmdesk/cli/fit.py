@@ -11,15 +11,15 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import DeviceList
+from slmdesk.hub.access import HubAccess
+from slmdesk.hub.errors import HubError
 from slmdesk.library.fitting import FitReport, Fitting
-from slmdesk.library.hub_access import HubAccess
-from slmdesk.library.hub_errors import HubError
 from slmdesk.library.library import Library
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
     from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.offload import Split
+    from slmdesk.memory.offload import Split
 
 USUAL = "Q4_K_M"
 _VERDICTS = {"fits": "fits", "tight": "tight: it leaves little for other programs", "too_big": "too big"}

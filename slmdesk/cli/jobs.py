@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
 
 _ACTIONS = ("list", "resume", "pause", "cancel", "retry", "first", "log", "clear")
 

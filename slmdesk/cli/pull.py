@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
     from slmdesk.cli.output import Output
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.downloads.plan import Plan
 
 _NOT_CHOSEN = {"projector", "draft", "other", "adapter", "matrix", "pickle"}  # never taken unless named

@@ -20,7 +20,7 @@ from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.room import Origin
 

@@ -80,7 +80,7 @@ async def _run(
 
 async def _ask(library: Library, settings: Settings, ref: str | None, out: Output) -> list[UpstreamCheck]:
     from slmdesk.core.secrets import Secrets
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
     from slmdesk.library.upstream import Upstream
 
     def told(check: UpstreamCheck) -> None:

@@ -14,7 +14,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     import sqlite3
 
-    from slmdesk.core.jobs import Also
+    from slmdesk.core.jobs.job_store import Also
 
 # What a disk needs to breathe: the database, logs, other programs. Small disks keep less.
 MARGIN_BYTES = 64 * 1024 * 1024

@@ -9,17 +9,17 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.kind import KIND
 from slmdesk.downloads.plan import Plan, make_plan
 from slmdesk.downloads.transfer import drive_missing, partial_size
-from slmdesk.library.hub_access import TOKEN_NAME
+from slmdesk.hub.access import TOKEN_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slmdesk.core.job_queue import Jobs
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_queue import Jobs
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.secrets import Secrets
     from slmdesk.core.space import Space
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
     from slmdesk.library.library import Library
 
 

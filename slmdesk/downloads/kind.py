@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import JobKind, RunningJob
+from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.core.made_with import settings_of
 from slmdesk.downloads.arrival import already_there, arrive, flush
 from slmdesk.downloads.pace import Pace
@@ -19,18 +19,18 @@ from slmdesk.downloads.plan import PARTIAL_FOLDER, Plan
 from slmdesk.downloads.sources import HttpsSource
 from slmdesk.downloads.transfer import DiskError, Transfer, TransferStoppedError, drive_missing, partial_size
 from slmdesk.downloads.xet import EitherSource, XetSource
-from slmdesk.library.hub_errors import HubError
+from slmdesk.hub.errors import HubError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
     from slmdesk.downloads.plan import PlannedFile
     from slmdesk.downloads.sources import Source
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from slmdesk.downloads.names import local_paths, repo_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
 PARTIAL_FOLDER = ".slmdesk-partial"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mar"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
 from slmdesk import __version__
-from slmdesk.library.hub_errors import HubError, converted
+from slmdesk.hub.errors import HubError, converted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from slmdesk.downloads.plan import Plan, PlannedFile
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
 READ_S = 20.0  # nothing is silent for longer
 _PIECE = 1024 * 1024
@@ -61,7 +61,7 @@ class HttpsSource:
     name = "HTTPS"
 
     def __init__(self, hub: HubAccess, plan: Plan) -> None:
-        from slmdesk.library.hub_client import sync_client
+        from slmdesk.hub.client import sync_client
 
         self._hub = hub
         self._plan = plan

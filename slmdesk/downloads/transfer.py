@@ -12,7 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.space import amount
 from slmdesk.downloads.hashing import FollowingHash
-from slmdesk.library.hub_errors import HubError
+from slmdesk.hub.errors import HubError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.downloads.sources import READ_S
-from slmdesk.library.hub_errors import HubError
+from slmdesk.hub.errors import HubError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines.protocol import Wire
-from slmdesk.formats.offload import DeviceRoom
+from slmdesk.memory.offload import DeviceRoom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

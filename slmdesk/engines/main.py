@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.native import Context, Model, Native
     from slmdesk.engines.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
-    from slmdesk.formats.offload import Split
+    from slmdesk.memory.offload import Split
 
 _PROGRESS_EVERY = 0.05  # seconds between progress lines
 _STACK = 64 * 1024 * 1024  # bytes; some tokenizers and grammars make llama.cpp recurse deeply
@@ -309,7 +309,7 @@ def _let_go(header: GgufHeader, split: Split | None) -> None:
     """Give back the pages of weights that were copied, so that the engine holds each weight once."""
     from slmdesk.engines.residence import let_go_of_copied
     from slmdesk.formats.gguf import read_header
-    from slmdesk.formats.weights import parts_of
+    from slmdesk.formats.split import parts_of
 
     parts = parts_of(header.path)
     headers = [header] if len(parts) == 1 else [read_header(part) for part in parts]

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmdesk.formats.copied import rules
-from slmdesk.formats.weights import rearranged
+from slmdesk.memory.copied import rules
+from slmdesk.memory.weights import rearranged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import holds
-from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.weights import parts_of, weights_bytes
+from slmdesk.formats.split import parts_of
+from slmdesk.memory import forecast, offload
+from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
     from slmdesk.engines.devices import Device
     from slmdesk.engines.protocol import EngineSpec
-    from slmdesk.formats.forecast import Forecast
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.memory.forecast import Forecast
 
 _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
 # Threads meet hundreds of times a token. A model this small (bytes) computes less between two meetings than a meeting

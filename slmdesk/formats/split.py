@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import check_weights, quant_of, read_header
-from slmdesk.formats.weights import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from slmdesk.formats.gguf import GgufHeader
+
+_PART = re.compile(r"(.+-)\d{5}(-of-\d{5}\.gguf)")
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All parts of a split model in order, given any of them (`name-00001-of-00003.gguf`); else the path alone."""
+    part = _PART.fullmatch(path.name)
+    if part is None:
+        return [path]
+    return sorted(
+        file
+        for file in path.parent.iterdir()
+        if file.name.startswith(part[1]) and file.name.endswith(part[2])
+    )
 
 
 def read_whole(path: Path) -> GgufHeader:

@@ -10,7 +10,7 @@ from slmdesk.gui.job_watch import named
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.widgets.question import Question
     from slmdesk.gui.window import MainWindow
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from slmdesk.core.job_queue import Jobs
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_queue import Jobs
+    from slmdesk.core.jobs.job_store import Job
 
 AGAIN_S = 5.0
 """After an error of the database the watcher looks again this much later."""

@@ -13,18 +13,18 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats import gguf
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Fit, Wishes, calibration_in, fit
-from slmdesk.formats.offload import LayerWeights
 from slmdesk.formats.purpose import companion_named, not_for_chat
 from slmdesk.formats.remote import read_remote_header
 from slmdesk.formats.split import read_whole
-from slmdesk.formats.weights import weights_bytes
+from slmdesk.memory.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.memory.offload import LayerWeights
+from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
     from slmdesk.library.library import Library, LibraryFile
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")

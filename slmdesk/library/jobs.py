@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import JobKind, JobPausedError, RunningJob
+from slmdesk.core.jobs.job_kinds import JobKind, JobPausedError, RunningJob
 from slmdesk.core.made_with import MADE_WITH
 from slmdesk.library import moving
 from slmdesk.library.background import Progress, in_background
@@ -18,7 +18,7 @@ from slmdesk.library.importing import Imported, Importer
 from slmdesk.library.verify import Verifier
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs import Job, JobStore
+    from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
     from slmdesk.library.background import OnProgress

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.library.library import Library
 
 _ENDINGS = (".incomplete", ".part", ".slmdesk-part", ".slmdesk-join", ".crdownload", ".aria2")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
     from slmdesk.library.library import Library
     from slmdesk.library.records import FileState, LibraryFile
     from slmdesk.library.sidecar import Origin

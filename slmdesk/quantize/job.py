@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.hardware import memory
-from slmdesk.core.job_kinds import JobKind, RunningJob
+from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.quantize import planning
 from slmdesk.quantize.measuring import MeasureOnly, Measuring
 from slmdesk.quantize.placing import PARTIAL_PREFIX, clear_partial, move_into_place, refuse_existing, sweep
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slmdesk.core.database import Database
-    from slmdesk.core.jobs import Job, JobStore
+    from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.paths import Paths
     from slmdesk.core.space import Space
 

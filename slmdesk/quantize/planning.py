@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slmdesk.core.paths import Paths
-    from slmdesk.formats.fit import Fit
+    from slmdesk.memory.fit import Fit
 
 MAKING = "making the converter"
 """How the words begin that are said while its toolchain is made."""

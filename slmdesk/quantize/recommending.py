@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.fit import Fit, Wishes, fit
+from slmdesk.memory.fit import Fit, Wishes, fit
 from slmdesk.quantize.targets import FULL_PRECISION, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.calibration import Correction
-    from slmdesk.formats.offload import DeviceRoom
+    from slmdesk.memory.calibration import Correction
+    from slmdesk.memory.offload import DeviceRoom
     from slmdesk.quantize.source import Source
     from slmdesk.quantize.store import Quant
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Wishes, calibration_in, fit
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
+from slmdesk.memory.fit import Wishes, calibration_in, fit
 from slmdesk.quantize import planning, registering
 from slmdesk.quantize.folder_forecast import folder_forecast
 from slmdesk.quantize.hf_folder import examine
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slmdesk.core.database import Database
-    from slmdesk.core.job_queue import Jobs
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_queue import Jobs
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
-    from slmdesk.formats.offload import DeviceRoom
     from slmdesk.library.library import Library, LibraryFile
+    from slmdesk.memory.offload import DeviceRoom
 
 __all__ = ["MIGRATIONS", "Origin", "Quantizing"]
 

@@ -20,7 +20,7 @@ from slmdesk.quantize.source import Source, open_source
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from slmdesk.core.job_kinds import RunningJob
+    from slmdesk.core.jobs.job_kinds import RunningJob
     from slmdesk.quantize.job import QuantizeKind
     from slmdesk.quantize.planning import Step
 

@@ -11,18 +11,18 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.engines.residence import held_bytes, held_now
 from slmdesk.engines.safe_steps import holds
-from slmdesk.formats import forecast, offload
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
-from slmdesk.formats.weights import weights_bytes
+from slmdesk.memory import forecast, offload
+from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
     from slmdesk.engines.devices import Device
     from slmdesk.engines.host import Engine
     from slmdesk.engines.protocol import EngineSpec
-    from slmdesk.formats.calibration import Calibration, Correction
-    from slmdesk.formats.forecast import Forecast
     from slmdesk.library.library import LibraryFile
+    from slmdesk.memory.calibration import Calibration, Correction
+    from slmdesk.memory.forecast import Forecast
 
 log = logging.getLogger(__name__)
 

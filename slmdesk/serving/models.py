@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.engines.host import Engine
     from slmdesk.engines.safe_steps import SafeSteps
-    from slmdesk.formats.calibration import Calibration
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
+    from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.forecasts import LoadForecast
 
 log = logging.getLogger(__name__)

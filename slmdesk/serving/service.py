@@ -23,8 +23,8 @@ from slmdesk.core.processes import process_create_time
 from slmdesk.engines.devices import DeviceList
 from slmdesk.engines.safe_steps import safe_steps_in
 from slmdesk.engines.self_test import SelfTest
-from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
+from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.app import Activity, build_app
 from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate

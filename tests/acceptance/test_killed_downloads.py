@@ -16,7 +16,7 @@ import pytest
 
 from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.library import sidecar
 from tests.hub import LoopbackHub, User

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.formats.gguf import check, read_header
 from slmdesk.library import sidecar

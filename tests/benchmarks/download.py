@@ -109,7 +109,7 @@ async def ours(target: Path) -> int:
     from slmdesk.downloads.arrival import arrive
     from slmdesk.downloads.pace import Pace
     from slmdesk.downloads.plan import make_plan
-    from slmdesk.library.hub_access import HubAccess
+    from slmdesk.hub.access import HubAccess
 
     hub = HubAccess(Settings(target / "settings.toml"), Secrets())
     warm_up()

@@ -27,9 +27,9 @@ from slmdesk.engines.host import Engine, start_engine
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
 from slmdesk.engines.residence import held_bytes
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.forecast import Forecast, forecast
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.weights import weights_bytes
+from slmdesk.memory.forecast import Forecast, forecast
+from slmdesk.memory.weights import weights_bytes
 from tests import real_models
 from tests.benchmarks.architectures import Sizes, write_model
 

@@ -13,7 +13,7 @@ from slmdesk.core.database import Database
 from slmdesk.core.paths import resources_folder
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
-from slmdesk.library.hub_access import HubAccess
+from slmdesk.hub.access import HubAccess
 from tests.hub import LoopbackHub
 
 CARD = """---

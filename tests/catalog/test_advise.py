@@ -8,7 +8,7 @@ from slmdesk.catalog.advise import PRIORITIES, USES, Answers, advise
 from slmdesk.catalog.catalog import Catalog
 from slmdesk.catalog.known import KnownModels
 from slmdesk.core.paths import resources_folder
-from slmdesk.formats.offload import DeviceRoom
+from slmdesk.memory.offload import DeviceRoom
 
 GB = 1_000_000_000
 

@@ -13,7 +13,7 @@ import pytest
 from slmdesk.catalog.builtin import CatalogModel, architecture, load_builtin
 from slmdesk.catalog.records import TIERS
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.forecast import forecast
+from slmdesk.memory.forecast import forecast
 
 if TYPE_CHECKING:
     from types import ModuleType

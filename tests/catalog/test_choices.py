@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slmdesk.catalog.choices import Choice, RemoteFile, find, group, judged, levels
-from slmdesk.formats.fit import Fit
-from slmdesk.formats.forecast import Forecast, verdict
+from slmdesk.memory.fit import Fit
+from slmdesk.memory.forecast import Forecast, verdict
 
 SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md", ".gitattributes")
 MB = 1_000_000

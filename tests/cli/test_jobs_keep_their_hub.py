@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.library.importing import Importer
 from slmdesk.library.sources import source_at
 from tests.hub import LoopbackHub, User

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.database import Database
-from slmdesk.core.job_queue import Jobs
+from slmdesk.core.jobs.job_queue import Jobs
 from slmdesk.core.paths import Paths
 from slmdesk.schema import MIGRATIONS
 from tests.cli.conftest import Program

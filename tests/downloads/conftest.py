@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from tests.hub import LoopbackHub, User
 from tests.hub.files import onnx_file, safetensors_file

@@ -14,7 +14,7 @@ import pytest
 
 from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.library import sidecar
 from tests.downloads.conftest import REPO, settled, until
 from tests.hub import LoopbackHub

@@ -22,7 +22,7 @@ from slmdesk.engines.protocol import EngineSpec, Finished
 from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.offload import LayerWeights, Load, split
+from slmdesk.memory.offload import LayerWeights, Load, split
 
 from . import gpus
 

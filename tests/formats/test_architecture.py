@@ -10,8 +10,8 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.forecast import cell_bytes, conversations, forecast, kept_bytes
 from slmdesk.formats.gguf import read_header
+from slmdesk.memory.forecast import cell_bytes, conversations, forecast, kept_bytes
 
 LLAMA_32_1B = {
     "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,

@@ -6,13 +6,13 @@ import pytest
 
 from slmdesk.core.paths import Paths
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Wishes, fit
-from slmdesk.formats.offload import DeviceRoom
 from slmdesk.gui.app import Desk
 from slmdesk.gui.catalog.forecast_view import gpu_words, sum_words
 from slmdesk.gui.device_row import DeviceRow
 from slmdesk.gui.settings_page import SettingsPlace
 from slmdesk.gui.widgets.base import Label
+from slmdesk.memory.fit import Wishes, fit
+from slmdesk.memory.offload import DeviceRoom
 from tests.engines import gpus
 
 from .conftest import Play, until

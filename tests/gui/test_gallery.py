@@ -24,7 +24,6 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from slmdesk.gui.gallery import QUANTS, Gallery
 from slmdesk.gui.theme import MEASURE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
@@ -36,6 +35,7 @@ from slmdesk.gui.widgets.progress import ProgressRow, TokenMeter
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.table import Table, TableModel
 from slmdesk.gui.widgets.toast import Toast
+from tests.gui.gallery import QUANTS, Gallery
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.library import moving, sidecar, transfer
 from slmdesk.library.background import Meter
 from slmdesk.library.duplicates import Duplicates, duplicate_from_json

@@ -12,8 +12,8 @@ import pytest
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
+from slmdesk.hub.access import HubAccess
 from slmdesk.library import sidecar
-from slmdesk.library.hub_access import HubAccess
 from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
 from slmdesk.library.upstream import Upstream

@@ -12,8 +12,8 @@ import pytest
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import RunningJob
-from slmdesk.core.jobs import JobStore
+from slmdesk.core.jobs.job_kinds import RunningJob
+from slmdesk.core.jobs.job_store import JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space

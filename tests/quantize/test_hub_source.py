@@ -12,7 +12,7 @@ import pytest
 from slmdesk.application import Application
 from slmdesk.catalog.choices import RemoteFile, group
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.hub_source import full_weights, quantize_from_hub
 from slmdesk.quantize.request import Request

@@ -17,9 +17,9 @@ import pytest
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_queue import Jobs
-from slmdesk.core.job_runner import JobRunner
-from slmdesk.core.jobs import Job, JobStore
+from slmdesk.core.jobs.job_queue import Jobs
+from slmdesk.core.jobs.job_runner import JobRunner
+from slmdesk.core.jobs.job_store import Job, JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
@@ -402,7 +402,9 @@ async def test_a_full_disk_is_said_before_anything_is_written(
     await Space(bench.database).reserve(other.id, bench.paths.models, 1)
     # The whole disk, not what is free of it now: other tests give space back while this one runs.
     everything = shutil.disk_usage(bench.paths.models).total
-    await bench.database.run(lambda database: database.execute("UPDATE reservations SET bytes = ?", (everything,)))
+    await bench.database.run(
+        lambda database: database.execute("UPDATE reservations SET bytes = ?", (everything,))
+    )
     ended = await bench.work(await bench.submit(request_for("Q8_0")))
     assert ended.state == "failed"
     assert ended.error is not None

@@ -9,7 +9,7 @@ import pytest
 
 from slmdesk.core.settings import Settings
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Wishes
+from slmdesk.memory.fit import Wishes
 from slmdesk.quantize.planning import sizes
 from slmdesk.quantize.recommending import ADVISED, Recommendation, recommend
 from slmdesk.quantize.source import Source, open_source

@@ -13,9 +13,9 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.protocol import Finished, GenerateRequest
 from slmdesk.engines.residence import held_bytes, held_now
-from slmdesk.formats.calibration import Calibration
-from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
+from slmdesk.memory.calibration import Calibration
+from slmdesk.memory.fit import calibration_in
 from slmdesk.serving import models as models_module
 from slmdesk.serving.models import Models
 

@@ -11,9 +11,9 @@ from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import Device, DeviceList, Devices
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
 from slmdesk.engines.safe_steps import SafeSteps, safe_steps_in
-from slmdesk.formats.calibration import Calibration, Correction
-from slmdesk.formats.fit import calibration_in
 from slmdesk.library.library import Library
+from slmdesk.memory.calibration import Calibration, Correction
+from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.forecasts import LoadForecast
 from slmdesk.serving.models import Models
 from tests.engines import gpus
@@ -122,7 +122,7 @@ async def test_the_machine_needs_only_what_the_gpu_does_not_take(paths: Paths) -
 
 def test_loads_with_a_gpu_are_samples_of_their_own(paths: Paths) -> None:
     calibration = Calibration(paths.data / "memory.json", "1")
-    from slmdesk.formats.forecast import Forecast
+    from slmdesk.memory.forecast import Forecast
 
     plain = Forecast(150, 0, 0, 50, 100, context=1, cells=1, loaded_bytes=100)
     for _ in range(5):

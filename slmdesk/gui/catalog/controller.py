@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
     from slmdesk.catalog.records import CatalogEntry, CatalogQuery
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.catalog.place import CatalogPlace
     from slmdesk.gui.catalog.sheets import AdviceSheet, CompareSheet
     from slmdesk.gui.place import WindowServices

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.pages import Card, ModelPage
     from slmdesk.catalog.records import CatalogEntry
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.catalog.card_view import CardView
     from slmdesk.gui.theme import Theme
 

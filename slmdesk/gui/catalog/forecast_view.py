@@ -8,8 +8,8 @@ from slmdesk.gui import amounts
 from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 
 if TYPE_CHECKING:
-    from slmdesk.formats.fit import Fit
-    from slmdesk.formats.offload import Split
+    from slmdesk.memory.fit import Fit
+    from slmdesk.memory.offload import Split
 
 PARTS = (
     ("Weights", "weights_bytes", "accent"),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.records import CatalogEntry
-    from slmdesk.formats.forecast import Verdict
+    from slmdesk.memory.forecast import Verdict
 
 _BITS = 4.85 / 8  # bytes a weight of the usual quant
 _TASKS = {
@@ -85,7 +85,7 @@ def repos_of(entry: CatalogEntry) -> list[str]:
 def estimate(entry: CatalogEntry, available: int) -> Offer:
     """What the usual quant of a model this size would take."""
     from slmdesk.catalog.records import rough_memory
-    from slmdesk.formats.forecast import verdict
+    from slmdesk.memory.forecast import verdict
 
     if not entry.parameters:
         return Offer("", None, exact=False)

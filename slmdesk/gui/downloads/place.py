@@ -25,7 +25,7 @@ from slmdesk.gui.widgets.values import Select
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.downloads.rows import JobRow
     from slmdesk.gui.downloads.words import Section
     from slmdesk.gui.place import WindowServices

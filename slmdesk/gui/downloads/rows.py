@@ -17,7 +17,7 @@ from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.progress import ProgressRow
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.downloads.words import Section
     from slmdesk.gui.widgets.progress import JobState
 

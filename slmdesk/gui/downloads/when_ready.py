@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject
 from slmdesk.gui.downloads import words
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.state import StateFile
     from slmdesk.gui.place import WindowServices
 

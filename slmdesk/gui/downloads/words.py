@@ -9,7 +9,7 @@ from slmdesk.gui import amounts
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
 
 Section = Literal["active", "failed", "done", ""]
 Help = Literal["retry", "page", "token", "online", "folder", "settings", "catalog"]

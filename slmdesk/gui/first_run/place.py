@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.advise import Advice
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.widgets.panels import ErrorPanel
 
 FOLDERS = "library.folders"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.library.place import LibraryPlace
     from slmdesk.gui.place import WindowServices
     from slmdesk.library.candidates import Candidate

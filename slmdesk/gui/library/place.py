@@ -24,7 +24,7 @@ from slmdesk.gui.widgets.progress import Meter
 from slmdesk.gui.widgets.two_panes import TwoPanes
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.library.controller import LibraryController
     from slmdesk.gui.library.importing import ImportSheet
     from slmdesk.gui.place import WindowServices

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.looking import Offer, Subject
     from slmdesk.quantize.planning import Forecast, QuantForecast

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.compare import CompareSheet
     from slmdesk.gui.quantize.controller import QuantizeController

@@ -10,7 +10,7 @@ from slmdesk.quantize.targets import TARGETS, Target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.formats.fit import Fit
+    from slmdesk.memory.fit import Fit
     from slmdesk.quantize.planning import QuantForecast
 
 USUAL = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")

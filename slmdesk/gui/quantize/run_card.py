@@ -20,7 +20,7 @@ from slmdesk.gui.widgets.progress import Meter
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.theme import Theme
     from slmdesk.quantize.planning import Forecast
 

@@ -9,7 +9,7 @@ from slmdesk.gui import amounts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.quantize.rows import TargetRow
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.recommending import Recommendation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from slmdesk.formats.fit import Fit
-from slmdesk.formats.forecast import Forecast
 from slmdesk.gui.catalog.card_view import readable
 from slmdesk.gui.catalog.forecast_view import sum_words
+from slmdesk.memory.fit import Fit
+from slmdesk.memory.forecast import Forecast
 
 
 @pytest.mark.parametrize(

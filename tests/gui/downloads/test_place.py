@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.gui.app import Desk
 from slmdesk.gui.chat.place import ChatPlace
 from slmdesk.gui.downloads.place import DownloadsPlace

@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from slmdesk.core.jobs import Job
+from slmdesk.core.jobs.job_store import Job
 from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.rows import USUAL, target_rows
 from slmdesk.gui.quantize.run_card import progress

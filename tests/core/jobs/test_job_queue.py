@@ -14,8 +14,8 @@ import pytest
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_queue import Jobs
-from slmdesk.core.jobs import MIGRATIONS, Job
+from slmdesk.core.jobs.job_queue import Jobs
+from slmdesk.core.jobs.job_store import MIGRATIONS, Job
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.space import MIGRATIONS as SPACE_MIGRATIONS

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import JOB_STATES, Also, Job, JobState, JobStore
+from slmdesk.core.jobs.job_store import JOB_STATES, Also, Job, JobState, JobStore
 from slmdesk.core.made_with import MADE_WITH
 from slmdesk.core.paths import HOME_VARIABLE, Paths
 from slmdesk.core.processes import process_alive, self_command, start_detached

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.calibration import Correction
+    from slmdesk.memory.calibration import Correction
 
 Verdict = Literal["fits", "tight", "too_big"]
 

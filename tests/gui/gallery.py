@@ -1,6 +1,6 @@
 """Every piece in its states on one page.
 
-`python -m slmdesk.gui.gallery [light|dark]` shows it, and a test renders it in both schemes.
+`python -m tests.gui.gallery [light|dark]` shows it, and a test renders it in both schemes.
 """
 
 from __future__ import annotations

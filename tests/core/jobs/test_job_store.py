@@ -9,7 +9,7 @@ import pytest
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.jobs import JOB_STATES, MIGRATIONS, JobState, JobStore
+from slmdesk.core.jobs.job_store import JOB_STATES, MIGRATIONS, JobState, JobStore
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_jobs_of_dead_processes_are_interrupted(jobs: JobStore, database: 
     queued = await reach(jobs, "queued")
     code = (
         "import asyncio, sys; from pathlib import Path; from slmdesk.core.database import Database\n"
-        "from slmdesk.core.jobs import MIGRATIONS, JobStore\n"
+        "from slmdesk.core.jobs.job_store import MIGRATIONS, JobStore\n"
         "async def main():\n"
         "    database = Database(Path(sys.argv[1]), MIGRATIONS)\n"
         "    jobs = JobStore(database)\n"

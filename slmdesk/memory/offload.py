@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.formats import forecast
+from slmdesk.memory import forecast
 
 if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture, Layer
-    from slmdesk.formats.calibration import Correction
-    from slmdesk.formats.forecast import Forecast
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.memory.calibration import Correction
+    from slmdesk.memory.forecast import Forecast
 
 # Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9

@@ -10,9 +10,9 @@ from typing import Any
 
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import JobKind, RunningJob
-from slmdesk.core.job_runner import JobRunner
-from slmdesk.core.jobs import MIGRATIONS, Job, JobStore
+from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
+from slmdesk.core.jobs.job_runner import JobRunner
+from slmdesk.core.jobs.job_store import MIGRATIONS, Job, JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.space import MIGRATIONS as SPACE_MIGRATIONS
 from slmdesk.core.space import Space

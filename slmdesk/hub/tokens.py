@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from slmdesk.library.hub_errors import HubError
+from slmdesk.hub.errors import HubError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

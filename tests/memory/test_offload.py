@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.fit import Wishes, fit
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.offload import DeviceRoom, LayerWeights, Load, split
-from slmdesk.formats.weights import weights_bytes
+from slmdesk.memory.fit import Wishes, fit
+from slmdesk.memory.offload import DeviceRoom, LayerWeights, Load, split
+from slmdesk.memory.weights import weights_bytes
 
 MB, GB = 10**6, 10**9
 ROOMY = DeviceRoom("GPU0", 100 * GB, 100 * GB)

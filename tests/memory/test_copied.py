@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slmdesk.formats.copied import copy_bytes, rules, rules_for
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.weights import kept_twice, rearranged, weights_bytes
+from slmdesk.memory.copied import copy_bytes, rules, rules_for
+from slmdesk.memory.weights import kept_twice, rearranged, weights_bytes
 
 AVX2 = ("avx", "avx2", "fma")
 AVX512 = (*AVX2, "avx512f", "avx512_vnni")
@@ -33,7 +33,7 @@ def test_with_amx_the_copies_are_as_large_as_llama_cpp_says(
     """The figures are those of its log ("AMX model buffer size") when the two were loaded by a build with AMX."""
     header = read_header(request.getfixturevalue(model))
     found = rules_for("x86_64", AMX, amx_built=True)
-    monkeypatch.setattr("slmdesk.formats.weights.rules", lambda: found)
+    monkeypatch.setattr("slmdesk.memory.weights.rules", lambda: found)
     moved = [tensor for tensor in header.tensors if rearranged(tensor, found)]
     copies = sum(copy_bytes(tensor, found) for tensor in moved)
     assert (copies + kept_twice(header)) / MIB == pytest.approx(expected_mib, abs=0.005)
@@ -44,7 +44,7 @@ def test_with_amx_the_copies_are_as_large_as_llama_cpp_says(
 
 def test_without_amx_the_starter_takes_its_own_size(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = rules_for("x86_64", AVX512)
-    monkeypatch.setattr("slmdesk.formats.weights.rules", lambda: found)
+    monkeypatch.setattr("slmdesk.memory.weights.rules", lambda: found)
     assert weights_bytes(read_header(smollm2)) == smollm2.stat().st_size
 
 

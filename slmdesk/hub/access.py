@@ -23,9 +23,9 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.made_with import MADE_WITH, settings_of
 from slmdesk.core.proxies import Proxies, checked_proxy, system_proxies, with_login, without_login
-from slmdesk.library import hub_token
-from slmdesk.library.hub_errors import DEFAULT_ENDPOINT, HubError, converted, offline_error
-from slmdesk.library.hub_route import HubRoute, Way, checked_endpoint
+from slmdesk.hub import tokens
+from slmdesk.hub.errors import DEFAULT_ENDPOINT, HubError, converted, offline_error
+from slmdesk.hub.route import HubRoute, Way, checked_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -92,7 +92,7 @@ class HubAccess:
         self._client_route: HubRoute | None = None
         self._token: str | None = None
         self._token_known = False
-        self._token_source: hub_token.Source = ""
+        self._token_source: tokens.Source = ""
         self.reached = True  # by the last request that was made
         _tell_nobody()
 
@@ -215,23 +215,23 @@ class HubAccess:
 
         Blocks; `fresh` asks the keyring again. Raises `HubError("token_invalid")` for one that cannot be sent.
         """
-        given = hub_token.from_environment(self._environ)
+        given = tokens.from_environment(self._environ)
         if given or (self._token_known and not fresh):
             return self._is_token("variable", given) if given else self._token
         if kept := self._secrets.get(TOKEN_NAME):
-            return self._is_token("keyring", hub_token.checked_token(kept, "The keyring"))
-        return self._is_token("file", hub_token.from_file(self._environ))
+            return self._is_token("keyring", tokens.checked_token(kept, "The keyring"))
+        return self._is_token("file", tokens.from_file(self._environ))
 
     async def find_token(self) -> str | None:
         """`token` for an event loop. Being cancelled ends it at once, whatever the keyring does."""
-        given = hub_token.from_environment(self._environ)
+        given = tokens.from_environment(self._environ)
         if given or self._token_known:
             return self._is_token("variable", given) if given else self._token
         if kept := await self._secrets.find(TOKEN_NAME):
-            return self._is_token("keyring", hub_token.checked_token(kept, "The keyring"))
-        return self._is_token("file", await asyncio.to_thread(hub_token.from_file, self._environ))
+            return self._is_token("keyring", tokens.checked_token(kept, "The keyring"))
+        return self._is_token("file", await asyncio.to_thread(tokens.from_file, self._environ))
 
-    def _is_token(self, source: hub_token.Source, token: str) -> str | None:
+    def _is_token(self, source: tokens.Source, token: str) -> str | None:
         register_secret(token)
         locked = self._secrets.known_problem
         with self._lock:
@@ -241,13 +241,13 @@ class HubAccess:
         return token or None
 
     @property
-    def token_source(self) -> hub_token.Source:
+    def token_source(self) -> tokens.Source:
         """Where the token that was last asked for came from; "" where there was none."""
         return self._token_source
 
     def set_token(self, token: str) -> None:
         """Keep a token in the keyring; an empty one forgets it. Blocks. Raises `HubError("token_invalid")`."""
-        if checked := hub_token.checked_token(token, "What was given"):
+        if checked := tokens.checked_token(token, "What was given"):
             self._secrets.set(TOKEN_NAME, checked)
         else:
             self._secrets.delete(TOKEN_NAME)
@@ -256,7 +256,7 @@ class HubAccess:
 
     async def whoami(self, token: str) -> str:
         """The name of the person a token belongs to. Raises `HubError("token_invalid")` and those of `get_json`."""
-        token = hub_token.checked_token(token, "What was given")
+        token = tokens.checked_token(token, "What was given")
         register_secret(token)
         try:
             answer = await self.get_json("/api/whoami-v2", token=token)
@@ -316,7 +316,7 @@ class HubAccess:
         from huggingface_hub import constants
         from huggingface_hub.utils._http import hf_request_event_hook
 
-        from slmdesk.library.hub_client import sync_client
+        from slmdesk.hub.client import sync_client
 
         route = self.route()
         constants.HF_HUB_DISABLE_PROGRESS_BARS = True
@@ -414,7 +414,7 @@ class HubAccess:
         return bytes(body[skip : skip + limit]), {}
 
     async def _connected(self) -> httpx2.AsyncClient:
-        from slmdesk.library.hub_client import async_client
+        from slmdesk.hub.client import async_client
 
         route = await self.find_route()
         if self._client is None or route != self._client_route:

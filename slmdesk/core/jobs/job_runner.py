@@ -10,13 +10,13 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.job_kinds import JobCancelledError, JobKind, JobPausedError, RunningJob
+from slmdesk.core.jobs.job_kinds import JobCancelledError, JobKind, JobPausedError, RunningJob
 from slmdesk.core.logs import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slmdesk.core.jobs import Job, JobStore
+    from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.space import Space
 
 _POLL_S = 0.2

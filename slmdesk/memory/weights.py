@@ -1,25 +1,21 @@
 """How many bytes of memory a GGUF file's weights take once llama.cpp has loaded them on a processor.
 
 The file is mapped, so its weights take their own size. Some types are copied into an order that the processor
-multiplies faster (formats/copied.py); the originals are then never read again, and the engine lets go of their pages.
+multiplies faster (memory/copied.py); the originals are then never read again, and the engine lets go of their pages.
 Only a matrix that serves as embedding and as output stays twice: looked up in its original, multiplied by its copy.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from slmdesk.formats.copied import copy_bytes, rules
+from slmdesk.memory.copied import copy_bytes, rules
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from slmdesk.formats.copied import Rules
     from slmdesk.formats.gguf import GgufHeader, TensorInfo
+    from slmdesk.memory.copied import Rules
 
 _LOOKED_UP = ("token_embd.weight", "per_layer_token_embd.weight")
-_PART = re.compile(r"(.+-)\d{5}(-of-\d{5}\.gguf)")
 
 
 def rearranged(tensor: TensorInfo, found: Rules) -> bool:
@@ -50,15 +46,3 @@ def weights_bytes(header: GgufHeader, *, file_bytes: int = 0, copied: bool = Tru
         copy_bytes(tensor, found) - tensor.nbytes for tensor in header.tensors if rearranged(tensor, found)
     )
     return (file_bytes or header.file_bytes) + grown + kept_twice(header)
-
-
-def parts_of(path: Path) -> list[Path]:
-    """All parts of a split model in order, given any of them (`name-00001-of-00003.gguf`); else the path alone."""
-    part = _PART.fullmatch(path.name)
-    if part is None:
-        return [path]
-    return sorted(
-        file
-        for file in path.parent.iterdir()
-        if file.name.startswith(part[1]) and file.name.endswith(part[2])
-    )

@@ -20,7 +20,7 @@ from slmdesk.core.files import atomic_write
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slmdesk.formats.forecast import Forecast
+    from slmdesk.memory.forecast import Forecast
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from slmdesk.core.logs import redact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.core.jobs import Job, JobStore, Wish
+    from slmdesk.core.jobs.job_store import Job, JobStore, Wish
 
 _WRITE_S = 0.25  # how often progress is written at most
 _RATE_S = 5.0  # over how long the rate is taken

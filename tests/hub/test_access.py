@@ -19,8 +19,8 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
-from slmdesk.library.hub_access import HubAccess
-from slmdesk.library.hub_errors import HubError, hub_error, retry_after_s
+from slmdesk.hub.access import HubAccess
+from slmdesk.hub.errors import HubError, hub_error, retry_after_s
 from tests.hub import LoopbackHub, User
 
 TOKEN = "hf_plantedTokenOfTheAccessTests"

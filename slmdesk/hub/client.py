@@ -19,7 +19,7 @@ from slmdesk.core.proxies import without_login
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slmdesk.library.hub_route import HubRoute
+    from slmdesk.hub.route import HubRoute
 
 CONNECT_S, READ_S = 10.0, 20.0  # nothing is silent for longer
 REDIRECTS = 8

@@ -114,7 +114,7 @@ def hub_error(error: BaseException, endpoint: str = DEFAULT_ENDPOINT, repo: str 
 def _transport(error: Any, endpoint: str) -> HubError:
     import httpx2
 
-    from slmdesk.library.hub_client import ProxyUnreachableError, caused_by
+    from slmdesk.hub.client import ProxyUnreachableError, caused_by
 
     details = _technical(error)
     if isinstance(error, ProxyUnreachableError):
@@ -181,7 +181,7 @@ def _of_storage(error: Any, host: str, endpoint: str) -> HubError:
     """The hub answered and sent us on: to the place where the files are, which is another machine."""
     import httpx2
 
-    from slmdesk.library.hub_client import caused_by
+    from slmdesk.hub.client import caused_by
 
     details = _technical(error)
     what = f"{host}, where {endpoint} keeps its files,"

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.formats import forecast, offload
-from slmdesk.formats.calibration import Calibration
+from slmdesk.memory import forecast, offload
+from slmdesk.memory.calibration import Calibration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.settings import Settings
     from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.calibration import Correction
-    from slmdesk.formats.forecast import Forecast, Verdict
-    from slmdesk.formats.offload import DeviceRoom, LayerWeights, Split
+    from slmdesk.memory.calibration import Correction
+    from slmdesk.memory.forecast import Forecast, Verdict
+    from slmdesk.memory.offload import DeviceRoom, LayerWeights, Split
 
 
 @dataclass(frozen=True, slots=True)

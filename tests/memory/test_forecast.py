@@ -9,9 +9,9 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from slmdesk.formats.architecture import Architecture
-from slmdesk.formats.calibration import Correction
-from slmdesk.formats.fit import Wishes, fit
-from slmdesk.formats.forecast import cells_for, expect, forecast, largest_context, usual_context, verdict
+from slmdesk.memory.calibration import Correction
+from slmdesk.memory.fit import Wishes, fit
+from slmdesk.memory.forecast import cells_for, expect, forecast, largest_context, usual_context, verdict
 
 GB = 10**9
 SMALL = Architecture.from_config(

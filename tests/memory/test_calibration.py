@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from slmdesk.formats.calibration import Calibration, Correction
-from slmdesk.formats.forecast import Forecast
+from slmdesk.memory.calibration import Calibration, Correction
+from slmdesk.memory.forecast import Forecast
 
 PLAIN = Forecast(1000, 600, 100, 200, 100, context=2048, cells=2048, loaded_bytes=810)
 

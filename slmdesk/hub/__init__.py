@@ -1,0 +1,1 @@
+"""The one way to a hub: its address, its clients, its token, and what may go wrong."""

@@ -1,0 +1,1 @@
+"""What loading a model takes, learned from what it took."""
