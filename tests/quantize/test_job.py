@@ -401,7 +401,7 @@ async def test_a_full_disk_is_said_before_anything_is_written(
     await bench.store.transition(other.id, "paused")
     await Space(bench.database).reserve(other.id, bench.paths.models, 1)
     # The whole disk, not what is free of it now: other tests give space back while this one runs.
-    everything = shutil.disk_usage(bench.paths.models).total
+    everything = shutil.disk_usage(bench.paths.data).total
     await bench.database.run(
         lambda database: database.execute("UPDATE reservations SET bytes = ?", (everything,))
     )
