@@ -14,6 +14,7 @@ from slmdesk.chat import store
 from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, turns_to_skip
 from slmdesk.chat.tree import Message, MessageState
 from slmdesk.chat.turns import ModelLoading, PromptStarted, SaferEngine, TextArrived, TurnEnded, TurnEvent
+from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import Splitter
 from slmdesk.serving.client import (
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 SAVE_EVERY_S = 0.4  # with the write itself, text is at most half a second old when the power goes
 
 # The service itself is gone or about to be, as opposed to an engine of it: look for it again.
-_SERVICE_GONE = frozenset({"service_unreachable", "service_lost", "service_stopping"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Answering:
                 await self._ask(client)
                 return
             except SlmDeskError as error:
-                if error.code not in _SERVICE_GONE:
+                if error.code not in SERVICE_GONE:
                     raise
                 self._connector.forget()
                 # Only a question nobody has begun to answer is asked again, and only once.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-_COMMANDS = {
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slmdesk.core.error_codes import ErrorCode
+
+_COMMANDS: dict[ErrorCode, str] = {
     "offline": "slmdesk config network.offline false",
     "trash_unavailable": "slmdesk rm --empty --forever",
     "service_start_failed": "slmdesk doctor",
@@ -14,6 +19,6 @@ _COMMANDS = {
 }
 
 
-def command_for(code: str) -> str:
+def command_for(code: ErrorCode) -> str:
     """The command or option that mends an error with this code; "" where there is none."""
     return _COMMANDS.get(code, "")

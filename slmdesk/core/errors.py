@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.error_codes import ErrorCode, known_code
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,11 +16,11 @@ class SlmDeskError(Exception):
     The type decides what a person sees: front ends print a `SlmDeskError` as it stands, and treat every
     other exception as a defect of the program that deserves a report.
 
-    `code` is stable and lower_snake_case; programs branch on it. `details` is technical text to fold away
-    (a log tail, an exit status). It never holds a secret.
+    `code` is stable, and programs branch on it; `core/error_codes.py` has them all. `details` is technical text to
+    fold away (a log tail, an exit status). It never holds a secret.
     """
 
-    def __init__(self, code: str, message: str, hint: str = "", *, details: str = "") -> None:
+    def __init__(self, code: ErrorCode, message: str, hint: str = "", *, details: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -37,10 +39,14 @@ class SlmDeskError(Exception):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SlmDeskError:
-        """The reverse of `to_json`; missing fields become a plain "unknown" error."""
+        """The reverse of `to_json`; missing fields become a plain "unknown" error.
+
+        So does a code that this version does not know: it is then told in `details`.
+        """
+        code, details = str(data.get("code", "unknown")), str(data.get("details", ""))
         return cls(
-            str(data.get("code", "unknown")),
+            known_code(code),
             str(data.get("message", "An error without a message was reported.")),
             str(data.get("hint", "")),
-            details=str(data.get("details", "")),
+            details=details if known_code(code) == code else f"{details}\ncode: {code}".strip(),
         )

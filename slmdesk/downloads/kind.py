@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from slmdesk.core.error_codes import HUB_AWAY, NO_ROOM
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.core.made_with import settings_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
@@ -43,11 +45,8 @@ _SPACE_AGAIN_S = 15.0
 _HUB_AGAIN_S, _HUB_AGAIN_MOST_S = 15.0, 300.0
 _REACH_S = 5.0
 # Faults of the line or the hub that pass; others that are worth a retry end the job after some.
-_PASSING = {
-    "hub_unreachable",
-    "hub_timeout",
+_PASSING: frozenset[ErrorCode] = HUB_AWAY | {
     "storage_unreachable",
-    "connection_lost",
     "proxy_failed",
     "rate_limited",
     "hub_down",
@@ -132,7 +131,7 @@ class DownloadKind(JobKind):
         hub = self._hub.as_made(job.parameters)
         if code == "offline":
             return not hub.offline
-        if code in {"hub_unreachable", "connection_lost", "hub_timeout"} and not hub.way().proxies:
+        if code in HUB_AWAY and not hub.way().proxies:
             return await self._in_thread(_reachable, hub.endpoint)
         return True
 
@@ -146,7 +145,7 @@ class DownloadKind(JobKind):
         try:
             await self._space.reserve(job.id, plan.folder, await self._in_thread(_left, plan))
         except SlmDeskError as error:
-            if error.code in {"disk_full", "drive_missing"}:
+            if error.code in NO_ROOM:
                 raise DiskError(error, waits=True) from error
             raise
 

@@ -13,6 +13,7 @@ from slmdesk.hub.errors import HubError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.downloads.plan import PlannedFile
     from slmdesk.downloads.sources import HttpsSource, Source, Stream
 
@@ -166,7 +167,7 @@ class EitherSource:
         self._https.close()
 
 
-_XET_TROUBLE = {"xet_failed", "connection_lost", "hub_answer_invalid"}
+_XET_TROUBLE: frozenset[ErrorCode] = frozenset({"xet_failed", "connection_lost", "hub_answer_invalid"})
 
 
 def _failed(message: str, details: str = "", *, temporary: bool = True) -> HubError:

@@ -15,6 +15,7 @@ from slmdesk.core.installation import set_up_again
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.engines.protocol import EngineSpec
 
 CRASHED_EXIT = 70  # the engine's own exit status after a defect in its worker thread
@@ -47,7 +48,7 @@ _MEMORY_HINT = "Choose a smaller quant, set a shorter context, or close other pr
 _DRIVER_HINT = "Update the graphics driver. Until then models run on the processor."
 _OTHER_MODEL = "Choose another model, or update SLM Desk."
 
-_NO_CPU = (
+_NO_CPU: tuple[ErrorCode, str, str] = (
     "cpu_unsupported",
     "This processor lacks an instruction that the installed engine uses.",
     "Set SLM Desk up again on this machine, so that the engine is built for its processor.",
@@ -55,7 +56,7 @@ _NO_CPU = (
 
 # (pattern on stderr, code, message, hint); the first that matches counts. `{name}` is the file's name, `{0}` the
 # pattern's first group.
-_SIGNS: tuple[tuple[str, str, str, str], ...] = (
+_SIGNS: tuple[tuple[str, ErrorCode, str, str], ...] = (
     (
         r"unknown (?:model )?architecture:? '?([\w.-]*)",
         "architecture_unknown",
@@ -186,7 +187,7 @@ def _decode(
     details = _details(exit_code, stderr_tail)
     ending = _ending(exit_code)
 
-    def error(code: str, message: str, hint: str) -> SlmDeskError:
+    def error(code: ErrorCode, message: str, hint: str) -> SlmDeskError:
         return SlmDeskError(code, message, hint, details=details)
 
     sign = _sign(stderr_tail)
@@ -314,7 +315,7 @@ def _signal(number: int) -> str:
     }.get(name, "failed")
 
 
-def _sign(lines: Iterable[str]) -> tuple[str, str, str, str] | None:
+def _sign(lines: Iterable[str]) -> tuple[ErrorCode, str, str, str] | None:
     text = "\n".join(lines)
     for pattern, code, message, hint in _SIGNS:
         found = re.search(pattern, text, re.IGNORECASE)

@@ -37,6 +37,7 @@ from slmdesk.engines.self_test_outcome import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.engines.safe_steps import Step
@@ -50,7 +51,7 @@ _START = "its start"
 _NO_MODEL = EngineSpec("", "self-test")
 _MOST_MACHINES = 8
 # What a driver says no with: the model is so small, and was just written.
-_REFUSED = {"model_damaged", "driver_failed", "driver_hangs"}
+_REFUSED: frozenset[ErrorCode] = frozenset({"model_damaged", "driver_failed", "driver_hangs"})
 
 
 class SelfTest:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from slmdesk.engines.safe_steps import Step
 
-FAILED = "self_test_failed"  # the code of an error that is llama.cpp's, not the test's
+# The code of an error that is llama.cpp's, not the test's.
+FAILED: Literal["self_test_failed"] = "self_test_failed"
 Verdict = Literal["right", "wrong", "crashed", "silent", "failed"]
 Device = Literal["processor", "GPU"]
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from slmdesk import __version__
+from slmdesk.core.error_codes import HUB_AWAY
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.made_with import MADE_WITH, settings_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import httpx2
     from huggingface_hub import HfApi
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.secrets import Secrets
     from slmdesk.core.settings import Settings
 
@@ -66,9 +68,7 @@ def _tell_nobody() -> None:
         constants.__dict__["HF_HUB_DISABLE_TELEMETRY"] = True
 
 
-_AWAY = frozenset(
-    {"hub_unreachable", "hub_timeout", "connection_lost", "proxy_failed", "certificate_invalid"}
-)
+_AWAY: frozenset[ErrorCode] = HUB_AWAY | {"proxy_failed", "certificate_invalid"}
 
 
 class HubAccess:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from slmdesk.core.error_codes import ErrorCode
+
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _OFFLINE_HINT = "Turn off “Work offline” in the settings."
 _LATER = "Try again in a while."
@@ -26,7 +28,7 @@ class HubError(SlmDeskError):
 
     def __init__(
         self,
-        code: str,
+        code: ErrorCode,
         message: str,
         hint: str = "",
         *,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.error_codes import FILE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import onnx, safetensors
 from slmdesk.library.index import Facts
@@ -30,7 +31,7 @@ def read(folder: Folder) -> Facts:
         config = _config(path)
         parameters = sum(_checked(path / seen.name) for seen in folder.files)
     except SlmDeskError as error:
-        if error.code in {"file_missing", "file_unreadable"}:
+        if error.code in FILE_GONE:
             facts = facts._replace(time_ns=-1)  # may be readable the next time, without a change
         return facts._replace(error=error.to_json())
     except OSError as error:

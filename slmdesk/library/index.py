@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slmdesk.core.error_codes import FILE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
@@ -231,7 +232,7 @@ def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabular
         else:
             gguf.check_weights(header)
     except SlmDeskError as error:
-        if error.code in {"file_missing", "file_unreadable"}:
+        if error.code in FILE_GONE:
             time_ns = -1  # may be readable the next time, without a change
         return Facts(size, time_ns, error=error.to_json())
     return Facts(

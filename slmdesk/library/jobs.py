@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.error_codes import NO_ROOM
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_kinds import JobKind, JobPausedError, RunningJob
 from slmdesk.core.made_with import MADE_WITH
@@ -18,6 +19,7 @@ from slmdesk.library.importing import Imported, Importer
 from slmdesk.library.verify import Verifier
 
 if TYPE_CHECKING:
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from slmdesk.library.library import Library
 
 # What a person mends outside of the program; the job then goes on where it was.
-_WAITED_FOR = frozenset({"disk_full", "drive_missing", "file_unwritable", "file_unreadable", "folder_busy"})
+_WAITED_FOR: frozenset[ErrorCode] = NO_ROOM | {"file_unwritable", "file_unreadable", "folder_busy"}
 
 
 def _telling(job: RunningJob, before: int = 0, total: int | None = None) -> OnProgress:

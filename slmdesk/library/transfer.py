@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.library.background import Meter
 
 PARTIAL = ".slmdesk-part"
@@ -24,7 +25,8 @@ _BLOCK = 4 * 1024 * 1024
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 
 
-_USELESS = {"file_changed", "hash_wrong", "copy_wrong", "file_exists"}  # nothing to go on with later
+# Nothing to go on with later.
+_USELESS: frozenset[ErrorCode] = frozenset({"file_changed", "hash_wrong", "copy_wrong", "file_exists"})
 
 
 def partial_of(target: Path) -> Path:

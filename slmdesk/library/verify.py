@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.library.background import Meter, OnProgress
     from slmdesk.library.library import Library
     from slmdesk.library.records import FileState, LibraryFile
 
 # Problems that are known without reading the content.
-_KNOWN_BEFORE = frozenset({"hash_wrong", "model_not_chat"})
+_KNOWN_BEFORE: frozenset[ErrorCode] = frozenset({"hash_wrong", "model_not_chat"})
 
 
 @dataclass(frozen=True, slots=True)

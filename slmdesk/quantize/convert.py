@@ -13,7 +13,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
@@ -27,6 +27,7 @@ from slmdesk.toolchains.toolchains import damaged
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.toolchains.toolchains import Toolchain, Toolchains
 
     # Done, in all, and what is being done.
@@ -54,7 +55,7 @@ _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b(?::
 _MEMORY_HINT = "Close other programs and try again, or download a GGUF of this model."
 # (pattern in what the converter says, code, message, hint); the first that matches counts. "toolchain" has words of
 # its own.
-_SIGNS: tuple[tuple[str, str, str, str], ...] = (
+_SIGNS: tuple[tuple[str, ErrorCode | Literal["toolchain"], str, str], ...] = (
     (
         r"Model (\S+) is not supported|Architecture '?(\S+?)'? not supported",
         "architecture_unsupported",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slmdesk.core.database import Database
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.paths import Paths
     from slmdesk.core.space import Space
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 KIND = "quantize"
 # What is wrong with one quant alone; the others are still made.
-_OF_ONE_QUANT = {"check_failed", "imatrix_needed", "quantize_failed", "weights_unfit"}
+_OF_ONE_QUANT: frozenset[ErrorCode] = frozenset({"check_failed", "imatrix_needed", "quantize_failed"})
 
 
 class QuantizeKind(JobKind):

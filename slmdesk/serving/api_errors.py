@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
 
+if TYPE_CHECKING:
+    from slmdesk.core.error_codes import ErrorCode
+
 # What is not listed is a failure of the model or its engine: 500.
-_STATUS: dict[str, int] = {
+_STATUS: dict[ErrorCode, int] = {
     "malformed_json": 400,
     "invalid_type": 400,
     "invalid_value": 400,
@@ -44,7 +47,10 @@ _STATUS: dict[str, int] = {
 }
 
 # Programs written against the API know these by other names.
-_THEIR_CODE = {"context_exceeded": "context_length_exceeded", "unauthorized": "invalid_api_key"}
+_THEIR_CODE: dict[ErrorCode, str] = {
+    "context_exceeded": "context_length_exceeded",
+    "unauthorized": "invalid_api_key",
+}
 
 _THEIR_TYPE = {401: "authentication_error", 403: "permission_error", 500: "server_error", 503: "server_error"}
 

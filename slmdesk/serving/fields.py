@@ -12,6 +12,8 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.core.error_codes import ErrorCode
+
 Kind = Literal["text", "integer", "number", "boolean", "object", "array", "text or array"]
 
 MAX_BODY = 16 * 1024 * 1024  # bytes
@@ -39,7 +41,7 @@ _NAMES: dict[Kind, str] = {
 class RequestError(SlmDeskError):
     """A request that is wrong in itself; `param` names the field, where it is one."""
 
-    def __init__(self, code: str, message: str, hint: str = "", *, param: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str, hint: str = "", *, param: str | None = None) -> None:
         super().__init__(code, message, hint)
         self.param = param
 
@@ -89,7 +91,7 @@ def read_fields(body: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str
     return values
 
 
-def refuse(name: str, message: str, hint: str = "", *, code: str = "invalid_value") -> NoReturn:
+def refuse(name: str, message: str, hint: str = "", *, code: ErrorCode = "invalid_value") -> NoReturn:
     """Raise the error of a field."""
     raise RequestError(code, message, hint, param=name)
 

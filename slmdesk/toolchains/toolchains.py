@@ -182,9 +182,12 @@ class Toolchains:
             raise found.problem
         if found.state == "ready":
             return Toolchain(name, found.folder, found.version, self.recipe(name).guard)
-        what = "was made for another version" if found.state == "outdated" else "is not there yet"
+        outdated = found.state == "outdated"
+        what = "was made for another version" if outdated else "is not there yet"
         raise SlmDeskError(
-            f"toolchain_{found.state}", f"The toolchain “{name}” {what}.", "Make it. " + found.announcement
+            "toolchain_outdated" if outdated else "toolchain_missing",
+            f"The toolchain “{name}” {what}.",
+            "Make it. " + found.announcement,
         )
 
     async def ensure(

@@ -25,10 +25,12 @@ from slmdesk.core.proxies import system_proxies
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slmdesk.core.error_codes import ErrorCode
+
 _PROGRAM = "uv.exe" if sys.platform == "win32" else "uv"
 
 # (pattern in what uv says, code, message, hint); the first that matches counts.
-_SIGNS: tuple[tuple[str, str, str, str], ...] = (
+_SIGNS: tuple[tuple[str, ErrorCode, str, str], ...] = (
     (
         r"No space left on device|os error 28|os error 112|not enough space",
         "disk_full",

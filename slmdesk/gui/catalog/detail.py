@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
+from slmdesk.core.error_codes import LICENCE, TOKEN
 from slmdesk.gui import amounts
 from slmdesk.gui.catalog.choice_table import ChoiceTable, name_of
 from slmdesk.gui.catalog.forecast_view import ForecastView
-from slmdesk.gui.catalog.gate import LICENCE, TOKEN, GatePanel
+from slmdesk.gui.catalog.gate import GatePanel
 from slmdesk.gui.catalog.row_words import publisher_and_name
 from slmdesk.gui.downloads import words as job_words
 from slmdesk.gui.theme import MEASURE, SPACE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
+from slmdesk.core.error_codes import TOKEN
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button
@@ -15,9 +16,6 @@ from slmdesk.gui.widgets.fields import Field, TextField
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.theme import Theme
-
-TOKEN = frozenset({"token_missing", "token_invalid", "token_insufficient"})
-LICENCE = frozenset({"licence_not_accepted", "access_pending", "access_refused"})
 
 
 class GatePanel(Pane):

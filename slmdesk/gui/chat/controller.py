@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from slmdesk.chat.chats import NEW_CHAT
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TextArrived, TurnEnded
+from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.items import MessageItem, items_of
 from slmdesk.gui.chat.model_entries import ModelEntry, entries_of, find_entry, names_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 REFRESH_MS = 60
 """Changes of conversations within this time cost one reading of the list."""
 PAGE = 500
-SERVICE_LOST = frozenset({"service_lost", "service_unreachable", "service_stopping"})
 
 
 class ChatController(QObject):
@@ -272,7 +272,7 @@ class ChatController(QObject):
                 if shown:
                     self.text_arrived.emit(message_id, text)
             case TurnEnded(message=message):
-                if message.error and message.error.get("code") in SERVICE_LOST:
+                if message.error and message.error.get("code") in SERVICE_GONE:
                     self._lost.add(turn.conversation_id)
                 if shown and self.tree is not None:
                     self.tree.messages[message.id] = message

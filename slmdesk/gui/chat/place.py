@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from slmdesk.core.error_codes import UNFIT
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
 from slmdesk.gui.chat.names import BUILT_IN
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 LIST_WIDTH = 272
 NARROW = MEASURE.narrow - MEASURE.rail
 """Below this width the list of conversations lies over the messages and hides."""
-
-OTHER_MODEL = frozenset({
-    "model_not_found", "model_ambiguous", "model_damaged", "architecture_unknown", "cpu_unsupported", "out_of_memory",
-    "memory_insufficient", "not_gguf", "gguf_truncated", "gguf_version", "gguf_damaged", "engine_keeps_failing",
-})  # fmt: skip
-"""Errors that another model mends."""
 
 
 class ChatPlace(Place):
@@ -184,7 +179,7 @@ class ChatPlace(Place):
 
     def _mend(self, error: SlmDeskError) -> Offer | None:
         """A better button for an error than "Try again"."""
-        if error.code in OTHER_MODEL:
+        if error.code in UNFIT:
             return "Choose another model", self.choose_model
         if error.code == "context_exceeded":
             return "New chat", self.new_chat

@@ -5,36 +5,38 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.core.error_codes import DANGEROUS, LICENCE, TOKEN
 from slmdesk.gui import amounts
 
 if TYPE_CHECKING:
+    from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
 
 Section = Literal["active", "failed", "done", ""]
 Help = Literal["retry", "page", "token", "online", "folder", "settings", "catalog"]
 
-_PAGE = {"licence_not_accepted", "access_pending", "access_refused"}
-_TOKEN = {"token_missing", "token_invalid", "token_insufficient"}
-_SETTINGS = {
-    "endpoint_invalid",
-    "ca_file_invalid",
-    "proxy_invalid",
-    "proxy_failed",
-    "certificate_invalid",
-    "folder_unwritable",
-}
-_CATALOG = {
-    "not_gguf",
-    "gguf_truncated",
-    "gguf_damaged",
-    "files_missing",
-    "repo_not_found",
-    "revision_not_found",
-    "plan_old",
-    "pickle_refused",
-    "file_flagged",
-}
+_SETTINGS: frozenset[ErrorCode] = frozenset(
+    {
+        "endpoint_invalid",
+        "ca_file_invalid",
+        "proxy_invalid",
+        "proxy_failed",
+        "certificate_invalid",
+        "folder_unwritable",
+    }
+)
+_CATALOG: frozenset[ErrorCode] = DANGEROUS | frozenset(
+    {
+        "not_gguf",
+        "gguf_truncated",
+        "gguf_damaged",
+        "files_missing",
+        "repo_not_found",
+        "revision_not_found",
+        "plan_old",
+    }
+)
 HELP_WORDS: dict[Help, str] = {
     "retry": "Try again",
     "page": "Open its page",
@@ -106,9 +108,9 @@ def kept_words(kept: str) -> str:
 def help_for(error: SlmDeskError | None) -> Help:
     """The one thing that helps most with this error."""
     code = error.code if error is not None else ""
-    if code in _PAGE:
+    if code in LICENCE:
         return "page"
-    if code in _TOKEN:
+    if code in TOKEN:
         return "token"
     if code == "offline":
         return "online"

@@ -35,7 +35,7 @@ class Count(JobKind):
                     os.kill(os.getpid(), 9)
                 case "fail":
                     job.log("about to fail")
-                    raise SlmDeskError("counted_wrong", "It failed.", "Try again.")
+                    raise SlmDeskError("evaluation_failed", "It failed.", "Try again.")
                 case "defect":
                     raise ZeroDivisionError("by zero")
                 case "full" if not target.with_suffix(".room").exists():

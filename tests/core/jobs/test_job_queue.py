@@ -176,7 +176,11 @@ async def test_failures_and_defects_have_their_error(jobs: Jobs, tmp_path: Path)
     broken = await jobs.submit("count", "B", {**parameters, "trouble": "defect"})
     unknown = await jobs.submit("nothing", "C", {})
     errors = [(await ended(jobs, job.id)).error for job in (failing, broken, unknown)]
-    assert [error.code for error in errors if error] == ["counted_wrong", "unexpected", "job_kind_unknown"]
+    assert [error.code for error in errors if error] == [
+        "evaluation_failed",
+        "unexpected",
+        "job_kind_unknown",
+    ]
     assert "about to fail" in (await jobs.get(failing.id)).log
     again = await jobs.retry(failing.id)
     assert again.state == "queued"
