@@ -1,13 +1,16 @@
-"""Checks that no linter makes: module sizes, file names, the settings table, what must not be committed.
+"""Checks that no linter makes: module sizes, file names, undeclared imports, the settings table, unwanted files.
 
 Prints one line a finding and exits with 1 when there is any.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +43,41 @@ def module_findings(files: list[str]) -> list[str]:
     return findings
 
 
+def import_findings(files: list[str]) -> list[str]:
+    """What the program imports and nothing but another package's needs brings along."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {_plain(re.split(r"[\s<>=!~;\[]", text, maxsplit=1)[0]) for text in project["dependencies"]}
+    brought_by = packages_distributions()
+    known = sys.stdlib_module_names | {
+        "slmdesk",
+        "shibokensupport",
+    }  # the last: unpacked by shiboken6 at run time
+    findings = []
+    for name in files:
+        if not (name.startswith("slmdesk/") and name.endswith(".py") and (ROOT / name).exists()):
+            continue
+        findings += [
+            f"{name}: imports {module}, which pyproject.toml does not declare"
+            for module in sorted(_imported((ROOT / name).read_text(encoding="utf-8")) - known)
+            if not declared & {_plain(package) for package in brought_by.get(module, ())}
+        ]
+    return findings
+
+
+def _plain(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def _imported(source: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
 def settings_findings() -> list[str]:
     from slmdesk.core.settings import settings_table_markdown
 
@@ -59,7 +97,7 @@ def settings_findings() -> list[str]:
 
 def main() -> int:
     files = tracked_files()
-    findings = module_findings(files) + settings_findings()
+    findings = module_findings(files) + import_findings(files) + settings_findings()
     findings += [f"{name}: must not be committed" for name in files if UNWANTED.search(name)]
     for finding in findings:
         print(finding)
