@@ -8,12 +8,12 @@ import sys
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
     if sys.argv[1:3] == ["engine", "--devices"]:
-        from slmdesk.engines.device_child import main as devices
+        from slmdesk.engines.llama.device_child import main as devices
 
         return devices()
     if sys.argv[1:2] == ["engine"]:
         # An engine is started often and by the program itself: straight to it, without the command line.
-        from slmdesk.engines.main import main as engine
+        from slmdesk.engines.llama.main import main as engine
 
         return engine()
     if sys.argv[1:2] == ["quantizer"]:
@@ -21,7 +21,7 @@ def main() -> int:
 
         return quantizer()
     if sys.argv[1:2] == ["self-test"]:
-        from slmdesk.engines.arithmetic.child import main as self_test
+        from slmdesk.engines.llama.arithmetic.child import main as self_test
 
         return self_test()
     if sys.argv[1:2] == ["work"]:

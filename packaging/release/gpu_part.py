@@ -4,7 +4,7 @@
     python packaging/release/gpu_part.py --backend cuda --archive  CUDA: NVIDIA's alone, an archive in dist/ to add
 
 It links to nothing of llama.cpp by path: the engine has ggml's core loaded when it loads the part
-(slmdesk/engines/gpu_parts.py). A release keeps the Vulkan part in `gpu/` beside llama.cpp's library; without the
+(slmdesk/core/llama_library.py). A release keeps the Vulkan part in `gpu/` beside llama.cpp's library; without the
 tools it is left out and a line says what is missing. On a Mac Metal is in llama.cpp's library itself.
 
 Needs the program's environment (it fetches the source as making the converter does), CMake and a C++ compiler.

@@ -1,7 +1,7 @@
 """A llama-cpp-python that runs on any processor of its kind and uses the features that it finds.
 
 ggml is built as a small core and one library for each generation of processors (GGML_CPU_ALL_VARIANTS). The engine
-asks it to load the best of them (slmdesk/engines/native.py). In the wheel they lie in bin/, in the frozen program
+asks it to load the best of them (slmdesk/llama/native.py). In the wheel they lie in bin/, in the frozen program
 beside the core (contents.py).
 """
 

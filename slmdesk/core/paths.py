@@ -83,7 +83,7 @@ class Paths:
 
     @property
     def backends(self) -> Path:
-        """Parts of llama.cpp for a GPU that were added to what the program brings (slmdesk/engines/gpu_parts.py)."""
+        """Parts of llama.cpp for a GPU that were added to what the program brings (slmdesk/core/llama_library.py)."""
         return self.data / "backends"
 
     @property

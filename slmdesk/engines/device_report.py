@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slmdesk.core.gpus import Gpu
-    from slmdesk.engines.devices import Device, Devices
+    from slmdesk.engines.devices import Devices
+    from slmdesk.inference.devices import Device
 
 Tone = Literal["ok", "note", "warning"]
 

@@ -8,43 +8,19 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from slmdesk.core import llama_library
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command, start_child
-from slmdesk.engines.protocol import Wire
+from slmdesk.inference.devices import Device, best
 from slmdesk.memory.offload import DeviceRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from slmdesk.core.processes import ChildProcess
 
 LIMIT_S = 20.0  # a driver's first start compiles and may take seconds; one that takes longer hangs
 _FRESH_S = 60.0  # free memory older than this is asked anew
-_COMPUTES = ("gpu", "igpu")
-
-
-@dataclass(frozen=True, slots=True)
-class Device(Wire):
-    """One device of ggml's. Bytes. `kind`: cpu, gpu, igpu (shares the machine's memory), accel or meta."""
-
-    name: str  # ggml's, such as "Vulkan0"
-    description: str  # the maker's
-    kind: str
-    backend: str
-    total_bytes: int
-    free_bytes: int
-    identity: str = ""  # the same for one card that two backends see
-
-    @property
-    def shares_memory(self) -> bool:
-        """Whether its memory is the machine's own."""
-        return self.kind == "igpu" or self.backend.lower() in {"metal", "mtl"}
-
-    @property
-    def room(self) -> DeviceRoom:
-        """What a forecast needs to know of it."""
-        return DeviceRoom(self.name, self.free_bytes, self.total_bytes, shared=self.shares_memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +41,7 @@ class Devices:
     def room(self) -> DeviceRoom | None:
         """Its room, for forecasts."""
         device = self.best
-        return device.room if device is not None else None
-
-
-def best(devices: Sequence[Device]) -> Device | None:
-    """A GPU with memory of its own before one without, then the one with the most free memory; None: no GPU."""
-    able = [device for device in devices if device.kind in _COMPUTES]
-    return max(able, key=lambda device: (device.kind == "gpu", device.free_bytes), default=None)
+        return DeviceRoom.of(device) if device is not None else None
 
 
 async def list_devices(
@@ -81,10 +51,8 @@ async def list_devices(
 
     `added`: the folder of added parts. Where no part for a GPU is installed no process is started.
     """
-    from slmdesk.engines import gpu_parts
-
-    found = await asyncio.to_thread(gpu_parts.find, added)
-    parts = tuple(gpu_parts.backend_of(part) for part in found.parts)
+    found = await asyncio.to_thread(llama_library.find, added)
+    parts = tuple(llama_library.backend_of(part) for part in found.parts)
     if not found.parts and command is None:
         return Devices(notes=found.problems)
     child = await start_child(command or self_command("engine", "--devices"))

@@ -7,15 +7,17 @@ loaded to find it out.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from slmdesk.core import drivers, hardware
+from slmdesk.core.llama_library import library_folder
 from slmdesk.core.paths import Paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LIBRARY = re.compile(r"^(lib)?(llama|ggml[\w-]*)\.(so|dylib|dll)$")
 _VARIANT = re.compile(r"^(lib)?ggml-cpu-[\w.-]+$")
@@ -93,13 +95,3 @@ def build_in(folder: Path, release: str) -> Build:
 def _files(folder: Path) -> list[Path]:
     """What lies in the folder and in its `gpu/`, where parts for GPUs are; nothing where it is not there."""
     return sorted(file for place in (folder, folder / "gpu") for file in place.glob("*") if file.is_file())
-
-
-def library_folder() -> Path | None:
-    """Where llama.cpp's libraries lie; None where the package is not there."""
-    spec: Any = importlib.util.find_spec("llama_cpp")  # finds, does not import
-    for place in spec.submodule_search_locations or () if spec is not None else ():
-        for folder in (Path(place) / "lib", Path(place)):
-            if any(folder.glob("*llama.*")):
-                return folder
-    return None

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 

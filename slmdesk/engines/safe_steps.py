@@ -16,11 +16,12 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.engines.fingerprint import fingerprint, installed
+from slmdesk.inference.steps import STEPS, Step, holds, safer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Step = Literal["all", "no_gpu", "no_extra_buffers", "no_flash_attention", "plain_cpu"]
 Scope = Literal["model", "machine"]
-
-STEPS: tuple[Step, ...] = get_args(Step)
-"""From fast to safe. Each one holds all that those before it hold."""
 
 _WORDS: dict[Step, str] = {
     "all": "with everything this machine offers",
@@ -46,16 +43,6 @@ _WORDS: dict[Step, str] = {
 _FILE = "safe-steps.json"
 _MOST = 200  # entries kept
 _MOST_MACHINES = 8  # fingerprints kept
-
-
-def holds(step: Step, part: Step) -> bool:
-    """Whether an engine started at `step` leaves out what `part` leaves out."""
-    return STEPS.index(step) >= STEPS.index(part)
-
-
-def safer(one: Step, other: Step) -> Step:
-    """The safer one of two."""
-    return one if holds(one, other) else other
 
 
 def words(step: Step) -> str:

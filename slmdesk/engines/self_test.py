@@ -22,7 +22,7 @@ from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines import failures
 from slmdesk.engines.fingerprint import fingerprint, installed
 from slmdesk.engines.protocol import EngineSpec
-from slmdesk.engines.safe_steps import holds, ladder, safe_steps_in
+from slmdesk.engines.safe_steps import ladder, safe_steps_in
 from slmdesk.engines.self_test_outcome import (
     BOUNDS,
     FAILED,
@@ -33,6 +33,7 @@ from slmdesk.engines.self_test_outcome import (
     Verdict,
     names,
 )
+from slmdesk.inference.steps import holds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
 
 log = logging.getLogger(__name__)
 

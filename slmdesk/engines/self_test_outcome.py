@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from slmdesk.engines.safe_steps import STEPS, words
+from slmdesk.engines.safe_steps import words
+from slmdesk.inference.steps import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
 
 # The code of an error that is llama.cpp's, not the test's.
 FAILED: Literal["self_test_failed"] = "self_test_failed"

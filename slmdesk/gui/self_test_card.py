@@ -17,9 +17,9 @@ from slmdesk.gui.widgets.cards import Card, CardRow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.engines.safe_steps import Step
     from slmdesk.engines.self_test_outcome import FamilyResult, Outcome
     from slmdesk.gui.place import WindowServices
+    from slmdesk.inference.steps import Step
 
 _SEARCHED = "self-test test engine weights processor gpu numbers check"
 _NOT_YET = "Not tested yet"

@@ -16,6 +16,7 @@ from slmdesk.memory import forecast
 if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture, Layer
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.inference.devices import Device
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.forecast import Forecast
 
@@ -39,6 +40,11 @@ class DeviceRoom:
     free_bytes: int
     total_bytes: int
     shared: bool = False
+
+    @classmethod
+    def of(cls, device: Device) -> DeviceRoom:
+        """What a forecast needs to know of a device."""
+        return cls(device.name, device.free_bytes, device.total_bytes, shared=device.shares_memory)
 
     @property
     def usable_bytes(self) -> int:

@@ -72,7 +72,7 @@ def main() -> int:
 def _run(line: str, write: Callable[[dict[str, Any]], None]) -> int:
     try:
         data = json.loads(line)
-        from slmdesk.engines.main import tune_native
+        from slmdesk.llama.tuning import tune_native
 
         tune_native()
         operation = import_module(_OPERATIONS[data["op"]])

@@ -104,7 +104,7 @@ def _prompt_tokens(library: Library, model: int, spec: CompareSpec) -> Any:
     template = api.llama_model_chat_template(model, None) if spec.chat else None
     if not template:
         return tokenize_text(library, model, spec.prompt.encode(), special=False)
-    from slmdesk.engines.templates import ChatTemplate
+    from slmdesk.engines.llama.templates import ChatTemplate
 
     vocabulary = api.llama_model_get_vocab(model)
     first, last = (

@@ -15,7 +15,7 @@ import numpy as np
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.safe_steps import holds
+from slmdesk.inference.steps import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

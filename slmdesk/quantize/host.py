@@ -20,7 +20,7 @@ from slmdesk.quantize.protocol import STEP_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
     from slmdesk.quantize.protocol import Spec
 
 log = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.engines.native import bind
-from slmdesk.engines.processor_parts import load_variants
-from slmdesk.engines.safe_steps import STEPS
+from slmdesk.inference.steps import STEPS
+from slmdesk.llama.native import bind
+from slmdesk.llama.processor_parts import load_variants
 from slmdesk.quantize.protocol import STEP_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
 
 _CONTINUE = 5  # enum ggml_log_level: goes on with the level of the text before
 

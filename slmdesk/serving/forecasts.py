@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
-from slmdesk.engines.residence import held_bytes, held_now
-from slmdesk.engines.safe_steps import holds
+from slmdesk.core.held_memory import held_bytes, held_now
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
+from slmdesk.inference.steps import holds
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
-    from slmdesk.engines.devices import Device
     from slmdesk.engines.host import Engine
     from slmdesk.engines.protocol import EngineSpec
+    from slmdesk.inference.devices import Device
     from slmdesk.library.library import LibraryFile
     from slmdesk.memory.calibration import Calibration, Correction
     from slmdesk.memory.forecast import Forecast
@@ -102,7 +102,7 @@ class LoadForecast:
         return offload.split(
             self._architecture,
             self._layers,
-            self._device.room,
+            offload.DeviceRoom.of(self._device),
             load,
             most=spec.gpu_layers,
             available=memory()[1],

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.residence import held_now
+from slmdesk.core.held_memory import held_now
 from slmdesk.serving import content
 from slmdesk.serving.entries import LoadedModel
 from slmdesk.serving.stepping import Stepping
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from slmdesk.engines.host import Engine
     from slmdesk.engines.protocol import EngineSpec
-    from slmdesk.engines.safe_steps import SafeSteps, Step
+    from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.inference.steps import Step
     from slmdesk.library.library import LibraryFile
     from slmdesk.serving.entries import LoadState
 

@@ -11,7 +11,8 @@ from slmdesk.engines.safe_steps import ModelFile, change, installed_ladder, next
 if TYPE_CHECKING:
     from slmdesk.engines.failures import NativeFaultError
     from slmdesk.engines.protocol import EngineSpec
-    from slmdesk.engines.safe_steps import SafeSteps, Step
+    from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.inference.steps import Step
     from slmdesk.library.library import LibraryFile
 
 log = logging.getLogger(__name__)

@@ -126,16 +126,18 @@ def _bare(model: Path, threads: int, streams: int) -> Any:
 def _worker(model_path: Path, threads: int, streams: int) -> Any:
     import queue
 
-    from slmdesk.engines import main as engine_main
-    from slmdesk.engines.answer import Answer
-    from slmdesk.engines.loop import Worker
-    from slmdesk.engines.native import Context, Model, Native
+    from slmdesk.engines.llama.answer import Answer
+    from slmdesk.engines.llama.loop import Worker
+    from slmdesk.engines.llama.sampling import build_sampler
+    from slmdesk.engines.llama.text import TextStream
     from slmdesk.engines.protocol import Sampling
-    from slmdesk.engines.sampling import build_sampler
-    from slmdesk.engines.text import TextStream
+    from slmdesk.llama.context import Context
+    from slmdesk.llama.model import Model
+    from slmdesk.llama.native import Native
+    from slmdesk.llama.tuning import SWITCH_INTERVAL, tune_native
 
-    engine_main.tune_native()
-    sys.setswitchinterval(engine_main.SWITCH_INTERVAL)
+    tune_native()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     model = Model(Native(), str(model_path))
     context = Context(model, cells=8192, batch=512, sequences=streams + 4, threads=threads)
     steps: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -23,9 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from slmdesk.core.held_memory import held_bytes
 from slmdesk.engines.host import Engine, start_engine
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
-from slmdesk.engines.residence import held_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
 from slmdesk.memory.forecast import Forecast, forecast

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slmdesk.engines import gpu_parts
+from slmdesk.core import llama_library
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW = (
@@ -38,16 +38,16 @@ def add_part(backends: Path, *, hash_of: str = "", made_for: str = "") -> Path:
     """The stand-in in the folder of added parts, with the list that belongs to it. It takes the name of a backend that
     hardly any machine has, so that it is loaded also where a real part is installed."""
     part = compiled("gpu_part.c", backends / f"libggml-musa.{ENDING}")
-    hashes = {part.name: hash_of or gpu_parts.sha256(part)}
+    hashes = {part.name: hash_of or llama_library.sha256(part)}
     entry = {"llama_cpp": made_for or version("llama-cpp-python"), "files": hashes}
-    (backends / gpu_parts.LIST).write_text(json.dumps(entry), "utf-8")
+    (backends / llama_library.LIST).write_text(json.dumps(entry), "utf-8")
     return part
 
 
 def real_part() -> Path | None:
     """ggml's Vulkan part, beside llama.cpp's library or where a build of the release put it; None: not built."""
-    parts = [*gpu_parts.find().parts, *sorted((ROOT / "build" / "gpu").glob("*ggml-vulkan.*"))]
-    return next((part for part in parts if gpu_parts.backend_of(part) == "vulkan"), None)
+    parts = [*llama_library.find().parts, *sorted((ROOT / "build" / "gpu").glob("*ggml-vulkan.*"))]
+    return next((part for part in parts if llama_library.backend_of(part) == "vulkan"), None)
 
 
 def add_real_part(backends: Path) -> None:
@@ -57,5 +57,5 @@ def add_real_part(backends: Path) -> None:
         pytest.skip(HOW)
     backends.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(part, backends / part.name)
-    entry = {"llama_cpp": version("llama-cpp-python"), "files": {part.name: gpu_parts.sha256(part)}}
-    (backends / gpu_parts.LIST).write_text(json.dumps(entry), "utf-8")
+    entry = {"llama_cpp": version("llama-cpp-python"), "files": {part.name: llama_library.sha256(part)}}
+    (backends / llama_library.LIST).write_text(json.dumps(entry), "utf-8")

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 from slmdesk.engines.families import form_of_file
-from slmdesk.engines.native import Model, Native
+from slmdesk.engines.llama.server import EngineServer
+from slmdesk.engines.llama.templates import ChatTemplate
 from slmdesk.engines.protocol import GenerateRequest
-from slmdesk.engines.server import EngineServer
-from slmdesk.engines.templates import ChatTemplate
 from slmdesk.formats.gguf import read_header
+from slmdesk.llama.model import Model
+from slmdesk.llama.native import Native
 
 
 def main() -> None:

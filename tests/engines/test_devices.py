@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from slmdesk.core import llama_library
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
-from slmdesk.engines import gpu_parts, host
-from slmdesk.engines.devices import Device, DeviceList, Devices, best, list_devices
+from slmdesk.engines import host
+from slmdesk.engines.devices import DeviceList, Devices, list_devices
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
+from slmdesk.inference.devices import Device, best
 
 from . import gpus
 
@@ -99,23 +101,23 @@ async def test_a_failed_driver_is_not_asked_again(paths: Paths, monkeypatch: pyt
 def test_an_added_part_is_used_only_as_it_was_made(paths: Paths) -> None:
     part = gpus.add_part(paths.backends)
     nowhere = paths.data / "nowhere"
-    assert gpu_parts.find(paths.backends, folder=nowhere).parts == (part,)
+    assert llama_library.find(paths.backends, folder=nowhere).parts == (part,)
     gpus.add_part(paths.backends, hash_of="0" * 64)
-    other_hash = gpu_parts.find(paths.backends, folder=nowhere)
+    other_hash = llama_library.find(paths.backends, folder=nowhere)
     assert other_hash.parts == ()
     assert part.name in other_hash.problems[0]
     gpus.add_part(paths.backends, made_for="0.0.1")
-    other_version = gpu_parts.find(paths.backends, folder=nowhere)
+    other_version = llama_library.find(paths.backends, folder=nowhere)
     assert other_version.parts == ()
     assert "0.0.1" in other_version.problems[0]
-    (paths.backends / gpu_parts.LIST).unlink()
-    assert gpu_parts.find(paths.backends, folder=nowhere).parts == ()
+    (paths.backends / llama_library.LIST).unlink()
+    assert llama_library.find(paths.backends, folder=nowhere).parts == ()
 
 
 async def test_where_no_part_is_installed_no_process_is_started(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_parts, "library_folder", lambda: paths.data)
+    monkeypatch.setattr(llama_library, "library_folder", lambda: paths.data)
     assert await list_devices(paths.backends, command=None) == Devices()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slmdesk.engines.families import PLAIN, form_of, in_words
-from slmdesk.engines.templates import ChatTemplate
+from slmdesk.engines.llama.templates import ChatTemplate
 
 TURNS = [
     {"role": "system", "content": "S"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slmdesk.engines.processor_parts import processor_part
+from slmdesk.llama.processor_parts import processor_part
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiles stand-ins of parts")
 

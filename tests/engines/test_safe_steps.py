@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.fingerprint import Build, Fingerprint, build_in, fingerprint, library_folder
+from slmdesk.core.llama_library import library_folder
+from slmdesk.engines.fingerprint import Build, Fingerprint, build_in, fingerprint
 from slmdesk.engines.safe_steps import ModelFile, SafeSteps, ladder, next_step, safe_steps_in
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slmdesk.engines.native import Model, Native
+from slmdesk.engines.llama.sampling import Candidates, Sampler, build_sampler
 from slmdesk.engines.protocol import Sampling
-from slmdesk.engines.sampling import Candidates, Sampler, build_sampler
+from slmdesk.llama.model import Model
+from slmdesk.llama.native import Native
 
 
 @pytest.fixture(scope="module")

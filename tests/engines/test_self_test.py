@@ -19,12 +19,13 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.processes import self_command
 from slmdesk.core.settings import Settings
 from slmdesk.engines import self_test
-from slmdesk.engines.arithmetic.blocks import FAMILIES
-from slmdesk.engines.arithmetic.llama_shape import SmallModel
-from slmdesk.engines.safe_steps import Step, safe_steps_in
+from slmdesk.engines.llama.arithmetic.blocks import FAMILIES
+from slmdesk.engines.llama.arithmetic.llama_shape import SmallModel
+from slmdesk.engines.safe_steps import safe_steps_in
 from slmdesk.engines.self_test import SelfTest
 from slmdesk.engines.self_test_outcome import BOUNDS, FamilyResult, Outcome, StepResult
 from slmdesk.formats.gguf import read_header
+from slmdesk.inference.steps import Step
 from tests.broken_kernels import DOT, TIMES_REPACKED, preload, preloads
 
 FEW = ("F16", "Q8_0", "Q4_K", "Q6_K", "TQ2_0")

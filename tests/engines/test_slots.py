@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slmdesk.engines.shelf import Shelf, common_prefix
-from slmdesk.engines.slots import SlotTable
+from slmdesk.engines.llama.prefix_cache import Shelf, common_prefix
+from slmdesk.engines.llama.slots import SlotTable
 
 
 class Cells:

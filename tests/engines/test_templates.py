@@ -8,7 +8,7 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import CHATML
-from slmdesk.engines.templates import ChatTemplate
+from slmdesk.engines.llama.templates import ChatTemplate
 
 CHAT: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmdesk.engines.text import TextStream
+from slmdesk.engines.llama.text import TextStream
 
 
 def _feed(stream: TextStream, pieces: list[bytes]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from release import contents, gpu_part
 from release.project import MACOS
-from slmdesk.engines import gpu_parts
+from slmdesk.core import llama_library
 
 pytestmark = pytest.mark.skipif(MACOS, reason="on a Mac llama.cpp has Metal built in")
 
@@ -38,7 +38,7 @@ def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"libggml-vulkan.{gpu_part._ending()}"
     part.write_bytes(b"a library")
-    listed = {"llama_cpp": version, "files": {part.name: gpu_parts.sha256(part)}}
+    listed = {"llama_cpp": version, "files": {part.name: llama_library.sha256(part)}}
     (folder / gpu_part.LIST).write_text(json.dumps(listed), "utf-8")
     return part
 
@@ -88,13 +88,13 @@ def test_an_archive_unpacks_into_what_the_engine_takes(
     backends = tmp_path / "backends"
     with tarfile.open(packed) as archive:
         archive.extractall(backends, filter="data")
-    found = gpu_parts.find(backends, folder=tmp_path / "nowhere")
+    found = llama_library.find(backends, folder=tmp_path / "nowhere")
     assert [part.name for part in found.parts] == [f"libggml-vulkan.{gpu_part._ending()}"]
     assert found.problems == ()
 
 
 def test_both_sides_agree_on_the_list() -> None:
-    assert gpu_part.LIST == gpu_parts.LIST
+    assert gpu_part.LIST == llama_library.LIST
     from importlib.metadata import version
 
     assert gpu_part._release()[0] == version("llama-cpp-python")

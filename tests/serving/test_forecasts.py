@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.held_memory import held_bytes, held_now
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.protocol import Finished, GenerateRequest
-from slmdesk.engines.residence import held_bytes, held_now
 from slmdesk.library.library import Library
 from slmdesk.memory.calibration import Calibration
 from slmdesk.memory.fit import calibration_in

@@ -8,9 +8,10 @@ import pytest
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
-from slmdesk.engines.devices import Device, DeviceList, Devices
+from slmdesk.engines.devices import DeviceList, Devices
 from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
 from slmdesk.engines.safe_steps import SafeSteps, safe_steps_in
+from slmdesk.inference.devices import Device
 from slmdesk.library.library import Library
 from slmdesk.memory.calibration import Calibration, Correction
 from slmdesk.memory.fit import calibration_in

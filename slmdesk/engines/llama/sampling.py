@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.grammar import build_grammar
+from slmdesk.engines.llama.grammar import build_grammar
 from slmdesk.engines.requests import LIMITS, WHOLE_NUMBERS, in_range, is_number
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.engines.native import Model, Native
     from slmdesk.engines.protocol import Sampling
+    from slmdesk.llama.model import Model
+    from slmdesk.llama.native import Native
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 _MOST_CANDIDATES = 2048  # of the short way; more, and the whole vocabulary is as fast

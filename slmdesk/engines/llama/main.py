@@ -20,20 +20,22 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import die_with_parent, read_spec_then_watch
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
-from slmdesk.engines.safe_steps import STEPS, at_step, holds
+from slmdesk.engines.safe_steps import at_step
+from slmdesk.inference.steps import STEPS, holds
+from slmdesk.llama.tuning import SWITCH_INTERVAL, tune_native
 
 if TYPE_CHECKING:
-    from slmdesk.engines.devices import Device
     from slmdesk.engines.families import ChatForm
-    from slmdesk.engines.native import Context, Model, Native
-    from slmdesk.engines.sizing import Plan
+    from slmdesk.engines.llama.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.inference.devices import Device
+    from slmdesk.llama.context import Context
+    from slmdesk.llama.model import Model
+    from slmdesk.llama.native import Native
     from slmdesk.memory.offload import Split
 
 _PROGRESS_EVERY = 0.05  # seconds between progress lines
 _STACK = 64 * 1024 * 1024  # bytes; some tokenizers and grammars make llama.cpp recurse deeply
-SWITCH_INTERVAL = 0.0005  # seconds the worker thread may have to wait for the interpreter lock
-_SPIN = "2000"
 
 
 def main() -> int:
@@ -90,11 +92,11 @@ class _Engine:
     async def run(self) -> int:
         started = time.perf_counter()
         header = _check_file(self._spec)
+        tune_native()
         imports = threading.Thread(target=_import_ahead, daemon=True)
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
-        tune_native()
-        from slmdesk.engines.native import Native
-        from slmdesk.engines.residence import forget_peak
+        from slmdesk.engines.llama.residence import forget_peak
+        from slmdesk.llama.native import Native
 
         native = Native(self._spec.safe_step, gpu=self._spec.gpu_layers != 0)
         device = self._find_gpu(native)
@@ -118,7 +120,7 @@ class _Engine:
     ) -> tuple[Model, Context, Plan]:
         """Decide the sizes, load the model and open its context, with layers on the device."""
         from slmdesk.core.hardware import memory
-        from slmdesk.engines.sizing import plan
+        from slmdesk.engines.llama.sizing import plan
 
         available = memory()[1]
         sizes = plan(
@@ -135,12 +137,12 @@ class _Engine:
 
     def _find_gpu(self, native: Native) -> tuple[int, Device] | None:
         """The GPU that takes layers, and its address. The parent hears when drivers start and when they are done."""
+        from slmdesk.core import llama_library
         from slmdesk.core.paths import Paths
-        from slmdesk.engines import gpu_parts
 
         if self._spec.gpu_layers == 0:
             return None
-        found = gpu_parts.find(Paths.resolve().backends)
+        found = llama_library.find(Paths.resolve().backends)
         if not found.parts:
             return None
         self._out.write({"event": "stage", "stage": "gpu"})
@@ -149,7 +151,7 @@ class _Engine:
         return chosen
 
     def _load(self, native: Native, sizes: Plan, device: int | None) -> Model:
-        from slmdesk.engines.native import Model
+        from slmdesk.llama.model import Model
 
         try:
             model = Model(
@@ -171,7 +173,7 @@ class _Engine:
         return model
 
     def _open(self, model: Model, sizes: Plan) -> Context:
-        from slmdesk.engines.native import Context
+        from slmdesk.llama.context import Context
 
         try:
             return Context(
@@ -194,9 +196,9 @@ class _Engine:
     ) -> None:
         import psutil
 
-        from slmdesk.engines.loop import Worker
+        from slmdesk.engines.llama.loop import Worker
+        from slmdesk.engines.llama.server import EngineServer
         from slmdesk.engines.requests import recommended_sampling
-        from slmdesk.engines.server import EngineServer
 
         form = None if model.chat_template() else _form(model, header)
         model.shown = _reasoning_marks(model)
@@ -307,7 +309,7 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
 
 def _let_go(header: GgufHeader, split: Split | None) -> None:
     """Give back the pages of weights that were copied, so that the engine holds each weight once."""
-    from slmdesk.engines.residence import let_go_of_copied
+    from slmdesk.engines.llama.residence import let_go_of_copied
     from slmdesk.formats.gguf import read_header
     from slmdesk.formats.split import parts_of
 
@@ -338,7 +340,7 @@ def _reasoning_marks(model: Model) -> frozenset[int]:
 
 def _template(model: Model, form: ChatForm | None) -> Any:
     """The compiled chat template, or the error that every chat with this model will get."""
-    from slmdesk.engines.templates import ChatTemplate
+    from slmdesk.engines.llama.templates import ChatTemplate
 
     try:
         return ChatTemplate(
@@ -353,17 +355,11 @@ def _template(model: Model, form: ChatForm | None) -> Any:
 
 def _import_ahead() -> None:
     try:
-        import slmdesk.engines.loop
-        import slmdesk.engines.server
-        import slmdesk.engines.templates  # noqa: F401
+        import slmdesk.engines.llama.loop
+        import slmdesk.engines.llama.server
+        import slmdesk.engines.llama.templates  # noqa: F401
     except Exception:  # noqa: BLE001 - the same import on the main thread raises it where it can be reported
         traceback.print_exc()
-
-
-def tune_native() -> None:
-    """Settings that native libraries read when they are loaded."""
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN)
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion starts gdb and floods stderr
 
 
 def _crash() -> None:

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.answer import Answer
-from slmdesk.engines.events import EventStream, encode
+from slmdesk.engines.llama.answer import Answer
+from slmdesk.engines.llama.events import EventStream, encode
+from slmdesk.engines.llama.sampling import build_sampler
+from slmdesk.engines.llama.text import TextStream
 from slmdesk.engines.requests import bad, read_request, read_sampling
-from slmdesk.engines.sampling import build_sampler
-from slmdesk.engines.text import TextStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from slmdesk.engines.families import ChatForm
-    from slmdesk.engines.loop import Ends, Texts, Worker
-    from slmdesk.engines.native import Model
+    from slmdesk.engines.llama.loop import Ends, Texts, Worker
+    from slmdesk.engines.llama.templates import ChatTemplate
     from slmdesk.engines.protocol import GenerateRequest
-    from slmdesk.engines.templates import ChatTemplate
+    from slmdesk.llama.model import Model
 
 _LARGEST_BODY = 64 * 1024 * 1024
 _LONG_TEXT = 20_000  # characters; tokenizing more than this leaves the event loop

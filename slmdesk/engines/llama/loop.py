@@ -15,16 +15,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines import failures, native
-from slmdesk.engines.sampling import Candidates
-from slmdesk.engines.shelf import Shelf
-from slmdesk.engines.slots import SlotTable
+from slmdesk.engines import failures
+from slmdesk.engines.llama.prefix_cache import Shelf
+from slmdesk.engines.llama.sampling import Candidates
+from slmdesk.engines.llama.slots import SlotTable
+from slmdesk.llama.context import ABORTED, DECODED, NO_ROOM
 
 if TYPE_CHECKING:
-    from slmdesk.engines.answer import Answer
-    from slmdesk.engines.native import Context, Model
+    from slmdesk.engines.llama.answer import Answer
+    from slmdesk.engines.llama.slots import Slot
     from slmdesk.engines.protocol import Finished, FinishReason
-    from slmdesk.engines.slots import Slot
+    from slmdesk.llama.context import Context
+    from slmdesk.llama.model import Model
 
 Texts = list[tuple[int, str, int]]  # key, new text, its token
 Ends = list[tuple[int, "Finished"]]
@@ -199,7 +201,7 @@ class Worker:
         self._prompt_keys = frozenset(answer.key for answer, _ in prompts)
         started = time.perf_counter()
         result = context.decode(total)
-        if result != native.DECODED:
+        if result != DECODED:
             self._prompt_keys = frozenset()
             self._recover(result, generating, prompts)
             return
@@ -350,7 +352,7 @@ class Worker:
     def _recover(self, result: int, generating: list[Answer], prompts: list[tuple[Answer, int]]) -> None:
         """After a decode that did not happen: put the cache back, make room, or give the error to the answers."""
         involved = [*generating, *(answer for answer, _ in prompts)]
-        if result == native.NO_ROOM:
+        if result == NO_ROOM:
             self._make_room()
             return
         slots: list[Slot] = [answer.slot for answer in involved if answer.slot is not None]
@@ -365,7 +367,7 @@ class Worker:
             ):
                 self._generating = [other for other in self._generating if other is not answer]
                 self._steady = False
-        if result == native.ABORTED:
+        if result == ABORTED:
             return
         problem = SlmDeskError(
             "decode_failed",

@@ -9,13 +9,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.native import bind
+from slmdesk.llama.native import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slmdesk.engines.native import Model
     from slmdesk.engines.protocol import Sampling
+    from slmdesk.llama.model import Model
 
 _LARGEST_GRAMMAR = 256 * 1024  # characters; llama.cpp's parser recurses, so what it is given is bounded
 _DEEPEST_GRAMMAR = 200  # nested parentheses

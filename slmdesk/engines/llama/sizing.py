@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.safe_steps import holds
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import parts_of
+from slmdesk.inference.steps import holds
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
-    from slmdesk.engines.devices import Device
     from slmdesk.engines.protocol import EngineSpec
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.inference.devices import Device
     from slmdesk.memory.forecast import Forecast
 
 _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
@@ -149,8 +149,9 @@ def _split(
         batch=spec.batch,
         threads=threads,
     )
+    room = offload.DeviceRoom.of(device)
     layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
-    return offload.split(architecture, layered, device.room, load, most=spec.gpu_layers, available=available)
+    return offload.split(architecture, layered, room, load, most=spec.gpu_layers, available=available)
 
 
 def _expected(

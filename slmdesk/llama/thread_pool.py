@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from slmdesk.engines.processor_parts import library
+from slmdesk.llama.processor_parts import library
 
 
 class _ThreadPoolParameters(ctypes.Structure):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.engines.arithmetic.blocks import Bytes, Family, Numbers
+    from slmdesk.engines.llama.arithmetic.blocks import Bytes, Family, Numbers
 
 # Wide enough for blocks of 256 and for the tiles of AMX and of repacked weights, small enough to take milliseconds.
 WIDTH, HEADS, KV_HEADS, FORWARD, VOCABULARY = 512, 8, 4, 768, 512

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from slmdesk.engines.shelf import Shelf, common_prefix
+from slmdesk.engines.llama.prefix_cache import Shelf, common_prefix
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slmdesk.engines.answer import Answer
-    from slmdesk.engines.shelf import Kept
+    from slmdesk.engines.llama.answer import Answer
+    from slmdesk.engines.llama.prefix_cache import Kept
 
 _WORTH_COPYING = 8  # tokens; sharing cells costs a walk over them, evaluating a token costs far more
 _WORTH_KEEPING = 64  # tokens; less is evaluated again in no time

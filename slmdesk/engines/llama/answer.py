@@ -10,9 +10,9 @@ from slmdesk.engines.protocol import Finished, FinishReason, Timings
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.engines.sampling import Sampler
-    from slmdesk.engines.slots import Slot
-    from slmdesk.engines.text import TextStream
+    from slmdesk.engines.llama.sampling import Sampler
+    from slmdesk.engines.llama.slots import Slot
+    from slmdesk.engines.llama.text import TextStream
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from slmdesk.engines.native import Context, Native
+    from slmdesk.llama.context import Context
+    from slmdesk.llama.native import Native
 
 _SEED = 20
 _TOKENS, _PROMPT_END = 79, 78
@@ -75,10 +76,10 @@ def _run(spec: dict[str, Any], write: Callable[[dict[str, Any]], None]) -> None:
         _step_back()
     # numpy's own threads would wait for each other where another program computes; these products are small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from slmdesk.engines.main import tune_native
+    from slmdesk.llama.tuning import tune_native
 
     tune_native()
-    from slmdesk.engines.native import Native
+    from slmdesk.llama.native import Native
 
     write({"event": "at", "family": "", "work": "its start"})
     native = Native(spec["step"], gpu=spec["gpu_layers"] != 0)
@@ -104,10 +105,11 @@ def _compare(
     import numpy as np
 
     from slmdesk.core.cores import model_threads
-    from slmdesk.engines.arithmetic.blocks import FAMILIES
-    from slmdesk.engines.arithmetic.llama_shape import VOCABULARY, SmallModel
-    from slmdesk.engines.native import Context, Model
-    from slmdesk.engines.safe_steps import holds
+    from slmdesk.engines.llama.arithmetic.blocks import FAMILIES
+    from slmdesk.engines.llama.arithmetic.llama_shape import VOCABULARY, SmallModel
+    from slmdesk.inference.steps import holds
+    from slmdesk.llama.context import Context
+    from slmdesk.llama.model import Model
 
     model = SmallModel.random(FAMILIES[name], _SEED)
     path = Path(spec["folder"], f"{name}.gguf")
@@ -145,10 +147,10 @@ def _compare(
 
 def _gpu(native: Native) -> int | None:
     """The address of the GPU that models use here; None where the drivers have none."""
+    from slmdesk.core import llama_library
     from slmdesk.core.paths import Paths
-    from slmdesk.engines import gpu_parts
 
-    chosen = native.open_best_gpu(gpu_parts.find(Paths.resolve().backends))
+    chosen = native.open_best_gpu(llama_library.find(Paths.resolve().backends))
     return chosen[0] if chosen is not None else None
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     import socket
 
-    from slmdesk.engines.loop import Ends, Texts
+    from slmdesk.engines.llama.loop import Ends, Texts
 
 _PARENT_PATIENCE = 30.0  # seconds the parent may leave the stream unread before it counts as gone
 

@@ -21,7 +21,7 @@ def main() -> int:
     os.dup2(2, 1)  # native code prints where it likes
     die_with_parent()
     end_with_stdin(lambda: os._exit(0))
-    from slmdesk.engines import native
+    from slmdesk.llama import native
 
     try:
         found, notes = native.list_devices(Paths.resolve().backends)

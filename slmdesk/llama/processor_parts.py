@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import set_up_again
-from slmdesk.engines.safe_steps import holds
+from slmdesk.inference.steps import holds
 
 if TYPE_CHECKING:
-    from slmdesk.engines.safe_steps import Step
+    from slmdesk.inference.steps import Step
 
 
 def load_variants(binding: Any, step: Step = "all") -> None:

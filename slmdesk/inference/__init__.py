@@ -1,0 +1,1 @@
+"""What is asked of a model and what comes back: the one contract of front ends, service and engines."""

@@ -1,0 +1,55 @@
+"""JSON of the contract's types: one codec, by msgspec, with errors in our words."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from slmdesk.core.errors import SlmDeskError
+
+T = TypeVar("T")
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """What travels between processes. Unknown keys are ignored, so either side may be newer."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain Python values."""
+        return dict(msgspec.to_builtins(self))
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Back from plain values. Raises `SlmDeskError("bad_request")` that says which field is wrong."""
+        return converted(data, cls)
+
+
+def converted(data: object, kind: type[T]) -> T:
+    """Plain values as `kind`. Raises `SlmDeskError("bad_request")` that says which field is wrong."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise _refused(error) from error
+
+
+def decoded(data: bytes | str, kind: type[T]) -> T:
+    """JSON as `kind`. Raises `SlmDeskError("bad_request")`: no JSON, or which field is wrong."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _refused(error) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise SlmDeskError("bad_request", f"The body is not JSON: {error}.", "") from error
+
+
+def encoded(value: object) -> bytes:
+    """As JSON, in UTF-8."""
+    return msgspec.json.encode(value)
+
+
+def _refused(error: msgspec.ValidationError) -> SlmDeskError:
+    """msgspec says "Expected `int`, got `str` - at `$.sampling.top_k`"."""
+    reason, _, place = str(error).partition(" - at ")
+    field = place.strip("`").removeprefix("$").lstrip(".")
+    words = reason.replace("`", "")
+    return SlmDeskError("bad_request", f"{field}: {words}." if field else f"{words}.", "")
