@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.library.duplicates import Duplicates
+    from slmdesk.library.fitting import Fitting
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
@@ -70,6 +71,7 @@ class Application:
     _catalog: Catalog | None = None
     _quantizing: Quantizing | None = None
     _devices: DeviceList | None = None
+    _fitting: Fitting | None = None
 
     @classmethod
     def build(cls, environ: Mapping[str, str] | None = None, *, keep_chats: bool = True) -> Application:
@@ -134,6 +136,15 @@ class Application:
 
             self._devices = DeviceList(self.paths.backends)
         return self._devices
+
+    @property
+    def fitting(self) -> Fitting:
+        """Forecasts for what lies here."""
+        if self._fitting is None:
+            from slmdesk.library.fitting import Fitting
+
+            self._fitting = Fitting(self.paths, self.settings, self.library, devices=self.devices)
+        return self._fitting
 
     @property
     def catalog(self) -> Catalog:

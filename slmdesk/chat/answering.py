@@ -52,6 +52,12 @@ class Question:
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
     context_length: int = 0  # to load the model with; 0: the setting's
+    likely_tokens: int = 0  # of the answer, where `max_tokens` leaves its length to the service
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens that the answer may get; 0: no limit of its own."""
+        return self.max_tokens or self.likely_tokens
 
 
 class ThinkingTime:
@@ -255,7 +261,7 @@ class Answering:
         before, context_length = self._last_measured()
         if not context_length:
             return 0
-        room = prompt_room(context_length, self._question.max_tokens)
+        room = prompt_room(context_length, self._question.longest_answer)
         if not before and estimated_tokens(self._question.path) <= room:
             return 0
         return await self._skip_exactly(client, before)
@@ -283,7 +289,7 @@ class Answering:
                 question.model, self._messages(skip), context_length=question.context_length
             )
 
-        room = prompt_room(context_length, question.max_tokens)
+        room = prompt_room(context_length, question.longest_answer)
         return await turns_to_skip(question.path, count, room, first_guess)
 
     async def _context_length(self, client: ServiceClient) -> int:

@@ -106,16 +106,29 @@ class Chats:
         return await self._database.read(lambda c: searching.list_conversations(c, search, limit))
 
     async def create(self, model: str | None = None, system_prompt: str | None = None) -> Conversation:
-        """A new conversation, with the settings' system prompt unless one is given.
+        """A new conversation, with the model's or the settings' system prompt unless one is given.
 
         `model` is a library id or a path; without one the usual model answers. One with the starter begins with the
         instructions it answers best with, where a person chose none. Raises `model_not_found` with close matches.
         """
         reference = (await self._library.resolve(model)).id if model else ""
-        prompt = self._settings.get("chat.system_prompt") if system_prompt is None else system_prompt
-        if system_prompt is None and self._settings.source("chat.system_prompt") == "default":
-            prompt = first_instructions(reference or self._library.usual_model)
+        prompt = system_prompt
+        if prompt is None:
+            prompt = await self._instructions(reference or self._library.usual_model)
         return await self._run(lambda c: store.create_conversation(c, reference, prompt))
+
+    async def _instructions(self, model: str) -> str:
+        """What a conversation with this model begins with: what is kept for it, then what a person set for all."""
+        try:
+            file = await self._library.resolve(model)
+            kept = (await asyncio.to_thread(self._library.kept.of, file)).effective.system_prompt
+        except SlmDeskError:
+            kept = None  # asking it will say what is wrong
+        if kept is not None:
+            return kept
+        if self._settings.source("chat.system_prompt") != "default":
+            return str(self._settings.get("chat.system_prompt"))
+        return first_instructions(model)
 
     async def load(self, conversation_id: int) -> ConversationTree:
         """A conversation with all its branches. Raises `conversation_not_found`."""
@@ -316,7 +329,7 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
     ) -> tuple[_Prepared, Answering]:
         prepared = await self._database.run(prepare)
-        chosen = {name: self._chosen(name, getattr(options, name)) for name in _SAMPLING}
+        chosen = {name: self._asked(name, getattr(options, name)) for name in _SAMPLING}
         sampling = {name: value for name, value in chosen.items() if value is not None}
         if options.seed is not None:
             sampling["seed"] = options.seed
@@ -325,9 +338,10 @@ class Chats:
             prepared.conversation.system_prompt,
             prepared.path,
             sampling,
-            self._chosen("max_tokens", options.max_tokens) or 0,
+            self._asked("max_tokens", options.max_tokens) or 0,
             options.stop,
             options.context_length or 0,
+            self._settings.get("chat.max_tokens"),
         )
         answering = Answering(self._database, self._connector, question, prepared.answer)
         self._running[prepared.conversation.id] = answering
@@ -372,12 +386,13 @@ class Chats:
     def _model(self, conversation: Conversation) -> str:
         return conversation.model or self._library.usual_model
 
-    def _chosen(self, name: str, chosen: Any) -> Any:
-        """What this turn asks for, or what a person set; None leaves it to the model's own recommendation."""
+    def _asked(self, name: str, chosen: Any) -> Any:
+        """What this turn, or this process by its environment, asks for. None leaves it to the service, which knows what
+        is kept for the model, what a person set, and what the publisher recommends."""
         if chosen is not None:
             return chosen
         key = f"chat.{name}"
-        return None if self._settings.source(key) == "default" else self._settings.get(key)
+        return self._settings.get(key) if self._settings.source(key) == "environment" else None
 
     async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         await self.open()

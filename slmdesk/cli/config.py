@@ -20,13 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("value", nargs="?", metavar="VALUE", help="its new value")
     parser.add_argument("--reset", action="store_true", help="go back to the default of KEY")
     parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="what this model keeps of its own: context_length, gpu_layers, temperature, system_prompt, …",
+    )
+    parser.add_argument(
         "--table", action="store_true", help="print the table of all settings for the documentation"
     )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    if args.reset and (not args.key or args.value is not None):
+    if args.reset and ((not args.key and not args.model) or args.value is not None):
         raise UsageError("--reset goes with one KEY and no VALUE.", "slmdesk config KEY --reset")
+    if args.model and args.table:
+        raise UsageError("--table is about the program's settings, not a model's.", "slmdesk config --table")
     if args.table:
         out.text(settings_table_markdown(), end="")
         out.done({"markdown": settings_table_markdown()})
@@ -36,6 +43,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
     for problem in settings.problems:
         out.problem(problem)
         out.event("problem", error=problem.to_json())
+    if args.model:
+        from slmdesk.cli.model_config import run_for_model
+
+        return run_for_model(args, settings, out)
     if args.key is None:
         _show_all(settings, out)
     elif args.reset:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.cli.list_models import file_json
+from slmdesk.cli.model_config import Shown
 from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
@@ -14,6 +15,7 @@ from slmdesk.engines.families import form_of_file, in_words
 from slmdesk.formats import gguf
 from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.split import read_whole
+from slmdesk.inference.limits import MODEL_SETTINGS
 from slmdesk.library import sidecar
 from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
@@ -35,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     paths = Paths.resolve()
-    library = Library(paths, Settings(paths.settings_file))
+    settings = Settings(paths.settings_file)
+    library = Library(paths, settings)
     file, header = asyncio.run(_read(library, args.model))
     out.fields(_rows(file, header))
     form = ""
@@ -45,6 +48,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     result = file_json(file) | {"parts": [_part_json(file, number) for number in range(len(file.parts))]}
     for number in range(len(file.parts)):
         _print_origin(file, number, out)
+    if file.runs:
+        result["settings"] = _show_kept(Shown(file, library, settings), out)
     if header is not None:
         if args.metadata:
             out.text()
@@ -58,6 +63,16 @@ def run(args: argparse.Namespace, out: Output) -> int:
         }
     out.done(result)
     return 0
+
+
+def _show_kept(shown: Shown, out: Output) -> list[dict[str, Any]]:
+    """What the model keeps of its own; all values for programs."""
+    rows = [row for row in map(shown.row, MODEL_SETTINGS) if row[2] not in {"", "default", "the settings"}]
+    if rows:
+        out.text()
+        out.table(("SETTING", "VALUE", "FROM", "MEANING"), rows)
+    found: list[dict[str, Any]] = shown.to_json()["settings"]
+    return found
 
 
 async def _read(library: Library, reference: str) -> tuple[LibraryFile, gguf.GgufHeader | None]:

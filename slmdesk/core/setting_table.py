@@ -190,7 +190,7 @@ _DOWNLOADS = "Downloads"
 _LIBRARY = "Library"
 _LOGS = "Logs"
 
-_MODEL_FIRST = " Until you set it, what the model itself recommends comes first."
+MODEL_FIRST = " Until you set it, what the model itself recommends comes first."
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -223,43 +223,43 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "chat.temperature", float, 0.8, "Temperature",
         "How freely the model picks words. 0 always takes the likeliest one; above 1 answers become wild."
-        + _MODEL_FIRST,
+        + MODEL_FIRST,
         _CHAT, minimum=0, maximum=2,
     ),
     Setting(
         "chat.top_k", int, 40, "Top K",
         "Picks only among this many of the likeliest tokens. 0 takes all of them into account."
-        + _MODEL_FIRST,
-        _CHAT, minimum=0, maximum=1000, special="all",
+        + MODEL_FIRST,
+        _CHAT, minimum=0, maximum=1_000_000, special="all",
     ),
     Setting(
         "chat.top_p", float, 0.95, "Top P",
         "Picks only among the likeliest tokens that together reach this probability. 1 turns it off."
-        + _MODEL_FIRST,
+        + MODEL_FIRST,
         _CHAT, minimum=0, maximum=1,
     ),
     Setting(
         "chat.min_p", float, 0.05, "Min P",
         "Leaves out tokens that are this much less likely than the likeliest one. 0 turns it off."
-        + _MODEL_FIRST,
+        + MODEL_FIRST,
         _CHAT, minimum=0, maximum=1,
     ),
     Setting(
         "chat.repeat_penalty", float, 1.0, "Repeat penalty",
         "Makes tokens that were just used less likely. 1 turns it off; small models sometimes gain from 1.1."
-        + _MODEL_FIRST,
-        _CHAT, minimum=0.5, maximum=2,
+        + MODEL_FIRST,
+        _CHAT, minimum=0.01, maximum=10,
     ),
     Setting(
         "chat.max_tokens", int, 0, "Longest answer",
         "An answer is cut off after this many tokens. 0 lets the model end by itself.",
-        _CHAT, minimum=0, maximum=1_000_000, unit="tokens", special="no limit",
+        _CHAT, minimum=0, maximum=2**31 - 1, unit="tokens", special="no limit",
     ),
     Setting(
         "engine.context_length", int, 0, "Context length",
         "How much of a conversation the model sees at once. A model is loaded with the memory for one such "
         "context, so more takes more. 0 uses the model's own, 8192 at most.",
-        _ENGINE, minimum=0, maximum=1_048_576, unit="tokens", special="automatic",
+        _ENGINE, minimum=0, maximum=2**24, unit="tokens", special="automatic",
         aliases=("context_length",),
     ),
     Setting(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slmdesk.inference.steps import Step
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+CacheType = Literal["f16", "q8_0", "q4_0"]
 
 
 class Wire:
@@ -47,10 +48,11 @@ class EngineSpec(Wire):
     gpu_layers: int = (
         -1
     )  # -1: as many as fit the GPU; 0: no part for a GPU is loaded, so no driver is touched
-    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    cache_type: CacheType = "f16"
     flash_attention: bool = True
     token: str = ""  # bearer token that callers must show
     safe_step: Step = "all"  # what native code is left out, see safe_steps
+    adapters: tuple[str, ...] = ()  # files (LoRA) that change the model, all of them in full strength
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.protocol import GenerateRequest, Sampling
@@ -11,34 +10,7 @@ from slmdesk.engines.protocol import GenerateRequest, Sampling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOST_STOPS = 64
-# Every number of `Sampling` with its smallest and largest value.
-LIMITS: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 100.0),
-    "top_k": (0, 2**31 - 1),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "repeat_penalty": (0.01, 100.0),
-    "presence_penalty": (-100.0, 100.0),
-    "frequency_penalty": (-100.0, 100.0),
-    "penalty_last_n": (0, 2**20),
-}
-WHOLE_NUMBERS = frozenset({"top_k", "penalty_last_n"})
-_RECOMMENDATIONS = {
-    "temp": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "penalty_repeat": "repeat_penalty",
-    "penalty_last_n": "penalty_last_n",
-}
-
-
-# What publishers recommend on the model's page where their files do not say so, by `general.basename`.
-_BY_FAMILY: dict[str, dict[str, float]] = {
-    # huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct (the same for 360M and 1.7B), "How to use".
-    "smollm2": {"temperature": 0.2, "top_p": 0.9},
-}
+_MOST_STOPS = 64  # with those of a form that stands in for a template
 
 
 def bad(message: str, hint: str = "") -> SlmDeskError:
@@ -81,28 +53,6 @@ def read_request(data: dict[str, Any]) -> GenerateRequest:
     if not all(isinstance(token, int) for token in request.written):
         raise bad("written must be a list of tokens.")
     return request
-
-
-def in_range(value: object, field: str) -> TypeGuard[float]:
-    """Whether `value` is a number that the field of `Sampling` may have."""
-    low, high = LIMITS[field]
-    kinds = int if field in WHOLE_NUMBERS else int | float
-    return is_number(value) and isinstance(value, kinds) and low <= value <= high
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether `value` is a finite number (True and False are none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, float]:
-    """What the publisher recommends, as fields of `Sampling`. Source: GGUF keys `general.sampling.*`, which
-    llama.cpp's converter copies from the model's generation_config.json, and for some families the model's page."""
-    family = metadata.get("general.basename")
-    known = _BY_FAMILY.get(family.casefold(), {}) if isinstance(family, str) else {}
-    found = {field: metadata.get(f"general.sampling.{key}") for key, field in _RECOMMENDATIONS.items()}
-    # What makes no sense is passed over: a person who set nothing should not be told of it with every question.
-    return {**known, **{field: value for field, value in found.items() if in_range(value, field)}}
 
 
 def read_sampling(data: dict[str, Any], recommended: Mapping[str, float] | None = None) -> Sampling:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from slmdesk.gui.place import WindowServices
 
 FINE_STEP = 0.05
-LARGE = 1000
 LARGE_STEP = 256
 PROMPT_LINES = (2, 8)
 
@@ -146,7 +145,7 @@ class SettingRow(CardRow):
         setting = self.setting
         least = int(setting.minimum) if setting.minimum is not None else -(2**31)
         most = int(setting.maximum) if setting.maximum is not None else 2**31 - 1
-        step = LARGE_STEP if most > LARGE * LARGE_STEP else 1
+        step = LARGE_STEP if setting.unit == "tokens" else 1
         control = NumberField(self.theme, least=least, most=most, step=step, unit=setting.unit)
         if setting.special:
             control.setSpecialValueText(setting.special.capitalize())

@@ -16,6 +16,7 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.purpose import companion_named, not_for_chat
 from slmdesk.formats.remote import read_remote_header
 from slmdesk.formats.split import read_whole
+from slmdesk.inference.model_settings import NOTHING
 from slmdesk.memory.fit import Fit, Wishes, calibration_in, fit
 from slmdesk.memory.offload import LayerWeights
 from slmdesk.memory.weights import weights_bytes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
     from slmdesk.hub.access import HubAccess
+    from slmdesk.inference.model_settings import ModelSettings
     from slmdesk.library.library import Library, LibraryFile
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
@@ -72,6 +74,7 @@ class Fitting:
         self._library = library
         self._hub = hub
         self._calibration = calibration_in(paths.data)
+        self._headers: dict[Path, tuple[int, tuple[Architecture, int, LayerWeights | None]]] = {}
 
     async def fit(self, reference: str, *, context: int = 0) -> FitReport:
         """The fit of a library id, a path (of a folder with safetensors, too), or `publisher/name[:QUANT|/FILE]` of
@@ -100,10 +103,16 @@ class Fitting:
         if file.problem is not None:
             raise file.problem
         source = "file" if Path(file.id).is_absolute() else "library"
-        architecture, weights, layers = await asyncio.to_thread(_local, file)
-        return FitReport(
-            file.id, source, await self.of(architecture, weights, context=context, layers=layers)
-        )
+        kept = await asyncio.to_thread(self._library.kept.of, file)
+        return FitReport(file.id, source, await self.of_file(file, kept.effective, context=context))
+
+    async def of_file(self, file: LibraryFile, kept: ModelSettings = NOTHING, *, context: int = 0) -> Fit:
+        """The fit of a file of the library, loaded as `kept` says. Raises as `fit`."""
+        known = self._headers.get(file.path)
+        if known is None or known[0] != file.size_bytes:
+            known = self._headers[file.path] = file.size_bytes, await asyncio.to_thread(_local, file)
+        architecture, weights, layers = known[1]
+        return await self.of(architecture, weights, context=context, layers=layers, kept=kept)
 
     async def of(
         self,
@@ -112,14 +121,18 @@ class Fitting:
         *,
         context: int = 0,
         layers: LayerWeights | None = None,
+        kept: ModelSettings = NOTHING,
     ) -> Fit:
-        """The fit of a known architecture, for the settings' parallel answers, cache type, context and GPU layers."""
-        wishes = Wishes.of(self._settings, context=context)
+        """The fit of a known architecture, for the settings' parallel answers, cache type, context and GPU layers;
+        what is `kept` for the model goes before them."""
+        wishes = Wishes.of(self._settings, context=context, kept=kept)
         room = None
         if self._devices is not None and wishes.gpu_layers != 0:
             room = (await self._devices.now()).room
         correction = await asyncio.to_thread(self._calibration.correction)
-        return fit(
+        # A thread: the longest context that fits is found by many forecasts.
+        return await asyncio.to_thread(
+            fit,
             architecture,
             weights,
             wishes,

@@ -14,6 +14,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import scan
 from slmdesk.library.find import find, preferred, with_id
 from slmdesk.library.index import Index
+from slmdesk.library.kept import KeptSettings
 from slmdesk.library.names import split_part
 from slmdesk.library.records import FileState, LibraryFile, LibraryModel
 from slmdesk.library.shipped import BUILT_IN, STARTER, Shipped, with_starter
@@ -29,7 +30,11 @@ _FRESH_S = 2.0  # a listing this young answers `resolve` without looking at the 
 
 
 class Library:
-    """Lists and finds models. Headers are read once for each file; nothing else of a file is."""
+    """Lists and finds models. Headers are read once for each file; nothing else of a file is.
+
+    Attributes:
+        kept: what a person wants of each model.
+    """
 
     def __init__(self, paths: Paths, settings: Settings) -> None:
         self._paths = paths
@@ -40,6 +45,7 @@ class Library:
         self._listed_at: float | None = None
         self._problems: list[SlmDeskError] = []
         self._shipped = Shipped(paths, self._index)
+        self.kept = KeptSettings(paths.data)
 
     @property
     def folders(self) -> list[Path]:

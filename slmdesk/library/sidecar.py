@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ NAME = "slmdesk.json"
 VERSION = 1
 # Among an entry's extra facts: since which start of the system the disk may not have the whole file yet.
 UNFLUSHED = "unflushed"
+# And what a person wants of the model, which outlives every other fact: see `kept`.
+SETTINGS = "settings"
 _SIZE_LIMIT = 4 * 1024 * 1024
 _LOCK_STALE_S = 10.0  # writing takes milliseconds; an older lock was left by a process that died
 _LOCK_WAIT_S = 15.0
@@ -93,11 +95,19 @@ def parse(files: object) -> dict[str, Origin]:
 
 
 def record(folder: Path, entries: Mapping[str, Origin]) -> None:
-    """Write these entries in place of the ones of the same names; all others stay. Blocking.
+    """Write these entries in place of the ones of the same names; all others stay, and so does what a person set.
 
-    Raises `SlmDeskError("file_unwritable")` or `SlmDeskError("disk_full")`; the old sidecar is then untouched.
+    Blocking. Raises `SlmDeskError("file_unwritable")` or `SlmDeskError("disk_full")`; the old sidecar is then
+    untouched.
     """
-    change(folder, entries, lambda name, _: entries[name])
+
+    def keep(name: str, before: Origin) -> Origin:
+        made = entries[name]
+        if SETTINGS not in before.extra or SETTINGS in made.extra:
+            return made
+        return replace(made, extra={**made.extra, SETTINGS: before.extra[SETTINGS]})
+
+    change(folder, entries, keep)
 
 
 def change(folder: Path, names: Iterable[str], make: Callable[[str, Origin], Origin]) -> None:

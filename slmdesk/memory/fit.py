@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.inference.limits import FITS
+from slmdesk.inference.model_settings import NOTHING
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.calibration import Calibration
 
@@ -14,14 +16,19 @@ if TYPE_CHECKING:
 
     from slmdesk.core.settings import Settings
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.inference.model_settings import ModelSettings
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.forecast import Forecast, Verdict
     from slmdesk.memory.offload import DeviceRoom, LayerWeights, Split
 
 
+LEAST = 256  # tokens: the steps, too, in which the longest context is looked for
+MOST_UNTRAINED = 131072  # tokens, where a header does not tell what the model was trained with
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How a model is to be loaded. `context` 0: the usual one."""
+    """How a model is to be loaded. `context` 0: the usual one; `FITS`: as long as leaves the verdict at "fits"."""
 
     context: int = 0
     parallel: int = 4
@@ -30,14 +37,16 @@ class Wishes:
     gpu_layers: int = -1  # -1: as many as fit
 
     @classmethod
-    def of(cls, settings: Settings, *, context: int = 0) -> Wishes:
-        """The settings' wishes; a `context` takes the place of theirs."""
+    def of(cls, settings: Settings, *, context: int = 0, kept: ModelSettings = NOTHING) -> Wishes:
+        """The settings' wishes; what is `kept` for the model goes before them, and a `context` before both."""
+        get = settings.get
+        wanted = get("engine.context_length") if kept.context_length is None else kept.context_length
         return cls(
-            context=context or int(settings.get("engine.context_length")),
-            parallel=int(settings.get("engine.parallel")),
-            cache_type=str(settings.get("engine.cache_type")),
-            flash_attention=bool(settings.get("engine.flash_attention")),
-            gpu_layers=int(settings.get("engine.gpu_layers")),
+            context=context or int(wanted),
+            parallel=int(get("engine.parallel")),
+            cache_type=kept.cache_type or str(get("engine.cache_type")),
+            flash_attention=bool(get("engine.flash_attention")),
+            gpu_layers=int(get("engine.gpu_layers") if kept.gpu_layers is None else kept.gpu_layers),
         )
 
 
@@ -92,6 +101,17 @@ def fit(
 
     `room`: the GPU that takes as many layers as fit there. `layers`: their sizes, where a header told them.
     """
+    if wishes.context == FITS:
+        longest = longest_context(
+            architecture,
+            weights_bytes,
+            wishes,
+            available=available,
+            calibration=calibration,
+            room=room,
+            layers=layers,
+        )
+        wishes = replace(wishes, context=longest)
     context = wishes.context or forecast.usual_context(architecture.context_length)
     if room is not None:
         weights = layers or offload.LayerWeights.about(architecture, weights_bytes)
@@ -131,6 +151,48 @@ def fit(
         forecast.verdict(expected.total_bytes, available),
         max_context=longest,
     )
+
+
+def longest_context(
+    architecture: Architecture,
+    weights_bytes: int,
+    wishes: Wishes,
+    *,
+    available: int,
+    calibration: Correction | None = None,
+    room: DeviceRoom | None = None,
+    layers: LayerWeights | None = None,
+) -> int:
+    """The longest context that still "fits", with as many layers on the GPU as at the usual context; tokens.
+
+    At most the trained one, and at least `LEAST`: what does not fit even so is refused by the load, which says why.
+    """
+    usual = replace(wishes, context=min(forecast.usual_context(architecture.context_length), LEAST))
+    trained = architecture.context_length or MOST_UNTRAINED
+
+    def fits(context: int) -> Fit:
+        return fit(
+            architecture,
+            weights_bytes,
+            replace(usual, context=context),
+            available=available,
+            calibration=calibration,
+            room=room,
+            layers=layers,
+        )
+
+    on_gpu = _layers_of(fits(forecast.usual_context(architecture.context_length)))
+    low, high = 1, max(trained // LEAST, 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = fits(middle * LEAST)
+        good = found.verdict == "fits" and _layers_of(found) >= on_gpu
+        low, high = (middle, high) if good else (low, middle - 1)
+    return min(low * LEAST, trained)
+
+
+def _layers_of(found: Fit) -> int:
+    return found.split.layers if found.split is not None else 0
 
 
 def _with_gpu(

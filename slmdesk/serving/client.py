@@ -36,7 +36,8 @@ _HEALTH_S = 5.0
 class ChatRequest:
     """One answer asked for. `sampling` holds fields of the API (temperature, top_p, …); 0 tokens: no limit.
 
-    With another `context_length` than the model has it is loaded anew (0: as the settings say).
+    With another `context_length` than the model has it is loaded anew (0: as the settings say). What is left open
+    is filled by the model's kept settings, then the program's; the conversation alone knows its instructions.
     """
 
     model: str
@@ -148,6 +149,7 @@ class ServiceClient:
             **request.sampling,
             **_about(request.model, request.context_length),
             "messages": request.messages,
+            "kept_instructions": False,
             "stream": True,
         }
         if request.max_tokens > 0:
@@ -177,7 +179,7 @@ class ServiceClient:
         self, model: str, messages: list[dict[str, Any]], *, context_length: int = 0
     ) -> int:
         """How many tokens a chat has with the model's template applied; loads the model where needed."""
-        body = _about(model, context_length) | {"messages": messages}
+        body = _about(model, context_length) | {"messages": messages, "kept_instructions": False}
         # Without a limit: the model may have to be loaded first.
         answer = await self._http.ask("POST", "/slmdesk/v1/tokenize", body, timeout=None)
         return int(answer["tokens"])

@@ -143,8 +143,9 @@ class Completions:
 
     async def _run(self, held: Held, job: _Job, receiver: Receiver) -> Finished:
         """One answer from start to end."""
-        _check_biases(job.question, held.engine)
-        finished = await run_answer(held, job.request(), receiver)
+        question = held.defaults.fill(job.question)
+        _check_biases(question, held.engine)
+        finished = await run_answer(held, job.request(question), receiver)
         if finished.reason == "cancelled":  # not by us: the engine was stopped
             if self._models.stopping:
                 raise SlmDeskError(
@@ -163,14 +164,14 @@ class _Job:
     id: str
     created: int
 
-    def request(self) -> GenerateRequest:
-        question = self.question
+    def request(self, question: Question) -> GenerateRequest:
+        """What the engine is asked: the question, with what it left open."""
         return GenerateRequest(
             id=self.id,
             messages=question.messages,
             prompt=question.prompt,
             max_tokens=question.max_tokens,
-            stop=question.stop,
+            stop=question.stop or [],
             sampling=question.sampling,
             template_options=question.template_options,
             conversation=question.conversation,

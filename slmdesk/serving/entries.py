@@ -53,6 +53,8 @@ class LoadedModel(Entry):
     problem: dict[str, str] | None = None
     loaded_at: float = 0.0  # seconds since 1970
     chat_form: str = ""  # what stands in for a chat template that the file does not have
+    outdated: bool = False  # the settings are others by now than it was loaded with
+    gpu_layers: int = 0  # of the model, those that a GPU has
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
 from slmdesk.inference.steps import holds
 from slmdesk.memory import forecast, offload
+from slmdesk.memory.fit import Wishes, longest_context
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -134,6 +135,30 @@ class Forecasts:
         except SlmDeskError as error:
             log.info("no forecast for %s: %s", file.id, error)
             return None
+
+    async def longest(self, file: LibraryFile, spec: EngineSpec, device: Device | None) -> int:
+        """Tokens of the longest context that fits what is free now; 0, the usual, where the file does not tell."""
+        free = memory()[1] - await self.unused()
+
+        def find() -> int:
+            header = read_whole(file.path)
+            architecture = Architecture.from_gguf(header)
+            copied = not holds(spec.safe_step, "no_extra_buffers")
+            return longest_context(
+                architecture,
+                weights_bytes(header, file_bytes=file.size_bytes, copied=copied),
+                Wishes(0, spec.parallel, spec.cache_type, spec.flash_attention, spec.gpu_layers),
+                available=free,
+                calibration=self._calibration.correction(_kind(device)) if self._calibration else None,
+                room=offload.DeviceRoom.of(device) if device is not None else None,
+                layers=offload.LayerWeights.of(header, architecture, file_bytes=file.size_bytes),
+            )
+
+        try:
+            return await asyncio.to_thread(find)
+        except SlmDeskError as error:
+            log.info("no longest context for %s: %s", file.id, error)
+            return 0
 
     @staticmethod
     def needed(file: LibraryFile, expected: LoadForecast | None) -> int:

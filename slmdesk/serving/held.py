@@ -8,16 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slmdesk.engines.host import Engine
+    from slmdesk.serving.defaults import Defaults
     from slmdesk.serving.slot import ModelSlot
 
 
 class Held:
-    """Given out by `Models.use`. `engine` is another one after `again`."""
+    """Given out by `Models.use`. `engine` is another one after `again`; `defaults` fill what a request leaves open."""
 
     def __init__(
-        self, slot: ModelSlot, engine: Engine, told: int, take_over: Callable[[Engine], Awaitable[Engine]]
+        self,
+        slot: ModelSlot,
+        engine: Engine,
+        told: int,
+        take_over: Callable[[Engine], Awaitable[Engine]],
+        defaults: Defaults,
     ) -> None:
         self.engine = engine
+        self.defaults = defaults
         self._slot = slot
         self._told = told
         self._take_over = take_over

@@ -67,7 +67,7 @@ class ModelRoutes:
     async def status(self, _request: web.Request) -> web.Response:
         who = self._identity
         status = ServiceStatus(
-            loaded=tuple(slot.describe() for slot in self._models.slots),
+            loaded=tuple(self._models.describe()),
             uptime_s=time.monotonic() - who.started,
             version=who.version,
             pid=who.pid,
@@ -116,11 +116,14 @@ class ModelRoutes:
         return json_response({"unloaded": unloaded})
 
     async def tokenize(self, request: web.Request) -> web.Response:
-        name, messages, prompt, context = read_tokenize(parse_body(await request.read()))
+        asked = read_tokenize(parse_body(await request.read()))
         trusted = request[CALLER].trusted
-        async with self._models.use(name, trusted=trusted, context_length=context) as held:
+        async with self._models.use(
+            asked.model, trusted=trusted, context_length=asked.context_length
+        ) as held:
             engine = held.engine
-            count = await engine.count_tokens(messages=messages, prompt=prompt)
+            question = held.defaults.fill(asked)
+            count = await engine.count_tokens(messages=question.messages, prompt=question.prompt)
             return json_response({"tokens": count, "context_length": engine.ready.context_length})
 
     async def shutdown(self, request: web.Request) -> web.Response:

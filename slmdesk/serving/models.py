@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
@@ -19,7 +19,11 @@ from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.host import start_engine
 from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import at_step
+from slmdesk.formats.recommended import recommended_beside
+from slmdesk.inference.limits import FITS
+from slmdesk.memory.fit import Wishes
 from slmdesk.serving import content
+from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
@@ -29,9 +33,11 @@ if TYPE_CHECKING:
 
     from slmdesk.core.settings import Settings
     from slmdesk.engines.host import Engine
+    from slmdesk.engines.protocol import CacheType
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
+    from slmdesk.serving.entries import LoadedModel
     from slmdesk.serving.forecasts import LoadForecast
 
 log = logging.getLogger(__name__)
@@ -107,7 +113,8 @@ class Models:
     ) -> AsyncIterator[Held]:
         """A ready engine for `name`, which stays loaded until the block ends.
 
-        With another `context_length` (0: the setting's) the model is loaded anew, unless it answers others now.
+        With another `context_length` (0: what is kept for it, or the setting's) the model is loaded anew, unless it
+        answers others now.
         Only who showed the token may ask for one: it decides how much memory is taken.
         Raises `model_not_found`, what the load failed with, `models_busy`, `memory_insufficient` or
         `engine_keeps_failing`.
@@ -121,7 +128,9 @@ class Models:
             slot.stepping.tell(f"{slot.file.path.name} was changed on the disk, so it was loaded anew.")
         try:
             engine = await self._ready(slot, on_progress, context)
-            yield Held(slot, engine, told, partial(self._after_fault, slot, context_length=context))
+            again = partial(self._after_fault, slot, context_length=context)
+            kept = self._library.kept.of(slot.file).effective
+            yield Held(slot, engine, told, again, Defaults.of(self._settings, kept, slot.recommended))
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
@@ -249,6 +258,7 @@ class Models:
                 return engine
             slot.refuse_while_failing()
             slot.spec, slot.step = spec, step
+            slot.usual_spec = self._spec(slot.file)
             slot.state, slot.progress = "loading", 0.0
             slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.id}")
         forget = slot.listen(on_progress) if on_progress is not None else None
@@ -273,6 +283,7 @@ class Models:
             async with self._one_load:
                 await self._end(slot)  # one with other settings
                 slot.loaded_from = slot.file, content.seen(slot.file)
+                slot.recommended = await asyncio.to_thread(recommended_beside, slot.file.path.parent)
                 begun = time.monotonic()
                 engine, expected = await self._start(slot)
         except asyncio.CancelledError:
@@ -303,7 +314,8 @@ class Models:
     async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
         """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
         while True:
-            spec, expected = await self._with_gpu(slot, at_step(slot.spec, slot.step))
+            spec = await self._as_long_as_fits(slot, at_step(slot.spec, slot.step))
+            spec, expected = await self._with_gpu(slot, spec)
             await self._make_room(slot, self._forecasts.needed(slot.file, expected))
             spec = replace(spec, token=secrets.token_urlsafe(32))
             try:
@@ -359,6 +371,15 @@ class Models:
             log.info("unloading %s to make room on the GPU for %s", oldest.id, slot.id)
             await self._retire(oldest)
 
+    async def _as_long_as_fits(self, slot: ModelSlot, spec: EngineSpec) -> EngineSpec:
+        """The spec with a number for its context, where that is to be as long as the memory allows."""
+        if spec.context_length != FITS:
+            return spec
+        device = (await self._devices.now(fresh=True)).best if spec.gpu_layers else None
+        context = await self._forecasts.longest(slot.file, spec, device)
+        log.info("%s gets a context of %d tokens, as much as fits", slot.id, context)
+        return replace(spec, context_length=context)
+
     async def _make_room(self, slot: ModelSlot, need: int) -> None:
         """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""
         most = max(int(self._settings.get("service.max_loaded")), len(self._given))
@@ -401,18 +422,29 @@ class Models:
         for name in [name for name, other in self._by_name.items() if other is slot]:
             del self._by_name[name]
 
+    def describe(self) -> list[LoadedModel]:
+        """What the status tells of each model, and whether it would be loaded otherwise by now."""
+        return [replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
+
+    def _outdated(self, slot: ModelSlot) -> bool:
+        return slot.engine is not None and slot.loading is None and self._spec(slot.file) != slot.usual_spec
+
     def _spec(self, file: LibraryFile, context_length: int = 0) -> EngineSpec:
+        """How a file is loaded: what a request asks for, what is kept for the model, what the settings say."""
         get = self._settings.get
+        kept = self._library.kept.of(file)
+        wishes = Wishes.of(self._settings, context=context_length, kept=kept.effective)
         return EngineSpec(
             model_path=str(file.path),
             model_id=file.id,
-            context_length=context_length or get("engine.context_length"),
-            parallel=get("engine.parallel"),
-            contexts=get("engine.parallel") if self._for_many else 1,
+            context_length=wishes.context,
+            parallel=wishes.parallel,
+            contexts=wishes.parallel if self._for_many else 1,
             threads=get("engine.threads"),
-            gpu_layers=get("engine.gpu_layers"),
-            cache_type=get("engine.cache_type"),
-            flash_attention=get("engine.flash_attention"),
+            gpu_layers=wishes.gpu_layers,
+            cache_type=cast("CacheType", wishes.cache_type),
+            flash_attention=wishes.flash_attention,
+            adapters=tuple(map(str, kept.adapters)),
         )
 
     def _refresh_settings(self) -> None:

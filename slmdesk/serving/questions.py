@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING, find_model_setting
 from slmdesk.serving.fields import Field, read_fields, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.core.setting_table import Setting
+    from slmdesk.serving.fields import Kind
+
+
+def _field(limit: Setting) -> Field:
+    kind: Kind = "integer" if limit.type is int else "number"
+    least, most = limit.minimum, limit.maximum
+    return Field(kind, -math.inf if least is None else least, math.inf if most is None else most)
+
+
 _SAMPLING: dict[str, Field] = {
-    "temperature": Field("number", 0, 2),
-    "top_p": Field("number", 0, 1),
-    "top_k": Field("integer", -1, 1_000_000),
-    "min_p": Field("number", 0, 1),
-    "presence_penalty": Field("number", -2, 2),
-    "frequency_penalty": Field("number", -2, 2),
-    "repeat_penalty": Field("number", 0.01, 10),
+    **{limit.key: _field(limit) for limit in SAMPLING},
+    # What clients of other servers send: -1 for "all" and "any", and seeds of any size.
+    "top_k": Field("integer", -1, _field(find_model_setting("top_k")).maximum),
     "seed": Field("integer", -(2**63), 2**63 - 1),
 }
 
@@ -35,6 +43,7 @@ _COMMON: dict[str, Field] = {
     "grammar": Field("text"),
     "conversation": Field("text"),
     "context_length": Field("integer", 1, 2**24),
+    "kept_instructions": Field("boolean"),
 }
 
 CHAT_FIELDS: dict[str, Field] = {
@@ -63,14 +72,12 @@ TOKENIZE_FIELDS: dict[str, Field] = {
     "messages": Field("array"),
     "prompt": Field("text"),
     "context_length": Field("integer", 1, 2**24),
+    "kept_instructions": Field("boolean"),
 }
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_LONGEST_STOP = 1000  # characters
-_MOST_STOPS = 16
 _MOST_BIASES = 1024
 _BIAS_KEY = re.compile(r"[0-9]{1,9}")
-_SEEDS = 2**32 - 1  # llama.cpp takes the largest 32-bit number for "any seed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +89,13 @@ class Question:
     prompt: str | None
     stream: bool
     include_usage: bool
-    max_tokens: int  # 0: no limit of its own
-    stop: list[str]
-    sampling: dict[str, Any]  # fields of the engine's Sampling
+    max_tokens: int  # 0: not asked for
+    stop: list[str] | None  # None: not asked for
+    sampling: dict[str, Any]  # fields of the engine's Sampling; None: the default, whatever is kept or set
     template_options: dict[str, Any] = field(default_factory=dict)
     conversation: str = ""
     context_length: int = 0  # to load the model with; 0: the setting's
+    kept_instructions: bool = True  # the model's own, where no message holds any
 
 
 def read_chat(body: Mapping[str, Any]) -> Question:
@@ -126,17 +134,25 @@ def read_completion(body: Mapping[str, Any]) -> Question:
     return Question(messages=None, prompt=prompt, **_common(values, values.get("max_tokens", 0)))
 
 
-def read_tokenize(body: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]] | None, str | None, int]:
-    """`POST /slmdesk/v1/tokenize`: model, messages, prompt, context length; messages or prompt is set.
-
-    Raises `RequestError`.
-    """
+def read_tokenize(body: Mapping[str, Any]) -> Question:
+    """`POST /slmdesk/v1/tokenize`: a question of which only the prompt is looked at. Raises `RequestError`."""
     values = read_fields(body, TOKENIZE_FIELDS)
     model = _model(values)
     if ("messages" in values) == ("prompt" in values):
         refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
     messages = _messages(values["messages"]) if "messages" in values else None
-    return model, messages, values.get("prompt"), values.get("context_length", 0)
+    return Question(
+        model=model,
+        messages=messages,
+        prompt=values.get("prompt"),
+        stream=False,
+        include_usage=False,
+        max_tokens=0,
+        stop=None,
+        sampling={},
+        context_length=values.get("context_length", 0),
+        kept_instructions=values.get("kept_instructions", True),
+    )
 
 
 def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
@@ -151,10 +167,11 @@ def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
         "stream": stream,
         "include_usage": stream and bool(options.get("include_usage", False)),
         "max_tokens": max_tokens,
-        "stop": _stop(values.get("stop", [])),
+        "stop": _stop(values["stop"]) if "stop" in values else None,
         "sampling": _sampling(values),
         "conversation": values.get("conversation", "")[:200],
         "context_length": values.get("context_length", 0),
+        "kept_instructions": values.get("kept_instructions", True),
     }
 
 
@@ -236,14 +253,14 @@ def _content(name: str, content: Any) -> str:
 
 def _stop(value: str | list[Any]) -> list[str]:
     items = [value] if isinstance(value, str) else value
-    if len(items) > _MOST_STOPS:
-        refuse("stop", f"“stop” holds {len(items)} strings; {_MOST_STOPS} are allowed.")
+    if len(items) > MOST_STOPS:
+        refuse("stop", f"“stop” holds {len(items)} strings; {MOST_STOPS} are allowed.")
     stops: list[str] = []
     for item in items:
         if not isinstance(item, str):
             refuse("stop", "“stop” must be a string or an array of strings.", code="invalid_type")
-        if len(item) > _LONGEST_STOP:
-            refuse("stop", f"A stop string has {len(item)} characters; {_LONGEST_STOP} are allowed.")
+        if len(item) > LONGEST_STOP:
+            refuse("stop", f"A stop string has {len(item)} characters; {LONGEST_STOP} are allowed.")
         if item:
             stops.append(item)
     return stops
@@ -255,8 +272,8 @@ def _sampling(values: dict[str, Any]) -> dict[str, Any]:
         sampling["top_k"] = max(0, sampling["top_k"])  # other servers write "all" as -1
     if "seed" in sampling:
         seed = sampling.pop("seed")
-        if seed != -1:
-            sampling["seed"] = seed % _SEEDS
+        # "Any" is said by name: a seed that the model keeps does not count then.
+        sampling["seed"] = None if seed == -1 else seed % (MOST_SEED + 1)
     if "logit_bias" in values:
         sampling["logit_bias"] = _logit_bias(values["logit_bias"])
     if values.get("grammar"):

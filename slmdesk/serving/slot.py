@@ -33,6 +33,8 @@ class ModelSlot:
     def __init__(self, file: LibraryFile, spec: EngineSpec, steps: SafeSteps | None) -> None:
         self.file = file
         self.spec = spec  # as the settings want it, without a token
+        self.usual_spec = spec  # as they wanted it at the load where nobody asks for another context
+        self.recommended: dict[str, float] = {}  # by a file beside the model's
         self.stepping = Stepping(file, steps)
         self.step: Step = "all"  # what the running engine leaves out of `spec`
         self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
@@ -134,4 +136,5 @@ class ModelSlot:
             loaded_at=self.loaded_at if ready else 0.0,
             problem=self.problem.to_json() if self.problem else None,
             chat_form=ready.chat_form if ready else "",
+            gpu_layers=ready.gpu_layers if ready else 0,
         )

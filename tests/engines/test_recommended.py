@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slmdesk.engines.requests import read_sampling, recommended_sampling
+from slmdesk.engines.requests import read_sampling
 from slmdesk.formats.gguf import read_header
+from slmdesk.formats.recommended import recommended_sampling
 
 METADATA = {
     "general.sampling.temp": 0.6,

@@ -198,7 +198,7 @@ class _Engine:
 
         from slmdesk.engines.llama.loop import Worker
         from slmdesk.engines.llama.server import EngineServer
-        from slmdesk.engines.requests import recommended_sampling
+        from slmdesk.formats.recommended import recommended_sampling
 
         form = None if model.chat_template() else _form(model, header)
         model.shown = _reasoning_marks(model)

@@ -17,7 +17,7 @@ import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.grammar import build_grammar
-from slmdesk.engines.requests import LIMITS, WHOLE_NUMBERS, in_range, is_number
+from slmdesk.inference.limits import SAMPLING, in_range, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,7 +205,7 @@ def build_sampler(model: Model, sampling: Sampling) -> Sampler:
             add(api.llama_sampler_init_min_p(sampling.min_p, 1))
         if sampling.temperature != 1.0:
             add(api.llama_sampler_init_temp(sampling.temperature))
-        seed = secrets.randbits(31) if sampling.seed is None else sampling.seed & 0xFFFFFFFF
+        seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         add(api.llama_sampler_init_dist(seed))
     # Penalties that only lower logits can push at most `last` tokens out of the largest few.
     needed = (1 if greedy else sampling.top_k) + (last if penalized else 0)
@@ -222,12 +222,10 @@ def build_sampler(model: Model, sampling: Sampling) -> Sampler:
 
 
 def _check(sampling: Sampling, tokens: int) -> None:
-    for field, (low, high) in LIMITS.items():
-        if not in_range(getattr(sampling, field), field):
-            kind = "whole number" if field in WHOLE_NUMBERS else "number"
-            raise _out_of_range(field, f"a {kind} from {low:g} to {high:g}")
-    if not isinstance(sampling.seed, int | None):
-        raise _out_of_range("seed", "a whole number")
+    for limit in SAMPLING:
+        value = getattr(sampling, limit.key)
+        if not in_range(value, limit.key) and not (limit.key == "seed" and value is None):
+            raise _out_of_range(limit.key, limit.limits())
     bias: object = sampling.logit_bias
     known = isinstance(bias, dict) and all(
         str(token).isdecimal() and int(token) < tokens and is_number(value) for token, value in bias.items()

@@ -8,8 +8,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
+from slmdesk.gui.library.model_panel import ModelPanel
 from slmdesk.gui.library.models import state_of
-from slmdesk.gui.loaded import LoadedWatch, memory_words
+from slmdesk.gui.loaded import memory_words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
@@ -22,7 +23,7 @@ from slmdesk.gui.widgets.table import Column, Table, TableModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from slmdesk.gui.theme import Theme
+    from slmdesk.gui.place import WindowServices
     from slmdesk.gui.widgets.chips import State
     from slmdesk.library.records import LibraryFile, LibraryModel
     from slmdesk.library.usage import ModelUsage
@@ -50,12 +51,12 @@ class Detail(QWidget):
 
     asked = Signal(str, object)
 
-    def __init__(
-        self, theme: Theme, loaded: LoadedWatch, find: Callable[[], object], *, quantizes: bool
-    ) -> None:
+    def __init__(self, services: WindowServices, find: Callable[[], object], *, quantizes: bool) -> None:
         super().__init__()
-        self.theme = theme
-        self._loaded = loaded
+        theme = self.theme = services.theme
+        self._loaded = services.loaded
+        self.panel = ModelPanel(services)
+        self.panel.load_wanted.connect(lambda file: self.asked.emit("load", file))
         self.model: LibraryModel | None = None
         self._title = Label(theme, role="title", wrap=True, selectable=True)
         self._publisher = ElidedLabel(theme, tone="secondary")
@@ -99,6 +100,7 @@ class Detail(QWidget):
         self._form.setVerticalSpacing(SPACE.small)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._usage: ModelUsage | None = None
+        self._kept_of: LibraryFile | None = None
         self._stack = QStackedWidget()
         self._stack.addWidget(
             EmptyState(
@@ -112,7 +114,7 @@ class Detail(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
-        loaded.changed.connect(self._show_file)
+        self._loaded.changed.connect(self._show_file)
 
     @property
     def chosen(self) -> LibraryFile | None:
@@ -169,6 +171,8 @@ class Detail(QWidget):
         column.addWidget(Label(theme, "Files", role="emphasis"))
         column.addWidget(self._table)
         column.addSpacing(SPACE.small)
+        column.addWidget(self.panel)
+        column.addSpacing(SPACE.small)
         column.addWidget(Label(theme, "About this file", role="emphasis"))
         column.addLayout(self._form)
         column.addStretch(1)
@@ -198,6 +202,7 @@ class Detail(QWidget):
         file, model = self.chosen, self.model
         if file is None or model is None:
             return
+        self._show_kept(file)
         problem = file.problem
         self._problem.setText(f"{problem.message} {problem.hint}".strip() if problem else "")
         self._problem.setVisible(problem is not None)
@@ -228,6 +233,12 @@ class Detail(QWidget):
         if file.in_place:
             self._delete.setText("Take off the list")
         self._show_facts(file)
+
+    def _show_kept(self, file: LibraryFile) -> None:
+        """Once for each listing: what is kept is read from the disk."""
+        if file is not self._kept_of:
+            self._kept_of = file
+            self.panel.show_file(file)
 
     def _show_facts(self, file: LibraryFile) -> None:
         while self._form.rowCount():

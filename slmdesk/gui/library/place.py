@@ -62,9 +62,7 @@ class LibraryPlace(Place):
         self.list.opened.connect(self.open_model)
         self.list.moved.connect(self._moved)
         self.list.remove_wanted.connect(self._remove_model)
-        self.detail = Detail(
-            theme, services.loaded, lambda: services.go_to("catalog"), quantizes=self._quantizes()
-        )
+        self.detail = Detail(services, lambda: services.go_to("catalog"), quantizes=self._quantizes())
         self.detail.asked.connect(self._asked_of_file)
         self._import = Button(theme, "Import", icon="import")
         self._import.clicked.connect(self._open_import_menu)

@@ -1,0 +1,52 @@
+"""How a model answers: its instructions, how freely it picks words, and where it stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Signal
+
+from slmdesk.gui.library.model_rows import ModelRow
+from slmdesk.gui.widgets.cards import Card
+from slmdesk.inference.limits import SAMPLING, find_model_setting
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
+    from slmdesk.gui.place import WindowServices
+    from slmdesk.library.in_force import InForce
+
+_FIRST = ("system_prompt", "temperature")
+_ORDER = (*_FIRST, *(s.key for s in SAMPLING if s.key not in _FIRST), "max_tokens", "stop")
+
+
+class AnswerCard(Card):
+    """All of them, the first two until a person wants more.
+
+    Attributes:
+        rows: by the names of the settings.
+
+    Signals:
+        edited(str, object): the name of a setting and the value a person chose; None lets go of it.
+    """
+
+    edited = Signal(str, object)
+
+    def __init__(self, services: WindowServices) -> None:
+        super().__init__(services.theme)
+        self.rows = {name: ModelRow(services, find_model_setting(name)) for name in _ORDER}
+        for name, row in self.rows.items():
+            row.edited.connect(lambda value, name=name: self.edited.emit(name, value))
+            row.reset.connect(lambda name=name: self.edited.emit(name, None))
+            self.add_row(row)
+        self.show_all(on=False)
+
+    def show_in_force(self, in_force: InForce) -> None:
+        """Show what counts for the model."""
+        for row in self.rows.values():
+            row.show_in_force(in_force)
+
+    def show_all(self, *, on: bool) -> None:
+        """Show every row, or the first ones."""
+        shown: set[QWidget] = {row for name, row in self.rows.items() if on or name in _FIRST}
+        self.show_rows(shown)

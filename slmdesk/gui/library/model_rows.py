@@ -1,0 +1,108 @@
+"""Rows for what one model keeps: the settings' own rows, with who says what counts below each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slmdesk.gui.live_settings import value_words
+from slmdesk.gui.setting_rows import PROMPT_LINES, SettingRow
+from slmdesk.gui.widgets.fields import TextArea
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
+    from slmdesk.core.setting_table import Setting
+    from slmdesk.gui.place import WindowServices
+    from slmdesk.inference.limits import Value
+    from slmdesk.library.in_force import InForce
+
+ANY_SEED = -1
+_MOST_SEED = 2**31 - 1  # what a spin box counts to
+_HINTS = {"stop": r"One a line; \n stands for a line break", "system_prompt": "No instructions"}
+
+
+class ModelRow(SettingRow):
+    """One value of a model."""
+
+    def __init__(self, services: WindowServices, declared: Setting) -> None:
+        self._shown: object = None
+        self.declared = declared
+        super().__init__(services, _as_field(declared))
+        self._reset.setAccessibleName(f"Let go of {declared.title}")
+
+    def show_in_force(self, in_force: InForce) -> None:
+        """Show the value that counts, and who says so."""
+        value, says = in_force.value(self.declared)
+        self._shown = _to_field(self.declared, value)
+        self.set_error("")
+        if not (self.control.hasFocus() and isinstance(self.control, TextArea)):
+            self._show_value(self._shown)
+        foot = {
+            "model": f"Kept for this model; else {self._otherwise(in_force)}",
+            "brought": f"As {in_force.kept.source} runs it",
+            "settings": "As the settings say",
+            "publisher": "As its publisher recommends",
+            "default": f"Default: {value_words(self.setting, self._shown)}",
+        }[says]
+        self._default.setText(foot)
+        self._reset.setVisible(says == "model")
+
+    def _otherwise(self, in_force: InForce) -> str:
+        """What would count if the person let go of the value."""
+        brought = in_force.kept.brought.get(self.declared.key)
+        if brought is not None:
+            return f"{in_force.kept.source}'s {self._words(brought)}"
+        value, says = in_force.without(self.declared)
+        words = self._words(value)
+        return {"settings": f"{words}, as the settings say", "publisher": f"its publisher's {words}"}.get(
+            says, words
+        )
+
+    def _words(self, value: Value | None) -> str:
+        return value_words(self.setting, _to_field(self.declared, value))
+
+    def _prompt(self) -> QWidget:
+        lines, most = (1, 4) if self.declared.key == "stop" else PROMPT_LINES
+        hint = _HINTS.get(self.declared.key, "")
+        control = TextArea(self.theme, placeholder=hint, lines=lines, most=most)
+        control.committed.connect(self._typed)
+        self._show_value = lambda value: control.setPlainText(str(value))
+        return control
+
+    def _typed(self, value: object) -> None:
+        if value != self._shown:
+            self.edited.emit(_from_field(self.declared, value))
+
+
+def _as_field(declared: Setting) -> Setting:
+    """The declaration as a control can show it."""
+    if declared.key == "seed":
+        return replace(
+            declared, minimum=ANY_SEED, maximum=_MOST_SEED, default=ANY_SEED, special="a new one each time"
+        )
+    return declared
+
+
+def _to_field(declared: Setting, value: Value | None) -> int | float | str:
+    if declared.key == "seed":
+        return min(value, _MOST_SEED) if isinstance(value, int) else ANY_SEED
+    if isinstance(value, tuple):
+        return "\n".join(
+            stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t") for stop in value
+        )
+    return "" if value is None else value
+
+
+def _from_field(declared: Setting, value: object) -> object:
+    """What is kept; None lets go of it."""
+    if declared.key == "seed":
+        return None if value == ANY_SEED else value
+    if declared.key == "stop":
+        return [_unescaped(line) for line in str(value).splitlines() if line]
+    return value
+
+
+def _unescaped(line: str) -> str:
+    kept = line.replace("\\\\", "\0")
+    return kept.replace("\\n", "\n").replace("\\t", "\t").replace("\0", "\\")

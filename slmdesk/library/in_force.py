@@ -1,0 +1,58 @@
+"""Which value counts for a model, and who says so: it, the program it came from, the settings, or its publisher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.recommended import recommended_beside, recommended_sampling
+from slmdesk.formats.split import read_whole
+
+if TYPE_CHECKING:
+    from slmdesk.core.setting_table import Setting
+    from slmdesk.core.settings import Settings
+    from slmdesk.inference.limits import Value
+    from slmdesk.library.kept import Kept
+    from slmdesk.library.library import Library
+    from slmdesk.library.records import LibraryFile
+
+Says = Literal["model", "brought", "settings", "publisher", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The values in force for one file. `recommended`: by its publisher, by the names of sampling."""
+
+    kept: Kept
+    recommended: dict[str, float]
+    settings: Settings
+
+    @classmethod
+    def of(cls, file: LibraryFile, library: Library, settings: Settings) -> InForce:
+        """Blocking: reads the file's header. Nothing raises; a file that cannot be read recommends nothing."""
+        try:
+            inside = recommended_sampling(read_whole(file.path).metadata) if file.format == "gguf" else {}
+        except SlmDeskError:
+            inside = {}
+        beside = recommended_beside(file.path.parent)
+        return cls(library.kept.of(file), {**inside, **beside}, settings)
+
+    def value(self, key: Setting) -> tuple[Value | None, Says]:
+        """The value, and who says so; None where there is none (no seed, no stop strings)."""
+        origin = self.kept.origin(key.key)
+        if origin:
+            return self.kept.effective.get(key.key), "model" if origin == "own" else "brought"
+        return self.without(key)
+
+    def without(self, key: Setting) -> tuple[Value | None, Says]:
+        """The same where nothing is kept."""
+        program = next(iter(key.aliases), "")
+        if program and self.settings.source(program) != "default":
+            return self.settings.get(program), "settings"
+        if (recommended := self.recommended.get(key.key)) is not None:
+            return recommended, "publisher"
+        if key.key in {"seed", "stop"}:
+            return None, "default"
+        default: Value = self.settings.get(program) if program else key.default
+        return default, "default"
