@@ -52,6 +52,7 @@ class EngineSpec(Wire):
     flash_attention: bool = True
     token: str = ""  # bearer token that callers must show
     safe_step: Step = "all"  # what native code is left out, see safe_steps
+    template: str = ""  # of Ollama, in Go's form: goes before the file's own where it says something else
     adapters: tuple[str, ...] = ()  # files (LoRA) that change the model, all of them in full strength
 
 
@@ -77,6 +78,7 @@ class EngineReady(Wire):
     gpu_layers: int = 0  # of those, the ones a GPU has
     device: str = ""  # the GPU's name, "" where there is none in use
     device_bytes: int = 0  # allocated there
+    notes: tuple[str, ...] = ()  # sentences for a person: what of the spec could not be done
 
 
 @dataclass(frozen=True, slots=True)

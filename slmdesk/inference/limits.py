@@ -65,7 +65,7 @@ SAMPLING: tuple[Setting, ...] = (
     Setting(
         "penalty_last_n", int, 64, "Penalty window",
         "How many of the last tokens the penalties look at. 0 turns them off.",
-        _SAMPLING, minimum=0, maximum=2**20, unit="tokens",
+        _SAMPLING, minimum=0, maximum=2**20,
     ),
     Setting(
         "seed", int, 0, "Seed",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats import gguf
+from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.purpose import companion_named, not_for_chat
 from slmdesk.formats.remote import read_remote_header
@@ -112,7 +113,8 @@ class Fitting:
         if known is None or known[0] != file.size_bytes:
             known = self._headers[file.path] = file.size_bytes, await asyncio.to_thread(_local, file)
         architecture, weights, layers = known[1]
-        return await self.of(architecture, weights, context=context, layers=layers, kept=kept)
+        adapters = await asyncio.to_thread(lambda: adapters_bytes(self._library.kept.of(file).adapters))
+        return await self.of(architecture, weights + adapters, context=context, layers=layers, kept=kept)
 
     async def of(
         self,

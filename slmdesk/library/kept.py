@@ -20,7 +20,7 @@ from slmdesk.formats.purpose import companion_named
 from slmdesk.inference.limits import find_model_setting
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library import sidecar
-from slmdesk.library.ollama_words import settings_of, text_of
+from slmdesk.library.ollama_words import settings_of, text_of, unused_parameters
 from slmdesk.library.sidecar import SETTINGS, Origin
 from slmdesk.library.verify import entry_place
 
@@ -42,7 +42,8 @@ _Stamp = tuple[int, int]
 class Kept:
     """What is kept for one file. `own`: by a person of this program; `brought`: with it from the program `source`.
 
-    `template`: the text of a template that `source` speaks to it with; `adapters`: files that change it.
+    `template`: the text of a template that `source` speaks to it with; `adapters`: files that change it; `unused`:
+    what else `source` says of it, by name.
     """
 
     own: ModelSettings = NOTHING
@@ -50,6 +51,7 @@ class Kept:
     source: str = ""
     template: str = ""
     adapters: tuple[Path, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def effective(self) -> ModelSettings:
@@ -230,7 +232,12 @@ def _brought(origin: Origin | None) -> Kept:
     said = origin.extra.get("ollama") if origin is not None else None
     if not isinstance(said, dict):
         return Kept()
-    return Kept(brought=settings_of(said), source="Ollama", template=text_of(said, "template"))
+    return Kept(
+        brought=settings_of(said),
+        source="Ollama",
+        template=text_of(said, "template"),
+        unused=tuple(unused_parameters(said)),
+    )
 
 
 def _adapters(folder: Path, origin: Origin | None, entries: Mapping[str, Origin]) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.purpose import companion_named
 from slmdesk.library.candidates import Candidate, SourceFile, named_apart
 from slmdesk.library.names import safe_name
+from slmdesk.library.ollama_words import unused_parameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,8 @@ _SAID = {
     "params": "parameters",
     "messages": "example messages",
 }
+UNUSED = "Ollama has more of it that is kept in slmdesk.json and not used here:"
+"""How a note begins that names what is left out."""
 _DEFAULT_HOST, _DEFAULT_SPACE, _DEFAULT_TAG = "registry.ollama.ai", "library", "latest"
 
 
@@ -127,20 +130,23 @@ def _settings(blobs: Path, layers: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _notes(settings: dict[str, Any], *, adapted: bool) -> tuple[str, ...]:
     notes: list[str] = []
-    if settings:
-        params = settings.get("params")
-        names = f" ({', '.join(sorted(map(str, params)))})" if isinstance(params, dict) and params else ""
-        kinds = [
-            word + (names if kind == "params" else "") for kind, word in _SAID.items() if kind in settings
-        ]
+    left_out = unused_parameters(settings)
+    used = [_SAID[kind] for kind in ("system", "template") if settings.get(kind)]
+    params = settings.get("params")
+    names = sorted(set(map(str, params)) - set(left_out)) if isinstance(params, dict) else []
+    used += [f"parameters ({', '.join(names)})"] if names else []
+    if used:
         notes.append(
-            f"Ollama runs it with {' and '.join(filter(None, (', '.join(kinds[:-1]), kinds[-1])))} of its own. They "
-            "are kept in slmdesk.json; chats here use the file's own template, your instructions and your settings."
+            f"Ollama runs it with {' and '.join(filter(None, (', '.join(used[:-1]), used[-1])))} of its own. They "
+            "count here too, until you choose something else for this model."
         )
     if adapted:
-        notes.append(
-            "Its adapter (LoRA) is kept beside it and not used: answers are those of the model alone."
-        )
+        notes.append("Its adapter (LoRA) is loaded with it.")
+    unreadable = [word for kind, word in _SAID.items() if kind in settings and not settings[kind]]
+    left_out += [_SAID["messages"]] if settings.get("messages") else []
+    left_out += [f"{word} (cannot be read)" for word in unreadable]
+    if left_out:
+        notes.append(f"{UNUSED} {', '.join(left_out)}.")
     return tuple(notes)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.core.held_memory import held_bytes, held_now
+from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
 from slmdesk.inference.steps import holds
@@ -41,6 +42,7 @@ class LoadForecast:
         self._architecture = Architecture.from_gguf(header)
         copied = not holds(spec.safe_step, "no_extra_buffers")
         self._weights = weights_bytes(header, file_bytes=file.size_bytes, copied=copied)
+        self._weights += adapters_bytes(spec.adapters)
         self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
         self._device = device
         self.split: offload.Split | None = None

@@ -299,6 +299,8 @@ class Models:
             )
         else:
             slot.became_ready(engine)
+            for note in engine.ready.notes:
+                slot.stepping.tell(note)
             engine.died.add_done_callback(lambda died: self._engine_ended(slot, engine, died.result()))
             slot.loading = None
             slot.last_used = time.monotonic()
@@ -444,6 +446,7 @@ class Models:
             gpu_layers=wishes.gpu_layers,
             cache_type=cast("CacheType", wishes.cache_type),
             flash_attention=wishes.flash_attention,
+            template=kept.template,
             adapters=tuple(map(str, kept.adapters)),
         )
 

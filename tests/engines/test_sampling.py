@@ -32,7 +32,7 @@ def model(models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
         {"top_k": 40},
         {"top_k": 1, "temperature": 1.0},
         {"top_k": 5, "top_p": 0.5, "min_p": 0.2},
-        {"top_k": 200, "top_p": 1.0, "min_p": 0.0, "temperature": 3.0},
+        {"top_k": 200, "top_p": 1.0, "min_p": 0.0, "temperature": 2.0},
         {"top_k": 40, "repeat_penalty": 1.4, "penalty_last_n": 20},
         {"top_k": 40, "presence_penalty": 2.0, "frequency_penalty": 1.0},
         {"temperature": 0.0},

@@ -409,10 +409,14 @@ async def test_what_ollama_does_with_a_model_is_said_and_kept(
     assert Candidate.from_json(json.loads(json.dumps(candidate.to_json()))).notes == candidate.notes
     (imported,) = await take(library, root)
     assert imported.problem is None
-    about, adapter = imported.notes
-    for word in ("instructions", "stop, temperature", "template"):
+    about, adapter, left_out = imported.notes
+    for word in ("instructions", "stop, temperature", "count here too"):
         assert word in about
     assert "adapter" in adapter
+    assert "template (cannot be read)" in left_out  # its blob is not there
+    kept = library.kept.of(await library.resolve("ollama/phi"))
+    assert (kept.effective.temperature, kept.effective.stop) == (0.1, ("<|end|>",))
+    assert [path.name for path in kept.adapters] == [f"sha256-{hashlib.sha256(lora).hexdigest()}"]
     (file,) = (await library.model("ollama/phi")).files
     assert (file.problem, file.origins[0].extra["ollama"]["params"]) == (None, params)
     assert file.origins[0].extra["ollama"]["system"] == "You are a pirate."

@@ -88,6 +88,7 @@ class _Engine:
         self._spec = spec
         self._out = out
         self._last_progress = 0.0
+        self._notes: list[str] = []  # what of the spec could not be done, in sentences
 
     async def run(self) -> int:
         started = time.perf_counter()
@@ -95,6 +96,7 @@ class _Engine:
         tune_native()
         imports = threading.Thread(target=_import_ahead, daemon=True)
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
+        from slmdesk.engines.llama.adapters import apply_adapters
         from slmdesk.engines.llama.residence import forget_peak
         from slmdesk.llama.native import Native
 
@@ -110,6 +112,7 @@ class _Engine:
             native.said.clear()
             native.buffers.sizes.clear()
             model, context, sizes = self._prepare(native, header, None)
+        self._notes += apply_adapters(model, context, self._spec.adapters)
         imports.join()
         forget_peak()
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
@@ -198,13 +201,15 @@ class _Engine:
 
         from slmdesk.engines.llama.loop import Worker
         from slmdesk.engines.llama.server import EngineServer
+        from slmdesk.engines.llama.which_template import brought_template, own_template
         from slmdesk.formats.recommended import recommended_sampling
 
-        form = None if model.chat_template() else _form(model, header)
+        brought = brought_template(model, self._spec.template, self._notes)
+        form = None if brought or model.chat_template() else _form(model, header)
         model.shown = _reasoning_marks(model)
         server = EngineServer(
             model,
-            _template(model, form),
+            brought or own_template(model, form.template if form else model.chat_template() or ""),
             form=form,
             context_length=sizes.context_length,
             token=self._spec.token,
@@ -246,6 +251,7 @@ class _Engine:
             gpu_layers=sizes.gpu_layers,
             device=sizes.split.device_name if sizes.split is not None else "",
             device_bytes=model.native.buffers.on(sizes.split.device_name) if sizes.split is not None else 0,
+            notes=tuple(self._notes),
         )
         self._out.write({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process
@@ -336,21 +342,6 @@ def _reasoning_marks(model: Model) -> frozenset[int]:
     if reasoning.CHANNEL in model.special_texts:
         marks |= reasoning.CHANNEL_MARKS
     return frozenset(model.token_of(mark) for mark in marks & model.special_texts)
-
-
-def _template(model: Model, form: ChatForm | None) -> Any:
-    """The compiled chat template, or the error that every chat with this model will get."""
-    from slmdesk.engines.llama.templates import ChatTemplate
-
-    try:
-        return ChatTemplate(
-            form.template if form else model.chat_template() or "",
-            bos=model.special_text(model.bos),
-            eos=model.special_text(model.eos),
-            specials=model.special_texts,
-        )
-    except SlmDeskError as error:
-        return error
 
 
 def _import_ahead() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import parts_of
 from slmdesk.inference.steps import holds
@@ -73,7 +74,9 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
             "Use a context of at least 64 tokens, 1 to 256 conversations, and batches of at least 32.",
         )
     copied = not holds(spec.safe_step, "no_extra_buffers")
-    weights = weights_bytes(header, file_bytes=model_bytes(header), copied=copied)
+    weights = weights_bytes(header, file_bytes=model_bytes(header), copied=copied) + adapters_bytes(
+        spec.adapters
+    )
     threads = spec.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
     split = _split(architecture, header, spec, context, threads, available=available, device=device)

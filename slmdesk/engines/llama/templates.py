@@ -14,7 +14,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import jinja2
 import jinja2.ext
@@ -84,10 +84,21 @@ class _Shape:
         return [f"{_MARK}{index}{_CLOSE}" for index in range(len(self.messages))]
 
 
-class ChatTemplate:
-    """A compiled template. Raises `SlmDeskError("template_invalid")` when it cannot be compiled."""
+class Renderer(Protocol):
+    """A template of another kind: messages in, the prompt's text out."""
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "", specials: Iterable[str] = ()) -> None:
+    def render(self, messages: Messages, **values: Any) -> str: ...
+
+
+class ChatTemplate:
+    """A compiled template, or one that renders in a way of its own.
+
+    Raises `SlmDeskError("template_invalid")` when it cannot be compiled.
+    """
+
+    def __init__(
+        self, source: str | Renderer, *, bos: str = "", eos: str = "", specials: Iterable[str] = ()
+    ) -> None:
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
         )
@@ -97,8 +108,9 @@ class ChatTemplate:
         self._bos, self._eos = bos, eos
         self._specials = sorted((text for text in specials if text), key=len, reverse=True)
         self._firsts = {special[0] for special in self._specials}
+        self._template: Renderer | jinja2.Template
         try:
-            self._template = environment.from_string(source)
+            self._template = environment.from_string(source) if isinstance(source, str) else source
         except (jinja2.TemplateError, RecursionError, MemoryError) as error:
             raise SlmDeskError(
                 "template_invalid",

@@ -29,7 +29,7 @@ WATCH_MS = 2_000
 KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize"})
 
 
-_NOTED = " Instructions, parameters or adapters that Ollama had are not used here."
+_NOTED = " What Ollama runs them with counts here too; each model's page shows it."
 
 
 class LibraryController(QObject):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from slmdesk.core.hardware import memory
@@ -118,8 +118,8 @@ class LoadCard(Card):
         self._memory = CardRow(theme, "Memory", "What it will take of this machine.")
         self.verdict = VerdictPill(theme, "fits", "")
         self.verdict.hide()
-        self._memory.trailing.addWidget(self.verdict)
         self.forecast = ForecastView(theme)
+        self._memory.body.addWidget(self.verdict, 0, Qt.AlignmentFlag.AlignLeft)
         self._memory.body.addSpacing(SPACE.tiny)
         self._memory.body.addWidget(self.forecast)
         self._anew = CardRow(theme, "Loaded otherwise", "")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.gui.place import WindowServices
+    from slmdesk.library.kept import Kept
     from slmdesk.library.records import LibraryFile
 
 DEBOUNCE_MS = 150
@@ -71,6 +72,8 @@ class ModelPanel(QWidget):
             head.addWidget(button)
             column.addLayout(head)
             column.addWidget(card)
+        self.brought = Label(theme, "", role="small", tone="secondary", wrap=True)
+        column.addWidget(self.brought)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(DEBOUNCE_MS)
@@ -104,6 +107,9 @@ class ModelPanel(QWidget):
         self.load.show_in_force(in_force, file.context_length, gpu=best is not None)
         self.answers.show_in_force(in_force)
         self.let_go.setVisible(bool(in_force.kept.own.items()))
+        words = brought_words(in_force.kept)
+        self.brought.setText(words)
+        self.brought.setVisible(bool(words))
         self._pause.start()
 
     def _forecast(self) -> None:
@@ -143,9 +149,10 @@ class ModelPanel(QWidget):
             await self._look()
         old = {name: before.get(name) for name in changes}
         if old != dict(changes):
+            name = file.id.partition("/")[2] or file.path.name
             what = "" if len(changes) > 1 else find_model_setting(next(iter(changes))).title
             self._services.toast(
-                f"{what} changed for {file.id}." if what else f"{file.id} keeps nothing of its own now.",
+                f"{what} changed for {name}." if what else f"{name} keeps nothing of its own now.",
                 lambda: self._services.run(self._undo(file, old), "undoing a change"),
             )
 
@@ -165,3 +172,18 @@ class ModelPanel(QWidget):
     def _show_more(self, on: bool) -> None:
         self.answers.show_all(on=on)
         self.more.setText("Show less" if on else "Show all")
+
+
+def brought_words(kept: Kept) -> str:
+    """What came with the model that has no row of its own, as sentences."""
+    words = []
+    if kept.template:
+        words.append(
+            f"{kept.source}'s chat template counts where it says something else than the file's own."
+        )
+    if kept.adapters:
+        names = ", ".join(path.name for path in kept.adapters)
+        words.append(f"It is loaded with {'the adapter' if len(kept.adapters) == 1 else 'adapters'} {names}.")
+    if kept.unused:
+        words.append(f"Not used here: {', '.join(kept.unused)}.")
+    return " ".join(words)

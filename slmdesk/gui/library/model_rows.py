@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import Qt
+
 from slmdesk.gui.live_settings import value_words
 from slmdesk.gui.setting_rows import PROMPT_LINES, SettingRow
 from slmdesk.gui.widgets.fields import TextArea
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.library.in_force import InForce
 
 ANY_SEED = -1
+_SHORT = 14  # characters that fit on a button beside the words
 _MOST_SEED = 2**31 - 1  # what a spin box counts to
 _HINTS = {"stop": r"One a line; \n stands for a line break", "system_prompt": "No instructions"}
 
@@ -30,6 +33,11 @@ class ModelRow(SettingRow):
         self.declared = declared
         super().__init__(services, _as_field(declared))
         self._reset.setAccessibleName(f"Let go of {declared.title}")
+        # A model's page is narrower than the settings': both lines may wrap.
+        self._default.setWordWrap(True)
+        at = self.body.count() - (1 if declared.form == "multiline" else 0)
+        self.body.insertWidget(at, self._default)
+        self.body.insertWidget(at + 1, self._reset, 0, Qt.AlignmentFlag.AlignLeft)
 
     def show_in_force(self, in_force: InForce) -> None:
         """Show the value that counts, and who says so."""
@@ -39,7 +47,7 @@ class ModelRow(SettingRow):
         if not (self.control.hasFocus() and isinstance(self.control, TextArea)):
             self._show_value(self._shown)
         foot = {
-            "model": f"Kept for this model; else {self._otherwise(in_force)}",
+            "model": "Kept for this model",
             "brought": f"As {in_force.kept.source} runs it",
             "settings": "As the settings say",
             "publisher": "As its publisher recommends",
@@ -47,17 +55,21 @@ class ModelRow(SettingRow):
         }[says]
         self._default.setText(foot)
         self._reset.setVisible(says == "model")
+        if says == "model":
+            self._offer_reset(in_force)
 
-    def _otherwise(self, in_force: InForce) -> str:
-        """What would count if the person let go of the value."""
+    def _offer_reset(self, in_force: InForce) -> None:
+        """Say what counts when the person lets go of the value, and who says so."""
         brought = in_force.kept.brought.get(self.declared.key)
-        if brought is not None:
-            return f"{in_force.kept.source}'s {self._words(brought)}"
-        value, says = in_force.without(self.declared)
+        value, says = (brought, "brought") if brought is not None else in_force.without(self.declared)
         words = self._words(value)
-        return {"settings": f"{words}, as the settings say", "publisher": f"its publisher's {words}"}.get(
-            says, words
-        )
+        self._reset.setText(f"Reset to {words}" if len(words) <= _SHORT else "Reset")
+        who = {
+            "brought": f"{in_force.kept.source} runs it with",
+            "settings": "The settings say",
+            "publisher": "Its publisher recommends",
+        }.get(says, "Default:")
+        self._reset.setToolTip(f"{who} {words}")
 
     def _words(self, value: Value | None) -> str:
         return value_words(self.setting, _to_field(self.declared, value))
@@ -78,9 +90,7 @@ class ModelRow(SettingRow):
 def _as_field(declared: Setting) -> Setting:
     """The declaration as a control can show it."""
     if declared.key == "seed":
-        return replace(
-            declared, minimum=ANY_SEED, maximum=_MOST_SEED, default=ANY_SEED, special="a new one each time"
-        )
+        return replace(declared, minimum=ANY_SEED, maximum=_MOST_SEED, default=ANY_SEED, special="any")
     return declared
 
 
