@@ -356,3 +356,20 @@ async def test_a_killed_service_cuts_the_answer_and_the_next_turn_finds_another(
     service_process(application.paths).kill()
     last = await finish(chats.send(conversation.id, QUESTION, SHORT))
     assert (last.state, last.error) == ("complete", None)
+
+
+async def test_a_new_conversation_begins_with_the_instructions_that_its_model_keeps(
+    application: Application,
+) -> None:
+    """They go before the settings' own; what a person gives goes before both."""
+    library = application.library
+    file = await library.resolve("slmdesk/desk-guide")
+    library.kept.change(file, {"system_prompt": "Kept."})
+    try:
+        assert (await application.chats.create("slmdesk/desk-guide")).system_prompt == "Kept."
+        assert (await application.chats.create()).system_prompt == "Kept."
+        assert (await application.chats.create("slmdesk/desk-guide", "Given.")).system_prompt == "Given."
+        library.kept.change(file, {"system_prompt": ""})
+        assert (await application.chats.create("slmdesk/desk-guide")).system_prompt == ""
+    finally:
+        library.kept.reset(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
 from slmdesk.library.sources import source_at
 from slmdesk.library.trash import Trash
+from tests.library.ollama_store import write_store
 
 Make = Callable[..., Path]
 WANTED = {"temperature": 0.3, "context_length": FITS, "stop": ["<|end|>"], "system_prompt": "Be brief."}
@@ -151,27 +151,6 @@ async def test_a_damaged_value_costs_that_value(models: Path, library: Library, 
     assert library.kept.of(await library.resolve("p/m")).own == ModelSettings(top_k=9)
 
 
-def ollama(root: Path, make: Make, **said: bytes) -> None:
-    """A store with one model, and what is said of it by the kind of layer."""
-    made = make(root / "blobs" / "new")
-    layers = {"model": made.read_bytes(), **said}
-    manifest = root / "manifests" / "registry.ollama.ai" / "library" / "pirate" / "latest"
-    manifest.parent.mkdir(parents=True)
-    entries = []
-    for kind, data in layers.items():
-        digest = hashlib.sha256(data).hexdigest()
-        (root / "blobs" / f"sha256-{digest}").write_bytes(data)
-        entries.append(
-            {
-                "mediaType": f"application/vnd.ollama.image.{kind}",
-                "digest": f"sha256:{digest}",
-                "size": len(data),
-            }
-        )
-    made.unlink()
-    manifest.write_text(json.dumps({"schemaVersion": 2, "layers": entries}))
-
-
 PARAMS = {
     "num_ctx": 2048, "num_gpu": 0, "num_predict": -1, "temperature": 0.1, "top_k": 7, "top_p": 0.8, "min_p": 0.01,
     "repeat_penalty": 1.2, "repeat_last_n": 32, "seed": 42, "stop": ["<|end|>", "\nUser:"], "mirostat": 2,
@@ -184,9 +163,8 @@ async def test_what_ollama_runs_a_model_with_counts_until_a_person_chooses(
     library: Library, models: Path, make: Make, tmp_path: Path, mode: str
 ) -> None:
     root = tmp_path / "o"
-    ollama(
-        root, make, params=json.dumps(PARAMS).encode(), system=b"You are a pirate.", template=b"{{ .Prompt }}"
-    )
+    said = {"params": PARAMS, "system": "You are a pirate.", "template": "{{ .Prompt }}"}
+    write_store(root, make(tmp_path / "made.gguf"), said)
     importer = Importer(library)
     (imported,) = await importer.take(await importer.find(source_at(root)), mode)  # type: ignore[arg-type]
     assert imported.problem is None

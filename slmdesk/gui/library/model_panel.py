@@ -80,6 +80,11 @@ class ModelPanel(QWidget):
         self._pause.timeout.connect(self._forecast)
         services.loaded.changed.connect(self._show_loaded)
 
+    @property
+    def file(self) -> LibraryFile | None:
+        """The file that is shown."""
+        return self._file
+
     def show_file(self, file: LibraryFile | None) -> None:
         """Show what is kept for a file; nothing for None, or one that is not run."""
         shown = file is not None and file.runs and file.problem is None
@@ -134,16 +139,17 @@ class ModelPanel(QWidget):
             self._services.run(self._keep(self._file, {name: value}), "keeping a model's settings")
 
     def _reset(self) -> None:
-        if self._file is not None and self._in_force is not None:
-            kept = dict.fromkeys(self._in_force.kept.own.items())
-            self._services.run(self._keep(self._file, kept), "resetting a model's settings")
+        if self._file is not None:
+            self._services.run(self._keep(self._file, None), "resetting a model's settings")
 
-    async def _keep(self, file: LibraryFile, changes: Mapping[str, object]) -> None:
-        """Keep other values, and offer Undo. A value that is refused is said, and what counts is shown again."""
+    async def _keep(self, file: LibraryFile, changes: Mapping[str, object] | None) -> None:
+        """Keep other values, or (None) none at all, and offer Undo. A value that is refused is said, and what counts
+        is shown again."""
         store = self._services.application.library.kept
         try:
             async with self._writing:
                 before = (await asyncio.to_thread(store.of, file)).own
+                changes = dict.fromkeys(before.items()) if changes is None else changes
                 await asyncio.to_thread(store.change, file, changes)
         finally:
             await self._look()
