@@ -84,11 +84,10 @@ class Setting:
         words = _TYPE_WORDS[self.type]
         if self.minimum is None and self.maximum is None:
             return words
+        least, most = _number(self.minimum), _number(self.maximum)
         if self.maximum is None:
-            return f"{words}, {self.minimum:g} or more"
-        if self.minimum is None:
-            return f"{words}, at most {self.maximum:g}"
-        return f"{words} from {self.minimum:g} to {self.maximum:g}"
+            return f"{words}, {least} or more"
+        return f"{words} from {least} to {most}" if least else f"{words}, at most {most}"
 
     def validate(self, value: object) -> Value:
         """`value` as this setting's type. Raises `SlmDeskError("setting_invalid")` when it is of another type
@@ -141,6 +140,13 @@ class Setting:
         if self.minimum is not None and value < self.minimum:
             return False
         return self.maximum is None or value <= self.maximum
+
+
+def _number(value: float | None) -> str:
+    """A limit as people write it: every digit of a whole number; "" for none."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value == int(value) else f"{value:g}"
 
 
 def _is_text(value: str) -> bool:

@@ -12,10 +12,10 @@ import pytest
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
-from slmdesk.formats.fit import calibration_in
 from slmdesk.inference.limits import FITS
 from slmdesk.inference.model_settings import ModelSettings
 from slmdesk.library.library import Library
+from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.models import Models
 from slmdesk.serving.questions import read_chat

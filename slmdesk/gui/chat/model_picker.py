@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField
 
 if TYPE_CHECKING:
@@ -152,10 +153,12 @@ class ModelPicker(QWidget):
 
     Signals:
         chosen(str): the id of the file to chat with.
+        settings_wanted(str): the person wants to see how the current model is loaded and asked.
         closed: the list is gone, whether something was chosen or not.
     """
 
     chosen = Signal(str)
+    settings_wanted = Signal(str)
     closed = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget) -> None:
@@ -184,12 +187,17 @@ class ModelPicker(QWidget):
         self._empty = Label(theme, "No model holds these letters.", tone="secondary")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setFixedHeight(ROW)
+        self._settings = Button(theme, "How it is loaded and answers", kind="quiet", icon="tune", small=True)
+        self._settings.setFixedHeight(MEASURE.control)
+        self._settings.clicked.connect(self._want_settings)
+        self._settings.installEventFilter(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE.tiny, SPACE.tiny, SPACE.tiny, SPACE.tiny)
         layout.setSpacing(SPACE.tiny)
         layout.addWidget(self._search)
         layout.addWidget(self._view)
         layout.addWidget(self._empty)
+        layout.addWidget(self._settings)
 
     @property
     def entries(self) -> list[ModelEntry]:
@@ -239,7 +247,9 @@ class ModelPicker(QWidget):
         first = next((number for number in usable if shown[number].id == self._delegate.current), None)
         if usable:
             self._view.setCurrentIndex(self._model.index(usable[0] if first is None else first))
-        shown_parts = [part for part in (self._search, self._view, self._empty) if not part.isHidden()]
+        self._settings.setVisible(any(entry.id == self._delegate.current for entry in self._all))
+        parts = (self._search, self._view, self._empty, self._settings)
+        shown_parts = [part for part in parts if not part.isHidden()]
         heights = [MEASURE.control if part is self._search else part.minimumHeight() for part in shown_parts]
         self.setFixedSize(WIDTH, sum(heights) + SPACE.tiny * (len(heights) + 1))
 
@@ -247,6 +257,10 @@ class ModelPicker(QWidget):
         if index.isValid() and not self._model.entries[index.row()].problem:
             self.close()
             self.chosen.emit(self._model.entries[index.row()].id)
+
+    def _want_settings(self) -> None:
+        self.close()
+        self.settings_wanted.emit(self._delegate.current)
 
     def _take(self) -> None:
         self._choose(self._view.currentIndex())

@@ -263,6 +263,7 @@ class ChatPlace(Place):
             self._picker = ModelPicker(self.theme, self)
             self._picker.chosen.connect(self.controller.choose_model)
             self._picker.closed.connect(self.pane.focus)
+            self._picker.settings_wanted.connect(lambda file: self.services.ask("library", "kept", file))
         self.controller.refresh_models()
         entry = self.controller.model_entry
         current = entry.id if entry else self.controller.model

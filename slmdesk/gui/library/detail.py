@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
@@ -138,6 +138,18 @@ class Detail(QWidget):
         self._table.selectRow(rows.index(before.id) if kept and before is not None else 0)
         self._show_file()
 
+    def show_kept(self, file_id: str) -> None:
+        """Choose a file of the model that is shown, and bring into sight what it keeps."""
+        rows = [self._files.row(row).id for row in range(self._files.rowCount())]
+        if file_id in rows:
+            self._table.selectRow(rows.index(file_id))
+        # The page has its height once the layout was done.
+        QTimer.singleShot(0, self.panel, self._scroll_to_kept)
+
+    def _scroll_to_kept(self) -> None:
+        self._scroll.verticalScrollBar().setValue(self.panel.y() - SPACE.medium)
+        self.panel.load.context.switch.setFocus(Qt.FocusReason.OtherFocusReason)
+
     def set_busy(self, *, on: bool) -> None:
         """The chosen file is being loaded or ejected."""
         self._memory.set_busy(on)
@@ -176,7 +188,8 @@ class Detail(QWidget):
         column.addWidget(Label(theme, "About this file", role="emphasis"))
         column.addLayout(self._form)
         column.addStretch(1)
-        return scrolling(page)
+        self._scroll = scrolling(page)
+        return self._scroll
 
     def _button(self, text: str, icon: str, what: str, *, primary: bool = False) -> Button:
         button = Button(self.theme, text, kind="primary" if primary else "secondary", icon=icon)

@@ -53,6 +53,7 @@ class LibraryPlace(Place):
         self.controller: LibraryController | None = None
         self._usage: dict[str, ModelUsage] = {}
         self._current = ""
+        self._wanted = ""  # the file whose settings another place asked for, until it is shown
         self._sheet: ImportSheet | None = None
         self.search = SearchField(theme, "Search the library")
         self.models = Models(self)
@@ -108,8 +109,9 @@ class LibraryPlace(Place):
             return
         if what == "import":
             self.import_paths([Path(line) for line in value.splitlines() if line])
-        elif what == "show":
-            self._current = value
+        elif what in {"show", "kept"}:
+            self._current, _, quant = value.partition(":")
+            self._wanted = value if what == "kept" and quant else ""
             self.controller.refresh()
 
     # Building
@@ -161,6 +163,10 @@ class LibraryPlace(Place):
             self.list.setCurrentIndex(self.models.index(row))
             self.list.blockSignals(False)
             self._show_current()
+            if self._wanted:
+                self.detail.show_kept(self._wanted)
+                self.panes.show_detail()
+                self._wanted = ""
         else:
             self._current = ""
             self.detail.show_model(None)

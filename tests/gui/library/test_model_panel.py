@@ -10,6 +10,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
 from slmdesk.gui.app import Desk
+from slmdesk.gui.chat.model_picker import ModelPicker
+from slmdesk.gui.chat.place import ChatPlace
 from slmdesk.gui.library.model_panel import ModelPanel
 from slmdesk.gui.library.model_rows import ModelRow
 from slmdesk.gui.widgets.fields import TextArea
@@ -19,6 +21,7 @@ from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library.ollama import candidates
 from tests.gui.conftest import Play, until
 from tests.gui.library.test_place import library, press, put, shown
+from tests.library.ollama_store import write_store
 
 GUIDE = "slmdesk/desk-guide"
 
@@ -55,7 +58,7 @@ def test_a_context_is_chosen_and_the_forecast_follows(play: Play, starter: Path)
         assert not panel.load.context.number.isVisible()
         assert not panel.let_go.isVisible()
         segment(panel, "Chosen")
-        await until(lambda: panel.load.context.number.isVisible(), "the field")
+        await until(panel.load.context.number.isVisible, "the field")
         panel.load.context.number.setValue(2048)
         await until(lambda: "2,048 tokens" in panel.load.forecast.words, "the new forecast")
         assert kept(desk, panel) == ModelSettings(context_length=2048)
@@ -149,17 +152,9 @@ def test_a_file_that_cannot_run_has_no_such_cards(play: Play, desk_guide: Path) 
 
 
 def test_what_ollama_brought_is_shown(play: Play, desk_guide: Path, tmp_path: Path) -> None:
-    from tests.library.ollama_store import write_store
-
-    write_store(
-        tmp_path / "o",
-        desk_guide,
-        {
-            "params": {"temperature": 0.7, "mirostat": 1},
-            "system": "Be a pirate.",
-            "template": "{{ .Prompt }}",
-        },
-    )
+    params = {"temperature": 0.7, "mirostat": 1}
+    said = {"params": params, "system": "Be a pirate.", "template": "{{ .Prompt }}"}
+    write_store(tmp_path / "o", desk_guide, said)
 
     async def scene(desk: Desk) -> None:
         app = desk.window.application
@@ -169,5 +164,28 @@ def test_what_ollama_brought_is_shown(play: Play, desk_guide: Path, tmp_path: Pa
         assert foot(panel.answers.rows["system_prompt"]) == "As Ollama runs it"
         assert "chat template" in panel.brought.text()
         assert "Not used here: mirostat." in panel.brought.text()
+
+    play(scene)
+
+
+def test_the_chats_list_of_models_leads_to_what_its_model_keeps(play: Play, starter: Path) -> None:
+    del starter
+
+    async def scene(desk: Desk) -> None:
+        desk.window.go_to("chat")
+        chat = desk.window.place("chat")
+        assert isinstance(chat, ChatPlace)
+        await until(lambda: chat.controller and chat.controller.model_entry, "the models")
+        chat.choose_model()
+        picker = desk.window.findChild(ModelPicker)
+        assert picker is not None
+        press(picker, "How it is loaded")
+        assert not picker.isVisible()
+        place = library(desk)
+        panel = place.detail.panel
+        await until(
+            lambda: panel.file and panel.file.id == "HuggingFaceTB/SmolLM2-135M-Instruct:Q4_1", "its page"
+        )
+        await until(panel.load.context.switch.isVisible, "the card")
 
     play(scene)
