@@ -50,7 +50,7 @@ def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, float]:
 def recommended_beside(folder: Path) -> dict[str, float]:
     """What a generation_config.json in a model's folder recommends; nothing where there is none, or none for sampling.
 
-    Blocking. Source: `do_sample` false says that the model is to be asked greedily, whatever else stands there.
+    Blocking. With `do_sample` false the values stand there and count for nothing.
     """
     try:
         with (folder / GENERATION_CONFIG).open("rb") as file:

@@ -107,14 +107,19 @@ class Fitting:
         kept = await asyncio.to_thread(self._library.kept.of, file)
         return FitReport(file.id, source, await self.of_file(file, kept.effective, context=context))
 
-    async def of_file(self, file: LibraryFile, kept: ModelSettings = NOTHING, *, context: int = 0) -> Fit:
-        """The fit of a file of the library, loaded as `kept` says. Raises as `fit`."""
+    async def of_file(
+        self, file: LibraryFile, kept: ModelSettings = NOTHING, *, context: int = 0, freed: int = 0
+    ) -> Fit:
+        """The fit of a file of the library, loaded as `kept` says; `freed` bytes become free before, those of the same
+        model that is loaded now. Raises as `fit`."""
         known = self._headers.get(file.path)
         if known is None or known[0] != file.size_bytes:
             known = self._headers[file.path] = file.size_bytes, await asyncio.to_thread(_local, file)
         architecture, weights, layers = known[1]
         adapters = await asyncio.to_thread(lambda: adapters_bytes(self._library.kept.of(file).adapters))
-        return await self.of(architecture, weights + adapters, context=context, layers=layers, kept=kept)
+        return await self.of(
+            architecture, weights + adapters, context=context, layers=layers, kept=kept, freed=freed
+        )
 
     async def of(
         self,
@@ -124,9 +129,10 @@ class Fitting:
         context: int = 0,
         layers: LayerWeights | None = None,
         kept: ModelSettings = NOTHING,
+        freed: int = 0,
     ) -> Fit:
         """The fit of a known architecture, for the settings' parallel answers, cache type, context and GPU layers;
-        what is `kept` for the model goes before them."""
+        what is `kept` for the model goes before them. `freed` bytes are free by then beside those that are now."""
         wishes = Wishes.of(self._settings, context=context, kept=kept)
         room = None
         if self._devices is not None and wishes.gpu_layers != 0:
@@ -138,7 +144,7 @@ class Fitting:
             architecture,
             weights,
             wishes,
-            available=memory()[1],
+            available=memory()[1] + freed,
             calibration=correction,
             room=room,
             layers=layers,

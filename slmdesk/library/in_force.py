@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.recommended import recommended_beside, recommended_sampling
 from slmdesk.formats.split import read_whole
+from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting
@@ -22,11 +23,13 @@ Says = Literal["model", "brought", "settings", "publisher", "default"]
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The values in force for one file. `recommended`: by its publisher, by the names of sampling."""
+    """The values in force for one file. `recommended`: by its publisher, by the names of sampling; `instructions`:
+    what conversations with it begin with where nobody chose any."""
 
     kept: Kept
     recommended: dict[str, float]
     settings: Settings
+    instructions: str = ""
 
     @classmethod
     def of(cls, file: LibraryFile, library: Library, settings: Settings) -> InForce:
@@ -36,7 +39,7 @@ class InForce:
         except SlmDeskError:
             inside = {}
         beside = recommended_beside(file.path.parent)
-        return cls(library.kept.of(file), {**inside, **beside}, settings)
+        return cls(library.kept.of(file), {**inside, **beside}, settings, first_instructions(file.id))
 
     def value(self, key: Setting) -> tuple[Value | None, Says]:
         """The value, and who says so; None where there is none (no seed, no stop strings)."""
@@ -52,6 +55,8 @@ class InForce:
             return self.settings.get(program), "settings"
         if (recommended := self.recommended.get(key.key)) is not None:
             return recommended, "publisher"
+        if key.key == "system_prompt":
+            return self.instructions, "default"
         if key.key in {"seed", "stop"}:
             return None, "default"
         default: Value = self.settings.get(program) if program else key.default

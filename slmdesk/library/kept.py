@@ -78,7 +78,7 @@ class KeptSettings:
 
     def of(self, file: LibraryFile) -> Kept:
         """What is kept for a file. Nothing raises: what cannot be read is not there."""
-        place = _place(file)
+        place = self._place(file)
         entries = self._entries(place[0]) if place is not None else {}
         name = place[1] if place is not None else ""
         origin = entries.get(name)
@@ -101,7 +101,7 @@ class KeptSettings:
         """
         now = self.of(file)
         own = now.own.changed(changes)
-        place = _place(file)
+        place = self._place(file)
         if place is not None and not file.shipped:
             try:
                 self._write_beside(file, place, own)
@@ -118,6 +118,10 @@ class KeptSettings:
         """Take these values out, all without names. Raises as `change` does."""
         wanted = names or tuple(self.of(file).own.items())
         return self.change(file, {find_model_setting(name).key: None for name in wanted})
+
+    def _place(self, file: LibraryFile) -> Place | None:
+        """The sidecar that tells of this file (the first part of a split one), and its name there."""
+        return entry_place(file, file.path, self._entries)
 
     def _write_beside(self, file: LibraryFile, place: Place, own: ModelSettings) -> None:
         folder, name = place
@@ -192,11 +196,6 @@ class KeptSettings:
         with self._lock:
             self._read[path] = (stamp, found)
         return found
-
-
-def _place(file: LibraryFile) -> Place | None:
-    """The sidecar that tells of this file (the first part of a split one), and its name there."""
-    return entry_place(file, file.path)
 
 
 def _key(file: LibraryFile) -> str:

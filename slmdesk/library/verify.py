@@ -12,7 +12,7 @@ from slmdesk.library.background import in_background
 from slmdesk.library.sidecar import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from slmdesk.core.error_codes import ErrorCode
@@ -104,19 +104,21 @@ class Verifier:
             self._library.forget_listing()
 
 
-def entry_place(file: LibraryFile, part: Path) -> tuple[Path, str] | None:
+def entry_place(
+    file: LibraryFile, part: Path, read: Callable[[Path], Mapping[str, Origin]] = sidecar.read
+) -> tuple[Path, str] | None:
     """The folder of the sidecar that tells of this part, and the part's name in it; None outside of the library, unless
     one lies beside the part, as with quants that were written elsewhere.
 
-    Where no sidecar tells of it yet, the model's own will.
+    Where no sidecar tells of it yet, the model's own will. `read` gives a folder's entries.
     """
     if file.home is None:
-        return (part.parent, part.name) if part.name in sidecar.read(part.parent) else None
+        return (part.parent, part.name) if part.name in read(part.parent) else None
     if file.in_place:
         return file.home, file.name if len(file.parts) == 1 or file.format != "gguf" else part.name
     folder, name = part.parent, part.name
     while True:
-        if name in sidecar.read(folder):
+        if name in read(folder):
             return folder, name
         if folder == file.home or file.home not in folder.parents:
             return file.home, part.relative_to(file.home).as_posix()

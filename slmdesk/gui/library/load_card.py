@@ -61,11 +61,11 @@ class ContextRow(CardRow):
         flow.addWidget(self.number)
         self.body.addWidget(holder)
         self.body.addWidget(self._foot)
-        self._trained = 0
+        self._usual: int | None = None  # what "Usual" keeps: nothing, or 0 over what came with the model
 
     def show_in_force(self, in_force: InForce, trained: int) -> None:
         """Show what counts; `trained`: tokens the model was trained with, 0 where it is not known."""
-        self._trained = trained
+        self._usual = None if in_force.kept.brought.context_length is None else 0
         origin = in_force.kept.origin("context_length")
         value = in_force.kept.effective.context_length
         mode = "usual" if value is None or (value == 0) else "fits" if value == FITS else "number"
@@ -91,7 +91,7 @@ class ContextRow(CardRow):
             self.number.blockSignals(False)
 
     def _switched(self, mode: str) -> None:
-        self.edited.emit({"usual": None, "fits": FITS}.get(mode, self.number.value()))
+        self.edited.emit({"usual": self._usual, "fits": FITS}.get(mode, self.number.value()))
 
 
 class LoadCard(Card):

@@ -126,8 +126,12 @@ class ModelPanel(QWidget):
         file, in_force = self._file, self._in_force
         if file is None or in_force is None:
             return
+        loaded = self._services.loaded.get(file.id)
+        freed = loaded.memory_bytes if loaded is not None else 0
         try:
-            found = await self._services.application.fitting.of_file(file, in_force.kept.effective)
+            found = await self._services.application.fitting.of_file(
+                file, in_force.kept.effective, freed=freed
+            )
         except SlmDeskError as error:
             self.load.show_fit(None, error.message)
             return

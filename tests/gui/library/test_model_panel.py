@@ -18,6 +18,7 @@ from slmdesk.gui.widgets.fields import TextArea
 from slmdesk.gui.widgets.values import DecimalField
 from slmdesk.inference.limits import FITS
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
+from slmdesk.library.in_force import InForce
 from slmdesk.library.ollama import candidates
 from tests.gui.conftest import Play, until
 from tests.gui.library.test_place import library, press, put, shown
@@ -82,6 +83,7 @@ def test_who_says_what_counts_is_said_and_let_go_of(play: Play, starter: Path) -
 
     async def scene(desk: Desk) -> None:
         panel = await panel_of(desk, "HuggingFaceTB/SmolLM2-135M-Instruct")
+        assert foot(panel.answers.rows["system_prompt"]).startswith("Default: “You are a helpful")
         row = panel.answers.rows["temperature"]
         assert isinstance(row.control, DecimalField)
         assert (row.control.value(), foot(row)) == (0.2, "As its publisher recommends")
@@ -139,6 +141,23 @@ def test_a_loaded_model_is_loaded_anew_and_its_conversation_stays(with_jobs: Pla
     with_jobs(scene)
 
 
+def test_layers_on_the_gpu_are_asked_for_where_there_is_one(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        panel = await panel_of(desk, GUIDE)
+        app = desk.window.application
+        assert panel.file is not None
+        shown_gpu = (await app.devices.now()).best is not None
+        assert panel.load.layers.isVisible() == shown_gpu
+        in_force = InForce.of(panel.file, app.library, app.settings)
+        panel.load.show_in_force(in_force, 2048, gpu=True)
+        assert panel.load.layers.isVisible()
+        assert foot(panel.load.layers) == "Default: as many as fit"
+        panel.load.layers.control.setValue(4)  # type: ignore[attr-defined]
+        await until(lambda: kept(desk, panel).gpu_layers == 4, "the layers")
+
+    play(scene)
+
+
 def test_a_file_that_cannot_run_has_no_such_cards(play: Play, desk_guide: Path) -> None:
     async def scene(desk: Desk) -> None:
         path = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
@@ -152,7 +171,7 @@ def test_a_file_that_cannot_run_has_no_such_cards(play: Play, desk_guide: Path) 
 
 
 def test_what_ollama_brought_is_shown(play: Play, desk_guide: Path, tmp_path: Path) -> None:
-    params = {"temperature": 0.7, "mirostat": 1}
+    params = {"temperature": 0.7, "mirostat": 1, "num_ctx": 4096}
     said = {"params": params, "system": "Be a pirate.", "template": "{{ .Prompt }}"}
     write_store(tmp_path / "o", desk_guide, said)
 
@@ -164,6 +183,10 @@ def test_what_ollama_brought_is_shown(play: Play, desk_guide: Path, tmp_path: Pa
         assert foot(panel.answers.rows["system_prompt"]) == "As Ollama runs it"
         assert "chat template" in panel.brought.text()
         assert "Not used here: mirostat." in panel.brought.text()
+        assert panel.load.context.number.value() == 4096
+        segment(panel, "Usual")
+        await until(lambda: kept(desk, panel).context_length == 0, "the model's own context")
+        await until(lambda: "2,048 tokens" in panel.load.forecast.words, "its forecast")
 
     play(scene)
 
