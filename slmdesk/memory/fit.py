@@ -167,14 +167,13 @@ def longest_context(
 
     At most the trained one, and at least `LEAST`: what does not fit even so is refused by the load, which says why.
     """
-    usual = replace(wishes, context=min(forecast.usual_context(architecture.context_length), LEAST))
     trained = architecture.context_length or MOST_UNTRAINED
 
     def fits(context: int) -> Fit:
         return fit(
             architecture,
             weights_bytes,
-            replace(usual, context=context),
+            replace(wishes, context=context),
             available=available,
             calibration=calibration,
             room=room,

@@ -69,7 +69,8 @@ def test_a_context_is_chosen_and_the_forecast_follows(play: Play, starter: Path)
         panel.load.precision.edited.emit("q8_0")
         await until(lambda: kept(desk, panel).cache_type == "q8_0", "the precision")
         panel.let_go.click()
-        await until(lambda: kept(desk, panel) == NOTHING, "the reset")
+        await until(lambda: "keeps nothing" in desk.window.message, "the reset")
+        assert kept(desk, panel) == NOTHING
         assert desk.window.undo()
         await until(
             lambda: kept(desk, panel) == ModelSettings(context_length=FITS, cache_type="q8_0"), "the undo"
