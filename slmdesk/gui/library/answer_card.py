@@ -11,6 +11,8 @@ from slmdesk.gui.widgets.cards import Card
 from slmdesk.inference.limits import SAMPLING, find_model_setting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PySide6.QtWidgets import QWidget
 
     from slmdesk.gui.place import WindowServices
@@ -24,7 +26,7 @@ class AnswerCard(Card):
     """All of them, the first two until a person wants more.
 
     Attributes:
-        rows: by the names of the settings.
+        rows: by the names of the settings; all of them once `build` has come to its end.
 
     Signals:
         edited(str, object): the name of a setting and the value a person chose; None lets go of it.
@@ -34,12 +36,23 @@ class AnswerCard(Card):
 
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services.theme)
-        self.rows = {name: ModelRow(services, find_model_setting(name)) for name in _ORDER}
-        for name, row in self.rows.items():
-            row.edited.connect(lambda value, name=name: self.edited.emit(name, value))
-            row.reset.connect(lambda name=name: self.edited.emit(name, None))
-            self.add_row(row)
+        self._services = services
+        self.rows: dict[str, ModelRow] = {}
+        self.hide()
+
+    def build(self) -> Iterator[None]:
+        """Make the rows, a few milliseconds' work between two steps."""
+        for name in _ORDER:
+            self._add(name)
+            yield
         self.show_all(on=False)
+
+    def _add(self, name: str) -> None:
+        row = self.rows[name] = ModelRow(self._services, find_model_setting(name))
+        row.edited.connect(lambda value: self.edited.emit(name, value))
+        row.reset.connect(lambda: self.edited.emit(name, None))
+        self.add_row(row)
+        self.hide()
 
     def show_in_force(self, in_force: InForce) -> None:
         """Show what counts for the model."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from slmdesk.library.usage import ModelUsage
 
 MOST_ROWS = 10
+BUILDING_MS = 20
+"""How often to look whether the cards about a file are there."""
 _SOURCES = {
     "program": "SLM Desk",
     "hub": "The hub",
@@ -147,6 +149,9 @@ class Detail(QWidget):
         QTimer.singleShot(0, self.panel, self._scroll_to_kept)
 
     def _scroll_to_kept(self) -> None:
+        if not self.panel.built:
+            QTimer.singleShot(BUILDING_MS, self.panel, self._scroll_to_kept)
+            return
         self._scroll.verticalScrollBar().setValue(self.panel.y() - SPACE.medium)
         self.panel.load.context.switch.setFocus(Qt.FocusReason.OtherFocusReason)
 

@@ -22,6 +22,8 @@ from slmdesk.gui.widgets.values import NumberField
 from slmdesk.inference.limits import FITS, LEAST_CONTEXT, find_model_setting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from slmdesk.gui.place import WindowServices
     from slmdesk.library.in_force import InForce
     from slmdesk.memory.fit import Fit
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _STEP = 1024  # tokens
 _USUAL = 8192
+_MEMORY = "What it will take of this machine."
 
 
 class ContextRow(CardRow):
@@ -95,7 +98,7 @@ class ContextRow(CardRow):
 
 
 class LoadCard(Card):
-    """The rows and the forecast.
+    """The rows and the forecast. They are there once `build` has come to its end.
 
     Signals:
         edited(str, object): the name of a setting and the value a person chose; None lets go of it.
@@ -105,40 +108,63 @@ class LoadCard(Card):
     edited = Signal(str, object)
     load_wanted = Signal()
 
+    context: ContextRow
+    layers: ModelRow
+    precision: ModelRow
+    verdict: VerdictPill
+    forecast: ForecastView
+    load_anew: Button
+
     def __init__(self, services: WindowServices) -> None:
-        theme = services.theme
-        super().__init__(theme)
-        self.context = ContextRow(services)
-        self.context.edited.connect(lambda value: self.edited.emit("context_length", value))
-        self.layers = ModelRow(services, find_model_setting("gpu_layers"))
-        self.precision = ModelRow(services, find_model_setting("cache_type"))
-        for row in (self.layers, self.precision):
-            row.edited.connect(lambda value, name=row.declared.key: self.edited.emit(name, value))
-            row.reset.connect(lambda name=row.declared.key: self.edited.emit(name, None))
-        self._memory = CardRow(theme, "Memory", "What it will take of this machine.")
-        self.verdict = VerdictPill(theme, "fits", "")
-        self.verdict.hide()
-        self.forecast = ForecastView(theme)
-        self._memory.body.addWidget(self.verdict, 0, Qt.AlignmentFlag.AlignLeft)
-        self._memory.body.addSpacing(SPACE.tiny)
-        self._memory.body.addWidget(self.forecast)
-        self._anew = CardRow(theme, "Loaded otherwise", "")
-        self._anew.text.show()
-        self.load_anew = Button(theme, "Load anew", icon="refresh")
-        self.load_anew.clicked.connect(self.load_wanted)
-        self._anew.trailing.addWidget(self.load_anew)
-        self._rows_of_all: tuple[QWidget, ...] = (
-            self.context,
-            self.layers,
-            self.precision,
-            self._memory,
-            self._anew,
-        )
-        for each in self._rows_of_all:
-            self.add_row(each)
+        super().__init__(services.theme)
+        self._services = services
+        self._shown_rows: list[QWidget] = []
         self._gpu = False
         self._outdated = False
+        self.hide()
+
+    def build(self) -> Iterator[None]:
+        """Make the rows, a few milliseconds' work between two steps."""
+        self.context = ContextRow(self._services)
+        self.context.edited.connect(lambda value: self.edited.emit("context_length", value))
+        self._take(self.context)
+        yield
+        self.layers = self._model_row("gpu_layers")
+        yield
+        self.precision = self._model_row("cache_type")
+        yield
+        self._memory = self._memory_row()
+        self._take(self._memory)
+        yield
+        self._anew = CardRow(self.theme, "Loaded otherwise", "")
+        self._anew.text.show()
+        self.load_anew = Button(self.theme, "Load anew", icon="refresh")
+        self.load_anew.clicked.connect(self.load_wanted)
+        self._anew.trailing.addWidget(self.load_anew)
+        self._take(self._anew)
         self._sort()
+
+    def _take(self, row: QWidget) -> None:
+        self._shown_rows.append(row)
+        self.add_row(row)
+        self.hide()
+
+    def _model_row(self, name: str) -> ModelRow:
+        row = ModelRow(self._services, find_model_setting(name))
+        row.edited.connect(lambda value: self.edited.emit(name, value))
+        row.reset.connect(lambda: self.edited.emit(name, None))
+        self._take(row)
+        return row
+
+    def _memory_row(self) -> CardRow:
+        row = CardRow(self.theme, "Memory", _MEMORY)
+        self.verdict = VerdictPill(self.theme, "fits", "")
+        self.verdict.hide()
+        self.forecast = ForecastView(self.theme)
+        row.body.addWidget(self.verdict, 0, Qt.AlignmentFlag.AlignLeft)
+        row.body.addSpacing(SPACE.tiny)
+        row.body.addWidget(self.forecast)
+        return row
 
     def show_in_force(self, in_force: InForce, trained: int, *, gpu: bool) -> None:
         """Show what counts for the model; the forecast follows."""
@@ -152,7 +178,7 @@ class LoadCard(Card):
         """Show the forecast; None while it is not known, or cannot be, as `problem` says."""
         self.forecast.setVisible(fit is not None)
         self.verdict.setVisible(fit is not None)
-        self._memory.text.setText(problem or "What it will take of this machine.")
+        self._memory.text.setText(problem or _MEMORY)
         if fit is None:
             return
         number = amounts.size(fit.memory_bytes)
@@ -177,4 +203,4 @@ class LoadCard(Card):
         hidden: set[QWidget] = set() if self._gpu else {self.layers}
         if not self._outdated:
             hidden.add(self._anew)
-        self.show_rows(set(self._rows_of_all) - hidden)
+        self.show_rows(set(self._shown_rows) - hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
@@ -18,7 +19,7 @@ from slmdesk.inference.limits import find_model_setting
 from slmdesk.library.in_force import InForce
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from slmdesk.gui.place import WindowServices
     from slmdesk.library.kept import Kept
@@ -32,7 +33,8 @@ class ModelPanel(QWidget):
     """Two cards about the file that is shown.
 
     Attributes:
-        load, answers: the cards.
+        load, answers: the cards, made when a file is shown for the first time.
+        built: whether they are.
 
     Signals:
         load_wanted(object): the `LibraryFile` is to be loaded anew.
@@ -74,6 +76,8 @@ class ModelPanel(QWidget):
             column.addWidget(card)
         self.brought = Label(theme, "", role="small", tone="secondary", wrap=True)
         column.addWidget(self.brought)
+        self.built = False
+        self._building: Iterator[None] | None = None
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(DEBOUNCE_MS)
@@ -89,15 +93,32 @@ class ModelPanel(QWidget):
         """Show what is kept for a file; nothing for None, or one that is not run."""
         shown = file is not None and file.runs and file.problem is None
         self.setVisible(shown)
-        another = file is None or self._file is None or file.id != self._file.id
+        another = file is None or self._file is None or file.id != self._file.id or self._in_force is None
         self._file = file if shown else None
         if self._file is None:
+            return
+        if not self.built:
+            self._build()
             return
         if another:
             self.setEnabled(False)
             self.load.show_fit(None)
         self._show_loaded()
         self._services.run(self._look(), "reading what is kept for a model")
+
+    def _build(self) -> None:
+        """Make the cards row by row, with the window's other work between; then show the file."""
+        if self._building is None:
+            self._building = chain(self.load.build(), self.answers.build())
+            QTimer.singleShot(0, self, self._build_on)
+
+    def _build_on(self) -> None:
+        assert self._building is not None
+        if next(self._building, self) is not self:
+            QTimer.singleShot(0, self, self._build_on)
+            return
+        self.built = True
+        self.show_file(self._file)
 
     async def _look(self) -> None:
         file, app = self._file, self._services.application
@@ -150,21 +171,33 @@ class ModelPanel(QWidget):
         """Keep other values, or (None) none at all, and offer Undo. A value that is refused is said, and what counts
         is shown again."""
         store = self._services.application.library.kept
+        everything = changes is None
         try:
             async with self._writing:
                 before = (await asyncio.to_thread(store.of, file)).own
                 changes = dict.fromkeys(before.items()) if changes is None else changes
                 await asyncio.to_thread(store.change, file, changes)
+                self._tell(file, {name: before.get(name) for name in changes}, changes, everything=everything)
         finally:
             await self._look()
-        old = {name: before.get(name) for name in changes}
-        if old != dict(changes):
-            name = file.id.partition("/")[2] or file.path.name
-            what = "" if len(changes) > 1 else find_model_setting(next(iter(changes))).title
-            self._services.toast(
-                f"{what} changed for {name}." if what else f"{name} keeps nothing of its own now.",
-                lambda: self._services.run(self._undo(file, old), "undoing a change"),
-            )
+
+    def _tell(
+        self,
+        file: LibraryFile,
+        old: Mapping[str, object],
+        new: Mapping[str, object],
+        *,
+        everything: bool,
+    ) -> None:
+        """Say what was changed, in the order of the changes, with a way back."""
+        if old == dict(new):
+            return
+        name = file.id.partition("/")[2] or file.path.name
+        titles = ", ".join(find_model_setting(key).title for key in new)
+        self._services.toast(
+            f"{name} keeps nothing of its own now." if everything else f"{titles} changed for {name}.",
+            lambda: self._services.run(self._undo(file, old), "undoing a change"),
+        )
 
     async def _undo(self, file: LibraryFile, old: Mapping[str, object]) -> None:
         async with self._writing:
@@ -172,7 +205,7 @@ class ModelPanel(QWidget):
         await self._look()
 
     def _show_loaded(self) -> None:
-        if self._file is not None:
+        if self._file is not None and self.built:
             self.load.show_loaded(self._services.loaded.get(self._file.id))
 
     def _want_load(self) -> None:

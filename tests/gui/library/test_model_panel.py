@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt
@@ -31,7 +32,7 @@ async def panel_of(desk: Desk, model_id: str) -> ModelPanel:
     place = library(desk)
     await shown(place, model_id)
     panel = place.detail.panel
-    await until(lambda: panel.isEnabled() and panel.load.verdict.isVisible(), "the forecast")
+    await until(lambda: panel.built and panel.isEnabled() and panel.load.verdict.isVisible(), "the forecast")
     return panel
 
 
@@ -120,6 +121,10 @@ def test_a_loaded_model_is_loaded_anew_and_its_conversation_stays(with_jobs: Pla
         first = loaded.get(GUIDE + ":F16")
         assert first is not None
         assert not panel.load.load_anew.isVisible()
+        panel.load.show_loaded(replace(first, outdated=True, active=1))
+        assert panel.load.load_anew.isVisible()
+        assert not panel.load.load_anew.isEnabled()  # no answer is ended by it
+        panel.load.show_loaded(first)
         conversation = await app.chats.create(GUIDE)
         async for _ in app.chats.send(conversation.id, "What is Q4_K_M?"):
             pass
@@ -210,6 +215,6 @@ def test_the_chats_list_of_models_leads_to_what_its_model_keeps(play: Play, star
         await until(
             lambda: panel.file and panel.file.id == "HuggingFaceTB/SmolLM2-135M-Instruct:Q4_1", "its page"
         )
-        await until(panel.load.context.switch.isVisible, "the card")
+        await until(lambda: panel.built and panel.load.context.switch.isVisible(), "the card")
 
     play(scene)
