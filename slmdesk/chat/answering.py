@@ -6,31 +6,28 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slmdesk.chat import store
-from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, turns_to_skip
+from slmdesk.chat.request import build_turns, estimated_tokens, prompt_room, turns_to_skip
 from slmdesk.chat.tree import Message, MessageState
-from slmdesk.chat.turns import ModelLoading, PromptStarted, SaferEngine, TextArrived, TurnEnded, TurnEvent
+from slmdesk.chat.turns import TurnEnded, TurnEvent
 from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import Splitter
-from slmdesk.serving.client import (
-    AnswerFinished,
-    AnswerStarted,
-    ChatRequest,
-    EngineChanged,
-    LoadProgress,
-    TextDelta,
-)
+from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop
+from slmdesk.inference.asks import Ask, Sampling, Turn
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator
 
     from slmdesk.core.database import Database
+    from slmdesk.inference.answers import AnswerEvent
     from slmdesk.serving.client import ServiceClient
     from slmdesk.serving.connector import ServiceConnector
 
@@ -48,7 +45,7 @@ class Question:
     model: str
     system_prompt: str
     path: list[Message]
-    sampling: dict[str, Any] = field(default_factory=dict)
+    sampling: Sampling = Sampling()
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
     context_length: int = 0  # to load the model with; 0: the setting's
@@ -212,49 +209,53 @@ class Answering:
             await self._stream(client, better)
 
     async def _stream(self, client: ServiceClient, skip: int) -> None:
+        async with aclosing(client.ask(self._ask_for(skip))) as events:
+            async for event in events:
+                self._take(event, skip)
+
+    def _take(self, event: AnswerEvent, skip: int) -> None:
+        match event:
+            case str():
+                self._started = True
+                self._text += event
+                self._thinking.take(event)
+            case Started():
+                self._started = True
+                self._stats["trimmed_turns"] = skip
+                if event.chat_form:
+                    self._stats["chat_form"] = event.chat_form
+                event = replace(event, trimmed_turns=skip)
+            case EngineChanged(text=text):
+                self._stats["engine_change"] = text
+            case Stop():
+                self._stats |= {
+                    "reason": event.reason,
+                    "usage": {**event.usage.to_json(), "total_tokens": event.usage.total_tokens},
+                    "timings": event.timings.to_json(),
+                    "context_length": event.context_length,
+                }
+        self._events.put_nowait(event)
+
+    def _ask_for(self, skip: int) -> Ask:
+        """What is asked of the service, without the `skip` oldest turns."""
         question = self._question
-        request = ChatRequest(
+        return Ask(
             model=question.model,
-            messages=self._messages(skip),
+            turns=self._turns(skip),
             sampling=question.sampling,
             max_tokens=question.max_tokens,
-            stop=list(question.stop),
+            stop=question.stop or None,
             conversation=f"chat-{self.answer.conversation_id}",
             context_length=question.context_length,
+            kept_instructions=False,  # the conversation has its own
         )
-        async with aclosing(client.chat(request)) as events:
-            async for event in events:
-                match event:
-                    case LoadProgress(fraction=fraction):
-                        self._events.put_nowait(ModelLoading(fraction))
-                    case AnswerStarted(prompt_tokens=tokens, chat_form=form):
-                        self._started = True
-                        self._stats["trimmed_turns"] = skip
-                        if form:
-                            self._stats["chat_form"] = form
-                        self._events.put_nowait(PromptStarted(tokens, skip, form))
-                    case TextDelta(text=text):
-                        self._started = True
-                        self._text += text
-                        self._thinking.take(text)
-                        self._events.put_nowait(TextArrived(self.answer.id, text))
-                    case EngineChanged(text=text):
-                        self._stats["engine_change"] = text
-                        self._events.put_nowait(SaferEngine(text))
-                    case AnswerFinished():
-                        self._stats |= {
-                            "reason": event.reason,
-                            "usage": event.usage,
-                            "timings": event.timings,
-                            "context_length": event.context_length,
-                        }
 
-    def _messages(self, skip: int) -> list[dict[str, Any]]:
-        messages = build_messages(self._question.system_prompt, self._question.path, skip)
+    def _turns(self, skip: int) -> tuple[Turn, ...]:
+        turns = build_turns(self._question.system_prompt, self._question.path, skip)
         if self.answer.text:
             # An answer being continued stands last, unfinished, and the model goes on behind it.
-            messages.append({"role": "assistant", "content": self.answer.text})
-        return messages
+            turns.append(Turn.of("assistant", self.answer.text))
+        return tuple(turns)
 
     async def _skip_beforehand(self, client: ServiceClient) -> int:
         """Turns to leave out before asking; tokens are counted only where it may be near its limit."""
@@ -285,9 +286,7 @@ class Answering:
         question = self._question
 
         async def count(skip: int) -> int:
-            return await client.count_tokens(
-                question.model, self._messages(skip), context_length=question.context_length
-            )
+            return await client.count(self._ask_for(skip))
 
         room = prompt_room(context_length, question.longest_answer)
         return await turns_to_skip(question.path, count, room, first_guess)
@@ -298,6 +297,6 @@ class Answering:
         async with aclosing(loads) as loading:
             async for fraction in loading:
                 if fraction < 1.0:
-                    self._events.put_nowait(ModelLoading(fraction))
+                    self._events.put_nowait(LoadProgress(fraction))
         loaded = (await client.status()).model(question.model)
         return loaded.context_length if loaded else 0

@@ -18,6 +18,7 @@ from slmdesk.chat.titles import title_of
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive, process_create_time
+from slmdesk.inference.asks import Sampling
 from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
@@ -329,15 +330,11 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
     ) -> tuple[_Prepared, Answering]:
         prepared = await self._database.run(prepare)
-        chosen = {name: self._asked(name, getattr(options, name)) for name in _SAMPLING}
-        sampling = {name: value for name, value in chosen.items() if value is not None}
-        if options.seed is not None:
-            sampling["seed"] = options.seed
         question = Question(
             prepared.model,
             prepared.conversation.system_prompt,
             prepared.path,
-            sampling,
+            options.sampling.over(self._sampling_of_environment()),
             self._asked("max_tokens", options.max_tokens) or 0,
             options.stop,
             options.context_length or 0,
@@ -393,6 +390,10 @@ class Chats:
             return chosen
         key = f"chat.{name}"
         return self._settings.get(key) if self._settings.source(key) == "environment" else None
+
+    def _sampling_of_environment(self) -> Sampling:
+        values = {name: self._asked(name, None) for name in _SAMPLING}
+        return Sampling(**values)
 
     async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         await self.open()

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmdesk.engines.reasoning import visible
+from slmdesk.inference.asks import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from slmdesk.chat.tree import Message
 
-ChatMessages = list[dict[str, Any]]
-
 _ROOM_FOR_ANSWER = 512  # tokens kept free behind the prompt, where the answer has no limit of its own
 _REFILL = 0.6  # after leaving turns out, the prompt fills at most this part of its room
 
 
-def build_messages(system_prompt: str, path: Sequence[Message], skip_turns: int = 0) -> ChatMessages:
-    """The chat as the API wants it, without its `skip_turns` oldest turns.
+def build_turns(system_prompt: str, path: Sequence[Message], skip_turns: int = 0) -> list[Turn]:
+    """The chat as a model is asked, without its `skip_turns` oldest turns.
 
     Stopped and interrupted answers stay as context, without what the model thought aloud; answers without any
     other text are left out. Messages of one role that then follow each other become one, because many chat
     templates insist on taking turns.
     """
-    messages: ChatMessages = []
-    if system_prompt.strip():
-        messages.append({"role": "system", "content": system_prompt})
+    turns: list[Turn] = [Turn.of("system", system_prompt)] if system_prompt.strip() else []
     for message in (message for turn in turns_of(path)[skip_turns:] for message in turn):
         text = visible(message.text) if message.role == "assistant" else message.text
         if message.role == "assistant" and not text:
             continue
-        if messages and messages[-1]["role"] == message.role:
-            messages[-1]["content"] += f"\n\n{text}"
+        if turns and turns[-1].role == message.role:
+            turns[-1] = Turn.of(message.role, f"{turns[-1].text}\n\n{text}")
         else:
-            messages.append({"role": message.role, "content": text})
-    return messages
+            turns.append(Turn.of(message.role, text))
+    return turns
 
 
 def turns_of(path: Sequence[Message]) -> list[list[Message]]:

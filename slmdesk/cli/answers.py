@@ -8,17 +8,11 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.chat.turns import (
-    MessageStored,
-    ModelLoading,
-    PromptStarted,
-    SaferEngine,
-    TextArrived,
-    TurnEnded,
-)
+from slmdesk.chat.turns import MessageStored, TurnEnded
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
 from slmdesk.engines.reasoning import Splitter
+from slmdesk.inference.answers import EngineChanged, LoadProgress, Started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -66,19 +60,19 @@ async def show_turn(events: AsyncIterator[TurnEvent], out: Output, told_form: st
         match event:
             case MessageStored():
                 out.status("Starting …")
-            case ModelLoading(fraction=fraction):
+            case LoadProgress(fraction=fraction):
                 out.status(f"Loading the model … {fraction:.0%}")
                 out.event("loading", fraction=fraction)
-            case PromptStarted(tokens=tokens, trimmed_turns=trimmed, chat_form=form):
+            case Started(prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form):
                 if form and form != told_form:
                     out.note(in_words(form))
                 if trimmed:
                     out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
                 out.status(f"Reading {tokens} tokens …")
                 out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form)
-            case TextArrived(text=text):
-                shown.take(*shown.splitter.push(text))
-            case SaferEngine(text=changed):
+            case str():
+                shown.take(*shown.splitter.push(event))
+            case EngineChanged(text=changed):
                 out.event("engine_changed", text=changed)
             case TurnEnded(message=message):
                 shown.take(*shown.splitter.finish())

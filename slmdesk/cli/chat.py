@@ -16,6 +16,7 @@ from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
 from slmdesk.engines.reasoning import split
+from slmdesk.inference.asks import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +69,8 @@ async def _chat(args: argparse.Namespace, out: Output) -> int:
         else:
             conversation = await application.chats.create(args.model, args.system)
         options = TurnOptions(
-            temperature=args.temperature,
+            Sampling(temperature=args.temperature, seed=args.seed),
             max_tokens=args.max_tokens,
-            seed=args.seed,
             context_length=args.context,
         )
         if prompt is None:

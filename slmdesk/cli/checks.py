@@ -264,36 +264,41 @@ async def _service(application: Application) -> Check:
 
 async def _runtime(application: Application) -> Check:
     """Start a real engine with the built-in model and let it write a few words."""
-    from slmdesk.engines.host import start_engine
-    from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
-    from slmdesk.engines.safe_steps import ModelFile, at_step
+    from slmdesk.engines.registry import KINDS
+    from slmdesk.engines.safe_steps import ModelFile
+    from slmdesk.inference.answers import Stop
+    from slmdesk.inference.asks import Ask, Sampling, Turn
+    from slmdesk.inference.loading import Loading
 
     path = application.paths.builtin_model
-    spec = EngineSpec(str(path), "slmdesk/desk-guide", context_length=512, parallel=1)
-    spec = at_step(spec, application.safe_steps.step_for(ModelFile.of(path)))
-    engine = await start_engine(spec, log_path=application.paths.logs / "engine.log")
+    engine = await KINDS.for_file(path).start(
+        path,
+        "slmdesk/desk-guide",
+        Loading(context_length=512, parallel=1),
+        step=application.safe_steps.step_for(ModelFile.of(path)),
+        log_path=application.paths.logs / "engine.log",
+    )
     try:
-        question = GenerateRequest(
-            "doctor",
-            messages=[{"role": "user", "content": _QUESTION}],
+        question = Ask(
+            id="doctor",
+            turns=(Turn.of("user", _QUESTION),),
             max_tokens=48,
-            sampling={"temperature": 0.0},
+            sampling=Sampling(temperature=0.0),
         )
-        text, end = "", Finished("error")
-        async for piece in engine.generate(question):
-            if isinstance(piece, Finished):
+        text, end = "", Stop("error")
+        async for piece in engine.ask(question):
+            if isinstance(piece, Stop):
                 end = piece
             else:
-                text += piece
+                text += str(piece)
     finally:
         await engine.stop()
-    if end.error is not None:
-        raise SlmDeskError.from_json(end.error)
-    rate = end.timings.get("tokens_per_s", 0.0)
-    ready = engine.ready
+    end.raise_error()
+    loaded = engine.facts
     facts = (
-        f"loaded {parameters_text(ready.parameters)} in {ready.load_seconds:.1f} s,"
-        f" {size_text(ready.memory_bytes)} of memory, {end.completion_tokens} tokens at {rate:.0f}/s"
+        f"loaded {parameters_text(loaded.parameters)} in {loaded.load_seconds:.1f} s,"
+        f" {size_text(loaded.memory_bytes)} of memory,"
+        f" {end.usage.completion_tokens} tokens at {end.timings.tokens_per_s:.0f}/s"
     )
     if not text.strip():
         return Check("Models", "model runtime", "failed", "the built-in model wrote nothing", details=facts)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slmdesk.core.error_codes import ErrorCode
-    from slmdesk.engines.protocol import EngineSpec
 
 CRASHED_EXIT = 70  # the engine's own exit status after a defect in its worker thread
 
@@ -164,15 +163,13 @@ class NativeFaultError(SlmDeskError):
         return SlmDeskError(self.code, self.message, self.hint, details=self.details)
 
 
-def decode(
-    exit_code: int | None, stderr_tail: Sequence[str], spec: EngineSpec, *, loading: bool
-) -> SlmDeskError:
+def decode(exit_code: int | None, stderr_tail: Sequence[str], path: str, *, loading: bool) -> SlmDeskError:
     """Why an engine ended. `exit_code` as `subprocess` gives it: negative for a signal, NTSTATUS on Windows.
 
-    `loading`: it never got ready, so the model file is the first suspect. The status and the last lines of stderr
-    go to `details`. A `NativeFaultError` where another way of computing may help.
+    `path`: the model's file; `loading`: it never got ready, so that is the first suspect. The status and the last lines
+    of stderr go to `details`. A `NativeFaultError` where another way of computing may help.
     """
-    error = _decode(exit_code, stderr_tail, spec, loading=loading)
+    error = _decode(exit_code, stderr_tail, path, loading=loading)
     if _ending(exit_code) in _NATIVE and error.code in {"engine_crashed", "cpu_unsupported", "driver_failed"}:
         fault = NativeFaultError(error.code, error.message, error.hint, details=error.details)
         fault.ending, fault.loading = _ending(exit_code), loading
@@ -180,10 +177,8 @@ def decode(
     return error
 
 
-def _decode(
-    exit_code: int | None, stderr_tail: Sequence[str], spec: EngineSpec, *, loading: bool
-) -> SlmDeskError:
-    name = Path(spec.model_path).name or "The model"
+def _decode(exit_code: int | None, stderr_tail: Sequence[str], path: str, *, loading: bool) -> SlmDeskError:
+    name = Path(path).name or "The model"
     details = _details(exit_code, stderr_tail)
     ending = _ending(exit_code)
 
@@ -249,11 +244,11 @@ def native_status(error: BaseException) -> int | None:
     return status if status >= _LEAST_EXCEPTION else None
 
 
-def start_timeout(spec: EngineSpec, seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:
+def start_timeout(path: str, seconds: float, stderr_tail: Sequence[str]) -> SlmDeskError:
     """The engine was alive but said nothing for too long while it loaded."""
     return SlmDeskError(
         "engine_start_timeout",
-        f"{Path(spec.model_path).name} did not get further in loading for {seconds:.0f} seconds.",
+        f"{Path(path).name} did not get further in loading for {seconds:.0f} seconds.",
         "Check that its disk answers, then try again.",
         details=_details(None, stderr_tail),
     )

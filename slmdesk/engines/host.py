@@ -11,27 +11,35 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import ChildProcess, self_command, start_child
 from slmdesk.engines import failures
-from slmdesk.engines.protocol import EngineReady, EngineSpec, Finished, GenerateRequest
+from slmdesk.engines.protocol import EngineReady, EngineSpec
+from slmdesk.inference.answers import Stop, joined
+from slmdesk.inference.wire import converted, encoded
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
-Sink = Callable[[str, Finished | None], None]
+    from slmdesk.inference.answers import Delta, Sink
+    from slmdesk.inference.asks import Ask
+    from slmdesk.inference.engines import Ability
 
 _SILENCE = 300.0  # seconds without any progress after which a load is given up
 DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
 
 
-class Engine:
+_ABILITIES: frozenset[Ability] = frozenset({"chat", "text", "grammar", "json_schema"})
+
+
+class LlamaEngine:
     """A running engine process. Made by `start_engine`; used on the event loop that started it.
 
     `died` is done once the process ended, whatever ended it: its result is None after `stop`, else the decoded error.
@@ -41,7 +49,8 @@ class Engine:
         import aiohttp
 
         self.spec = spec
-        self.ready = ready
+        self.facts = ready.facts
+        self.port = ready.port
         self.died: asyncio.Future[SlmDeskError | None] = asyncio.get_running_loop().create_future()
         self._child = child
         self._sinks: dict[int, Sink] = {}
@@ -62,6 +71,11 @@ class Engine:
         self._watch = asyncio.create_task(self._watch_child(), name=f"engine-{ready.pid}")
 
     @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can be asked for."""
+        return _ABILITIES
+
+    @property
     def pid(self) -> int:
         return self._child.pid
 
@@ -80,24 +94,24 @@ class Engine:
         _, self._events = await loop.create_connection(
             lambda: _EventReader(self.spec.token, self._dispatch, self._events_lost),
             "127.0.0.1",
-            self.ready.port,
+            self.port,
         )
 
-    async def submit(self, request: GenerateRequest, sink: Sink) -> int:
+    async def submit(self, ask: Ask, sink: Sink) -> int:
         """Ask for an answer and return the prompt's token count.
 
-        From then on `sink(text, None)` is called with each new text, and `sink("", finished)` once at the end, on the
-        event loop. Raises `SlmDeskError` (context_exceeded, bad_request, grammar_invalid, template_failed, …) when the
+        From then on `sink` is called with each new text, and once with the `Stop` at the end, on the event loop.
+        Raises `SlmDeskError` (context_exceeded, bad_request, grammar_invalid, template_failed, …) when the
         engine refuses (the sink is not called then), or what the engine died of (the sink may have heard of it too).
         """
-        if request.id in self._keys:
-            raise SlmDeskError("duplicate", f"An answer with the id {request.id} is running already.", "")
+        if ask.id in self._keys:
+            raise SlmDeskError("duplicate", f"An answer with the id {ask.id} is running already.", "")
         key = next(self._next)
         # Registered before it is sent: the first text may arrive before the engine's reply to this request.
-        self._sinks[key], self._written[key] = sink, list(request.written)
-        self._keys[request.id], self._ids[key] = key, request.id
+        self._sinks[key], self._written[key] = sink, list(ask.written)
+        self._keys[ask.id], self._ids[key] = key, ask.id
         try:
-            reply = await self._post("/generate", {**request.to_json(), "key": key})
+            reply = await self._post("/generate", {"key": key, "ask": ask})
         except BaseException as error:
             known = self._forget(key)
             if isinstance(error, asyncio.CancelledError) and known and self.alive:
@@ -105,51 +119,50 @@ class Engine:
             raise
         return int(reply["prompt_tokens"])
 
-    async def cancel(self, request_id: str) -> None:
-        """End an answer within one step of the engine; its sink still gets `Finished("cancelled")`."""
-        key = self._keys.get(request_id)
+    async def cancel(self, ask_id: str) -> None:
+        """End an answer within one step of the engine; its sink still hears `Stop("cancelled")`."""
+        key = self._keys.get(ask_id)
         if key is not None and self.alive:
             with suppress(SlmDeskError):
                 await self._post("/cancel", {"key": key})
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | Finished, None]:
-        """`submit` as an iterator: texts, then one `Finished`. Closing it cancels the answer."""
+    async def ask(self, ask: Ask) -> AsyncGenerator[Delta | Stop, None]:
+        """`submit` as an iterator: pieces, then the `Stop`. Closing it cancels the answer."""
         loop = asyncio.get_running_loop()
-        parts: list[str] = []
-        ended: list[Finished] = []
+        heard: list[Delta | Stop] = []
         wake = loop.create_future()
 
-        def sink(text: str, finished: Finished | None) -> None:
-            if text:
-                parts.append(text)
-            if finished is not None:
-                ended.append(finished)
+        def sink(piece: Delta | Stop) -> None:
+            heard.append(piece)
             if not wake.done():
                 wake.set_result(None)
 
-        await self.submit(request, sink)
+        await self.submit(ask, sink)
+        ended = False
         try:
-            while True:
-                if not parts and not ended:
+            while not ended:
+                if not heard:
                     await wake
                 wake = loop.create_future()
-                if parts:
-                    text = "".join(parts)
-                    parts.clear()
-                    yield text
-                elif ended:
-                    yield ended[0]
-                    return
+                pieces, heard[:] = joined(heard), []
+                for piece in pieces:
+                    ended = isinstance(piece, Stop)
+                    yield piece
         finally:
             if not ended:
-                self._send_cancel(self._keys.get(request.id, -1))
+                self._send_cancel(self._keys.get(ask.id, -1))
 
-    async def count_tokens(
-        self, *, messages: list[dict[str, Any]] | None = None, prompt: str | None = None
-    ) -> int:
+    async def count(self, ask: Ask) -> int:
         """How many tokens a prompt has, chat template included. Raises `SlmDeskError`."""
-        body = {"messages": messages} if messages is not None else {"prompt": prompt}
-        return int((await self._post("/tokenize", body))["tokens"])
+        return int((await self._post("/tokenize", ask))["tokens"])
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Raises `SlmDeskError("unsupported")`: this engine writes text."""
+        raise SlmDeskError(
+            "unsupported",
+            f"This model gives no vectors for {len(texts)} texts.",
+            "Choose an embedding model.",
+        )
 
     async def idle(self) -> bool:
         """Whether the engine itself has nothing to do. Raises `SlmDeskError`."""
@@ -157,7 +170,7 @@ class Engine:
         return not status["active"] and not status["queued"]
 
     async def stop(self) -> None:
-        """End the process; running answers get `Finished("cancelled")`."""
+        """End the process; running answers get `Stop("cancelled")`."""
         self._stopping = True
         await self._child.terminate_tree(grace_s=1.0)
         await self._watch
@@ -178,16 +191,16 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._request("POST", path, body)
+    async def _post(self, path: str, body: object) -> dict[str, Any]:
+        return await self._request("POST", path, encoded(body))
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         import aiohttp
 
         if not self.alive:
             raise await self._why()
         try:
-            async with self._http.request(method, path, json=body) as response:
+            async with self._http.request(method, path, data=body) as response:
                 data = await response.json()
                 if response.status != 200:
                     raise SlmDeskError.from_json(data["error"])
@@ -219,12 +232,12 @@ class Engine:
             if token >= 0:
                 written[key].append(token)
             if text:
-                sink(text, None)
+                sink(text)
         for key, data in ends:
             sink = sinks.get(key)
             self._forget(key)
             if sink is not None:
-                sink("", Finished.from_json(data))
+                sink(converted(data, Stop))
 
     def _forget(self, key: int) -> bool:
         request_id = self._ids.pop(key, None)
@@ -247,17 +260,17 @@ class Engine:
         code = await self._child.wait()
         error = None
         if not self._stopping:
-            error = failures.decode(code, self._child.stderr_tail, self.spec, loading=False)
+            error = failures.decode(code, self._child.stderr_tail, self.spec.model_path, loading=False)
             if isinstance(error, failures.NativeFaultError) and not self._sinks:
                 error = error.without_cure()  # nothing was being computed
         if self._events is not None:
             self._events.close()
         self.died.set_result(error)
-        ended = Finished("cancelled") if error is None else Finished("error", error=error.to_json())
+        ended = Stop("cancelled") if error is None else Stop("error", error=error.to_json())
         for key, sink in list(self._sinks.items()):
             written = self._written[key]
             self._forget(key)
-            sink("", replace(ended, written=written))
+            sink(replace(ended, written=tuple(written)))
         if not self._stopping:
             await self._http.close()
 
@@ -313,7 +326,7 @@ async def start_engine(
     on_progress: Callable[[float], None] | None = None,
     log_path: Path | None = None,
     command: list[str] | None = None,
-) -> Engine:
+) -> LlamaEngine:
     """Start an engine process and wait until it is ready.
 
     `on_progress` hears 0…1 on the event loop. `log_path`: what it prints on stderr is added there. Cancelling ends the
@@ -323,16 +336,18 @@ async def start_engine(
     log = _Log(log_path)
     child = await start_child(command or self_command("engine"), on_stderr=log.write)
     try:
-        child.stdin.write(json.dumps(spec.to_json()).encode() + b"\n")
+        child.stdin.write(encoded(spec) + b"\n")
         with suppress(OSError):
             await child.stdin.drain()
         ready = await _until_ready(child, spec, on_progress)
-        engine = Engine(spec, child, ready)
+        engine = LlamaEngine(spec, child, ready)
         try:
             await engine.listen()
         except OSError as error:
             await engine.stop()
-            raise failures.decode(child.returncode, child.stderr_tail, spec, loading=False) from error
+            raise failures.decode(
+                child.returncode, child.stderr_tail, spec.model_path, loading=False
+            ) from error
     except BaseException:
         await asyncio.shield(child.terminate_tree(grace_s=0.5))
         raise
@@ -353,7 +368,7 @@ async def _until_ready(
         except TimeoutError:
             if in_driver:
                 raise failures.driver_hangs(limit, child.stderr_tail) from None
-            raise failures.start_timeout(spec, limit, child.stderr_tail) from None
+            raise failures.start_timeout(spec.model_path, limit, child.stderr_tail) from None
         if not line:
             raise await _ended(child, spec, in_driver=in_driver)
         heard = time.monotonic()
@@ -369,7 +384,7 @@ async def _until_ready(
             await child.terminate_tree(grace_s=0.5)
             raise SlmDeskError.from_json(event["error"])
         elif event.get("event") == "ready":
-            return EngineReady.from_json(event)
+            return converted(event, EngineReady)
 
 
 async def _ended(child: ChildProcess, spec: EngineSpec, *, in_driver: bool) -> SlmDeskError:
@@ -377,7 +392,7 @@ async def _ended(child: ChildProcess, spec: EngineSpec, *, in_driver: bool) -> S
     status = await child.wait()
     if in_driver:
         return failures.driver_failed(status, child.stderr_tail)
-    return failures.decode(status, child.stderr_tail, spec, loading=True)
+    return failures.decode(status, child.stderr_tail, spec.model_path, loading=True)
 
 
 class _Log:

@@ -14,9 +14,11 @@ import json
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slmdesk.engines.fingerprint import Build, Fingerprint
-    from slmdesk.engines.protocol import EngineSpec
+    from slmdesk.inference.loading import Loading
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +52,20 @@ def words(step: Step) -> str:
     return _WORDS[step]
 
 
-def at_step(spec: EngineSpec, step: Step) -> EngineSpec:
-    """The spec with what the step leaves out. A quantized cache needs flash attention, so it goes with it."""
-    spec = replace(spec, safe_step=step)
+def at_step(loading: Loading, step: Step) -> Loading:
+    """The loading with what the step leaves out. A quantized cache needs flash attention, so it goes with it."""
     if holds(step, "no_gpu"):
-        spec = replace(spec, gpu_layers=0)
+        loading = replace(loading, gpu_layers=0)
+    if holds(step, "no_extra_buffers"):
+        loading = replace(loading, extra_buffers=False)
     if holds(step, "no_flash_attention"):
-        spec = replace(spec, flash_attention=False, cache_type="f16")
-    return spec
+        loading = replace(loading, flash_attention=False, cache_type="f16")
+    return loading
 
 
-def change(spec: EngineSpec, step: Step) -> str:
-    """What the step changes for a spec, to stand behind "went on": "without the GPU"."""
-    more = " and with a plain f16 cache" if at_step(spec, step).cache_type != spec.cache_type else ""
+def change(loading: Loading, step: Step) -> str:
+    """What the step changes for a loading, to stand behind "went on": "without the GPU"."""
+    more = " and with a plain f16 cache" if at_step(loading, step).cache_type != loading.cache_type else ""
     return f"{words(step)}{more}"
 
 

@@ -21,7 +21,6 @@ from slmdesk.core.files import atomic_write
 from slmdesk.core.processes import self_command, start_child
 from slmdesk.engines import failures
 from slmdesk.engines.fingerprint import fingerprint, installed
-from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import ladder, safe_steps_in
 from slmdesk.engines.self_test_outcome import (
     BOUNDS,
@@ -49,7 +48,6 @@ _SILENCE_S = 120.0  # without a word from the child; a GPU's driver compiles its
 _LOOK_S = 0.1  # between two looks whether something else began
 _FILE = "self-test.json"
 _START = "its start"
-_NO_MODEL = EngineSpec("", "self-test")
 _MOST_MACHINES = 8
 # What a driver says no with: the model is so small, and was just written.
 _REFUSED: frozenset[ErrorCode] = frozenset({"model_damaged", "driver_failed", "driver_hangs"})
@@ -251,7 +249,7 @@ class _Round:
             while line := await asyncio.wait_for(child.stdout.readline(), _SILENCE_S):
                 if not self._hear(line):
                     return
-            self._died(failures.decode(await child.wait(), child.stderr_tail, _NO_MODEL, loading=False))
+            self._died(failures.decode(await child.wait(), child.stderr_tail, "", loading=False))
         except TimeoutError:
             self._silences += 1
             if self._silences > 1:  # once may be a machine that slept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -47,9 +48,29 @@ def encoded(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
+_WORDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+    "bytes": "base64 text",
+}
+_TYPES = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+
+
 def _refused(error: msgspec.ValidationError) -> SlmDeskError:
-    """msgspec says "Expected `int`, got `str` - at `$.sampling.top_k`"."""
+    """msgspec says "Expected `int | null`, got `str` - at `$.sampling.top_k`"."""
     reason, _, place = str(error).partition(" - at ")
-    field = place.strip("`").removeprefix("$").lstrip(".")
-    words = reason.replace("`", "")
-    return SlmDeskError("bad_request", f"{field}: {words}." if field else f"{words}.", "")
+    field = place.strip("`").removeprefix("$").lstrip(".") or "The value"
+    if types := _TYPES.fullmatch(reason):
+        wanted = [_WORDS.get(one, one) for one in types[1].split(" | ") if one != "null"]
+        reason = f"it must be {' or '.join(wanted) or 'null'}, not {_WORDS.get(types[2], types[2])}"
+    elif missing := _MISSING.fullmatch(reason):
+        reason = f"“{missing[1]}” is missing"
+    return SlmDeskError(
+        "bad_request", f"{field}: {reason.replace('`', '')}.", "Correct that field, or leave it out."
+    )

@@ -13,7 +13,6 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.processes import ChildProcess, self_command, start_child
 from slmdesk.engines import failures
-from slmdesk.engines.protocol import EngineSpec
 from slmdesk.engines.safe_steps import installed_ladder, next_step, safe_steps_in, words
 from slmdesk.quantize.protocol import STEP_VARIABLE
 
@@ -112,14 +111,14 @@ def _with_reason(error: SlmDeskError, tail: Sequence[str], spec: Spec) -> SlmDes
     """A load that failed says why on stderr only."""
     if error.code != "model_damaged":
         return error
-    decoded = failures.decode(None, tail, _as_engine(spec), loading=True)
+    decoded = failures.decode(None, tail, _model_path(spec), loading=True)
     return decoded if decoded.code != "engine_crashed" else error
 
 
 def decode(exit_code: int | None, tail: Sequence[str], spec: Spec) -> SlmDeskError:
     """Why a child ended without a word."""
     name = _model_name(spec)
-    found = failures.decode(exit_code, tail, _as_engine(spec), loading=False)
+    found = failures.decode(exit_code, tail, _model_path(spec), loading=False)
     if found.code == "engine_killed":
         return SlmDeskError(
             "quantizer_killed",
@@ -141,10 +140,6 @@ def decode(exit_code: int | None, tail: Sequence[str], spec: Spec) -> SlmDeskErr
             details=found.details,
         )
     return found
-
-
-def _as_engine(spec: Spec) -> EngineSpec:
-    return EngineSpec(model_path=_model_path(spec), model_id="")
 
 
 def _model_path(spec: Spec) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.serving.answers import Answers
 from slmdesk.serving.api_errors import error_response, from_http
-from slmdesk.serving.completions import Completions
+from slmdesk.serving.dialects import openai
+from slmdesk.serving.dialects.own import OwnDialect
 from slmdesk.serving.fields import MAX_BODY
 from slmdesk.serving.gate import CALLER, CORS
 from slmdesk.serving.model_routes import ModelRoutes
@@ -94,15 +96,17 @@ def build_app(
         return await front.middleware(request, handler)
 
     app = web.Application(middlewares=[wrap], client_max_size=MAX_BODY)
-    completions = Completions(models)
+    answers = Answers(models)
     routes = ModelRoutes(models, activity, identity, stop)
     app.router.add_get("/", routes.health)
     app.router.add_get("/health", routes.health)
     app.router.add_get("/v1/models", routes.models)
     app.router.add_get("/v1/models/{id:.+}", routes.model)
-    app.router.add_post("/v1/chat/completions", completions.chat)
-    app.router.add_post("/v1/completions", completions.text)
+    app.router.add_post("/v1/chat/completions", answers.in_dialect(openai.CHAT))
+    app.router.add_post("/v1/completions", answers.in_dialect(openai.TEXT))
     app.router.add_get("/slmdesk/v1/status", routes.status)
+    app.router.add_post("/slmdesk/v1/ask", answers.in_dialect(OwnDialect()))
+    app.router.add_post("/slmdesk/v1/count", routes.count)
     app.router.add_post("/slmdesk/v1/load", routes.load)
     app.router.add_post("/slmdesk/v1/unload", routes.unload)
     app.router.add_post("/slmdesk/v1/tokenize", routes.tokenize)

@@ -3,92 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.serving.entries import LoadedModel, ModelEntry, ServiceStatus
+import msgspec
+from msgspec.structs import replace
+
+from slmdesk.inference.answers import AnswerEvent, Stop
+from slmdesk.serving.entries import ModelEntry, ServiceStatus
 from slmdesk.serving.http_client import LocalHttp, decoded, error_in, lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from slmdesk.core.errors import SlmDeskError
-
-__all__ = [
-    "AnswerFinished",
-    "AnswerStarted",
-    "ChatEvent",
-    "ChatRequest",
-    "EngineChanged",
-    "LoadProgress",
-    "LoadedModel",
-    "ModelEntry",
-    "ServiceClient",
-    "ServiceStatus",
-    "TextDelta",
-]
+    from slmdesk.inference.asks import Ask
 
 _HEALTH_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One answer asked for. `sampling` holds fields of the API (temperature, top_p, …); 0 tokens: no limit.
-
-    With another `context_length` than the model has it is loaded anew (0: as the settings say). What is left open
-    is filled by the model's kept settings, then the program's; the conversation alone knows its instructions.
-    """
-
-    model: str
-    messages: list[dict[str, Any]]
-    sampling: dict[str, Any] = field(default_factory=dict)
-    max_tokens: int = 0
-    stop: list[str] = field(default_factory=list)
-    conversation: str = ""
-    context_length: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProgress:
-    """The model is being loaded: 0 to 1."""
-
-    fraction: float
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerStarted:
-    """The engine took the request. `chat_form`: what stands in for a chat template that the file does not have."""
-
-    prompt_tokens: int
-    chat_form: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """New text; several pieces that waited come as one."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerFinished:
-    """The whole answer was there. `reason` is stop or length; `usage` and `timings` as the API gives them."""
-
-    reason: str
-    usage: dict[str, Any]
-    timings: dict[str, float]
-    context_length: int
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChanged:
-    """Native code failed and the engine runs in a safer way now: a sentence for a person. The answer goes on."""
-
-    text: str
-
-
-ChatEvent = LoadProgress | AnswerStarted | TextDelta | EngineChanged | AnswerFinished
+_EVENT = msgspec.json.Decoder(AnswerEvent)
 
 
 class ServiceClient:
@@ -143,45 +77,29 @@ class ServiceClient:
         answer = await self._http.ask("POST", "/slmdesk/v1/unload", {"model": _reference(model)})
         return bool(answer["unloaded"])
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """One answer as it is written. Closing the generator ends it: its slot is free within one step."""
-        body: dict[str, Any] = {
-            **request.sampling,
-            **_about(request.model, request.context_length),
-            "messages": request.messages,
-            "kept_instructions": False,
-            "stream": True,
-        }
-        if request.max_tokens > 0:
-            body["max_tokens"] = request.max_tokens
-        if request.stop:
-            body["stop"] = request.stop
-        if request.conversation:
-            body["conversation"] = request.conversation
-        exchange = await self._http.begin("POST", "/v1/chat/completions", body, {"X-SlmDesk-Events": "1"})
+    async def ask(self, ask: Ask) -> AsyncGenerator[AnswerEvent, None]:
+        """One answer as it is written, its `Stop` last. Closing the generator ends it: its slot is free within one
+        step. Pieces of text that waited come as one."""
+        exchange = await self._http.begin("POST", "/slmdesk/v1/ask", _named(ask))
         try:
             status = await exchange.head()
             if status != 200:
                 decoded(status, await exchange.body())
-            reader = _EventReader()
-            while not reader.finished:
-                lines = await exchange.lines()
-                if not lines:
-                    raise lost()
-                for event in reader.read(lines):
+            while lines := await exchange.lines():
+                for event in _joined(lines):
+                    if isinstance(event, Stop):
+                        event.raise_error()
+                        yield event
+                        return
                     yield event
-                if reader.error is not None:
-                    raise reader.error
+            raise lost()
         finally:
             self._http.end(exchange)
 
-    async def count_tokens(
-        self, model: str, messages: list[dict[str, Any]], *, context_length: int = 0
-    ) -> int:
-        """How many tokens a chat has with the model's template applied; loads the model where needed."""
-        body = _about(model, context_length) | {"messages": messages, "kept_instructions": False}
+    async def count(self, ask: Ask) -> int:
+        """How many tokens a prompt has with the model's template applied; loads the model where needed."""
         # Without a limit: the model may have to be loaded first.
-        answer = await self._http.ask("POST", "/slmdesk/v1/tokenize", body, timeout=None)
+        answer = await self._http.ask("POST", "/slmdesk/v1/count", _named(ask), timeout=None)
         return int(answer["tokens"])
 
     async def shutdown(self, *, if_idle: bool = False) -> None:
@@ -193,63 +111,26 @@ class ServiceClient:
         self._http.close()
 
 
-class _EventReader:
-    """Reads the lines of a stream; neighbouring pieces of text become one event."""
-
-    def __init__(self) -> None:
-        self.finished = False
-        self.error: SlmDeskError | None = None
-        self._name = b""
-        self._form = ""
-
-    def read(self, lines: list[bytes]) -> list[ChatEvent]:
-        """The events in these lines. `error` holds the one the stream ended with, if it did."""
-        events: list[ChatEvent] = []
-        texts: list[str] = []
-        for line in lines:
-            if line.startswith(b"data: "):
-                if not self._name and not self.finished:
-                    self._take(line[6:], texts)
-                elif (event := self._named(line[6:])) is not None:
-                    _flush(texts, events)
-                    events.append(event)
-            elif line.startswith(b"event: "):
-                self._name = line[7:]
-            elif not line:
-                self._name = b""
-        _flush(texts, events)
-        return events
-
-    def _take(self, data: bytes, texts: list[str]) -> None:
-        """One chunk of the API."""
-        chunk = json.loads(data)
-        if "error" in chunk:
-            self.error = error_in(chunk)
-        elif choices := chunk["choices"]:
-            texts.append(choices[0]["delta"].get("content", ""))
-
-    def _named(self, data: bytes) -> ChatEvent | None:
-        match self._name:
-            case b"progress":
-                return LoadProgress(float(json.loads(data)))
-            case b"started":
-                return AnswerStarted(int(json.loads(data)), self._form)
-            case b"form":
-                self._form = str(json.loads(data))
-            case b"changed":
-                return EngineChanged(str(json.loads(data)["text"]))
-            case b"finished":
-                self.finished = True
-                end = json.loads(data)
-                return AnswerFinished(end["reason"], end["usage"], end["timings"], end["context_length"])
-        return None
+def _joined(lines: list[bytes]) -> list[AnswerEvent]:
+    """The events in these lines, neighbouring pieces of text as one."""
+    events: list[AnswerEvent] = []
+    texts: list[str] = []
+    for line in lines:
+        event = _EVENT.decode(line) if line else ""
+        if isinstance(event, str):
+            texts.append(event)
+            continue
+        if text := "".join(texts):
+            events.append(text)
+        texts.clear()
+        events.append(event)
+    if text := "".join(texts):
+        events.append(text)
+    return events
 
 
-def _flush(texts: list[str], events: list[ChatEvent]) -> None:
-    text = "".join(texts)
-    texts.clear()
-    if text:
-        events.append(TextDelta(text))
+def _named(ask: Ask) -> Ask:
+    return replace(ask, model=_reference(ask.model))
 
 
 def _about(model: str, context_length: int) -> dict[str, Any]:

@@ -3,15 +3,19 @@ what the model's publisher recommends and then llama.cpp's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from slmdesk.inference.asks import Sampling, Turn
 from slmdesk.inference.limits import SAMPLING, find_model_setting
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
+from slmdesk.inference.wire import converted
 
 if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
-    from slmdesk.serving.questions import Question
+    from slmdesk.inference.asks import Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +36,22 @@ class Defaults:
                     values[declared.key] = settings.get(key)
         return cls(kept, ModelSettings(**values), recommended)
 
-    def fill(self, question: Question) -> Question:
-        """The question with what it left open. What it names stays as it is."""
+    def fill(self, ask: Ask) -> Ask:
+        """The ask with what it left open. What it names stays as it is."""
         chosen = self.kept.over(self.chosen)
-        sampling = {**self.recommended, **chosen.sampling, **question.sampling}
+        below = converted({**self.recommended, **chosen.sampling}, Sampling)
         return replace(
-            question,
-            messages=self._instructed(question),
-            sampling=sampling,
-            max_tokens=question.max_tokens or chosen.max_tokens or 0,
-            stop=list(chosen.stop or ()) if question.stop is None else question.stop,
+            ask,
+            turns=self._instructed(ask),
+            sampling=ask.sampling.over(below),
+            max_tokens=ask.max_tokens or chosen.max_tokens or 0,
+            stop=(chosen.stop or ()) if ask.stop is None else ask.stop,
         )
 
-    def _instructed(self, question: Question) -> list[dict[str, Any]] | None:
-        """The messages, begun with the model's instructions where nobody else gave any."""
-        messages, prompt = question.messages, self.kept.system_prompt
-        if not messages or not prompt or not question.kept_instructions:
-            return messages
-        if any(message["role"] == "system" for message in messages):
-            return messages
-        return [{"role": "system", "content": prompt}, *messages]
+    def _instructed(self, ask: Ask) -> tuple[Turn, ...]:
+        """The turns, begun with the model's instructions where nobody else gave any."""
+        prompt = self.kept.system_prompt
+        given = any(turn.role == "system" for turn in ask.turns)
+        if not ask.turns or not prompt or not ask.kept_instructions or given:
+            return ask.turns
+        return (Turn.of("system", prompt), *ask.turns)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
@@ -13,15 +14,14 @@ from slmdesk.core.held_memory import held_bytes, held_now
 from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
-from slmdesk.inference.steps import holds
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.fit import Wishes, longest_context
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
-    from slmdesk.engines.host import Engine
-    from slmdesk.engines.protocol import EngineSpec
     from slmdesk.inference.devices import Device
+    from slmdesk.inference.engines import Engine
+    from slmdesk.inference.loading import Loading
     from slmdesk.library.library import LibraryFile
     from slmdesk.memory.calibration import Calibration, Correction
     from slmdesk.memory.forecast import Forecast
@@ -35,21 +35,21 @@ class LoadForecast:
     """One model's memory as forecast for one load. With a GPU `shown` is what lies in the machine's own memory."""
 
     def __init__(
-        self, file: LibraryFile, spec: EngineSpec, correction: Correction, device: Device | None = None
+        self, file: LibraryFile, loading: Loading, correction: Correction, device: Device | None = None
     ) -> None:
         """Reads the header. Raises `SlmDeskError` where the file or its architecture cannot be forecast."""
         header = read_whole(file.path)
         self._architecture = Architecture.from_gguf(header)
-        copied = not holds(spec.safe_step, "no_extra_buffers")
+        copied = loading.extra_buffers
         self._weights = weights_bytes(header, file_bytes=file.size_bytes, copied=copied)
-        self._weights += adapters_bytes(spec.adapters)
+        self._weights += adapters_bytes(loading.adapters)
         self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
         self._device = device
         self.split: offload.Split | None = None
-        self._spec = spec
+        self._loading = loading
         self._correction = correction
-        self._context = spec.context_length or forecast.usual_context(header.context_length)
-        self.shown = self._of(self._context, spec.parallel, spec.cache_cells, correction)
+        self._context = loading.context_length or forecast.usual_context(header.context_length)
+        self.shown = self._of(self._context, loading.parallel, loading.cache_cells, correction)
         self.plain = self.shown
 
     @property
@@ -57,7 +57,7 @@ class LoadForecast:
         """Whether the GPU would take more layers if it had more free memory."""
         return (
             self._device is not None
-            and self._spec.gpu_layers < 0
+            and self._loading.gpu_layers < 0
             and (self.split is None or not self.split.whole)
         )
 
@@ -68,16 +68,16 @@ class LoadForecast:
 
     def now_known(self, engine: Engine) -> None:
         """Forecast again, for what the engine has opened."""
-        ready = engine.ready
+        ready = engine.facts
         if not ready.gpu_layers:
             self._device = None  # the engine saw less free memory there than we did
         else:
-            self._spec = replace(self._spec, gpu_layers=ready.gpu_layers)
+            self._loading = replace(self._loading, gpu_layers=ready.gpu_layers)
         self.shown = self._of(ready.context_length, ready.parallel, ready.cache_cells, self._correction)
         self.plain = self._of(ready.context_length, ready.parallel, ready.cache_cells, None)
 
     def _of(self, context: int, parallel: int, cells: int, correction: Correction | None) -> Forecast:
-        spec = self._spec
+        loading = self._loading
         self.split = self._split(context, parallel, cells, correction)
         if self.split is not None:
             return self.split.on_machine(context, correction.last_error if correction else None)
@@ -87,9 +87,9 @@ class LoadForecast:
             context=context,
             parallel=parallel,
             cells=cells,
-            cache_type=spec.cache_type,
-            flash_attention=spec.flash_attention,
-            batch=spec.batch,
+            cache_type=loading.cache_type,
+            flash_attention=loading.flash_attention,
+            batch=loading.batch,
             calibration=correction,
         )
 
@@ -98,16 +98,16 @@ class LoadForecast:
     ) -> offload.Split | None:
         if self._device is None:
             return None
-        spec = self._spec
+        loading = self._loading
         load = offload.Load(
-            context, parallel, cells, spec.cache_type, spec.flash_attention, spec.batch, threads=2
+            context, parallel, cells, loading.cache_type, loading.flash_attention, loading.batch, threads=2
         )
         return offload.split(
             self._architecture,
             self._layers,
             offload.DeviceRoom.of(self._device),
             load,
-            most=spec.gpu_layers,
+            most=loading.gpu_layers,
             available=memory()[1],
             calibration=correction,
         )
@@ -122,13 +122,13 @@ class Forecasts:
         self._running: dict[int, tuple[LoadForecast, asyncio.Task[None]]] = {}
 
     async def before(
-        self, file: LibraryFile, spec: EngineSpec, device: Device | None = None
+        self, file: LibraryFile, loading: Loading, device: Device | None = None
     ) -> LoadForecast | None:
         """The forecast for a load, with layers on `device`; None where the file does not tell enough."""
 
         def read() -> LoadForecast:
             assert self._calibration is not None
-            return LoadForecast(file, spec, self._calibration.correction(_kind(device)), device)
+            return LoadForecast(file, loading, self._calibration.correction(_kind(device)), device)
 
         if self._calibration is None:
             return None
@@ -138,18 +138,18 @@ class Forecasts:
             log.info("no forecast for %s: %s", file.id, error)
             return None
 
-    async def longest(self, file: LibraryFile, spec: EngineSpec, device: Device | None) -> int:
+    async def longest(self, file: LibraryFile, loading: Loading, device: Device | None) -> int:
         """Tokens of the longest context that fits what is free now; 0, the usual, where the file does not tell."""
         free = memory()[1] - await self.unused()
 
         def find() -> int:
             header = read_whole(file.path)
             architecture = Architecture.from_gguf(header)
-            copied = not holds(spec.safe_step, "no_extra_buffers")
+            copied = loading.extra_buffers
             return longest_context(
                 architecture,
                 weights_bytes(header, file_bytes=file.size_bytes, copied=copied),
-                Wishes(0, spec.parallel, spec.cache_type, spec.flash_attention, spec.gpu_layers),
+                Wishes(0, loading.parallel, loading.cache_type, loading.flash_attention, loading.gpu_layers),
                 available=free,
                 calibration=self._calibration.correction(_kind(device)) if self._calibration else None,
                 room=offload.DeviceRoom.of(device) if device is not None else None,
@@ -172,15 +172,15 @@ class Forecasts:
         if expected is None or self._calibration is None:
             return
         expected.now_known(engine)
-        measured = engine.ready.memory_bytes
+        measured = engine.facts.memory_bytes
         if (split := expected.split) is not None:
             log.info(
                 "%s has %d of %d layers and %.0f MB on %s; %.0f MB were forecast",
                 file.id,
-                engine.ready.gpu_layers,
-                engine.ready.layers,
-                engine.ready.device_bytes / 1e6,
-                engine.ready.device,
+                engine.facts.gpu_layers,
+                engine.facts.layers,
+                engine.facts.device_bytes / 1e6,
+                engine.facts.device,
                 split.device.total_bytes / 1e6,
             )
         write = asyncio.to_thread(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from slmdesk.engines.host import Engine
+    from slmdesk.inference.engines import Engine
     from slmdesk.serving.defaults import Defaults
     from slmdesk.serving.slot import ModelSlot
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.wire import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +134,7 @@ class LocalHttp:
         self, method: str, path: str, data: object = None, headers: Mapping[str, str] | None = None
     ) -> Exchange:
         """Send a request; end it with `end`. Raises `service_unreachable`."""
-        body = b"" if data is None else json.dumps(data).encode()
+        body = b"" if data is None else encoded(data)
         lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         if data is not None:
             lines += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.asks import Ask
+from slmdesk.inference.wire import decoded
 from slmdesk.serving.api_errors import error_object, json_response
+from slmdesk.serving.dialects.openai_requests import read_tokenize
 from slmdesk.serving.entries import ModelEntry, ServiceStatus
 from slmdesk.serving.fields import Field, parse_body, read_fields, refuse
 from slmdesk.serving.gate import CALLER
-from slmdesk.serving.questions import read_tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +90,7 @@ class ModelRoutes:
                 async with self._models.use(
                     name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
                 ) as held:
-                    return {"ready": {"context_length": held.engine.ready.context_length}}
+                    return {"ready": {"context_length": held.engine.facts.context_length}}
             except SlmDeskError as error:
                 return error_object(error)
             finally:
@@ -116,15 +118,19 @@ class ModelRoutes:
         return json_response({"unloaded": unloaded})
 
     async def tokenize(self, request: web.Request) -> web.Response:
-        asked = read_tokenize(parse_body(await request.read()))
+        return await self._count(request, read_tokenize(parse_body(await request.read())))
+
+    async def count(self, request: web.Request) -> web.Response:
+        """The same for an `Ask`."""
+        ask = decoded(await request.read(), Ask)
+        ask.check()
+        return await self._count(request, ask)
+
+    async def _count(self, request: web.Request, ask: Ask) -> web.Response:
         trusted = request[CALLER].trusted
-        async with self._models.use(
-            asked.model, trusted=trusted, context_length=asked.context_length
-        ) as held:
-            engine = held.engine
-            question = held.defaults.fill(asked)
-            count = await engine.count_tokens(messages=question.messages, prompt=question.prompt)
-            return json_response({"tokens": count, "context_length": engine.ready.context_length})
+        async with self._models.use(ask.model, trusted=trusted, context_length=ask.context_length) as held:
+            count = await held.engine.count(held.defaults.fill(ask))
+            return json_response({"tokens": count, "context_length": held.engine.facts.context_length})
 
     async def shutdown(self, request: web.Request) -> web.Response:
         """End the service; with `{"if_idle": true}` only when no other request is running."""

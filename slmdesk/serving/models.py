@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-import secrets
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.engines.devices import DeviceList
 from slmdesk.engines.failures import NativeFaultError
-from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec
+from slmdesk.engines.registry import KINDS
 from slmdesk.engines.safe_steps import at_step
 from slmdesk.formats.recommended import recommended_beside
 from slmdesk.inference.limits import FITS
+from slmdesk.inference.loading import Loading
 from slmdesk.memory.fit import Wishes
 from slmdesk.serving import content
 from slmdesk.serving.defaults import Defaults
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from slmdesk.core.settings import Settings
-    from slmdesk.engines.host import Engine
-    from slmdesk.engines.protocol import CacheType
     from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.inference.engines import Engine, EngineKinds
+    from slmdesk.inference.loading import CacheType
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.entries import LoadedModel
@@ -57,11 +58,13 @@ class Models:
         steps: SafeSteps | None = None,
         *,
         devices: DeviceList | None = None,
+        kinds: EngineKinds = KINDS,
         for_many: bool = False,
     ) -> None:
         """`for_many`: models are loaded with a context for each answer at once; else all share one context."""
         self._for_many = for_many
         self._devices = devices or DeviceList()
+        self._kinds = kinds
         self._library = library
         self._settings = settings
         self._log_path = log_path
@@ -194,7 +197,7 @@ class Models:
             file = await self.find(name, trusted=trusted)
             slot = await self._unless_changed(self._slots.get(file.path))
             if slot is None:
-                slot = self._slots[file.path] = ModelSlot(file, self._spec(file), self._steps)
+                slot = self._slots[file.path] = ModelSlot(file, self._loading(file), self._steps)
             slot.file = file
             slot.names.add(name)
             self._by_name[name] = slot
@@ -250,15 +253,15 @@ class Models:
         self._refresh_settings()
         engine = slot.engine
         if slot.loading is None:
-            spec = self._spec(slot.file, context_length)
+            loading = self._loading(slot.file, context_length)
             step = slot.stepping.wanted()
-            same = spec == slot.spec and step == slot.step
+            same = loading == slot.asked_loading and step == slot.step
             changed = not same and slot.users == 1  # others are still answered by the old one
             if engine is not None and engine.alive and not changed:
                 return engine
             slot.refuse_while_failing()
-            slot.spec, slot.step = spec, step
-            slot.usual_spec = self._spec(slot.file)
+            slot.asked_loading, slot.step = loading, step
+            slot.usual_loading = self._loading(slot.file)
             slot.state, slot.progress = "loading", 0.0
             slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.id}")
         forget = slot.listen(on_progress) if on_progress is not None else None
@@ -299,7 +302,7 @@ class Models:
             )
         else:
             slot.became_ready(engine)
-            for note in engine.ready.notes:
+            for note in engine.facts.notes:
                 slot.stepping.tell(note)
             engine.died.add_done_callback(lambda died: self._engine_ended(slot, engine, died.result()))
             slot.loading = None
@@ -316,14 +319,22 @@ class Models:
     async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
         """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
         while True:
-            spec = await self._as_long_as_fits(slot, at_step(slot.spec, slot.step))
-            spec, expected = await self._with_gpu(slot, spec)
+            loading = await self._as_long_as_fits(slot, at_step(slot.asked_loading, slot.step))
+            loading, expected = await self._with_gpu(slot, loading)
             await self._make_room(slot, self._forecasts.needed(slot.file, expected))
-            spec = replace(spec, token=secrets.token_urlsafe(32))
+            kind = self._kinds.for_file(slot.file.path)
             try:
-                return await start_engine(spec, on_progress=slot.report, log_path=self._log_path), expected
+                engine = await kind.start(
+                    slot.file.path,
+                    slot.file.id,
+                    loading,
+                    step=slot.step,
+                    on_progress=slot.report,
+                    log_path=self._log_path,
+                )
+                return engine, expected
             except NativeFaultError as fault:
-                if not slot.stepping.failed(fault, slot.spec, slot.step):
+                if not slot.stepping.failed(fault, slot.asked_loading, slot.step):
                     raise
                 slot.step, slot.progress = slot.stepping.wanted(), 0.0
 
@@ -334,7 +345,9 @@ class Models:
         log.error("the engine of %s died: %s", slot.id, error)
         if slot.changed:
             slot.failed(content.changed(slot.id))  # the fault is neither the model's nor the machine's
-        elif isinstance(error, NativeFaultError) and slot.stepping.failed(error, slot.spec, slot.step):
+        elif isinstance(error, NativeFaultError) and slot.stepping.failed(
+            error, slot.asked_loading, slot.step
+        ):
             slot.stepped_from.add(engine.pid)
             slot.failed(error)
         else:
@@ -351,36 +364,36 @@ class Models:
         self._refuse_when_stopping()
         return await self._ready(slot, None, context_length)
 
-    async def _with_gpu(self, slot: ModelSlot, spec: EngineSpec) -> tuple[EngineSpec, LoadForecast | None]:
-        """The spec to start with, and what it will take with the layers that fit the GPU.
+    async def _with_gpu(self, slot: ModelSlot, loading: Loading) -> tuple[Loading, LoadForecast | None]:
+        """The loading to start with, and what it will take with the layers that fit the GPU.
 
         Models that nobody uses make room there: the one that is asked for now comes first. A driver that failed in the
         list of devices is not started again.
         """
-        if spec.gpu_layers == 0:
-            return spec, await self._forecasts.before(slot.file, spec)
+        if loading.gpu_layers == 0:
+            return loading, await self._forecasts.before(slot.file, loading)
         while True:
             devices = await self._devices.now(fresh=True)
             if devices.problem is not None:
                 log.warning("%s runs without the GPU: %s", slot.id, devices.problem)
-                spec = replace(spec, gpu_layers=0)
-                return spec, await self._forecasts.before(slot.file, spec)
-            expected = await self._forecasts.before(slot.file, spec, devices.best)
+                loading = replace(loading, gpu_layers=0)
+                return loading, await self._forecasts.before(slot.file, loading)
+            expected = await self._forecasts.before(slot.file, loading, devices.best)
             there = [one for one in self.slots if one is not slot and one.idle and _on_gpu(one)]
             if expected is None or not expected.crowded or not there:
-                return spec, expected
+                return loading, expected
             oldest = min(there, key=lambda one: one.last_used)
             log.info("unloading %s to make room on the GPU for %s", oldest.id, slot.id)
             await self._retire(oldest)
 
-    async def _as_long_as_fits(self, slot: ModelSlot, spec: EngineSpec) -> EngineSpec:
-        """The spec with a number for its context, where that is to be as long as the memory allows."""
-        if spec.context_length != FITS:
-            return spec
-        device = (await self._devices.now(fresh=True)).best if spec.gpu_layers else None
-        context = await self._forecasts.longest(slot.file, spec, device)
+    async def _as_long_as_fits(self, slot: ModelSlot, loading: Loading) -> Loading:
+        """The loading with a number for its context, where that is to be as long as the memory allows."""
+        if loading.context_length != FITS:
+            return loading
+        device = (await self._devices.now(fresh=True)).best if loading.gpu_layers else None
+        context = await self._forecasts.longest(slot.file, loading, device)
         log.info("%s gets a context of %d tokens, as much as fits", slot.id, context)
-        return replace(spec, context_length=context)
+        return replace(loading, context_length=context)
 
     async def _make_room(self, slot: ModelSlot, need: int) -> None:
         """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""
@@ -426,19 +439,21 @@ class Models:
 
     def describe(self) -> list[LoadedModel]:
         """What the status tells of each model, and whether it would be loaded otherwise by now."""
-        return [replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
+        return [dataclasses.replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
 
     def _outdated(self, slot: ModelSlot) -> bool:
-        return slot.engine is not None and slot.loading is None and self._spec(slot.file) != slot.usual_spec
+        return (
+            slot.engine is not None
+            and slot.loading is None
+            and self._loading(slot.file) != slot.usual_loading
+        )
 
-    def _spec(self, file: LibraryFile, context_length: int = 0) -> EngineSpec:
+    def _loading(self, file: LibraryFile, context_length: int = 0) -> Loading:
         """How a file is loaded: what a request asks for, what is kept for the model, what the settings say."""
         get = self._settings.get
         kept = self._library.kept.of(file)
         wishes = Wishes.of(self._settings, context=context_length, kept=kept.effective)
-        return EngineSpec(
-            model_path=str(file.path),
-            model_id=file.id,
+        return Loading(
             context_length=wishes.context,
             parallel=wishes.parallel,
             contexts=wishes.parallel if self._for_many else 1,
@@ -466,7 +481,7 @@ class Models:
 
 
 def _on_gpu(slot: ModelSlot) -> bool:
-    return slot.engine is not None and slot.engine.ready.gpu_layers > 0
+    return slot.engine is not None and slot.engine.facts.gpu_layers > 0
 
 
 def _stopped(slot: ModelSlot) -> SlmDeskError:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from slmdesk.engines.host import Engine
-    from slmdesk.engines.protocol import EngineSpec
     from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.inference.engines import Engine
+    from slmdesk.inference.loading import Loading
     from slmdesk.inference.steps import Step
     from slmdesk.library.library import LibraryFile
     from slmdesk.serving.entries import LoadState
@@ -30,13 +30,13 @@ _PROGRESS_STEP = 0.01
 class ModelSlot:
     """A model the service was asked for. It stays when its engine died, so that the next start knows of it."""
 
-    def __init__(self, file: LibraryFile, spec: EngineSpec, steps: SafeSteps | None) -> None:
+    def __init__(self, file: LibraryFile, loading: Loading, steps: SafeSteps | None) -> None:
         self.file = file
-        self.spec = spec  # as the settings want it, without a token
-        self.usual_spec = spec  # as they wanted it at the load where nobody asks for another context
+        self.asked_loading = loading  # as the settings want it, without a token
+        self.usual_loading = loading  # as they wanted it at the load where nobody asks for another context
         self.recommended: dict[str, float] = {}  # by a file beside the model's
         self.stepping = Stepping(file, steps)
-        self.step: Step = "all"  # what the running engine leaves out of `spec`
+        self.step: Step = "all"  # what the running engine leaves out of `loading`
         self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
         self.names: set[str] = {file.id}
         self.pinned = False  # asked for on the command line: not unloaded for being idle
@@ -119,22 +119,23 @@ class ModelSlot:
 
     def describe(self) -> LoadedModel:
         """What the status tells. Reads the engine's memory from the system."""
-        ready = self.engine.ready if self.engine is not None else None
-        parallel = ready.parallel if ready else self.spec.parallel
+        engine = self.engine
+        facts = engine.facts if engine is not None else None
+        parallel = facts.parallel if facts else self.asked_loading.parallel
         active = min(self.users, parallel) if self.state == "ready" else 0
         return LoadedModel(
             id=self.id,
             names=tuple(sorted(self.names)),
             state=self.state,
             progress=self.progress,
-            memory_bytes=held_now(ready.pid) or ready.memory_bytes if ready else 0,
-            context_length=ready.context_length if ready else 0,
+            memory_bytes=held_now(engine.pid) or engine.facts.memory_bytes if engine is not None else 0,
+            context_length=facts.context_length if facts else 0,
             parallel=parallel,
             active=active,
             queued=self.users - active,
-            pid=ready.pid if ready else 0,
-            loaded_at=self.loaded_at if ready else 0.0,
+            pid=engine.pid if engine is not None else 0,
+            loaded_at=self.loaded_at if facts else 0.0,
             problem=self.problem.to_json() if self.problem else None,
-            chat_form=ready.chat_form if ready else "",
-            gpu_layers=ready.gpu_layers if ready else 0,
+            chat_form=facts.chat_form if facts else "",
+            gpu_layers=facts.gpu_layers if facts else 0,
         )

@@ -10,8 +10,8 @@ from slmdesk.engines.safe_steps import ModelFile, change, installed_ladder, next
 
 if TYPE_CHECKING:
     from slmdesk.engines.failures import NativeFaultError
-    from slmdesk.engines.protocol import EngineSpec
     from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.inference.loading import Loading
     from slmdesk.inference.steps import Step
     from slmdesk.library.library import LibraryFile
 
@@ -53,11 +53,11 @@ class Stepping:
             return self._trial
         return "all" if self._steps is None else self._steps.step_for(ModelFile.of(self._file.path))
 
-    def failed(self, fault: NativeFaultError, spec: EngineSpec, step: Step) -> bool:
+    def failed(self, fault: NativeFaultError, loading: Loading, step: Step) -> bool:
         """Native code failed in an engine started at `step`. Whether there is a safer one; `wanted` tells it then."""
         if self._given_up:
             return False
-        steps = installed_ladder(gpu_layers=spec.gpu_layers, flash_attention=spec.flash_attention)
+        steps = installed_ladder(gpu_layers=loading.gpu_layers, flash_attention=loading.flash_attention)
         trial = next_step(step, steps)
         if trial is None:
             log.error("no safe step helps %s: %s", self._file.id, fault)
@@ -67,7 +67,7 @@ class Stepping:
         self._fault = self._fault or fault
         self._trial = trial
         self._told.append(
-            f"The engine failed on this machine and went on {change(spec, trial)}."
+            f"The engine failed on this machine and went on {change(loading, trial)}."
             " Settings shows this, with a way back."
         )
         return True

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.chat.turns import TextArrived, TurnEnded
+from slmdesk.chat.turns import MessageStored, TurnEnded
 from slmdesk.core.state import StateFile
 
 if TYPE_CHECKING:
@@ -49,10 +49,13 @@ async def converse(application: Application, record: Record) -> Message:
     conversation = await application.chats.create()
     record.typed[conversation.id] = QUESTION
     ended: Message | None = None
+    written = 0
     async with aclosing(application.chats.send(conversation.id, QUESTION)) as events:
         async for event in events:
-            if isinstance(event, TextArrived):
-                record.seen[event.message_id] = record.seen.get(event.message_id, "") + event.text
+            if isinstance(event, MessageStored):
+                written = event.message.id
+            elif isinstance(event, str):
+                record.seen[written] = record.seen.get(written, "") + event
             elif isinstance(event, TurnEnded):
                 ended = event.message
     assert ended is not None

@@ -23,37 +23,42 @@ from pathlib import Path
 from typing import Any, cast
 
 import psutil
+from msgspec.structs import replace
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from models import random_llama_gguf  # noqa: E402
 
-from slmdesk.engines.host import Engine, start_engine  # noqa: E402
-from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest  # noqa: E402
+from slmdesk.engines.host import LlamaEngine as Engine  # noqa: E402
+from slmdesk.engines.host import start_engine  # noqa: E402
+from slmdesk.engines.protocol import EngineSpec  # noqa: E402
+from slmdesk.inference.answers import Delta, Stop  # noqa: E402
+from slmdesk.inference.asks import Ask, Sampling  # noqa: E402
+from slmdesk.inference.loading import Loading  # noqa: E402
 
 _QUIET = 0.05  # part of the machine that other programs may take during a slice that counts
 
-SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7}
+SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, seed=7)
 PROMPT_TOKENS = 16
 
 
-async def ask(engine: Engine, number: int, tokens: int) -> tuple[list[float], Finished]:
+async def ask(engine: Engine, number: int, tokens: int) -> tuple[list[float], Stop]:
     """One stream: the time of every text that came, and the end."""
     times: list[float] = []
-    done: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
 
-    def sink(text: str, finished: Finished | None) -> None:
-        if text:
+    def sink(piece: Delta | Stop) -> None:
+        if isinstance(piece, Stop):
+            done.set_result(piece)
+        else:
             times.append(time.perf_counter())
-        if finished is not None:
-            done.set_result(finished)
 
-    request = GenerateRequest(
+    request = Ask(
         id=f"b{number}-{time.monotonic_ns()}",
         prompt=" ".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=PROMPT_TOKENS)),  # a letter, a token
         max_tokens=tokens,
-        sampling={**SAMPLING, "seed": 100 + number},
+        sampling=replace(SAMPLING, seed=100 + number),
     )
     await engine.submit(request, sink)
     return times, await done
@@ -130,7 +135,6 @@ def _worker(model_path: Path, threads: int, streams: int) -> Any:
     from slmdesk.engines.llama.loop import Worker
     from slmdesk.engines.llama.sampling import build_sampler
     from slmdesk.engines.llama.text import TextStream
-    from slmdesk.engines.protocol import Sampling
     from slmdesk.llama.context import Context
     from slmdesk.llama.model import Model
     from slmdesk.llama.native import Native
@@ -152,7 +156,7 @@ def _worker(model_path: Path, threads: int, streams: int) -> Any:
         answers = []
         for number in range(count):
             tokens_in = random.choices(range(300, 500), k=prompt)
-            sampler = build_sampler(model, Sampling(**{**SAMPLING, "seed": 100 + number}))  # type: ignore[arg-type]
+            sampler = build_sampler(model, replace(SAMPLING, seed=100 + number))
             answers.append(Answer(number, tokens_in, prompt + tokens, sampler, TextStream()))
         started = time.perf_counter()
         for answer in answers:
@@ -209,11 +213,8 @@ async def measure(options: argparse.Namespace, model: Path) -> None:
     if options.worker:
         other = Peer("worker", model, options.threads, most)
     else:
-        spec = EngineSpec(
-            model_path=str(model), model_id="bench", context_length=2048, parallel=most, threads=options.threads,
-            cache_cells=8192,
-        )  # fmt: skip
-        other = await start_engine(spec)
+        loading = Loading(context_length=2048, parallel=most, threads=options.threads, cache_cells=8192)
+        other = await start_engine(EngineSpec(str(model), "bench", loading))
     rates: dict[int, list[tuple[float, float, float, float]]] = {streams: [] for streams in options.streams}
     own = [bare.pid, other.pid]
     for round_ in range(options.rounds + 1):  # the first is for warming up

@@ -24,10 +24,14 @@ from statistics import median
 from typing import Any, Literal
 
 from slmdesk.core.held_memory import held_bytes
-from slmdesk.engines.host import Engine, start_engine
-from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.engines.host import start_engine
+from slmdesk.engines.protocol import EngineSpec
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
+from slmdesk.inference.answers import Stop
+from slmdesk.inference.asks import Ask, Sampling
+from slmdesk.inference.loading import Loading
 from slmdesk.memory.forecast import Forecast, forecast
 from slmdesk.memory.weights import weights_bytes
 from tests import real_models
@@ -264,16 +268,14 @@ async def measure(case: Case, path: Path) -> Measured:
         cache_type=case.cache_type,
         flash_attention=case.flash_attention,
     )
-    spec = EngineSpec(
-        model_path=str(path),
-        model_id=case.name,
+    loading = Loading(
         context_length=case.context,
         parallel=case.parallel,
         cache_type=case.cache_type,
         flash_attention=case.flash_attention,
         threads=2,
     )
-    engine = await start_engine(spec)
+    engine = await start_engine(EngineSpec(str(path), case.name, loading))
     try:
         prompt_tokens = await _fill(engine, case.context - 8)
         peak = held_bytes(engine.pid)
@@ -285,15 +287,15 @@ async def measure(case: Case, path: Path) -> Measured:
 async def _fill(engine: Engine, tokens: int) -> int:
     """Ask with a prompt of nearly `tokens` tokens; how many it had."""
     letters = [chr(97 + number % 26) for number in range(tokens)]
-    each = await engine.count_tokens(prompt=" ".join(letters[:200])) / 200
+    each = await engine.count(Ask(prompt=" ".join(letters[:200]))) / 200
     prompt = " ".join(letters[: int(tokens / max(each, 1.0))])
-    request = GenerateRequest(id="fill", prompt=prompt, max_tokens=3, sampling={"temperature": 0.0})
-    async with aclosing(engine.generate(request)) as answer:
+    request = Ask(id="fill", prompt=prompt, max_tokens=3, sampling=Sampling(temperature=0.0))
+    async with aclosing(engine.ask(request)) as answer:
         async for item in answer:
-            if isinstance(item, Finished):
+            if isinstance(item, Stop):
                 if item.reason == "error":
                     raise RuntimeError(f"the engine failed: {item.error}")
-                return item.prompt_tokens
+                return item.usage.prompt_tokens
     raise RuntimeError("the answer had no end")
 
 

@@ -16,8 +16,9 @@ from slmdesk.chat.turns import TurnOptions
 from slmdesk.core.database import Database
 from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.state import StateFile
+from slmdesk.inference.asks import Sampling
 
-GREEDY = TurnOptions(temperature=0.0)
+GREEDY = TurnOptions(Sampling(temperature=0.0))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from .conftest import use_home
 CHILD = """
 import asyncio, sys
 from slmdesk.application import Application
-from slmdesk.chat.turns import MessageStored, TextArrived
+from slmdesk.chat.turns import MessageStored
 
 async def main():
     application = Application.build()
@@ -30,8 +30,8 @@ async def main():
     async for event in application.chats.send(conversation.id, "What is Q4_K_M?"):
         if isinstance(event, MessageStored):
             print("stored", event.message.id, flush=True)
-        if isinstance(event, TextArrived):
-            text += event.text
+        if isinstance(event, str):
+            text += event
             print("text", len(text), flush=True)
 
 asyncio.run(main())

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from slmdesk.chat.request import build_messages, estimated_tokens, prompt_room, turns_of, turns_to_skip
+from slmdesk.chat.request import build_turns, estimated_tokens, prompt_room, turns_of, turns_to_skip
 from slmdesk.chat.tree import Message, MessageState, Role
+from slmdesk.inference.asks import Turn
 
 
 def message(number: int, role: Role, text: str, state: MessageState = "complete", **stats: object) -> Message:
@@ -18,11 +19,11 @@ def long_path(turns: int) -> list[Message]:
 
 
 def test_the_request_holds_the_system_prompt_and_the_path() -> None:
-    assert build_messages("Be short.", long_path(1)) == [
-        {"role": "system", "content": "Be short."},
-        {"role": "user", "content": "question 0"},
-        {"role": "assistant", "content": "answer 0"},
-        {"role": "user", "content": "the last question"},
+    assert build_turns("Be short.", long_path(1)) == [
+        Turn.of("system", "Be short."),
+        Turn.of("user", "question 0"),
+        Turn.of("assistant", "answer 0"),
+        Turn.of("user", "the last question"),
     ]
 
 
@@ -34,11 +35,11 @@ def test_cut_answers_stay_and_empty_ones_do_not() -> None:
         message(4, "assistant", "", "failed"),
         message(5, "user", "c"),
     ]
-    messages = build_messages("", path)
-    assert [m["role"] for m in messages] == ["user", "assistant", "user"]
-    assert messages[1]["content"] == "half an ans"
+    turns = build_turns("", path)
+    assert [turn.role for turn in turns] == ["user", "assistant", "user"]
+    assert turns[1].text == "half an ans"
     # Nothing typed is dropped, and the roles still take turns as chat templates demand.
-    assert messages[2]["content"] == "b\n\nc"
+    assert turns[2].text == "b\n\nc"
 
 
 def test_what_a_model_thought_aloud_is_not_sent_back() -> None:
@@ -49,10 +50,10 @@ def test_what_a_model_thought_aloud_is_not_sent_back() -> None:
         message(4, "assistant", "<think>\nStill think", "stopped"),
         message(5, "user", "c"),
     ]
-    assert build_messages("", path) == [
-        {"role": "user", "content": "<think>is mine</think> a"},
-        {"role": "assistant", "content": "Paris."},
-        {"role": "user", "content": "b\n\nc"},
+    assert build_turns("", path) == [
+        Turn.of("user", "<think>is mine</think> a"),
+        Turn.of("assistant", "Paris."),
+        Turn.of("user", "b\n\nc"),
     ]
 
 
@@ -105,5 +106,5 @@ async def test_the_last_question_always_stays() -> None:
         return 10_000
 
     skip = await turns_to_skip(path, too_long, room=100)
-    assert build_messages("", path, skip) == [{"role": "user", "content": "the last question"}]
+    assert build_turns("", path, skip) == [Turn.of("user", "the last question")]
     assert await turns_to_skip(path, too_long, room=100, first_guess=99) == 5

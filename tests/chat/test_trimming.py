@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.chat.turns import PromptStarted, TurnEnded, TurnOptions
+from slmdesk.chat.turns import TurnEnded, TurnOptions
+from slmdesk.inference.answers import Started
+from slmdesk.inference.asks import Sampling
 
 from .conftest import end_service, use_home
 
 CONTEXT = 512
 LONG = "Tell me about quants, memory, context and models. " * 5
-SHORT_ANSWER = TurnOptions(temperature=0.0, max_tokens=16)
+SHORT_ANSWER = TurnOptions(Sampling(temperature=0.0), max_tokens=16)
 
 
 @pytest.fixture
@@ -26,11 +28,11 @@ def short_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     asyncio.run(end_service(tmp_path))
 
 
-async def talk(application: Application, conversation_id: int, text: str) -> tuple[PromptStarted, TurnEnded]:
-    started: PromptStarted | None = None
+async def talk(application: Application, conversation_id: int, text: str) -> tuple[Started, TurnEnded]:
+    started: Started | None = None
     async with aclosing(application.chats.send(conversation_id, text, SHORT_ANSWER)) as events:
         async for event in events:
-            if isinstance(event, PromptStarted):
+            if isinstance(event, Started):
                 started = event
             if isinstance(event, TurnEnded):
                 assert event.message.error is None, event.message.error
@@ -47,7 +49,7 @@ async def long_conversation() -> None:
         trimmed: list[int] = []
         for turn in range(14):
             started, ended = await talk(application, conversation.id, f"{turn}: {LONG}")
-            assert started.tokens + SHORT_ANSWER.max_tokens <= CONTEXT
+            assert started.prompt_tokens + SHORT_ANSWER.max_tokens <= CONTEXT
             assert ended.message.stats["trimmed_turns"] == started.trimmed_turns
             assert ended.message.stats["context_length"] == CONTEXT
             trimmed.append(started.trimmed_turns)

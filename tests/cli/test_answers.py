@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from slmdesk.chat.tree import Message
-from slmdesk.chat.turns import PromptStarted, TextArrived, TurnEnded, TurnEvent
+from slmdesk.chat.turns import TurnEnded, TurnEvent
 from slmdesk.cli.answers import show_turn
 from slmdesk.cli.output import Output
+from slmdesk.inference.answers import Started
 
 PIECES = ["<think>", "\nHm, ", "Lyon?\x1b[2J", "\n</th", "ink>\n\n", "Par", "is."]
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
@@ -23,9 +24,9 @@ class Tty(io.StringIO):
 
 
 async def _events(pieces: list[str], form: str = "") -> AsyncIterator[TurnEvent]:
-    yield PromptStarted(9, 0, form)
+    yield Started(9, 0, form)
     for piece in pieces:
-        yield TextArrived(1, piece)
+        yield piece
     yield TurnEnded(Message(1, 1, None, "assistant", "".join(pieces), "complete", "m", 0.0))
 
 

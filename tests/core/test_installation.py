@@ -11,13 +11,12 @@ import pytest
 import slmdesk
 from slmdesk.core.installation import set_up_again, window_libraries
 from slmdesk.engines.failures import decode
-from slmdesk.engines.protocol import EngineSpec
 
 MISSING_DLL = 0xC0000135
 
 
 def hint() -> str:
-    return decode(MISSING_DLL, [], EngineSpec("/models/x.gguf", "x"), loading=False).hint
+    return decode(MISSING_DLL, [], "/models/x.gguf", loading=False).hint
 
 
 def test_a_checkout_is_set_up_by_its_script() -> None:

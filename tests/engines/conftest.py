@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from slmdesk.engines.host import Engine, start_engine
-from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.engines.host import start_engine
+from slmdesk.inference.answers import Delta, Stop
+from tests.asking import asking, spec_of
 
 GREEDY = {"temperature": 0.0}
 _numbers = itertools.count(1)
@@ -27,16 +29,16 @@ class Heard:
     """An answer as it arrives at a sink."""
 
     texts: list[str] = field(default_factory=list)
-    end: asyncio.Future[Finished] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    end: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     id: str = ""
     prompt_tokens: int = 0
 
-    def sink(self, text: str, finished: Finished | None) -> None:
-        if text:
-            self.texts.append(text)
-        if finished is not None:
-            self.end.set_result(finished)
+    def sink(self, piece: Delta | Stop) -> None:
+        if isinstance(piece, Stop):
+            self.end.set_result(piece)
+        else:
+            self.texts.append(str(piece))
         self.changed.set()
 
     @property
@@ -55,14 +57,12 @@ async def _ask(engine: Engine, question: str | list[dict[str, Any]], **options: 
     messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
     sampling = options.pop("sampling", GREEDY)
     chat: dict[str, Any] = {} if "prompt" in options else {"messages": messages}
-    request = GenerateRequest(id=heard.id, sampling=sampling, **chat, **options)
+    request = asking(heard.id, sampling=sampling, **chat, **options)
     heard.prompt_tokens = await engine.submit(request, heard.sink)
     return heard
 
 
-async def _answer(
-    engine: Engine, question: str | list[dict[str, Any]], **options: Any
-) -> tuple[str, Finished]:
+async def _answer(engine: Engine, question: str | list[dict[str, Any]], **options: Any) -> tuple[str, Stop]:
     heard = await _ask(engine, question, **options)
     finished = await heard.end
     return heard.text, finished
@@ -71,13 +71,13 @@ async def _answer(
 @pytest.fixture(scope="session")
 def ask() -> Callable[..., Awaitable[Heard]]:
     """`ask(engine, question, **options)` begins a greedy answer: `question` is what the user says, or messages;
-    `prompt=` in its place is a raw prompt; other options are fields of `GenerateRequest`."""
+    `prompt=` in its place is a raw prompt; other options are those of `asking`."""
     return _ask
 
 
 @pytest.fixture(scope="session")
-def answer() -> Callable[..., Awaitable[tuple[str, Finished]]]:
-    """As `ask`, but waits: (text, finished)."""
+def answer() -> Callable[..., Awaitable[tuple[str, Stop]]]:
+    """As `ask`, but waits: (text, stop)."""
     return _answer
 
 
@@ -87,9 +87,7 @@ StartEngine = Callable[..., Awaitable[Engine]]
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def engine(desk_guide: Path) -> AsyncIterator[Engine]:
     """The built-in model, four at once."""
-    started = await start_engine(
-        EngineSpec(str(desk_guide), "slmdesk/desk-guide", parallel=4, cache_cells=8192)
-    )
+    started = await start_engine(spec_of(desk_guide, "slmdesk/desk-guide", parallel=4, cache_cells=8192))
     yield started
     await started.stop()
 
@@ -100,7 +98,7 @@ async def start(desk_guide: Path) -> AsyncIterator[StartEngine]:
     engines: list[Engine] = []
 
     async def start_one(path: Path | None = None, **spec: Any) -> Engine:
-        engines.append(await start_engine(EngineSpec(str(path or desk_guide), "test", **spec)))
+        engines.append(await start_engine(spec_of(path or desk_guide, "test", **spec)))
         return engines[-1]
 
     yield start_one

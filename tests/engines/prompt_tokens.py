@@ -13,10 +13,10 @@ from pathlib import Path
 from slmdesk.engines.families import form_of_file
 from slmdesk.engines.llama.server import EngineServer
 from slmdesk.engines.llama.templates import ChatTemplate
-from slmdesk.engines.protocol import GenerateRequest
 from slmdesk.formats.gguf import read_header
 from slmdesk.llama.model import Model
 from slmdesk.llama.native import Native
+from tests.asking import asking
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     server = EngineServer(model, template, context_length=4096, token="", form=form)
     results = []
     for chat in spec["chats"]:
-        tokens, _ = server._cut(GenerateRequest("", messages=chat))
+        tokens, _ = server._cut(asking("", messages=chat))
         text = template.prompt(chat).text
         whole = model.tokenize(text, special=True)
         if model.add_bos and whole[:1] != [model.bos]:

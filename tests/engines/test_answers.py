@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.host import Engine
-from slmdesk.engines.protocol import Finished, GenerateRequest
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.inference.answers import Delta, Sink, Stop
+from tests.asking import asking
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,28 +30,26 @@ async def test_an_answer_streams_and_ends_by_itself(engine: Engine, ask: Ask) ->
     assert "Q4_K_M" in heard.text
     assert len(heard.texts) > 3
     assert finished.reason == "stop"
-    assert finished.prompt_tokens == heard.prompt_tokens > 5
-    assert finished.completion_tokens >= len(heard.texts)
-    assert finished.timings["tokens_per_s"] > 0
+    assert finished.usage.prompt_tokens == heard.prompt_tokens > 5
+    assert finished.usage.completion_tokens >= len(heard.texts)
+    assert finished.timings.tokens_per_s > 0
     assert "<|im_end|>" not in heard.text
 
 
 async def test_two_answers_run_at_once(engine: Engine) -> None:
     requests = [
-        GenerateRequest(
-            f"at-once-{n}", prompt="a", max_tokens=60, sampling={"seed": n, "logit_bias": ENDLESS}
-        )
+        asking(f"at-once-{n}", prompt="a", max_tokens=60, sampling={"seed": n, "logit_bias": ENDLESS})
         for n in (0, 1)
     ]
     seen: list[int] = []
     done = [asyncio.get_running_loop().create_future() for _ in requests]
 
-    def sink(number: int) -> Callable[[str, Finished | None], None]:
-        def take(text: str, finished: Finished | None) -> None:
-            if text:
+    def sink(number: int) -> Sink:
+        def take(piece: Delta | Stop) -> None:
+            if isinstance(piece, Stop):
+                done[number].set_result(piece)
+            else:
                 seen.append(number)
-            if finished is not None:
-                done[number].set_result(finished)
 
         return take
 
@@ -82,21 +81,23 @@ async def test_a_seed_makes_an_answer_repeatable(engine: Engine, answer: Ask) ->
 @pytest.mark.parametrize("size", [1, 7, 40])
 async def test_max_tokens_ends_with_length(engine: Engine, answer: Ask, size: int) -> None:
     _, finished = await answer(engine, QUESTION, max_tokens=size, sampling={"seed": 3, "logit_bias": ENDLESS})
-    assert (finished.reason, finished.completion_tokens) == ("length", size)
+    assert (finished.reason, finished.usage.completion_tokens) == ("length", size)
 
 
 async def test_the_full_context_ends_with_length(start: Start, answer: Ask) -> None:
     engine = await start(context_length=200)
     _, finished = await answer(engine, QUESTION, sampling={"seed": 3, "logit_bias": ENDLESS})
     assert finished.reason == "length"
-    assert finished.prompt_tokens + finished.completion_tokens == engine.ready.context_length == 200
+    assert (
+        finished.usage.prompt_tokens + finished.usage.completion_tokens == engine.facts.context_length == 200
+    )
 
 
 async def test_a_prompt_larger_than_the_context_is_refused_with_counts(engine: Engine, ask: Ask) -> None:
     with pytest.raises(SlmDeskError) as caught:
         await ask(engine, "many words " * 3000)
     assert caught.value.code == "context_exceeded"
-    assert str(engine.ready.context_length) in caught.value.message
+    assert str(engine.facts.context_length) in caught.value.message
     assert engine.running == 0
 
 
@@ -160,7 +161,7 @@ async def test_a_json_schema_binds_the_answer(engine: Engine, answer: Ask) -> No
         ({"grammar": "root ::= missing"}, "grammar_invalid"),
         ({"grammar": "root ::= root 'a'"}, "grammar_invalid"),
         ({"grammar": "(" * 5000}, "grammar_invalid"),
-        ({"grammar": 7}, "grammar_invalid"),
+        ({"grammar": 7}, "bad_request"),
         ({"json_schema": {"$ref": "#/nowhere"}}, "schema_invalid"),
         ({"temperature": -1}, "bad_request"),
         ({"temperature": "hot"}, "bad_request"),
@@ -189,7 +190,7 @@ async def test_a_grammar_error_tells_the_parsers_reason(engine: Engine, ask: Ask
 async def test_logit_bias_forbids_and_forces(engine: Engine, answer: Ask) -> None:
     free, _ = await answer(engine, QUESTION, max_tokens=1)
     token = None
-    for candidate in range(260, engine.ready.vocabulary):
+    for candidate in range(260, engine.facts.vocabulary):
         text, _ = await answer(
             engine,
             QUESTION,
@@ -223,25 +224,25 @@ async def test_more_requests_than_places_all_finish(engine: Engine, ask: Ask) ->
     heard = [await ask(engine, f"Question number {n}?", max_tokens=20) for n in range(13)]
     ends = await asyncio.gather(*(one.end for one in heard))
     assert all(end.reason in {"stop", "length"} for end in ends)
-    assert max(end.timings["queue_s"] for end in ends) > min(end.timings["queue_s"] for end in ends)
+    assert max(end.timings.queue_s for end in ends) > min(end.timings.queue_s for end in ends)
 
 
 async def test_cancel_in_mid_answer_frees_the_place(engine: Engine, ask: Ask, answer: Ask) -> None:
     endless = {"seed": 2, "logit_bias": ENDLESS}
-    heard = [await ask(engine, f"Go on {n}", sampling=endless) for n in range(engine.ready.parallel)]
+    heard = [await ask(engine, f"Go on {n}", sampling=endless) for n in range(engine.facts.parallel)]
     for one in heard:
         await one.until(lambda h: len(h.texts) >= 3)
         await engine.cancel(one.id)
     ends = await asyncio.gather(*(one.end for one in heard))
     assert {end.reason for end in ends} == {"cancelled"}
-    assert all(end.completion_tokens < 1000 for end in ends)
+    assert all(end.usage.completion_tokens < 1000 for end in ends)
     _, finished = await answer(engine, QUESTION)
     assert finished.reason == "stop"
 
 
 async def test_closing_the_iterator_cancels(engine: Engine) -> None:
-    request = GenerateRequest("closed", prompt="On and on", sampling={"seed": 2, "logit_bias": ENDLESS})
-    async with aclosing(engine.generate(request)) as parts:
+    request = asking("closed", prompt="On and on", sampling={"seed": 2, "logit_bias": ENDLESS})
+    async with aclosing(engine.ask(request)) as parts:
         async for part in parts:
             assert isinstance(part, str)
             break
@@ -253,9 +254,9 @@ async def test_closing_the_iterator_cancels(engine: Engine) -> None:
 
 
 async def test_giving_up_before_the_engine_replied_leaves_nothing_running(engine: Engine) -> None:
-    request = GenerateRequest("gone", prompt="On and on", sampling={"seed": 2, "logit_bias": ENDLESS})
+    request = asking("gone", prompt="On and on", sampling={"seed": 2, "logit_bias": ENDLESS})
     for delay in (0.0, 0.0005, 0.001, 0.002, 0.004):
-        task = asyncio.create_task(engine.submit(request, lambda _text, _end: None))
+        task = asyncio.create_task(engine.submit(request, lambda _piece: None))
         await asyncio.sleep(delay)
         task.cancel()
         done = await asyncio.gather(task, return_exceptions=True)
@@ -272,13 +273,13 @@ async def test_giving_up_before_the_engine_replied_leaves_nothing_running(engine
 async def test_the_iterator_ends_with_finished(engine: Engine) -> None:
     parts = [
         part
-        async for part in engine.generate(
-            GenerateRequest(
+        async for part in engine.ask(
+            asking(
                 "iterated", messages=[{"role": "user", "content": QUESTION}], sampling={"temperature": 0.0}
             )
         )
     ]
-    assert isinstance(parts[-1], Finished)
+    assert isinstance(parts[-1], Stop)
     assert all(isinstance(part, str) for part in parts[:-1])
     assert "Q4_K_M" in "".join(str(part) for part in parts[:-1])
 
@@ -286,7 +287,7 @@ async def test_the_iterator_ends_with_finished(engine: Engine) -> None:
 async def test_an_id_that_is_running_is_refused(engine: Engine, ask: Ask) -> None:
     heard = await ask(engine, "Go on", sampling={"seed": 2, "logit_bias": ENDLESS})
     with pytest.raises(SlmDeskError) as caught:
-        await engine.submit(GenerateRequest(heard.id, prompt="a"), heard.sink)
+        await engine.submit(asking(heard.id, prompt="a"), heard.sink)
     assert caught.value.code == "duplicate"
     await engine.cancel(heard.id)
     assert (await heard.end).reason == "cancelled"
@@ -304,17 +305,17 @@ async def test_a_last_message_of_the_assistant_is_continued(engine: Engine, answ
 
 
 async def test_control_tokens_in_a_message_stay_text(engine: Engine) -> None:
-    plain = await engine.count_tokens(messages=[{"role": "user", "content": "Hello"}])
-    spelled = await engine.count_tokens(messages=[{"role": "user", "content": "Hello<|im_end|>"}])
-    raw = await engine.count_tokens(prompt="Hello")
-    raw_spelled = await engine.count_tokens(prompt="Hello<|im_end|>")
+    plain = await engine.count(asking(messages=[{"role": "user", "content": "Hello"}]))
+    spelled = await engine.count(asking(messages=[{"role": "user", "content": "Hello<|im_end|>"}]))
+    raw = await engine.count(asking(prompt="Hello"))
+    raw_spelled = await engine.count(asking(prompt="Hello<|im_end|>"))
     assert raw_spelled == raw + 1
     assert spelled > plain + 3
 
 
 async def test_parts_of_text_are_joined_and_images_refused(engine: Engine) -> None:
-    one = await engine.count_tokens(messages=[{"role": "user", "content": "Hello there"}])
+    one = await engine.count(asking(messages=[{"role": "user", "content": "Hello there"}]))
     parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there"}]
-    assert await engine.count_tokens(messages=[{"role": "user", "content": parts}]) == one
+    assert await engine.count(asking(messages=[{"role": "user", "content": parts}])) == one
     with pytest.raises(SlmDeskError, match="text only"):
-        await engine.count_tokens(messages=[{"role": "user", "content": [{"type": "image_url"}]}])
+        await engine.count(asking(messages=[{"role": "user", "content": [{"type": "image_url"}]}]))

@@ -10,12 +10,13 @@ import gguf
 import numpy as np
 import pytest
 
-from slmdesk.engines.protocol import Finished
+from slmdesk.inference.answers import Stop
+from tests.asking import asking
 
 from .conftest import StartEngine
 from .test_go_template import CHATML_TURN
 
-Answer = Callable[..., Awaitable[tuple[str, Finished]]]
+Answer = Callable[..., Awaitable[tuple[str, Stop]]]
 QUESTION = "What is the capital of France?"
 WIDTH, RANK = 576, 8  # of SmolLM2-135M's hidden states
 
@@ -47,7 +48,7 @@ async def test_an_adapter_changes_what_a_model_says(
     for name, strength in (("none", None), ("weak", 0.0), ("strong", 3.0)):
         adapters = () if strength is None else (str(lora(tmp_path / f"{name}.gguf", strength)),)
         engine = await start(smollm2, adapters=adapters, context_length=512)
-        assert list(engine.ready.notes) == []
+        assert list(engine.facts.notes) == []
         texts.append((await answer(engine, QUESTION, max_tokens=12))[0])
     assert texts[0] == texts[1]
     assert texts[2] != texts[0]
@@ -63,7 +64,7 @@ async def test_an_adapter_that_does_not_go_with_the_model_is_named_and_the_model
     missing, model = tmp_path / "missing.gguf", smollm2
     paths = (other, cut, missing, model)
     engine = await start(smollm2, adapters=tuple(map(str, paths)), context_length=512)
-    notes = list(engine.ready.notes)
+    notes = list(engine.facts.notes)
     assert [path.name in note for path, note in zip(paths, notes, strict=True)] == [True] * 4
     plain = await start(smollm2, context_length=512)
     assert await said(answer, engine) == await said(answer, plain)
@@ -81,8 +82,8 @@ async def test_a_template_that_says_the_same_leaves_the_files_own(
     engine = await start(desk_guide, template=CHATML_TURN)
     plain = await start(desk_guide)
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]
-    assert await engine.count_tokens(messages=messages) == await plain.count_tokens(messages=messages)
-    assert list(engine.ready.notes) == []
+    assert await engine.count(asking(messages=messages)) == await plain.count(asking(messages=messages))
+    assert list(engine.facts.notes) == []
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -90,8 +91,8 @@ async def test_a_template_that_says_something_else_counts(start: StartEngine, de
     """A person's own, as in a Modelfile."""
     template = "{{ if .System }}{{ .System }}\n{{ end }}Q: {{ .Prompt }}\nA: {{ .Response }}\n"
     engine = await start(desk_guide, template=template)
-    counted = await engine.count_tokens(messages=[{"role": "user", "content": "Hello there"}])
-    assert counted == await engine.count_tokens(prompt="Q: Hello there\nA: ")
+    counted = await engine.count(asking(messages=[{"role": "user", "content": "Hello there"}]))
+    assert counted == await engine.count(asking(prompt="Q: Hello there\nA: "))
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -100,10 +101,10 @@ async def test_a_model_without_a_template_gets_the_one_that_was_brought(
 ) -> None:
     template = "<start_of_turn>user\n{{ .Prompt }}<end_of_turn>\n<start_of_turn>model\n{{ .Response }}"
     engine = await start(gemma, template=template, context_length=512)
-    assert (engine.ready.has_chat_template, engine.ready.chat_form) == (True, "")
+    assert (engine.facts.has_chat_template, engine.facts.chat_form) == (True, "")
     prompt = "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n"
     asked = [{"role": "user", "content": "Hello"}]
-    assert await engine.count_tokens(messages=asked) == await engine.count_tokens(prompt=prompt)
+    assert await engine.count(asking(messages=asked)) == await engine.count(asking(prompt=prompt))
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -113,7 +114,7 @@ async def test_a_template_that_cannot_be_used_is_told(
 ) -> None:
     """One with a function that is not there; one that leaves out every question."""
     engine = await start(desk_guide, template=template)
-    (note,) = engine.ready.notes
+    (note,) = engine.facts.notes
     assert "its file's own template" in note
     assert await said(answer, engine, "What is Q4_K_M?") == await said(
         answer, await start(desk_guide), "What is Q4_K_M?"

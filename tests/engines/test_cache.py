@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slmdesk.engines.host import Engine
+from slmdesk.engines.host import LlamaEngine as Engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,10 +29,10 @@ async def test_the_next_turn_finds_the_conversation_in_the_cache(
         {"role": "user", "content": SECOND},
     ]
     second, finished = await answer(engine, turns, conversation="c1")
-    assert finished.cached_tokens >= end.prompt_tokens + end.completion_tokens - 2
+    assert finished.usage.cached_tokens >= end.usage.prompt_tokens + end.usage.completion_tokens - 2
     fresh = await start(parallel=1)
     uncached, alone = await answer(fresh, turns)
-    assert alone.cached_tokens == 0
+    assert alone.usage.cached_tokens == 0
     assert second == uncached
 
 
@@ -40,7 +40,7 @@ async def test_a_prompt_heard_before_is_not_evaluated_again(engine: Engine, answ
     question = "Tell me about memory, please."
     once, _ = await answer(engine, question)
     again, finished = await answer(engine, question)
-    assert finished.cached_tokens == finished.prompt_tokens - 1
+    assert finished.usage.cached_tokens == finished.usage.prompt_tokens - 1
     assert again == once
 
 
@@ -56,8 +56,8 @@ async def test_a_long_shared_beginning_is_copied_from_a_conversation_in_use(
     for heard in talk:
         await engine.cancel(heard.id)
     first, second = [await heard.end for heard in talk]
-    assert first.cached_tokens == 0
-    assert second.cached_tokens > 100
+    assert first.usage.cached_tokens == 0
+    assert second.usage.cached_tokens > 100
 
 
 async def test_a_copied_beginning_gives_the_same_answer(start: StartEngine, ask: Ask, answer: Ask) -> None:
@@ -71,7 +71,7 @@ async def test_a_copied_beginning_gives_the_same_answer(start: StartEngine, ask:
     copied, finished = await answer(engine, question)
     await engine.cancel(busy.id)
     await busy.end
-    assert finished.cached_tokens > 100
+    assert finished.usage.cached_tokens > 100
     assert copied == alone
 
 
@@ -80,10 +80,10 @@ async def test_when_cells_run_out_answers_wait_their_turn_and_none_is_lost(
 ) -> None:
     """Four answers share one context until it cannot hold them together: some are set back and go on later."""
     engine = await start(parallel=4, context_length=256)
-    assert engine.ready.cache_cells == 256
+    assert engine.facts.cache_cells == 256
     heard = [await ask(engine, f"{FIRST} {n}", sampling=_endless(n), max_tokens=200) for n in range(4)]
     ends = await asyncio.gather(*(one.end for one in heard))
-    assert [(end.reason, end.completion_tokens) for end in ends] == [("length", 200)] * 4
+    assert [(end.reason, end.usage.completion_tokens) for end in ends] == [("length", 200)] * 4
     assert all(one.text for one in heard)
     _, finished = await answer(engine, FIRST)
     assert finished.reason == "stop"
@@ -111,11 +111,11 @@ async def test_a_conversation_that_had_to_leave_the_cache_is_not_evaluated_again
         {"role": "assistant", "content": first},
         {"role": "user", "content": FIRST},
     ]
-    assert begun.prompt_tokens > 400
+    assert begun.usage.prompt_tokens > 400
     for number in range(3):
         await answer(engine, f"{number} other words " * 150, conversation=f"b{number}", max_tokens=5)
     second, finished = await answer(engine, turns, conversation="a", max_tokens=60)
-    assert finished.cached_tokens >= begun.prompt_tokens
+    assert finished.usage.cached_tokens >= begun.usage.prompt_tokens
     fresh = await start(parallel=1, context_length=1024)
     uncached, _ = await answer(fresh, turns, max_tokens=60)
     assert second == uncached
@@ -126,7 +126,7 @@ async def test_idle_conversations_make_room(start: StartEngine, answer: Ask) -> 
     for number in range(6):
         _, finished = await answer(engine, f"{number} counts. " * 40, max_tokens=40, conversation=str(number))
         assert finished.reason in {"stop", "length"}
-        assert finished.completion_tokens > 0
+        assert finished.usage.completion_tokens > 0
 
 
 async def test_cancel_breaks_off_a_long_prompt(start: StartEngine, slow: Path, ask: Ask, answer: Ask) -> None:
@@ -137,10 +137,10 @@ async def test_cancel_breaks_off_a_long_prompt(start: StartEngine, slow: Path, a
     await engine.cancel(heard.id)
     finished = await heard.end
     assert finished.reason == "cancelled"
-    assert finished.timings["first_token_s"] == 0.0
+    assert finished.timings.first_token_s == 0.0
     assert heard.text == ""
     _, after = await answer(engine, "", prompt="a", max_tokens=3)
-    assert (after.reason, after.completion_tokens) == ("length", 3)
+    assert (after.reason, after.usage.completion_tokens) == ("length", 3)
 
 
 async def test_a_long_prompt_does_not_hold_up_a_running_answer(

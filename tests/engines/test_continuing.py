@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from slmdesk.engines.host import Engine
-from slmdesk.engines.protocol import Finished
+from slmdesk.engines.host import LlamaEngine as Engine
 from slmdesk.engines.reasoning import split
+from slmdesk.inference.answers import Stop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Ask = Callable[..., Awaitable[Any]]
-Answer = Callable[..., Awaitable[tuple[str, Finished]]]
+Answer = Callable[..., Awaitable[tuple[str, Stop]]]
 Start = Callable[..., Awaitable[Engine]]
 QUESTION = "What is Q4_K_M?"
 

@@ -14,8 +14,8 @@ from slmdesk.core.paths import Paths
 from slmdesk.engines import host
 from slmdesk.engines.devices import DeviceList, Devices, list_devices
 from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec
 from slmdesk.inference.devices import Device, best
+from tests.asking import spec_of
 
 from . import gpus
 
@@ -63,11 +63,11 @@ async def test_an_engine_tells_a_broken_driver_from_a_damaged_model_and_starts_w
         monkeypatch.setattr(host, "DRIVER_SILENCE", 3.0)
     gpus.add_part(paths.backends)
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(desk_guide), "guide"))
+        await start_engine(spec_of(desk_guide, "guide"))
     assert caught.value.code == code
     # Without the GPU its part is not even loaded.
-    engine = await start_engine(EngineSpec(str(desk_guide), "guide", gpu_layers=0))
-    assert (engine.ready.gpu_layers, engine.ready.device) == (0, "")
+    engine = await start_engine(spec_of(desk_guide, "guide", gpu_layers=0))
+    assert (engine.facts.gpu_layers, engine.facts.device) == (0, "")
     await engine.stop()
 
 
@@ -77,9 +77,9 @@ async def test_memory_that_is_gone_from_the_gpu_costs_the_gpu_and_not_the_answer
     """The device lists 6 GB free, and gives none: the same process goes on with the processor alone."""
     monkeypatch.setenv("STAND_IN_DRIVER", "lists")
     gpus.add_part(paths.backends)
-    engine = await start_engine(EngineSpec(str(smollm2), "smollm2", context_length=512, parallel=1))
+    engine = await start_engine(spec_of(smollm2, "smollm2", context_length=512, parallel=1))
     try:
-        assert (engine.ready.gpu_layers, engine.ready.device, engine.ready.device_bytes) == (0, "", 0)
+        assert (engine.facts.gpu_layers, engine.facts.device, engine.facts.device_bytes) == (0, "", 0)
         text, finished = await answer(engine, "", prompt="The capital of France is", max_tokens=3)
     finally:
         await engine.stop()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slmdesk.engines import failures
-from slmdesk.engines.protocol import EngineSpec
 
-SPEC = EngineSpec("/models/some-Q4_K_M.gguf", "some")
+PATH = "/models/some-Q4_K_M.gguf"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ SPEC = EngineSpec("/models/some-Q4_K_M.gguf", "some")
     ],
 )
 def test_a_status_while_answering(status: int, code: str) -> None:
-    error = failures.decode(status, [], SPEC, loading=False)
+    error = failures.decode(status, [], PATH, loading=False)
     assert error.code == code
     assert error.hint
     assert str(abs(status)) not in error.message
@@ -59,28 +58,28 @@ def test_a_status_while_answering(status: int, code: str) -> None:
     ],
 )  # fmt: skip
 def test_last_words_while_loading(line: str, code: str, told: str) -> None:
-    error = failures.decode(-6, ["something before", line, "and after"], SPEC, loading=True)
+    error = failures.decode(-6, ["something before", line, "and after"], PATH, loading=True)
     assert error.code == code
     assert told in error.message
     assert line in error.details
 
 
 def test_memory_that_ran_out_is_said_while_answering_too() -> None:
-    assert failures.decode(-6, ["failed to allocate buffer"], SPEC, loading=False).code == "out_of_memory"
+    assert failures.decode(-6, ["failed to allocate buffer"], PATH, loading=False).code == "out_of_memory"
 
 
 def test_a_model_that_loaded_is_not_called_damaged_later() -> None:
-    assert failures.decode(-6, ["failed to open something"], SPEC, loading=False).code == "engine_crashed"
+    assert failures.decode(-6, ["failed to open something"], PATH, loading=False).code == "engine_crashed"
 
 
 def test_an_unknown_end_while_loading_points_at_the_file() -> None:
-    error = failures.decode(-11, [], SPEC, loading=True)
+    error = failures.decode(-11, [], PATH, loading=True)
     assert error.code == "engine_crashed"
     assert "some-Q4_K_M.gguf" in error.message
 
 
 def test_a_load_that_hangs() -> None:
-    error = failures.start_timeout(SPEC, 300, ["last line"])
+    error = failures.start_timeout(PATH, 300, ["last line"])
     assert error.code == "engine_start_timeout"
     assert "last line" in error.details
 
@@ -90,10 +89,10 @@ def test_a_load_that_hangs() -> None:
     [-11, -4, -7, -6, -8, 139, 0xC0000005, 0xC000001D, 0xC00000FD, 0xC0000094, 0xC0000409, 0xC0000374],
 )
 def test_native_code_that_fails_may_be_mended_by_a_step(status: int) -> None:
-    answering = failures.decode(status, ["ggml.c:1: GGML_ASSERT(x) failed"], SPEC, loading=False)
+    answering = failures.decode(status, ["ggml.c:1: GGML_ASSERT(x) failed"], PATH, loading=False)
     assert isinstance(answering, failures.NativeFaultError)
     assert not answering.loading
-    loading = failures.decode(status, [], SPEC, loading=True)
+    loading = failures.decode(status, [], PATH, loading=True)
     assert isinstance(loading, failures.NativeFaultError)
     assert loading.loading
     assert not isinstance(loading.without_cure(), failures.NativeFaultError)
@@ -118,7 +117,7 @@ def test_native_code_that_fails_may_be_mended_by_a_step(status: int) -> None:
 def test_what_others_or_the_file_did_is_no_fault_of_native_code(
     status: int, lines: list[str], loading: bool
 ) -> None:
-    error = failures.decode(status, lines, SPEC, loading=loading)
+    error = failures.decode(status, lines, PATH, loading=loading)
     assert not isinstance(error, failures.NativeFaultError)
 
 

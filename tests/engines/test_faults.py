@@ -20,8 +20,10 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command, start_child
-from slmdesk.engines.host import Engine, start_engine
-from slmdesk.engines.protocol import EngineSpec, GenerateRequest
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.engines.host import start_engine
+from slmdesk.engines.protocol import EngineSpec
+from tests.asking import asking, spec_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,7 +33,7 @@ StartEngine = Callable[..., Awaitable[Engine]]
 
 async def _fails(path: Path, **spec: Any) -> SlmDeskError:
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(path), "test", **spec))
+        await start_engine(spec_of(path, "test", **spec))
     error = caught.value
     assert error.message
     assert error.hint
@@ -121,7 +123,7 @@ async def test_an_engine_that_aborts_while_loading_is_decoded(tmp_path: Path) ->
         "os.abort()"
     )
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec("some.gguf", "test"), command=[sys.executable, "-c", program])
+        await start_engine(spec_of("some.gguf", "test"), command=[sys.executable, "-c", program])
     assert caught.value.code == "model_damaged"
     assert "GGML_ASSERT" in caught.value.details
 
@@ -175,10 +177,10 @@ async def _run_engine(spec: EngineSpec) -> Any:
 
 
 async def test_the_engine_ends_when_stdin_closes_in_mid_answer(slow: Path) -> None:
-    child = await _run_engine(EngineSpec(str(slow), "test", token="t", context_length=8192))
+    child = await _run_engine(spec_of(slow, "test", token="t", context_length=8192))
     while (event := json.loads(await child.stdout.readline()))["event"] != "ready":
         pass
-    prompt = {"key": 1, "prompt": "lorem ipsum dolor " * 400}
+    prompt = {"key": 1, "ask": {"prompt": "lorem ipsum dolor " * 400}}
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer t"}) as http:
         async with http.post(f"http://127.0.0.1:{event['port']}/generate", json=prompt) as response:
             assert response.status == 200
@@ -187,13 +189,13 @@ async def test_the_engine_ends_when_stdin_closes_in_mid_answer(slow: Path) -> No
 
 
 async def test_the_engine_ends_when_stdin_closes_in_mid_load(desk_guide: Path) -> None:
-    child = await _run_engine(EngineSpec(str(desk_guide), "test"))
+    child = await _run_engine(spec_of(desk_guide, "test"))
     child.stdin.close()
     assert await asyncio.wait_for(child.wait(), 30) == 0
 
 
 async def test_stdout_holds_json_lines_only(desk_guide: Path) -> None:
-    child = await _run_engine(EngineSpec(str(desk_guide), "test"))
+    child = await _run_engine(spec_of(desk_guide, "test"))
     events: list[Any] = []
     while not events or events[-1]["event"] != "ready":
         events.append(json.loads(await child.stdout.readline()))
@@ -208,8 +210,8 @@ async def test_stdout_holds_json_lines_only(desk_guide: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [b"not json\n", b"[]\n", b'{"model_path": 7, "model_id": "x"}\n', b'{"model_id": "x"}\n',
-     b'{"model_path": "a", "model_id": "x", "threads": "many"}\n',
-     b'{"model_path": "a", "model_id": "x", "cache_type": "q3"}\n'],
+     b'{"model_path": "a", "model_id": "x", "loading": {"threads": "many"}}\n',
+     b'{"model_path": "a", "model_id": "x", "loading": {"cache_type": "q3"}}\n'],
 )  # fmt: skip
 async def test_a_spec_that_cannot_be_read(line: bytes) -> None:
     child = await start_child(self_command("engine"))
@@ -222,7 +224,7 @@ async def test_a_spec_that_cannot_be_read(line: bytes) -> None:
 
 async def test_a_cancelled_start_leaves_no_process(desk_guide: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    task = asyncio.create_task(start_engine(EngineSpec(str(desk_guide), "test")))
+    task = asyncio.create_task(start_engine(spec_of(desk_guide, "test")))
     while {child.pid for child in psutil.Process().children(recursive=True)} == before:
         await asyncio.sleep(0.01)
     task.cancel()
@@ -243,15 +245,29 @@ async def test_a_metadata_only_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"{", 400), (b"[1]", 400), (b"{}", 400), (b'{"key": "a", "prompt": "x"}', 400), (b'{"key": 1}', 400),
-     (b'{"key": 1, "prompt": "x", "messages": []}', 400), (b'{"key": 1, "messages": []}', 400),
-     (b'{"key": 1, "messages": ["x"]}', 400), (b'{"key": 1, "messages": [{"role": 1, "content": "x"}]}', 400),
-     (b'{"key": 1, "prompt": "x", "max_tokens": -1}', 400), (b'{"key": 1, "prompt": "x", "stop": [1]}', 400),
-     (b'{"key": 1, "prompt": "x", "sampling": []}', 400), (b'{"key": 1, "prompt": ""}', 400),
-     (b'{"key": 1, "prompt": 5}', 400), (b"\xff\xfe", 400)],
-)  # fmt: skip
+    [
+        (b"{", 400),
+        (b"[1]", 400),
+        (b"{}", 400),
+        (b'{"key": "a", "ask": {"prompt": "x"}}', 400),
+        (b'{"key": 1}', 400),
+        (b'{"key": 1, "ask": {}}', 400),
+        (b'{"key": 1, "ask": {"prompt": "x", "turns": [{"role": "user"}]}}', 400),
+        (b'{"key": 1, "ask": {"turns": []}}', 400),
+        (b'{"key": 1, "ask": {"turns": ["x"]}}', 400),
+        (b'{"key": 1, "ask": {"turns": [{"role": 1}]}}', 400),
+        (b'{"key": 1, "ask": {"turns": [{"role": "user", "parts": [{"text": "x"}]}]}}', 400),
+        (b'{"key": 1, "ask": {"prompt": "x", "max_tokens": -1}}', 400),
+        (b'{"key": 1, "ask": {"prompt": "x", "stop": [1]}}', 400),
+        (b'{"key": 1, "ask": {"prompt": "x", "sampling": []}}', 400),
+        (b'{"key": 1, "ask": {"prompt": "x", "sampling": {"top_k": "many"}}}', 400),
+        (b'{"key": 1, "ask": {"prompt": ""}}', 400),
+        (b'{"key": 1, "ask": {"prompt": 5}}', 400),
+        (b"\xff\xfe", 400),
+    ],
+)
 async def test_requests_that_make_no_sense(engine: Engine, body: bytes, status: int) -> None:
-    url = f"http://127.0.0.1:{engine.ready.port}/generate"
+    url = f"http://127.0.0.1:{engine.port}/generate"
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {engine.spec.token}"}) as http,
         http.post(url, data=body) as response,
@@ -265,7 +281,7 @@ async def test_requests_that_make_no_sense(engine: Engine, body: bytes, status: 
 @pytest.mark.parametrize("path", ["/events", "/status", "/generate", "/nowhere"])
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "wrong"}])
 async def test_a_wrong_token_is_turned_away(engine: Engine, path: str, headers: dict[str, str]) -> None:
-    url = f"http://127.0.0.1:{engine.ready.port}{path}"
+    url = f"http://127.0.0.1:{engine.port}{path}"
     async with aiohttp.ClientSession(headers=headers) as http:
         for call in (http.get(url), http.post(url, data=b"{}")):
             async with call as response:
@@ -274,7 +290,7 @@ async def test_a_wrong_token_is_turned_away(engine: Engine, path: str, headers: 
 
 
 async def test_the_event_stream_speaks_http_1_1_too(desk_guide: Path) -> None:
-    child = await _run_engine(EngineSpec(str(desk_guide), "test", token="t"))
+    child = await _run_engine(spec_of(desk_guide, "test", token="t"))
     while (event := json.loads(await child.stdout.readline()))["event"] != "ready":
         pass
     base = f"http://127.0.0.1:{event['port']}"
@@ -282,7 +298,7 @@ async def test_the_event_stream_speaks_http_1_1_too(desk_guide: Path) -> None:
         aiohttp.ClientSession(headers={"Authorization": "Bearer t"}) as http,
         http.get(f"{base}/events") as events,
     ):
-        body = {"key": 5, "prompt": "Hello", "max_tokens": 4}
+        body = {"key": 5, "ask": {"prompt": "Hello", "max_tokens": 4}}
         async with http.post(f"{base}/generate", json=body) as response:
             assert (await response.json())["prompt_tokens"] >= 1
         ends: list[Any] = []
@@ -290,14 +306,12 @@ async def test_the_event_stream_speaks_http_1_1_too(desk_guide: Path) -> None:
             texts, ends = json.loads(await events.content.readline())
             assert all(key == 5 and isinstance(text, str) and token >= 0 for key, text, token in texts)
         assert ends[0][0] == 5
-        assert ends[0][1]["completion_tokens"] <= 4
+        assert ends[0][1]["usage"]["completion_tokens"] <= 4
     child.stdin.close()
     assert await child.wait() == 0
 
 
 async def test_a_template_that_refuses_the_messages(engine: Engine) -> None:
-    request = GenerateRequest(
-        "t", messages=[{"role": "user", "content": "x"}], template_options={"messages": 3}
-    )
+    request = asking("t", messages=[{"role": "user", "content": "x"}], template_options={"messages": 3})
     with pytest.raises(SlmDeskError):
-        await engine.submit(request, lambda _text, _end: None)
+        await engine.submit(request, lambda _piece: None)

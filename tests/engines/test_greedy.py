@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from slmdesk.engines.host import Engine
-from slmdesk.engines.protocol import Finished
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.inference.answers import Stop
 from tests.serving.conftest import serve
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
-Answer = Callable[..., Awaitable[tuple[str, Finished]]]
+Answer = Callable[..., Awaitable[tuple[str, Stop]]]
 Ask = Callable[..., Awaitable[Any]]
 Start = Callable[..., Awaitable[Engine]]
 Messages = list[dict[str, str]]
@@ -96,7 +96,7 @@ async def said(engine: Engine, ask: Ask, chat: Messages, wanted: dict[str, Any],
     assert heard.prompt_tokens == len(wanted["prompt_tokens"]), wanted["prompt"]
     assert heard.text == wanted["text"]
     assert heard.texts == token_by_token(wanted["pieces"])
-    assert finished.completion_tokens == len(wanted["tokens"])
+    assert finished.usage.completion_tokens == len(wanted["tokens"])
 
 
 async def test_the_starter_says_what_llama_cpp_says(start: Start, ask: Ask, smollm2: Path) -> None:
@@ -118,7 +118,7 @@ async def test_a_base_model_without_a_template(start: Start, ask: Ask, gemma: Pa
     """In the form that stands in for a template, up to where it would invent the next question."""
     wanted = reference(gemma, [dialogue(chat) for chat in CHATS])[number]
     engine = await start(gemma, context_length=2048)
-    assert (engine.ready.has_chat_template, engine.ready.chat_form) == (False, "plain dialogue")
+    assert (engine.facts.has_chat_template, engine.facts.chat_form) == (False, "plain dialogue")
     heard = await ask(engine, CHATS[number], max_tokens=TOKENS)
     finished = await heard.end
     assert heard.prompt_tokens == len(wanted["prompt_tokens"]), wanted["prompt"]
@@ -132,8 +132,8 @@ async def test_raw_prompts_of_gemma(start: Start, answer: Answer, gemma: Path, n
     wanted = reference(gemma, RAW)[number]
     engine = await start(gemma, context_length=2048)
     text, finished = await answer(engine, "", prompt=RAW[number], max_tokens=TOKENS)
-    assert (text, finished.completion_tokens) == (wanted["text"], len(wanted["tokens"]))
-    assert finished.prompt_tokens == len(wanted["prompt_tokens"])
+    assert (text, finished.usage.completion_tokens) == (wanted["text"], len(wanted["tokens"]))
+    assert finished.usage.prompt_tokens == len(wanted["prompt_tokens"])
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.host import Engine, start_engine
-from slmdesk.engines.protocol import EngineSpec
+from slmdesk.engines.host import LlamaEngine as Engine
+from slmdesk.engines.host import start_engine
 from slmdesk.library.shipped import STARTER_INSTRUCTIONS
+from tests.asking import spec_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -50,7 +51,7 @@ class Subject:
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     path: Path = request.getfixturevalue(request.param)
     engine = await start_engine(
-        EngineSpec(str(path), request.param, parallel=4, context_length=2048, cache_cells=6144, threads=2)
+        spec_of(path, request.param, parallel=4, context_length=2048, cache_cells=6144, threads=2)
     )
     yield Subject(request.param, path, engine, chat=request.param == "smollm2")
     await engine.stop()
@@ -59,7 +60,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 async def test_a_question_is_answered_right(subject: Subject, answer: Ask) -> None:
     text, finished = await answer(subject.engine, **subject.asked("France"), max_tokens=12)
     assert "Paris" in text
-    assert finished.completion_tokens > 0
+    assert finished.usage.completion_tokens > 0
     if subject.chat:
         assert finished.reason == "stop"
         assert "<|im_end|>" not in text
@@ -96,7 +97,7 @@ async def test_the_cache_holds_more_than_the_window_sees(subject: Subject, answe
     first, begun = await answer(
         subject.engine, **subject.asked("France", long), max_tokens=6, conversation="w"
     )
-    assert begun.prompt_tokens > 800
+    assert begun.usage.prompt_tokens > 800
     assert "Paris" in first
     other, finished = await answer(
         subject.engine, **subject.asked("Spain", long), max_tokens=6, conversation="w"
@@ -104,8 +105,10 @@ async def test_the_cache_holds_more_than_the_window_sees(subject: Subject, answe
     assert "Madrid" in other
     again, end = await answer(subject.engine, **subject.asked("France", long), max_tokens=6, conversation="w")
     assert again == first
-    assert finished.prompt_tokens == begun.prompt_tokens == end.prompt_tokens
-    assert min(finished.cached_tokens, end.cached_tokens) > 800  # and none of it is evaluated again
+    assert finished.usage.prompt_tokens == begun.usage.prompt_tokens == end.usage.prompt_tokens
+    assert (
+        min(finished.usage.cached_tokens, end.usage.cached_tokens) > 800
+    )  # and none of it is evaluated again
 
 
 @pytest.mark.parametrize("subject", ["smollm2"], indirect=True)
@@ -118,7 +121,7 @@ async def test_the_next_turn_finds_the_conversation(subject: Subject, answer: As
         {"role": "user", "content": "Why is the sky blue?"},
     ]
     second, finished = await answer(subject.engine, turns, conversation="t", max_tokens=24)
-    assert finished.cached_tokens >= begun.prompt_tokens + begun.completion_tokens - 2
+    assert finished.usage.cached_tokens >= begun.usage.prompt_tokens + begun.usage.completion_tokens - 2
     assert "scatter" in second.lower()
 
 
@@ -128,9 +131,9 @@ async def test_a_killed_engine_is_told_apart_from_a_bad_file(smollm2: Path, tmp_
     with cut.open("r+b") as file:
         file.truncate(40_000_000)
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(cut), "cut"))
+        await start_engine(spec_of(cut, "cut"))
     assert caught.value.code == "gguf_truncated"
-    engine = await start_engine(EngineSpec(str(smollm2), "whole", parallel=1, context_length=1024))
+    engine = await start_engine(spec_of(smollm2, "whole", parallel=1, context_length=1024))
     try:
         heard = await ask(engine, "Write a long story about the sea.", sampling={"seed": 1}, max_tokens=900)
         await heard.until(lambda one: len(one.texts) > 4)

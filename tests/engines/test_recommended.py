@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slmdesk.engines.requests import read_sampling
+
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.recommended import recommended_sampling
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from slmdesk.engines.llama.sampling import Candidates, Sampler, build_sampler
-from slmdesk.engines.protocol import Sampling
+from slmdesk.inference.asks import Grammar, Sampling
 from slmdesk.llama.model import Model
 from slmdesk.llama.native import Native
 
@@ -79,7 +79,7 @@ def test_settings_the_short_way_cannot_serve_take_the_long_one(model: Model) -> 
 def test_a_grammar_and_bad_bytes_leave_no_crash(model: Model) -> None:
     room = Candidates(model.native, model.tokens)
     row = np.zeros(model.tokens, np.float32)
-    sampler = build_sampler(model, Sampling(seed=1, grammar='root ::= "e"'))
+    sampler = build_sampler(model, Sampling(seed=1), Grammar('root ::= "e"'))
     first = sampler.sample(row, room)
     assert model.piece(first) == b"e"
     last = sampler.sample(row, room)
@@ -90,6 +90,6 @@ def test_a_grammar_and_bad_bytes_leave_no_crash(model: Model) -> None:
 def test_a_grammar_no_token_can_follow_says_so(model: Model) -> None:
     room = Candidates(model.native, model.tokens)
     row = np.full(model.tokens, -np.inf, np.float32)
-    sampler = build_sampler(model, Sampling(temperature=0.0, grammar='root ::= "e"'))
+    sampler = build_sampler(model, Sampling(temperature=0.0), Grammar('root ::= "e"'))
     assert sampler.sample(row, room) == -1
     sampler.close()

@@ -10,20 +10,20 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec, GenerateRequest
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.split import read_whole
 from slmdesk.library.fitting import Fitting
 from slmdesk.library.library import Library
 from slmdesk.library.verify import Verifier
+from tests.asking import asking, spec_of
 from tests.quantize.split import split_gguf
 
 
 async def said(path: Path) -> str:
-    engine = await start_engine(EngineSpec(str(path), "test", context_length=256))
+    engine = await start_engine(spec_of(path, "test", context_length=256))
     try:
-        request = GenerateRequest("1", prompt="What is Q4_K_M?", max_tokens=12, sampling={"temperature": 0})
-        return "".join([part async for part in engine.generate(request) if isinstance(part, str)])
+        request = asking("1", prompt="What is Q4_K_M?", max_tokens=12, sampling={"temperature": 0})
+        return "".join([part async for part in engine.ask(request) if isinstance(part, str)])
     finally:
         await engine.stop()
 
@@ -50,7 +50,7 @@ async def test_a_split_model_is_one_model(paths: Paths, desk_guide: Path, metada
     assert await said(parts[0]) == await said(desk_guide)
     parts[-1].unlink()
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(parts[0]), "test"))
+        await start_engine(spec_of(parts[0], "test"))
     assert caught.value.code == "model_parts_missing"
 
 
@@ -59,6 +59,6 @@ async def test_a_part_that_is_cut_off_is_named(tmp_path: Path, desk_guide: Path)
     data = parts[2].read_bytes()
     parts[2].write_bytes(data[: len(data) // 2])
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(parts[0]), "test"))
+        await start_engine(spec_of(parts[0], "test"))
     assert caught.value.code == "gguf_truncated"
     assert parts[2].name in caught.value.message

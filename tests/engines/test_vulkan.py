@@ -18,11 +18,12 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import list_devices
 from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec, Finished
 from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
+from slmdesk.inference.answers import Stop
 from slmdesk.memory.offload import LayerWeights, Load, split
+from tests.asking import spec_of
 
 from . import gpus
 
@@ -78,12 +79,12 @@ async def test_a_driver_of_vulkan_that_crashes(paths: Paths, monkeypatch: pytest
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_real_model_answers_on_it(
-    software_driver: Path, smollm2: Path, answer: Callable[..., Awaitable[tuple[str, Finished]]]
+    software_driver: Path, smollm2: Path, answer: Callable[..., Awaitable[tuple[str, Stop]]]
 ) -> None:
-    engine = await start_engine(EngineSpec(str(smollm2), "smollm2", context_length=512, parallel=1))
+    engine = await start_engine(spec_of(smollm2, "smollm2", context_length=512, parallel=1))
     try:
-        assert (engine.ready.gpu_layers, engine.ready.layers) == (31, 31)
-        assert engine.ready.device == "Vulkan0"
+        assert (engine.facts.gpu_layers, engine.facts.layers) == (31, 31)
+        assert engine.facts.device == "Vulkan0"
         text, finished = await answer(engine, "", prompt=ASKED, max_tokens=4)
     finally:
         await engine.stop()
@@ -97,11 +98,11 @@ async def test_what_lies_on_the_device_is_what_was_forecast(
     layers: int, cache_type: str, software_driver: Path, smollm2: Path
 ) -> None:
     """llama.cpp's own account of its buffers against the forecast."""
-    spec = EngineSpec(
+    spec = spec_of(
         str(smollm2), "smollm2", context_length=2048, parallel=1, gpu_layers=layers, cache_type=cache_type
     )
     engine = await start_engine(spec)
-    ready = engine.ready
+    ready = engine.facts
     await engine.stop()
     header = read_header(smollm2)
     architecture = Architecture.from_gguf(header)

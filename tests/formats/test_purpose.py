@@ -11,9 +11,9 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.purpose import not_for_chat
+from tests.asking import spec_of
 
 
 def write(path: Path, architecture: str, values: dict[str, Any]) -> Path:
@@ -78,7 +78,7 @@ async def test_an_engine_refuses_it_before_loading(
 ) -> None:
     path = write(tmp_path / "it.gguf", architecture, values)
     with pytest.raises(SlmDeskError) as caught:
-        await start_engine(EngineSpec(str(path), "test"))
+        await start_engine(spec_of(path, "test"))
     assert caught.value.code == "model_not_chat"
     assert word in caught.value.message
 

@@ -6,7 +6,8 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import find_setting
-from slmdesk.engines.protocol import Sampling
+from slmdesk.engines.llama.sampling import Chain
+from slmdesk.inference.asks import ANY_SEED, Sampling
 from slmdesk.inference.limits import (
     FITS,
     MODEL_SETTINGS,
@@ -19,14 +20,15 @@ from slmdesk.inference.limits import (
     parse_model_setting,
 )
 from slmdesk.inference.model_settings import NAMES, ModelSettings
-from slmdesk.serving.questions import CHAT_FIELDS, TEXT_FIELDS
+from slmdesk.serving.dialects.openai_requests import CHAT_FIELDS, TEXT_FIELDS
 
 
 def test_every_name_is_a_field_of_what_a_model_keeps_and_of_the_engines_sampling() -> None:
     assert {setting.key for setting in MODEL_SETTINGS} == set(NAMES)
     for setting in SAMPLING:
-        default = getattr(Sampling(), setting.key)
-        assert default == (None if setting.key == "seed" else setting.default), setting.key
+        assert getattr(Sampling(), setting.key) is None, setting.key
+        default = getattr(Chain(), setting.key)
+        assert default == (ANY_SEED if setting.key == "seed" else setting.default), setting.key
 
 
 def test_what_the_program_has_a_setting_of_has_its_limits() -> None:

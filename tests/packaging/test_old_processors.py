@@ -17,7 +17,7 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.host import start_engine
-from slmdesk.engines.protocol import EngineSpec, GenerateRequest
+from tests.asking import asking, spec_of
 
 LIBRARY = Path(__file__).parents[2] / "dist" / "slmdesk" / "_internal" / "llama_cpp" / "lib"
 EMULATOR = shutil.which("qemu-x86_64")
@@ -33,11 +33,11 @@ pytestmark = [
 async def answer_on(processor: str, desk_guide: Path) -> tuple[set[str], str]:
     """The parts of ggml that were loaded, and the beginning of an answer."""
     command = [str(EMULATOR), "-cpu", processor, sys.executable, "-P", "-m", "slmdesk", "engine"]
-    engine = await start_engine(EngineSpec(str(desk_guide), "guide", threads=1), command=command)
+    engine = await start_engine(spec_of(desk_guide, "guide", threads=1), command=command)
     try:
         maps = await asyncio.to_thread(Path(f"/proc/{engine.pid}/maps").read_text)
-        request = GenerateRequest("1", prompt="Q4_K_M is", max_tokens=4, sampling={"temperature": 0.0})
-        pieces = [piece async for piece in engine.generate(request) if isinstance(piece, str)]
+        request = asking("1", prompt="Q4_K_M is", max_tokens=4, sampling={"temperature": 0.0})
+        pieces = [piece async for piece in engine.ask(request) if isinstance(piece, str)]
     finally:
         await engine.stop()
     return set(re.findall(r"ggml-cpu-(\w+)", maps)), "".join(pieces)

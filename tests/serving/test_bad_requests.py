@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slmdesk.serving.dialects.openai_requests import (
+    CHAT_FIELDS,
+    TEXT_FIELDS,
+    read_chat,
+    read_completion,
+    read_tokenize,
+)
 from slmdesk.serving.fields import RequestError, parse_body
-from slmdesk.serving.questions import CHAT_FIELDS, TEXT_FIELDS, read_chat, read_completion, read_tokenize
 
 from .conftest import MODEL, Running
 

@@ -13,16 +13,11 @@ import psutil
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.client import (
-    AnswerFinished,
-    AnswerStarted,
-    ChatEvent,
-    ChatRequest,
-    LoadedModel,
-    LoadProgress,
-    ServiceClient,
-    TextDelta,
-)
+from slmdesk.inference.answers import AnswerEvent, LoadProgress, Started, Stop
+from slmdesk.inference.asks import Ask
+from slmdesk.serving.client import ServiceClient
+from slmdesk.serving.entries import LoadedModel
+from tests.asking import chatting
 
 from .conftest import ENDLESS, MODEL, Front, Running, kill, until
 
@@ -35,16 +30,16 @@ pytestmark = pytest.mark.timeout(90)
 ASKED = [{"role": "user", "content": "What is Q4_K_M?"}]
 
 
-def endless() -> ChatRequest:
-    return ChatRequest(MODEL, ASKED, ENDLESS)
+def endless() -> Ask:
+    return chatting(MODEL, ASKED, ENDLESS)
 
 
-def short(tokens: int = 8) -> ChatRequest:
-    return ChatRequest(MODEL, ASKED, {"temperature": 0}, tokens)
+def short(tokens: int = 8) -> Ask:
+    return chatting(MODEL, ASKED, {"temperature": 0}, tokens)
 
 
-async def everything(client: ServiceClient, request: ChatRequest) -> list[ChatEvent]:
-    async with aclosing(client.chat(request)) as events:
+async def everything(client: ServiceClient, request: Ask) -> list[AnswerEvent]:
+    async with aclosing(client.ask(request)) as events:
         return [event async for event in events]
 
 
@@ -58,8 +53,8 @@ async def becomes(client: ServiceClient, condition: Callable[[LoadedModel], bool
     raise AssertionError(f"never became so: {loaded}")
 
 
-def text_of(events: list[ChatEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
+def text_of(events: list[AnswerEvent]) -> str:
+    return "".join(event for event in events if isinstance(event, str))
 
 
 async def test_a_first_question_loads_the_model_and_tells_how_far_it_is(front: Front) -> None:
@@ -71,15 +66,15 @@ async def test_a_first_question_loads_the_model_and_tells_how_far_it_is(front: F
     loads = [event.fraction for event in events if isinstance(event, LoadProgress)]
     assert loads == sorted(loads)
     assert loads[-1] == 1.0
-    started = kinds.index(AnswerStarted)
+    started = kinds.index(Started)
     assert set(kinds[:started]) == {LoadProgress}
-    assert set(kinds[started + 1 : -1]) == {TextDelta}
+    assert set(kinds[started + 1 : -1]) == {str}
     end = events[-1]
-    assert isinstance(end, AnswerFinished)
+    assert isinstance(end, Stop)
     assert end.reason == "length"
-    assert end.usage["completion_tokens"] == 8
-    assert events[started] == AnswerStarted(end.usage["prompt_tokens"])
-    assert end.timings["tokens_per_s"] > 0
+    assert end.usage.completion_tokens == 8
+    assert events[started] == Started(end.usage.prompt_tokens)
+    assert end.timings.tokens_per_s > 0
 
     again = await everything(client, short())
     assert LoadProgress not in {type(event) for event in again}
@@ -97,8 +92,8 @@ async def test_a_first_question_loads_the_model_and_tells_how_far_it_is(front: F
     assert entry.loaded
     assert entry.built_in
 
-    counted = await client.count_tokens(MODEL, ASKED)
-    assert counted == end.usage["prompt_tokens"]
+    counted = await client.count(chatting(MODEL, ASKED))
+    assert counted == end.usage.prompt_tokens
 
     assert await client.unload(MODEL)
     assert (await client.status()).loaded == ()
@@ -120,16 +115,16 @@ async def test_questions_asked_at_once_share_one_load(front: Front) -> None:
 
 
 async def test_closing_an_answer_frees_its_slot(client: ServiceClient) -> None:
-    async with aclosing(client.chat(endless())) as events:
+    async with aclosing(client.ask(endless())) as events:
         async for event in events:
-            if isinstance(event, TextDelta):
+            if isinstance(event, str):
                 break
         loaded = (await client.status()).model(MODEL)
         assert loaded is not None
         assert (loaded.active, loaded.queued) == (1, 0)
     await becomes(client, lambda model: model.active == 0)
     # The next answer is not held up by one that goes on unseen.
-    assert isinstance((await everything(client, short()))[-1], AnswerFinished)
+    assert isinstance((await everything(client, short()))[-1], Stop)
 
 
 async def test_answers_beyond_the_slots_wait_in_line(client: ServiceClient) -> None:
@@ -182,13 +177,13 @@ def until_at_rest(pid: int) -> None:
 
 async def test_an_engine_killed_in_mid_answer_is_reported_with_the_text_so_far(front: Front) -> None:
     client = await front.client()
-    seen: list[ChatEvent] = []
+    seen: list[AnswerEvent] = []
 
     async def ask() -> None:
-        async with aclosing(client.chat(endless())) as events:
+        async with aclosing(client.ask(endless())) as events:
             async for event in events:
                 seen.append(event)
-                if isinstance(event, TextDelta):
+                if isinstance(event, str):
                     for engine in front.engines:
                         await asyncio.to_thread(kill, engine)
 
@@ -206,7 +201,7 @@ async def test_an_engine_killed_in_mid_answer_is_reported_with_the_text_so_far(f
     # The next message works: the engine is started again.
     again = await everything(client, short())
     assert isinstance(again[0], LoadProgress)
-    assert isinstance(again[-1], AnswerFinished)
+    assert isinstance(again[-1], Stop)
 
     # A second death within a minute: said, and not started a third time.
     await asyncio.to_thread(kill, front.engines[0])
@@ -220,7 +215,7 @@ async def test_an_engine_killed_in_mid_answer_is_reported_with_the_text_so_far(f
 
     # Who unloads it on purpose may try at once.
     assert await client.unload(MODEL)
-    assert isinstance((await everything(client, short()))[-1], AnswerFinished)
+    assert isinstance((await everything(client, short()))[-1], Stop)
 
 
 async def test_a_service_killed_in_mid_answer_is_lost_and_found_again(front: Front) -> None:
@@ -228,9 +223,9 @@ async def test_a_service_killed_in_mid_answer_is_lost_and_found_again(front: Fro
     first = front.state
 
     async def ask() -> None:
-        async with aclosing(client.chat(endless())) as events:
+        async with aclosing(client.ask(endless())) as events:
             async for event in events:
-                if isinstance(event, TextDelta):
+                if isinstance(event, str):
                     await asyncio.to_thread(kill, first.pid)
 
     with pytest.raises(SlmDeskError) as lost:
@@ -244,19 +239,19 @@ async def test_a_service_killed_in_mid_answer_is_lost_and_found_again(front: Fro
     fresh = await front.client()
     assert fresh is not client
     assert front.state.pid != first.pid
-    assert isinstance((await everything(fresh, short()))[-1], AnswerFinished)
+    assert isinstance((await everything(fresh, short()))[-1], Stop)
 
 
 async def test_errors_come_back_as_they_were_raised(client: ServiceClient) -> None:
     with pytest.raises(SlmDeskError) as unknown:
-        await everything(client, ChatRequest("slmdesk/desk-gide", ASKED))
+        await everything(client, chatting("slmdesk/desk-gide", ASKED))
     assert unknown.value.code == "model_not_found"
     assert MODEL in unknown.value.hint
     with pytest.raises(SlmDeskError) as wrong:
-        await everything(client, ChatRequest(MODEL, ASKED, {"temperature": "warm"}))
-    assert wrong.value.code == "invalid_type"
+        await everything(client, chatting(MODEL, ASKED, {"temperature": "warm"}))
+    assert wrong.value.code == "bad_request"
     with pytest.raises(SlmDeskError) as long:
-        await everything(client, ChatRequest(MODEL, [{"role": "user", "content": "word " * 3000}]))
+        await everything(client, chatting(MODEL, [{"role": "user", "content": "word " * 3000}]))
     assert long.value.code == "context_exceeded"
     with pytest.raises(SlmDeskError):
         async for _ in client.load("nobody/nothing"):
@@ -265,8 +260,8 @@ async def test_errors_come_back_as_they_were_raised(client: ServiceClient) -> No
 
 async def test_a_path_is_a_model_for_a_front_end(client: ServiceClient, desk_guide: Path) -> None:
     path = str(desk_guide)
-    events = await everything(client, ChatRequest(path, ASKED, {"temperature": 0}, 4))
-    assert isinstance(events[-1], AnswerFinished)
+    events = await everything(client, chatting(path, ASKED, {"temperature": 0}, 4))
+    assert isinstance(events[-1], Stop)
     assert (await client.status()).model(path) is not None
 
 
@@ -278,7 +273,7 @@ async def test_a_damaged_file_is_explained_and_the_service_goes_on(
     pid = (await client.health())["pid"]
     for _ in range(3):
         with pytest.raises(SlmDeskError) as damaged:
-            await everything(client, ChatRequest(str(broken), ASKED))
+            await everything(client, chatting(str(broken), ASKED))
         assert damaged.value.code not in {"unexpected", "unknown", "engine_keeps_failing"}
         assert damaged.value.hint
     assert (await client.health())["pid"] == pid
@@ -287,10 +282,10 @@ async def test_a_damaged_file_is_explained_and_the_service_goes_on(
 async def test_a_setting_changed_while_the_model_rests_counts_for_the_next_answer(front: Front) -> None:
     client = await front.client()
     before = (await everything(client, short()))[-1]
-    assert isinstance(before, AnswerFinished)
+    assert isinstance(before, Stop)
     front.paths.settings_file.write_text("[engine]\ncontext_length = 512\n")
     after = (await everything(client, short()))[-1]
-    assert isinstance(after, AnswerFinished)
+    assert isinstance(after, Stop)
     assert (before.context_length, after.context_length) == (2048, 512)
     assert len(front.engines) == 1
 
@@ -306,7 +301,7 @@ async def test_the_model_used_least_recently_makes_room(front: Front) -> None:
     client = await front.client()
 
     async def ask(name: str) -> None:
-        assert isinstance((await everything(client, ChatRequest(name, ASKED, {}, 2)))[-1], AnswerFinished)
+        assert isinstance((await everything(client, chatting(name, ASKED, {}, 2)))[-1], Stop)
 
     async def loaded() -> set[str]:
         status = await client.status()
@@ -321,9 +316,9 @@ async def test_the_model_used_least_recently_makes_room(front: Front) -> None:
     assert len(front.engines) == 2
 
     # While both answer, nothing is thrown out for a third.
-    async with aclosing(client.chat(ChatRequest(names[0], ASKED, ENDLESS))) as one:
+    async with aclosing(client.ask(chatting(names[0], ASKED, ENDLESS))) as one:
         await anext(one)
-        async with aclosing(client.chat(ChatRequest(names[2], ASKED, ENDLESS))) as two:
+        async with aclosing(client.ask(chatting(names[2], ASKED, ENDLESS))) as two:
             await anext(two)
             with pytest.raises(SlmDeskError) as busy:
                 await ask(names[1])

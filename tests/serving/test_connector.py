@@ -20,9 +20,9 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.processes import process_create_time
 from slmdesk.core.settings import Settings
-from slmdesk.serving.client import ChatRequest, TextDelta
 from slmdesk.serving.connector import ServiceConnector
 from slmdesk.serving.discovery import ServiceState, UserLock, read_state, remove_state, write_state
+from tests.asking import chatting
 
 from .conftest import ENDLESS, MODEL, Front, environment, kill, serve, until
 
@@ -235,16 +235,14 @@ async def test_an_idle_service_makes_way_for_one_started_by_hand(front: Front, h
 
 async def test_a_busy_service_does_not_make_way(front: Front, home: Path) -> None:
     client = await front.client()
-    async with aclosing(
-        client.chat(ChatRequest(MODEL, [{"role": "user", "content": "Hi"}], ENDLESS))
-    ) as events:
+    async with aclosing(client.ask(chatting(MODEL, [{"role": "user", "content": "Hi"}], ENDLESS))) as events:
         async for event in events:
-            if isinstance(event, TextDelta):
+            if isinstance(event, str):
                 break
         refused = await asyncio.to_thread(serve_once, home)
         assert refused.returncode == 1
         assert json.loads(refused.stdout.splitlines()[-1])["error"]["code"] == "service_busy"
-        assert isinstance(await anext(events), TextDelta)
+        assert isinstance(await anext(events), str)
 
 
 def test_a_service_started_on_demand_ends_when_idle(home: Path) -> None:

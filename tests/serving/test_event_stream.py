@@ -7,17 +7,50 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from slmdesk.engines.protocol import Finished
-from slmdesk.serving.event_stream import DONE, EventStream, ReaderLostError
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.answers import Started, Stop
+from slmdesk.serving.answer_stream import AnswerStream, ReaderLostError
 
-PREFIX, SUFFIX = b'data: {"text":', b"}\n\n"
+DONE = b"data: [DONE]\n\n"
 WORD = "word "
 
-Handler = Callable[[EventStream], Awaitable[None]]
+
+class Events:
+    """The smallest writer."""
+
+    content_type = "text/event-stream"
+    tells_all = False
+
+    def __init__(self, first: bytes = b"") -> None:
+        self.first = first
+
+    def around_text(self) -> tuple[bytes, bytes]:
+        return b'data: {"text":', b"}\n\n"
+
+    def opening(self, _started: Started) -> bytes:
+        return self.first
+
+    def event(self, _event: object) -> bytes:
+        return b""
+
+    def closing(self, _stop: Stop) -> bytes:
+        return DONE
+
+    def failing(self, error: SlmDeskError) -> bytes:
+        raise error
+
+    def whole(self, text: str, _stop: Stop) -> dict[str, Any]:
+        return {"text": text}
+
+
+STARTED = Started(1)
+FIRST = b": first\n\n"
+Handler = Callable[[AnswerStream], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -26,7 +59,7 @@ async def streaming(handle: Handler) -> AsyncIterator[tuple[asyncio.StreamReader
     ended = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        stream = EventStream(request, PREFIX, SUFFIX)
+        stream = AnswerStream(request, Events(FIRST))
         await stream.open({})
         try:
             await handle(stream)
@@ -60,12 +93,12 @@ def text_in(received: bytes) -> str:
 
 
 async def test_text_that_came_before_the_stream_opened_is_sent_first() -> None:
-    async def handle(stream: EventStream) -> None:
-        stream.take("early ", None)
-        stream.flow(b": first\n\n")
-        stream.take("late", None)
-        stream.take("", Finished("stop"))
-        assert (await stream.finished).reason == "stop"
+    async def handle(stream: AnswerStream) -> None:
+        stream.take("early ")
+        stream.flow(STARTED)
+        stream.take("late")
+        stream.take(Stop("stop"))
+        assert (await stream.ended).reason == "stop"
         await stream.close(DONE)
 
     async with streaming(handle) as (reader, _):
@@ -77,14 +110,14 @@ async def test_text_that_came_before_the_stream_opened_is_sent_first() -> None:
 async def test_a_slow_reader_gets_everything_in_fewer_pieces() -> None:
     count = 200_000
 
-    async def handle(stream: EventStream) -> None:
-        stream.flow(b"")
+    async def handle(stream: AnswerStream) -> None:
+        stream.flow(STARTED)
         for number in range(count):
-            stream.take(WORD, None)
+            stream.take(WORD)
             if number % 1000 == 0:
                 await asyncio.sleep(0)
-        stream.take("", Finished("stop"))
-        await stream.finished
+        stream.take(Stop("stop"))
+        await stream.ended
         await stream.close(DONE)
 
     async with streaming(handle) as (reader, _):
@@ -98,16 +131,16 @@ async def test_a_slow_reader_gets_everything_in_fewer_pieces() -> None:
 async def test_a_reader_that_never_reads_is_given_up_before_memory_is() -> None:
     seen: list[BaseException] = []
 
-    async def handle(stream: EventStream) -> None:
-        stream.flow(b"")
+    async def handle(stream: AnswerStream) -> None:
+        stream.flow(STARTED)
         for number in range(1_000_000):
-            stream.take(WORD * 100, None)
-            if stream.finished.done():
+            stream.take(WORD * 100)
+            if stream.ended.done():
                 break
             if number % 1000 == 0:
                 await asyncio.sleep(0)
         with pytest.raises(ReaderLostError) as lost:
-            await stream.finished
+            await stream.ended
         seen.append(lost.value)
         stream.abort()
 

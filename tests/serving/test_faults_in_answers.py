@@ -8,27 +8,26 @@ import os
 import signal
 import sys
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import ModelFile, SafeSteps, installed_ladder, safe_steps_in
-from slmdesk.serving.client import (
-    AnswerFinished,
-    ChatRequest,
-    EngineChanged,
-    ServiceClient,
-    TextDelta,
-)
+from slmdesk.inference.answers import EngineChanged, Stop
+from slmdesk.inference.asks import Ask
+from slmdesk.serving.client import ServiceClient
+from tests.asking import chatting
 from tests.serving.conftest import ENDLESS, Front
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 QUESTION = "Tell me what a lighthouse is for, in a few sentences."
+ASKED = [{"role": "user", "content": QUESTION}]
 
 
 @dataclass
@@ -37,22 +36,22 @@ class Heard:
 
     text: str = ""
     changes: list[str] = field(default_factory=list)
-    end: AnswerFinished | None = None
+    end: Stop | None = None
 
 
 async def hear(
-    client: ServiceClient, request: ChatRequest, *, hurt: tuple[signal.Signals, ...] = (), after: int = 20
+    client: ServiceClient, request: Ask, *, hurt: tuple[signal.Signals, ...] = (), after: int = 20
 ) -> Heard:
     """Ask, and end the engine with each signal of `hurt`, once so many more characters have come each time."""
     heard, at, left, pid = Heard(), after, list(hurt), 0
-    async with aclosing(client.chat(request)) as events:
+    async with aclosing(client.ask(request)) as events:
         async for event in events:
             match event:
-                case TextDelta(text=text):
+                case str() as text:
                     heard.text += text
                 case EngineChanged(text=text):
                     heard.changes.append(text)
-                case AnswerFinished():
+                case Stop():
                     heard.end = event
             if left and len(heard.text) >= at:
                 at = len(heard.text) + after
@@ -60,9 +59,7 @@ async def hear(
     return heard
 
 
-async def hurt(
-    client: ServiceClient, request: ChatRequest, *faults: signal.Signals, after: int = 20
-) -> Heard:
+async def hurt(client: ServiceClient, request: Ask, *faults: signal.Signals, after: int = 20) -> Heard:
     """`hear` with these faults. An answer that was written before they could reach it is asked for again."""
     for _ in range(20):
         heard = await hear(client, request, hurt=faults, after=after)
@@ -82,11 +79,14 @@ async def end_engine(client: ServiceClient, model: str, with_signal: signal.Sign
         await asyncio.sleep(0.005)
 
 
-def ask(model: Path, **fields: object) -> ChatRequest:
-    request = ChatRequest(
-        str(model), [{"role": "user", "content": QUESTION}], {"temperature": 0.0}, max_tokens=48
-    )
-    return replace(request, **fields)  # type: ignore[arg-type]
+def ask(model: Path, **fields: object) -> Ask:
+    options: dict[str, Any] = {
+        "messages": ASKED,
+        "sampling": {"temperature": 0.0},
+        "max_tokens": 48,
+        **fields,
+    }
+    return chatting(str(model), **options)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_every_native_fault_is_stepped_around_twice_in_one_answer(
     assert len(heard.changes) == 2
     assert "flash attention" in heard.changes[1]
     assert heard.end is not None
-    assert (heard.end.reason, heard.end.usage["completion_tokens"]) == ("length", 400)
+    assert (heard.end.reason, heard.end.usage.completion_tokens) == ("length", 400)
     assert [entry.step for entry in steps.remembered()] == ["no_flash_attention"]
 
 
@@ -161,7 +161,7 @@ async def test_streams_of_one_engine_all_go_on(front: Front, desk_guide: Path, s
         assert after.text == before.text
         assert before.end is not None
         assert after.end is not None
-        assert after.end.usage["completion_tokens"] == before.end.usage["completion_tokens"]
+        assert after.end.usage.completion_tokens == before.end.usage.completion_tokens
     assert len(front.engines) == 1
     assert len(steps.remembered()) == 1
 
@@ -172,14 +172,14 @@ async def test_stop_strings_and_limits_count_across_the_seam(front: Front, desk_
     whole = await hear(client, long)
     at = next(at for at in range(200, len(whole.text)) if whole.text.index(whole.text[at : at + 8]) == at)
     stop = whole.text[at : at + 8]
-    heard = await hurt(client, replace(long, stop=[stop]), signal.SIGSEGV)
+    heard = await hurt(client, replace(long, stop=(stop,)), signal.SIGSEGV)
     assert heard.text == whole.text[:at]
     assert heard.end is not None
     assert heard.end.reason == "stop"
     limited = await hurt(client, replace(long, max_tokens=80), signal.SIGSEGV)
     assert limited.end is not None
     assert limited.end.reason == "length"
-    assert limited.end.usage["completion_tokens"] == 80
+    assert limited.end.usage.completion_tokens == 80
     assert whole.text.startswith(limited.text)
 
 
@@ -189,7 +189,7 @@ async def test_seeds_and_grammars_go_on_where_they_were(front: Front, desk_guide
     sampled = ask(desk_guide, sampling={**ENDLESS, **wild})
     whole = await hear(client, sampled)
     assert (
-        whole.text != (await hear(client, replace(sampled, sampling={**sampled.sampling, "seed": 12}))).text
+        whole.text != (await hear(client, replace(sampled, sampling=replace(sampled.sampling, seed=12)))).text
     )
     # Evaluated at once, what was written gives its numbers a little otherwise: a far away token may be another.
     assert (await hurt(client, sampled, signal.SIGSEGV, after=20)).text[:80] == whole.text[:80]
@@ -199,8 +199,7 @@ async def test_seeds_and_grammars_go_on_where_they_were(front: Front, desk_guide
         "properties": {"name": {"type": "string", "maxLength": 30}, "kind": {"enum": ["beacon", "tower"]}},
         "required": ["name", "kind"],
     }
-    form = {"type": "json_schema", "json_schema": {"name": "light", "schema": schema}}
-    shaped = ask(desk_guide, sampling={"temperature": 0.0, "response_format": form}, max_tokens=200)
+    shaped = ask(desk_guide, sampling={"temperature": 0.0, "json_schema": schema}, max_tokens=200)
     heard = await hurt(client, shaped, signal.SIGSEGV, after=12)
     assert len(heard.changes) == 1
     answer = json.loads(heard.text)
@@ -214,7 +213,7 @@ async def test_other_programs_see_the_answer_alone(front: Front, desk_guide: Pat
     expected = await hear(client, ask(desk_guide))
     body: dict[str, Any] = {
         "model": str(desk_guide),
-        "messages": ask(desk_guide).messages,
+        "messages": ASKED,
         "temperature": 0,
         "max_tokens": 48,
     }
@@ -240,7 +239,7 @@ async def test_other_programs_see_the_answer_alone(front: Front, desk_guide: Pat
         answer = await asked
     assert answer["choices"][0]["message"]["content"] == expected.text
     assert expected.end is not None
-    assert answer["usage"]["completion_tokens"] == expected.end.usage["completion_tokens"]
+    assert answer["usage"]["completion_tokens"] == expected.end.usage.completion_tokens
     assert b"event:" not in seen
     chunks = [json.loads(line[6:]) for line in seen.splitlines() if line.startswith(b"data: {")]
     text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)

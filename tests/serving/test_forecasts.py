@@ -12,21 +12,24 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.held_memory import held_bytes, held_now
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
-from slmdesk.engines.protocol import Finished, GenerateRequest
+from slmdesk.engines.registry import KINDS
+from slmdesk.inference.answers import Stop
+from slmdesk.inference.engines import EngineKinds
 from slmdesk.library.library import Library
 from slmdesk.memory.calibration import Calibration
 from slmdesk.memory.fit import calibration_in
 from slmdesk.serving import models as models_module
 from slmdesk.serving.models import Models
+from tests.asking import asking
 
 MODEL = "slmdesk/desk-guide"
 
 
-def _models(paths: Paths, calibration: Calibration) -> Models:
+def _models(paths: Paths, calibration: Calibration, kinds: EngineKinds = KINDS) -> Models:
     settings = Settings(paths.settings_file, {})
     settings.set("engine.context_length", 1024)
     settings.set("engine.parallel", 1)
-    return Models(Library(paths, settings), settings, calibration=calibration)
+    return Models(Library(paths, settings), settings, calibration=calibration, kinds=kinds)
 
 
 async def test_a_load_and_its_end_are_measured(paths: Paths) -> None:
@@ -34,11 +37,11 @@ async def test_a_load_and_its_end_are_measured(paths: Paths) -> None:
     try:
         async with models.use(MODEL, trusted=True) as held:
             engine = held.engine
-            request = GenerateRequest(id="1", prompt="lorem ipsum dolor " * 80, max_tokens=2)
-            *_, last = [item async for item in engine.generate(request)]
-            assert isinstance(last, Finished)
-            assert last.prompt_tokens > 512  # a whole batch
-            ready = engine.ready
+            request = asking(name="1", prompt="lorem ipsum dolor " * 80, max_tokens=2)
+            *_, last = [item async for item in engine.ask(request)]
+            assert isinstance(last, Stop)
+            assert last.usage.prompt_tokens > 512  # a whole batch
+            ready = engine.facts
         await models.unload(MODEL, trusted=True)
     finally:
         await models.stop()
@@ -58,10 +61,10 @@ async def test_a_model_takes_one_conversation_s_memory(paths: Paths, smollm2: Pa
         async with models.use(str(smollm2), trusted=True) as held:
             engine = held.engine
             question = [{"role": "user", "content": "What is the capital of France?"}]
-            request = GenerateRequest(id="1", messages=question, max_tokens=16, sampling={"temperature": 0.0})
-            *_, last = [item async for item in engine.generate(request)]
-            assert isinstance(last, Finished)
-            ready = engine.ready
+            request = asking(name="1", messages=question, max_tokens=16, sampling={"temperature": 0.0})
+            *_, last = [item async for item in engine.ask(request)]
+            assert isinstance(last, Stop)
+            ready = engine.facts
             assert (ready.context_length, ready.cache_cells, ready.parallel) == (8192, 8192, 4)
             assert held_bytes(engine.pid) <= 400e6
             if sys.platform == "linux":  # the cache alone is 189 MB; huge pages fill it in larger strides
@@ -76,7 +79,7 @@ async def test_a_service_for_many_holds_a_context_for_each_answer(paths: Paths) 
     models = Models(Library(paths, settings), settings, for_many=True)
     try:
         async with models.use(MODEL, trusted=True) as held:
-            ready = held.engine.ready
+            ready = held.engine.facts
             assert (ready.context_length, ready.cache_cells) == (512, 4 * 512)
     finally:
         await models.stop()
@@ -91,7 +94,7 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
     try:
         async with models.use(str(smollm2), trusted=True) as held:
             engine = held.engine
-            yet = engine.ready.memory_bytes - held_now(engine.pid)
+            yet = engine.facts.memory_bytes - held_now(engine.pid)
             assert yet > 150e6  # the cache, which no conversation has filled
             # Enough for the built-in model (100 MB), as long as nobody counts what the first one was promised.
             free = 150_000_000 + yet // 2
@@ -102,7 +105,7 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
             assert caught.value.code == "memory_insufficient"
             monkeypatch.setattr(models_module, "memory", lambda: (2 * free, 2 * free))
             async with models.use(MODEL, trusted=True) as second:
-                assert second.engine.ready.memory_bytes < free
+                assert second.engine.facts.memory_bytes < free
     finally:
         await models.stop()
 
@@ -111,8 +114,9 @@ async def test_what_cannot_fit_is_not_started(paths: Paths, monkeypatch: pytest.
     """Free memory above the file's size, but below what the model takes once it runs."""
     size = paths.builtin_model.stat().st_size
     monkeypatch.setattr(models_module, "memory", lambda: (10 * size, 3 * size))
-    monkeypatch.setattr(models_module, "start_engine", None)  # must not be reached
-    models = _models(paths, Calibration(Path(paths.data) / "memory.json"))
+    models = _models(
+        paths, Calibration(Path(paths.data) / "memory.json"), EngineKinds([])
+    )  # none must be reached
     try:
         with pytest.raises(SlmDeskError) as caught:
             async with models.use(MODEL, trusted=True):

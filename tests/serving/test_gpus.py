@@ -9,14 +9,16 @@ import pytest
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import DeviceList, Devices
-from slmdesk.engines.protocol import EngineSpec, Finished, GenerateRequest
 from slmdesk.engines.safe_steps import SafeSteps, safe_steps_in
+from slmdesk.inference.answers import Stop
 from slmdesk.inference.devices import Device
+from slmdesk.inference.loading import Loading
 from slmdesk.library.library import Library
 from slmdesk.memory.calibration import Calibration, Correction
 from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.forecasts import LoadForecast
 from slmdesk.serving.models import Models
+from tests.asking import asking
 from tests.engines import gpus
 
 pytestmark = pytest.mark.usefixtures("no_real_gpu")
@@ -47,14 +49,14 @@ async def test_a_driver_that_crashes_is_stepped_around(paths: Paths, monkeypatch
         async with models.use(MODEL, trusted=True) as held:
             assert devices.latest.problem is not None
             assert devices.latest.problem.code == "driver_failed"
-            assert held.engine.spec.gpu_layers == 0
-            request = GenerateRequest(
-                id="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
+            assert held.engine.spec.loading.gpu_layers == 0
+            request = asking(
+                name="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
             )
-            parts = [part async for part in held.engine.generate(request)]
-            assert isinstance(parts[-1], Finished)
+            parts = [part async for part in held.engine.ask(request)]
+            assert isinstance(parts[-1], Stop)
             assert parts[-1].error is None
-            assert parts[-1].completion_tokens > 0
+            assert parts[-1].usage.completion_tokens > 0
         await models.unload(MODEL, trusted=True)
     finally:
         await models.stop()
@@ -73,11 +75,11 @@ async def test_a_driver_that_crashes_only_in_the_engine_is_one_safe_step(
     models = _models(paths, DeviceList(paths.backends), steps)
     try:
         async with models.use(MODEL, trusted=True) as held:
-            request = GenerateRequest(
-                id="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
+            request = asking(
+                name="1", messages=[{"role": "user", "content": "What is a quant?"}], max_tokens=8
             )
-            parts = [part async for part in held.engine.generate(request)]
-            assert isinstance(parts[-1], Finished)
+            parts = [part async for part in held.engine.ask(request)]
+            assert isinstance(parts[-1], Stop)
             assert parts[-1].error is None
             assert "without the GPU" in held.news()
         [slot] = models.slots
@@ -97,7 +99,7 @@ async def test_without_a_gpu_no_driver_is_asked(paths: Paths, monkeypatch: pytes
     models._settings.set("engine.gpu_layers", 0)
     try:
         async with models.use(MODEL, trusted=True) as held:
-            assert held.engine.ready.gpu_layers == 0
+            assert held.engine.facts.gpu_layers == 0
         assert devices.latest == Devices()
     finally:
         await models.stop()
@@ -105,9 +107,9 @@ async def test_without_a_gpu_no_driver_is_asked(paths: Paths, monkeypatch: pytes
 
 async def test_the_machine_needs_only_what_the_gpu_does_not_take(paths: Paths) -> None:
     file = await Library(paths, Settings(paths.settings_file, {})).resolve(MODEL)
-    spec = EngineSpec(str(file.path), MODEL, context_length=2048, parallel=1)
-    alone = LoadForecast(file, spec, Correction())
-    beside = LoadForecast(file, spec, Correction(), GPU)
+    loading = Loading(context_length=2048, parallel=1)
+    alone = LoadForecast(file, loading, Correction())
+    beside = LoadForecast(file, loading, Correction(), GPU)
     assert alone.split is None
     assert beside.split is not None
     assert beside.split.whole
@@ -116,7 +118,7 @@ async def test_the_machine_needs_only_what_the_gpu_does_not_take(paths: Paths) -
     assert beside.shown.total_bytes == beside.split.processor.total_bytes
     assert not beside.crowded
     crowded = LoadForecast(
-        file, spec, Correction(), Device("g", "g", "gpu", "Vulkan", 8 * 10**9, 650 * 10**6)
+        file, loading, Correction(), Device("g", "g", "gpu", "Vulkan", 8 * 10**9, 650 * 10**6)
     )
     assert crowded.crowded
 

@@ -12,22 +12,24 @@ import pytest
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
+from slmdesk.inference.asks import ANY_SEED, Ask, Sampling
 from slmdesk.inference.limits import FITS
 from slmdesk.inference.model_settings import ModelSettings
 from slmdesk.library.library import Library
 from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.defaults import Defaults
+from slmdesk.serving.dialects.openai_requests import read_chat
 from slmdesk.serving.models import Models
-from slmdesk.serving.questions import read_chat
+from tests.asking import turns
 
 from .conftest import MODEL, Running, serve
 
 ASKED = [{"role": "user", "content": "What is Q4_K_M?"}]
 
 
-def filled(body: dict[str, Any], kept: ModelSettings, settings: Settings, **recommended: float) -> Any:
-    question = read_chat({"model": "m", "messages": ASKED, **body})
-    return Defaults.of(settings, kept, recommended).fill(question)
+def filled(body: dict[str, Any], kept: ModelSettings, settings: Settings, **recommended: float) -> Ask:
+    asked = read_chat({"model": "m", "messages": ASKED, **body})
+    return Defaults.of(settings, kept, recommended).fill(asked.ask)
 
 
 def test_the_request_then_the_model_then_the_settings_then_the_publisher(paths: Paths) -> None:
@@ -37,22 +39,22 @@ def test_the_request_then_the_model_then_the_settings_then_the_publisher(paths: 
     settings.set("chat.max_tokens", 99)
     kept = ModelSettings(top_p=0.7, min_p=0.2, seed=5, stop=("kept",), system_prompt="Be brief.")
     question = filled({"min_p": 0.3}, kept, settings, top_k=3, repeat_penalty=1.1)
-    assert question.sampling == {"top_k": 11, "top_p": 0.7, "min_p": 0.3, "seed": 5, "repeat_penalty": 1.1}
-    assert (question.max_tokens, question.stop) == (99, ["kept"])
-    assert question.messages == [{"role": "system", "content": "Be brief."}, *ASKED]
+    assert question.sampling == Sampling(top_k=11, top_p=0.7, min_p=0.3, seed=5, repeat_penalty=1.1)
+    assert (question.max_tokens, question.stop) == (99, ("kept",))
+    assert question.turns == turns([{"role": "system", "content": "Be brief."}, *ASKED])
     # What a program says by name counts, also that there is to be nothing.
     named = {"seed": -1, "stop": [], "max_tokens": 4, "kept_instructions": False}
     question = filled(named, kept, settings)
-    assert (question.sampling["seed"], question.stop, question.max_tokens) == (None, [], 4)
-    assert question.messages == ASKED
+    assert (question.sampling.seed, question.stop, question.max_tokens) == (ANY_SEED, (), 4)
+    assert question.turns == turns(ASKED)
     own = [{"role": "system", "content": "Mine."}, *ASKED]
-    assert filled({"messages": own}, kept, settings).messages == own
-    assert filled({}, ModelSettings(system_prompt=""), settings).messages == ASKED
+    assert filled({"messages": own}, kept, settings).turns == turns(own)
+    assert filled({}, ModelSettings(system_prompt=""), settings).turns == turns(ASKED)
 
 
 def test_a_setting_that_was_left_alone_is_no_choice(paths: Paths) -> None:
     question = filled({}, ModelSettings(), Settings(paths.settings_file, {}), temperature=0.3)
-    assert (question.sampling, question.max_tokens, question.stop) == ({"temperature": 0.3}, 0, [])
+    assert (question.sampling, question.max_tokens, question.stop) == (Sampling(temperature=0.3), 0, ())
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ async def test_a_model_is_loaded_as_it_is_kept_and_anew_after_a_change(
     file = await library.resolve("p/m")
     library.kept.change(file, {"context_length": 768, "cache_type": "q8_0"})
     async with models.use("p/m", trusted=True) as held:
-        assert held.engine.ready.context_length == 768
+        assert held.engine.facts.context_length == 768
         first = held.engine.pid
         assert [model.outdated for model in models.describe()] == [False]
         library.kept.change(file, {"context_length": 1024})
@@ -86,10 +88,10 @@ async def test_a_model_is_loaded_as_it_is_kept_and_anew_after_a_change(
             assert other.engine.pid == first
         assert held.engine.alive
     async with models.use("p/m", trusted=True) as held:
-        assert (held.engine.ready.context_length, held.engine.pid != first) == (1024, True)
+        assert (held.engine.facts.context_length, held.engine.pid != first) == (1024, True)
         assert [model.outdated for model in models.describe()] == [False]
     async with models.use("p/m", trusted=True, context_length=512) as held:  # asked for by name
-        assert held.engine.ready.context_length == 512
+        assert held.engine.facts.context_length == 512
 
 
 async def test_as_long_as_fits_is_what_the_model_was_trained_with_where_there_is_room(
@@ -98,7 +100,7 @@ async def test_as_long_as_fits_is_what_the_model_was_trained_with_where_there_is
     file = await library.resolve("p/m")
     library.kept.change(file, {"context_length": FITS})
     async with models.use("p/m", trusted=True) as held:
-        assert held.engine.ready.context_length == file.context_length == 8192
+        assert held.engine.facts.context_length == file.context_length == 8192
         first = held.engine.pid
     async with models.use("p/m", trusted=True) as held:  # what is free is another number each time
         assert held.engine.pid == first

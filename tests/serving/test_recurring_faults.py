@@ -12,7 +12,9 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
-from slmdesk.serving.client import AnswerFinished, ChatRequest, EngineChanged, ServiceClient, TextDelta
+from slmdesk.inference.answers import EngineChanged, Stop
+from slmdesk.serving.client import ServiceClient
+from tests.asking import chatting
 from tests.faulty import faulty_environment
 from tests.serving.conftest import Front, until
 
@@ -46,21 +48,21 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 async def answer(client: ServiceClient, model: Path) -> tuple[str, list[str]]:
     """A greedy answer of 24 tokens: its text and what was changed for it."""
-    request = ChatRequest(
+    request = chatting(
         str(model), [{"role": "user", "content": "a b c"}], {"temperature": 0.0}, max_tokens=24
     )
     text, changes, end = "", [], None
-    async with aclosing(client.chat(request)) as events:
+    async with aclosing(client.ask(request)) as events:
         async for event in events:
             match event:
-                case TextDelta():
-                    text += event.text
+                case str():
+                    text += event
                 case EngineChanged():
                     changes.append(event.text)
-                case AnswerFinished():
+                case Stop():
                     end = event
     assert end is not None
-    assert end.usage["completion_tokens"] == 24
+    assert end.usage.completion_tokens == 24
     return text, changes
 
 

@@ -17,10 +17,10 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.failures import NativeFaultError
-from slmdesk.engines.protocol import GenerateRequest
 from slmdesk.library.library import Library
 from slmdesk.serving.held import Held
 from slmdesk.serving.models import Models
+from tests.asking import asking
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ async def loaded(models: Models, paths: Paths, desk_guide: Path) -> AsyncIterato
 
 
 async def ask(held: Held, tokens: int = 8) -> str:
-    request = GenerateRequest(str(tokens), prompt="Hello", max_tokens=tokens, sampling={"temperature": 0})
-    return "".join([part async for part in held.engine.generate(request) if isinstance(part, str)])
+    request = asking(str(tokens), prompt="Hello", max_tokens=tokens, sampling={"temperature": 0})
+    return "".join([part async for part in held.engine.ask(request) if isinstance(part, str)])
 
 
 def running(pid: int) -> bool:
@@ -67,17 +67,17 @@ async def test_a_file_replaced_while_loaded_is_loaded_anew(
     models: Models, loaded: Path, paths: Paths, smollm2: Path
 ) -> None:
     async with models.use("p/m", trusted=True) as held:
-        old = held.engine.ready
+        old = held.engine
         shutil.copyfile(smollm2, loaded.with_suffix(".part"))
         loaded.with_suffix(".part").replace(loaded)
         # Who holds the old one keeps it to the end of the answer; who asks now gets the new one.
         async with models.use("p/m", trusted=True) as later:
-            assert later.engine.ready.pid != old.pid
-            assert later.engine.ready.file_bytes == smollm2.stat().st_size
+            assert later.engine.pid != old.pid
+            assert later.engine.facts.file_bytes == smollm2.stat().st_size
             assert "m.gguf was changed on the disk" in later.news()
             assert await ask(later) != await ask(held)
     async with models.use("p/m", trusted=False) as again:
-        assert again.engine.ready.pid == later.engine.ready.pid
+        assert again.engine.pid == later.engine.pid
         assert again.news() == ""
         while running(old.pid):
             await asyncio.sleep(0.01)
@@ -98,7 +98,7 @@ async def test_a_given_file_is_looked_at_anew_too(models: Models, loaded: Path, 
     await models.unload("p/m", trusted=True)
     shutil.copyfile(smollm2, loaded)
     async with models.use("p/m", trusted=True) as held:
-        assert held.engine.ready.file_bytes == smollm2.stat().st_size
+        assert held.engine.facts.file_bytes == smollm2.stat().st_size
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut there")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from slmdesk.engines.protocol import Finished, FinishReason, Timings
+from slmdesk.inference.answers import Stop, StopReason, Timings, Usage
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
@@ -40,7 +40,7 @@ class Answer:
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.tokens) - self.written
 
-    def finished(self, reason: FinishReason, error: SlmDeskError | None = None) -> Finished:
+    def end(self, reason: StopReason, error: SlmDeskError | None = None) -> Stop:
         """The end of this answer, with what was counted and measured."""
         now = time.perf_counter()
         cached = min(max(self.cached_tokens, 0), self.prompt_tokens)
@@ -51,18 +51,20 @@ class Answer:
         evaluated = self.prompt_tokens + self.written - cached
         prompt_s, generate_s = first - admitted, now - first
         timings = Timings(
-            queue_s=admitted - self.arrived,
-            prompt_s=prompt_s,
-            first_token_s=self.first_token - self.arrived if self.first_token else 0.0,
-            generate_s=generate_s if self.first_token else 0.0,
-            prompt_tokens_per_s=evaluated / prompt_s if self.first_token and prompt_s > 0 else 0.0,
-            tokens_per_s=(here - 1) / generate_s if here > 1 and generate_s > 0 else 0.0,
+            queue_s=_shown(admitted - self.arrived),
+            prompt_s=_shown(prompt_s),
+            first_token_s=_shown(self.first_token - self.arrived if self.first_token else 0.0),
+            generate_s=_shown(generate_s if self.first_token else 0.0),
+            prompt_tokens_per_s=_shown(evaluated / prompt_s if self.first_token and prompt_s > 0 else 0.0),
+            tokens_per_s=_shown((here - 1) / generate_s if here > 1 and generate_s > 0 else 0.0),
         )
-        return Finished(
-            reason=reason,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=cached,
-            completion_tokens=completion,
-            timings={name: round(value, 6) for name, value in asdict(timings).items()},
+        return Stop(
+            reason,
+            Usage(self.prompt_tokens, cached, completion),
+            timings,
             error=error.to_json() if error is not None else None,
         )
+
+
+def _shown(value: float) -> float:
+    return round(value, 6)

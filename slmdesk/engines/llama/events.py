@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import select
 import threading
 from contextlib import suppress
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from slmdesk.inference.wire import encoded
 
 if TYPE_CHECKING:
     import socket
@@ -21,19 +22,15 @@ _PARENT_PATIENCE = 30.0  # seconds the parent may leave the stream unread before
 
 
 def encode(texts: Texts, ends: Ends) -> bytes:
-    """One line for one step: `[[[key, text, token], …], [[key, finished], …]]`.
+    """One line for one step: `[[[key, text, token], …], [[key, stop], …]]`.
 
     `token` is -1 for text that was held back until the answer's end.
     """
     head = ",".join([f"[{key},{encode_basestring(text)},{token}]" for key, text, token in texts])
     if not ends:
         return f"[[{head}],[]]\n".encode("utf-8", "replace")
-    tail = ",".join([f"[{key},{_json(end.to_json())}]" for key, end in ends])
+    tail = ",".join([f"[{key},{encoded(end).decode()}]" for key, end in ends])
     return f"[[{head}],[{tail}]]\n".encode("utf-8", "replace")
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 class EventStream:

@@ -9,12 +9,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.asks import Grammar
 from slmdesk.llama.native import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slmdesk.engines.protocol import Sampling
+    from slmdesk.inference.asks import Shape
     from slmdesk.llama.model import Model
 
 _LARGEST_GRAMMAR = 256 * 1024  # characters; llama.cpp's parser recurses, so what it is given is bounded
@@ -24,17 +25,17 @@ _HINT = "See llama.cpp's GBNF guide; a grammar needs a rule named root."
 _stderr_lock = threading.Lock()
 
 
-def build_grammar(model: Model, sampling: Sampling) -> Any:
-    """llama.cpp's grammar sampler for these settings, or None where they ask for none.
+def build_grammar(model: Model, shape: Shape | None) -> Any:
+    """llama.cpp's grammar sampler for this shape, or None where there is none.
 
     Raises `SlmDeskError("grammar_invalid")` with the parser's reason, and `SlmDeskError("schema_invalid")`.
     """
-    text: object = sampling.grammar
-    if text is None and sampling.json_schema is not None:
-        text = schema_grammar(sampling.json_schema)
+    if shape is None:
+        return None
+    text = shape.text if isinstance(shape, Grammar) else schema_grammar(shape.definition)
     if not text:
         return None
-    if not isinstance(text, str) or "\0" in text:
+    if "\0" in text:
         raise SlmDeskError("grammar_invalid", "The grammar is not text.", _HINT)
     if len(text) > _LARGEST_GRAMMAR or _depth(text) > _DEEPEST_GRAMMAR:
         raise SlmDeskError("grammar_invalid", "The grammar is too large or too deeply nested.", _HINT)

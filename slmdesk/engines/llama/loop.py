@@ -24,12 +24,12 @@ from slmdesk.llama.context import ABORTED, DECODED, NO_ROOM
 if TYPE_CHECKING:
     from slmdesk.engines.llama.answer import Answer
     from slmdesk.engines.llama.slots import Slot
-    from slmdesk.engines.protocol import Finished, FinishReason
+    from slmdesk.inference.answers import Stop, StopReason
     from slmdesk.llama.context import Context
     from slmdesk.llama.model import Model
 
 Texts = list[tuple[int, str, int]]  # key, new text, its token
-Ends = list[tuple[int, "Finished"]]
+Ends = list[tuple[int, "Stop"]]
 Publish = Callable[[Texts, Ends], None]
 
 _SLOWEST_STEP = 0.1  # seconds a step with prompt tokens in it should take while others are waiting for theirs
@@ -327,11 +327,11 @@ class Worker:
             return True
         return False
 
-    def _finish(self, answer: Answer, reason: FinishReason, error: SlmDeskError | None = None) -> None:
+    def _finish(self, answer: Answer, reason: StopReason, error: SlmDeskError | None = None) -> None:
         rest = answer.text.finish()
         if rest:
             self._texts.append((answer.key, rest, _NO_TOKEN))
-        self._ends.append((answer.key, answer.finished(reason, error)))
+        self._ends.append((answer.key, answer.end(reason, error)))
         answer.sampler.close()
         if answer in self._waiting:
             self._waiting.remove(answer)

@@ -16,12 +16,16 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import die_with_parent, read_spec_then_watch
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.engines.safe_steps import at_step
-from slmdesk.inference.steps import STEPS, holds
+from slmdesk.inference.loading import Facts
+from slmdesk.inference.steps import holds
+from slmdesk.inference.wire import decoded
 from slmdesk.llama.tuning import SWITCH_INTERVAL, tune_native
 
 if TYPE_CHECKING:
@@ -100,7 +104,7 @@ class _Engine:
         from slmdesk.engines.llama.residence import forget_peak
         from slmdesk.llama.native import Native
 
-        native = Native(self._spec.safe_step, gpu=self._spec.gpu_layers != 0)
+        native = Native(self._spec.safe_step, gpu=self._spec.loading.gpu_layers != 0)
         device = self._find_gpu(native)
         try:
             model, context, sizes = self._prepare(native, header, device)
@@ -112,7 +116,7 @@ class _Engine:
             native.said.clear()
             native.buffers.sizes.clear()
             model, context, sizes = self._prepare(native, header, None)
-        self._notes += apply_adapters(model, context, self._spec.adapters)
+        self._notes += apply_adapters(model, context, self._spec.loading.adapters)
         imports.join()
         forget_peak()
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
@@ -143,7 +147,7 @@ class _Engine:
         from slmdesk.core import llama_library
         from slmdesk.core.paths import Paths
 
-        if self._spec.gpu_layers == 0:
+        if self._spec.loading.gpu_layers == 0:
             return None
         found = llama_library.find(Paths.resolve().backends)
         if not found.parts:
@@ -166,7 +170,7 @@ class _Engine:
                 on_progress=self._progress,
             )
         except SlmDeskError as error:
-            raise failures.decode(None, list(native.said), self._spec, loading=True) from error
+            raise failures.decode(None, list(native.said), self._spec.model_path, loading=True) from error
         if model.encodes_first or not model.generates_text:
             raise SlmDeskError(
                 "model_not_chat",
@@ -186,13 +190,13 @@ class _Engine:
                 # A recurrent state is held for every sequence, so those models get no spare ones.
                 sequences=sizes.slots if model.keeps_every_position else sizes.parallel,
                 threads=sizes.threads,
-                cache_type=self._spec.cache_type,
-                flash_attention=self._spec.flash_attention,
+                cache_type=self._spec.loading.cache_type,
+                flash_attention=self._spec.loading.flash_attention,
                 thrifty=not model.native.devices,  # a driver's threads write when they like
             )
         except SlmDeskError as error:
             lines = [*model.native.said, "failed to allocate"]
-            raise failures.decode(None, lines, self._spec, loading=True) from error
+            raise failures.decode(None, lines, self._spec.model_path, loading=True) from error
 
     async def _serve(
         self, model: Model, context: Context, sizes: Plan, header: GgufHeader, load_seconds: float
@@ -204,7 +208,7 @@ class _Engine:
         from slmdesk.engines.llama.which_template import brought_template, own_template
         from slmdesk.formats.recommended import recommended_sampling
 
-        brought = brought_template(model, self._spec.template, self._notes)
+        brought = brought_template(model, self._spec.loading.template, self._notes)
         form = None if brought or model.chat_template() else _form(model, header)
         model.shown = _reasoning_marks(model)
         server = EngineServer(
@@ -232,9 +236,7 @@ class _Engine:
         gc.freeze()  # what the load left behind lives as long as the process; no collection need walk it again
         gc.set_threshold(20_000, 20, 50)
         sys.setswitchinterval(SWITCH_INTERVAL)
-        ready = EngineReady(
-            port=port,
-            pid=os.getpid(),
+        facts = Facts(
             context_length=sizes.context_length,
             parallel=sizes.parallel,
             cache_cells=context.cells,
@@ -253,6 +255,7 @@ class _Engine:
             device_bytes=model.native.buffers.on(sizes.split.device_name) if sizes.split is not None else 0,
             notes=tuple(self._notes),
         )
+        ready = EngineReady(port, os.getpid(), facts)
         self._out.write({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process
 
@@ -265,28 +268,12 @@ class _Engine:
 
 def _read_spec(line: str) -> EngineSpec:
     try:
-        data = json.loads(line)
-        spec = EngineSpec.from_json(data)
-        if not all(isinstance(text, str) for text in (spec.model_path, spec.model_id, spec.token)):
-            raise TypeError("a text is not text")  # noqa: TRY301
-        if spec.cache_type not in {"f16", "q8_0", "q4_0"}:
-            raise TypeError(f"unknown cache_type {spec.cache_type!r}")  # noqa: TRY301
-        if spec.safe_step not in STEPS:
-            raise TypeError(f"unknown safe_step {spec.safe_step!r}")  # noqa: TRY301
-        for name in (
-            "context_length",
-            "parallel",
-            "contexts",
-            "cache_cells",
-            "threads",
-            "batch",
-            "gpu_layers",
-        ):
-            if not isinstance(getattr(spec, name), int):
-                raise TypeError(f"{name} is not a whole number")  # noqa: TRY301
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SlmDeskError("spec_invalid", f"The engine's settings cannot be read: {error}.", "") from error
-    return at_step(spec, spec.safe_step)
+        spec = decoded(line, EngineSpec)
+    except SlmDeskError as error:
+        raise SlmDeskError(
+            "spec_invalid", f"The engine's settings cannot be read: {error.message}", ""
+        ) from error
+    return replace(spec, loading=at_step(spec.loading, spec.safe_step))
 
 
 def _check_file(spec: EngineSpec) -> GgufHeader:

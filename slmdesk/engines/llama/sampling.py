@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import ctypes
 import secrets
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.grammar import build_grammar
-from slmdesk.inference.limits import SAMPLING, in_range, is_number
+from slmdesk.inference.asks import ANY_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from slmdesk.engines.protocol import Sampling
+    from slmdesk.inference.asks import Sampling, Shape
     from slmdesk.llama.model import Model
     from slmdesk.llama.native import Native
 
@@ -169,14 +169,35 @@ class Sampler:
         return token
 
 
-def build_sampler(model: Model, sampling: Sampling) -> Sampler:
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`Sampling` with nothing left open: llama.cpp's own values where nobody chose any."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = 64
+    seed: int = ANY_SEED
+    logit_bias: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sampling: Sampling) -> Chain:
+        return cls(**sampling.chosen())
+
+
+def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> Sampler:
     """The chain for these settings, in llama.cpp's order: bias, penalties, top-k, top-p, min-p, temperature, seed.
 
-    Raises `SlmDeskError("bad_request")` for values out of range and `SlmDeskError("grammar_invalid")`.
+    Raises `SlmDeskError("bad_request")` for values out of range, `grammar_invalid` and `schema_invalid`.
     """
     api = model.native.api
-    _check(sampling, model.tokens)
-    grammar = build_grammar(model, sampling)
+    asked.check(model.tokens)
+    sampling = Chain.of(asked)
+    grammar = build_grammar(model, shape)
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -205,7 +226,7 @@ def build_sampler(model: Model, sampling: Sampling) -> Sampler:
             add(api.llama_sampler_init_min_p(sampling.min_p, 1))
         if sampling.temperature != 1.0:
             add(api.llama_sampler_init_temp(sampling.temperature))
-        seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
+        seed = secrets.randbits(31) if sampling.seed == ANY_SEED else sampling.seed
         add(api.llama_sampler_init_dist(seed))
     # Penalties that only lower logits can push at most `last` tokens out of the largest few.
     needed = (1 if greedy else sampling.top_k) + (last if penalized else 0)
@@ -219,20 +240,3 @@ def build_sampler(model: Model, sampling: Sampling) -> Sampler:
         remembers=penalized,
         grammar=grammar,
     )
-
-
-def _check(sampling: Sampling, tokens: int) -> None:
-    for limit in SAMPLING:
-        value = getattr(sampling, limit.key)
-        if not in_range(value, limit.key) and not (limit.key == "seed" and value is None):
-            raise _out_of_range(limit.key, limit.limits())
-    bias: object = sampling.logit_bias
-    known = isinstance(bias, dict) and all(
-        str(token).isdecimal() and int(token) < tokens and is_number(value) for token, value in bias.items()
-    )
-    if not known:
-        raise _out_of_range("logit_bias", f"an object with token ids from 0 to {tokens - 1} and numbers")
-
-
-def _out_of_range(name: str, wanted: str) -> SlmDeskError:
-    return SlmDeskError("bad_request", f"{name} is out of range.", f"Use {wanted}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -14,17 +13,18 @@ from aiohttp import web
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.answer import Answer
 from slmdesk.engines.llama.events import EventStream, encode
-from slmdesk.engines.llama.sampling import build_sampler
+from slmdesk.engines.llama.sampling import Chain, build_sampler
 from slmdesk.engines.llama.text import TextStream
-from slmdesk.engines.requests import bad, read_request, read_sampling
+from slmdesk.inference.asks import Ask, Reasoning, Sampling, Text, bad
+from slmdesk.inference.wire import Wire, converted, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from slmdesk.engines.families import ChatForm
     from slmdesk.engines.llama.loop import Ends, Texts, Worker
     from slmdesk.engines.llama.templates import ChatTemplate
-    from slmdesk.engines.protocol import GenerateRequest
+    from slmdesk.inference.asks import Turn
     from slmdesk.llama.model import Model
 
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -32,13 +32,22 @@ _LONG_TEXT = 20_000  # characters; tokenizing more than this leaves the event lo
 _STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_large": 413}
 
 
+class _Generate(Wire, frozen=True):
+    key: int
+    ask: Ask
+
+
+class _Cancel(Wire, frozen=True):
+    key: int
+
+
 class EngineServer:
     """Routes of one engine. `key` numbers are chosen by the parent and name an answer on the event stream.
 
-    - `POST /generate` `{"key": 7, …GenerateRequest}` → `{"prompt_tokens": n}`; the answer comes over `/events`
+    - `POST /generate` `{"key": 7, "ask": {…}}` → `{"prompt_tokens": n}`; the answer comes over `/events`
     - `POST /cancel` `{"key": 7}`
-    - `POST /tokenize` `{"messages": […]}` or `{"prompt": "…"}` → `{"tokens": n}`
-    - `GET /events` → lines `[[[key, text, token], …], [[key, finished], …]]`, one a step of the batch loop
+    - `POST /tokenize`, an `Ask` → `{"tokens": n}`
+    - `GET /events` → lines `[[[key, text, token], …], [[key, stop], …]]`, one a step of the batch loop
     - `GET /status` → `{"active": n, "queued": n}`
     """
 
@@ -59,7 +68,7 @@ class EngineServer:
         # Of a form that stands in for a missing template.
         self._ends: tuple[str, ...] = form.ends if form else ()
         self._spaced = model.space_prefix or (form is not None and form.spaced)
-        self._recommended = recommended or {}
+        self._recommended = converted(recommended or {}, Sampling)
         self._events = EventStream()
         self._keys: set[int] = set()
         self._dropped: deque[int] = deque(maxlen=256)  # cancelled before the worker had them
@@ -109,14 +118,12 @@ class EngineServer:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         arrived = time.perf_counter()
-        data = await _read(request)
-        key = data.get("key")
-        if not isinstance(key, int) or isinstance(key, bool):
-            raise bad("key must be a whole number.")
+        asked = decoded(await request.read(), _Generate)
+        key, ask = asked.key, asked.ask
         if key in self._keys:
             raise SlmDeskError("duplicate", f"An answer with the key {key} is running already.", "")
-        wanted = read_request(data)
-        tokens, opened = await self._tokens(wanted)
+        self._refuse_what_is_not_there(ask)
+        tokens, opened = await self._tokens(ask)
         if not tokens:
             raise bad("The prompt is empty.")
         room = self._context_length
@@ -126,46 +133,43 @@ class EngineServer:
                 f"The prompt has {len(tokens)} tokens; the context holds {room}.",
                 "Shorten the prompt, begin a new conversation, or set a longer context.",
             )
-        sampling = read_sampling(wanted.sampling, self._recommended)
-        if sampling.json_schema is None and sampling.grammar is None:
+        sampling = ask.sampling.over(self._recommended)
+        if ask.shape is None:
             sampler = build_sampler(self._model, sampling)
         else:  # a grammar can take long to read
-            sampler = await asyncio.to_thread(build_sampler, self._model, sampling)
-        limit = min(room, len(tokens) + wanted.max_tokens) if wanted.max_tokens > 0 else room
-        free = sampling.json_schema is None and sampling.grammar is None
+            sampler = await asyncio.to_thread(build_sampler, self._model, sampling, ask.shape)
+        limit = min(room, len(tokens) + ask.max_tokens) if ask.max_tokens else room
         text = TextStream(
-            self._stops(wanted),
-            strip_space=self._begins_with_space(wanted),
+            self._stops(ask),
+            strip_space=self._begins_with_space(ask),
             # The template began the reasoning; the answer says so, for whoever reads it later.
-            head=opened if free else "",
+            head=opened if ask.shape is None else "",
         )
-        self._read_again(text, wanted.written)
+        self._read_again(text, ask.written)
         answer = Answer(
             key,
-            [*tokens, *wanted.written],
+            [*tokens, *ask.written],
             limit,
             sampler,
             text,
-            written=len(wanted.written),
-            conversation=wanted.conversation,
-            penalty_window=sampling.penalty_last_n,
+            written=len(ask.written),
+            conversation=ask.conversation,
+            penalty_window=Chain.of(sampling).penalty_last_n,
             arrived=arrived,
         )
         assert self._worker is not None
         if key in self._dropped:  # the parent gave up while the prompt was being cut into tokens
-            self.publish([], [(key, answer.finished("cancelled"))])
+            self.publish([], [(key, answer.end("cancelled"))])
             return web.json_response({"prompt_tokens": len(tokens)})
         if len(answer.tokens) >= limit:  # only where what was written fills a context that became smaller
-            self.publish([], [(key, answer.finished("length"))])
+            self.publish([], [(key, answer.end("length"))])
             return web.json_response({"prompt_tokens": len(tokens)})
         self._keys.add(key)
         self._worker.submit(answer)
         return web.json_response({"prompt_tokens": len(tokens)})
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        key = (await _read(request)).get("key")
-        if not isinstance(key, int):
-            raise bad("key must be a whole number.")
+        key = decoded(await request.read(), _Cancel).key
         assert self._worker is not None
         if key in self._keys:
             self._worker.cancel(key)
@@ -174,14 +178,21 @@ class EngineServer:
         return web.json_response({})
 
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
-        tokens, _ = await self._tokens(read_request({"id": "", **await _read(request)}))
+        tokens, _ = await self._tokens(decoded(await request.read(), Ask))
         return web.json_response({"tokens": len(tokens), "context_length": self._context_length})
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
         return web.json_response({"active": self._worker.active, "queued": self._worker.queued})
 
-    def _read_again(self, text: TextStream, written: list[int]) -> None:
+    @staticmethod
+    def _refuse_what_is_not_there(ask: Ask) -> None:
+        ask.check()
+        if ask.tools or ask.logprobs is not None:
+            what = "Tool calls" if ask.tools else "Log probabilities"
+            raise SlmDeskError("unsupported", f"{what} are not supported.", "Leave them out.")
+
+    def _read_again(self, text: TextStream, written: Sequence[int]) -> None:
         """Let the text stand where it stood when these tokens had been given out. Raises `bad_request`."""
         for token in written:
             piece = self._model.piece(token) if 0 <= token < self._model.tokens else None
@@ -189,49 +200,46 @@ class EngineServer:
                 raise bad("written holds a token that is no part of an answer.")
             text.push(piece)
 
-    def _stops(self, wanted: GenerateRequest) -> list[str]:
-        return wanted.stop if wanted.messages is None else [*wanted.stop, *self._ends]
+    def _stops(self, ask: Ask) -> tuple[str, ...]:
+        return (*(ask.stop or ()), *(self._ends if ask.turns else ()))
 
-    def _begins_with_space(self, wanted: GenerateRequest) -> bool:
+    def _begins_with_space(self, ask: Ask) -> bool:
         """Whether an answer begins with a space that belongs to the tokenizer or the form, not to the text."""
-        if not self._spaced or wanted.messages is None:
+        if not self._spaced or not ask.turns:
             return False
-        last = wanted.messages[-1]
-        return last["role"] != "assistant" or not last["content"]
+        last = ask.turns[-1]
+        return last.role != "assistant" or not last.text
 
-    async def _tokens(self, wanted: GenerateRequest) -> tuple[list[int], str]:
+    async def _tokens(self, ask: Ask) -> tuple[list[int], str]:
         """The prompt's tokens, and the mark with which it opens the model's reasoning."""
-        if wanted.messages is not None:
-            size = sum(len(message["content"]) for message in wanted.messages)
-        else:
-            size = len(wanted.prompt or "")
-        return self._cut(wanted) if size < _LONG_TEXT else await asyncio.to_thread(self._cut, wanted)
+        size = sum(len(turn.text) for turn in ask.turns) + len(ask.prompt or "")
+        return self._cut(ask) if size < _LONG_TEXT else await asyncio.to_thread(self._cut, ask)
 
-    def _cut(self, wanted: GenerateRequest) -> tuple[list[int], str]:
-        """As `_tokens`. A raw prompt is a program's own: control tokens in it are meant; those in messages are not."""
+    def _cut(self, ask: Ask) -> tuple[list[int], str]:
+        """As `_tokens`. A raw prompt is a program's own: control tokens in it are meant; those in turns are not."""
         model = self._model
-        if wanted.messages is not None:
+        if ask.turns:
             if isinstance(self._template, SlmDeskError):
                 raise self._template
-            prompt = self._template.prompt(wanted.messages, wanted.template_options)
+            prompt = self._template.prompt([_message(turn) for turn in ask.turns], ask.template_options)
             pieces, opened = prompt.pieces, prompt.opened
         else:
-            pieces, opened = [(wanted.prompt or "", True)], ""
+            pieces, opened = [(ask.prompt or "", True)], ""
         tokens = [token for text, special in pieces for token in model.tokenize(text, special=special)]
         if model.add_bos and model.bos >= 0 and tokens[:1] != [model.bos]:
             tokens.insert(0, model.bos)
         return tokens, opened
 
 
+def _message(turn: Turn) -> dict[str, Any]:
+    """As chat templates take it. Raises `unsupported` for what this engine cannot read."""
+    for part in turn.parts:
+        if not isinstance(part, Text | Reasoning):
+            raise SlmDeskError(
+                "unsupported", "This model reads text only.", "Leave out images, tools and other parts."
+            )
+    return {"role": turn.role, "content": turn.text}
+
+
 def _refuse(error: SlmDeskError, status: int | None = None) -> web.Response:
     return web.json_response({"error": error.to_json()}, status=status or _STATUS.get(error.code, 400))
-
-
-async def _read(request: web.Request) -> dict[str, Any]:
-    try:
-        data = json.loads(await request.read())
-    except (ValueError, RecursionError) as error:
-        raise bad(f"The body is not JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise bad("The body must be a JSON object.")
-    return data

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import parts_of
-from slmdesk.inference.steps import holds
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.weights import weights_bytes
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.protocol import EngineSpec
     from slmdesk.formats.gguf import GgufHeader
     from slmdesk.inference.devices import Device
+    from slmdesk.inference.loading import Loading
     from slmdesk.memory.forecast import Forecast
 
 _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
@@ -59,31 +61,32 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
     `device` takes as many layers as fit its free memory, or as many as the spec says. Raises
     `SlmDeskError("out_of_memory")` with both sizes, and `SlmDeskError("spec_invalid")` for counts that make no sense.
     """
-    context = spec.context_length or forecast.usual_context(header.context_length)
+    loading = spec.loading
+    context = loading.context_length or forecast.usual_context(header.context_length)
     if (
         context < 64
-        or spec.parallel < 1
-        or spec.contexts < 1
-        or spec.parallel > _MOST_SEQUENCES
-        or spec.batch < 32
+        or loading.parallel < 1
+        or loading.contexts < 1
+        or loading.parallel > _MOST_SEQUENCES
+        or loading.batch < 32
     ):
         raise SlmDeskError(
             "spec_invalid",
-            f"A context of {context} tokens for {spec.parallel} conversations with batches of {spec.batch} is not "
-            "possible.",
+            f"A context of {context} tokens for {loading.parallel} conversations with batches of {loading.batch} "
+            "is not possible.",
             "Use a context of at least 64 tokens, 1 to 256 conversations, and batches of at least 32.",
         )
-    copied = not holds(spec.safe_step, "no_extra_buffers")
+    copied = loading.extra_buffers
     weights = weights_bytes(header, file_bytes=model_bytes(header), copied=copied) + adapters_bytes(
-        spec.adapters
+        loading.adapters
     )
-    threads = spec.threads or (1 if header.file_bytes < _TINY else model_threads())
+    threads = loading.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
-    split = _split(architecture, header, spec, context, threads, available=available, device=device)
+    split = _split(architecture, header, loading, context, threads, available=available, device=device)
     expected = _expected(
         architecture,
         weights,
-        spec if split is None else replace(spec, cache_cells=split.cells),
+        loading if split is None else replace(loading, cache_cells=split.cells),
         context=context,
         threads=threads,
         available=available,
@@ -98,10 +101,10 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
         )
     return Plan(
         context_length=context,
-        parallel=spec.parallel,
-        slots=min(spec.parallel + forecast.SPARE_SLOTS, _MOST_SEQUENCES),
+        parallel=loading.parallel,
+        slots=min(loading.parallel + forecast.SPARE_SLOTS, _MOST_SEQUENCES),
         cells=expected.cells,
-        batch=max(spec.batch, spec.parallel),
+        batch=max(loading.batch, loading.parallel),
         threads=threads,
         cache_bytes=expected.kv_bytes,
         needed_bytes=needed,
@@ -133,7 +136,7 @@ def _architecture(header: GgufHeader) -> Architecture | None:
 def _split(
     architecture: Architecture | None,
     header: GgufHeader,
-    spec: EngineSpec,
+    loading: Loading,
     context: int,
     threads: int,
     *,
@@ -145,53 +148,53 @@ def _split(
         return None
     load = offload.Load(
         context=context,
-        parallel=spec.parallel,
-        cells=spec.cache_cells,
-        cache_type=spec.cache_type,
-        flash_attention=spec.flash_attention,
-        batch=spec.batch,
+        parallel=loading.parallel,
+        cells=loading.cache_cells,
+        cache_type=loading.cache_type,
+        flash_attention=loading.flash_attention,
+        batch=loading.batch,
         threads=threads,
     )
     room = offload.DeviceRoom.of(device)
     layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
-    return offload.split(architecture, layered, room, load, most=spec.gpu_layers, available=available)
+    return offload.split(architecture, layered, room, load, most=loading.gpu_layers, available=available)
 
 
 def _expected(
     architecture: Architecture | None,
     weights: int,
-    spec: EngineSpec,
+    loading: Loading,
     *,
     context: int,
     threads: int,
     available: int,
 ) -> Forecast:
     if architecture is None:
-        cells = forecast.rounded(max(spec.cache_cells, context))
+        cells = forecast.rounded(max(loading.cache_cells, context))
         total = int(weights + _UNKNOWN_BYTES)
         return forecast.Forecast(total, weights, 0, 0, total - weights, context=context, cells=cells)
-    if spec.cache_cells:
+    if loading.cache_cells:
         return forecast.forecast(
             architecture,
             weights,
             context=context,
-            parallel=spec.parallel,
-            cells=spec.cache_cells,
-            cache_type=spec.cache_type,
-            flash_attention=spec.flash_attention,
-            batch=spec.batch,
+            parallel=loading.parallel,
+            cells=loading.cache_cells,
+            cache_type=loading.cache_type,
+            flash_attention=loading.flash_attention,
+            batch=loading.batch,
             threads=threads,
         )
     return forecast.expect(
         architecture,
         weights,
         context=context,
-        parallel=spec.parallel,
-        contexts=spec.contexts,
+        parallel=loading.parallel,
+        contexts=loading.contexts,
         available=available,
-        cache_type=spec.cache_type,
-        flash_attention=spec.flash_attention,
-        batch=spec.batch,
+        cache_type=loading.cache_type,
+        flash_attention=loading.flash_attention,
+        batch=loading.batch,
         threads=threads,
     )
 

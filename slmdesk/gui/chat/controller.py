@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from slmdesk.chat.chats import NEW_CHAT
-from slmdesk.chat.turns import ConversationsChanged, MessageStored, TextArrived, TurnEnded
+from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEnded
 from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.items import MessageItem, items_of
 from slmdesk.gui.chat.model_entries import ModelEntry, entries_of, find_entry, names_of
 from slmdesk.gui.chat.names import short_name
-from slmdesk.gui.chat.turn import Turn
+from slmdesk.gui.chat.turn import RunningTurn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -72,7 +72,7 @@ class ChatController(QObject):
         self.tree: ConversationTree | None = None
         self.entries: list[ModelEntry] = []
         self._names: dict[str, str] = {}
-        self._turns: dict[int, Turn] = {}
+        self._turns: dict[int, RunningTurn] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._exclusive: dict[str, asyncio.Task[Any]] = {}
         self._search = ""
@@ -180,7 +180,7 @@ class ChatController(QObject):
         return [self._live(item, turn) if turn else item for item in items]
 
     @staticmethod
-    def _live(item: MessageItem, turn: Turn) -> MessageItem:
+    def _live(item: MessageItem, turn: RunningTurn) -> MessageItem:
         if turn.answer is None or item.id != turn.answer.id or turn.ended is not None:
             return item
         return item.with_text(turn.text).as_live(turn.status)
@@ -242,7 +242,7 @@ class ChatController(QObject):
             if typed:
                 self.refused.emit()
             return
-        turn = self._turns[conversation_id] = Turn(
+        turn = self._turns[conversation_id] = RunningTurn(
             conversation_id, self._names, reconnecting=conversation_id in self._lost
         )
         self._lost.discard(conversation_id)
@@ -261,16 +261,16 @@ class ChatController(QObject):
                 del self._turns[conversation_id]
             self.running_changed.emit()
 
-    async def _follow(self, turn: Turn, event: TurnEvent) -> None:
+    async def _follow(self, turn: RunningTurn, event: TurnEvent) -> None:
         turn.take(event)
         shown = turn.conversation_id == self.current
         match event:
             case MessageStored(message=message):
                 if message.role == "assistant" and shown:
                     await self._reload()
-            case TextArrived(message_id=message_id, text=text):
-                if shown:
-                    self.text_arrived.emit(message_id, text)
+            case str():
+                if shown and turn.answer is not None:
+                    self.text_arrived.emit(turn.answer.id, event)
             case TurnEnded(message=message):
                 if message.error and message.error.get("code") in SERVICE_GONE:
                     self._lost.add(turn.conversation_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from slmdesk.chat.turns import MessageStored, ModelLoading, PromptStarted, TextArrived, TurnEnded, TurnEvent
+from slmdesk.chat.turns import MessageStored, TurnEnded, TurnEvent
 from slmdesk.gui.chat.names import short_name
+from slmdesk.inference.answers import LoadProgress, Started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ LONG_PROMPT = 500
 
 
 @dataclass(slots=True)
-class Turn:
+class RunningTurn:
     """`reconnecting` means that the service was lost before: what is waited for is its return.
 
     Attributes:
@@ -48,13 +49,13 @@ class Turn:
         match event:
             case MessageStored(message=message) if message.role == "assistant":
                 self.answer = message
-            case ModelLoading(fraction=fraction):
+            case LoadProgress(fraction=fraction):
                 name = short_name(self.answer.model, self.names) if self.answer else "the model"
                 self.status = f"Loading {name}… {fraction:.0%}".replace("%", " %")
-            case PromptStarted(tokens=tokens):
+            case Started(prompt_tokens=tokens):
                 self.status = f"Reading {tokens:,} tokens…" if tokens >= LONG_PROMPT else "Thinking…"
-            case TextArrived(text=text):
-                self._parts.append(text)
+            case str():
+                self._parts.append(event)
                 self.status = ""
             case TurnEnded(message=message):
                 self.ended = message

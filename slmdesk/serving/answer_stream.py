@@ -1,4 +1,4 @@
-"""One answer as server-sent events, written straight to its connection.
+"""One answer as it is written, straight to its connection.
 
 Each token of each answer passes here, so nothing is awaited, queued or formatted twice: an event is a prefix and a
 suffix made once for the request, with the JSON text between them, framed as one chunk and sent by one write.
@@ -7,14 +7,16 @@ suffix made once for the request, with the JSON text between them, framed as one
 from __future__ import annotations
 
 import asyncio
-import json
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from slmdesk.inference.answers import Stop
+
 if TYPE_CHECKING:
-    from slmdesk.engines.protocol import Finished
+    from slmdesk.inference.answers import Delta, EngineChanged, LoadProgress, Started
+    from slmdesk.serving.dialects.dialect import Writer
 
 # Bytes the system has not taken yet, above which text is collected instead of being written.
 _SLOW_READER = 64 * 1024
@@ -24,7 +26,6 @@ _LOST_READER = 1024 * 1024
 _LAST_READ_S = 30.0
 
 _HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
@@ -34,18 +35,18 @@ class ReaderLostError(ConnectionError):
     """The client stopped reading."""
 
 
-class EventStream:
+class AnswerStream:
     """Writes the events of one answer. `take` is the engine's sink.
 
     Text that comes before `open` is held back, so that a refusal can still be answered with its status.
     """
 
-    def __init__(self, request: web.Request, prefix: bytes, suffix: bytes) -> None:
-        self.finished: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+    def __init__(self, request: web.Request, writer: Writer) -> None:
+        self.ended: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._prefix = prefix
-        self._suffix = suffix
+        self._writer = writer
+        self._prefix, self._suffix = writer.around_text()
         self._transport: asyncio.Transport | None = None
         self._chunked = request.version >= HttpVersion11
         self._held: list[str] = []
@@ -54,7 +55,9 @@ class EventStream:
 
     async def open(self, headers: dict[str, str]) -> None:
         """Send status 200 and the headers."""
-        response = web.StreamResponse(headers={**_HEADERS, **headers})
+        response = web.StreamResponse(
+            headers={"Content-Type": self._writer.content_type, **_HEADERS, **headers}
+        )
         if self._chunked:
             response.enable_chunked_encoding()
         await response.prepare(self._request)
@@ -63,32 +66,36 @@ class EventStream:
         if self._transport is None:
             raise ReaderLostError
 
-    def flow(self, first: bytes) -> None:
-        """Send `first`, and the text behind it from now on as it comes."""
+    def flow(self, started: Started) -> None:
+        """The prompt was taken: from now on text is sent as it comes."""
         self._flowing = True
+        first = self._writer.opening(started)
         text = self._release()
         self._write(first + self._event(text) if text else first)
 
-    def take(self, text: str, finished: Finished | None) -> None:
-        """New text of the answer, or its end."""
-        transport = self._transport
-        if text:
+    def take(self, piece: Delta | Stop) -> None:
+        """The next piece of the answer, or its end."""
+        if isinstance(piece, str):
+            transport = self._transport
             if (
                 self._held
                 or not self._flowing
                 or transport is None
                 or transport.get_write_buffer_size() > _SLOW_READER
             ):
-                self._hold(text)
+                self._hold(piece)
             else:
-                event = self._prefix + encode_basestring(text).encode() + self._suffix
+                event = self._prefix + encode_basestring(piece).encode() + self._suffix
                 transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
-        if finished is not None and not self.finished.done():
-            self.finished.set_result(finished)
+        elif not isinstance(piece, Stop):
+            text = self._release()
+            self._write((self._event(text) if text else b"") + self._writer.event(piece))
+        elif not self.ended.done():
+            self.ended.set_result(piece)
 
-    def send(self, event: bytes) -> None:
-        """Write a whole event that is not text of the answer."""
-        self._write(event)
+    def send(self, event: LoadProgress | EngineChanged) -> None:
+        """What is no part of the answer."""
+        self._write(self._writer.event(event))
 
     async def close(self, last: bytes) -> None:
         """Send the text held back and `last`, and end the response once the client has taken it.
@@ -118,8 +125,8 @@ class EventStream:
             return
         if transport.get_write_buffer_size() <= _SLOW_READER:
             self._write(self._event(self._release()))
-        elif self._held_length > _LOST_READER and not self.finished.done():
-            self.finished.set_exception(ReaderLostError())
+        elif self._held_length > _LOST_READER and not self.ended.done():
+            self.ended.set_exception(ReaderLostError())
 
     def _release(self) -> str:
         text = "".join(self._held)
@@ -134,14 +141,3 @@ class EventStream:
         transport = self._transport
         if transport is not None and data and not transport.is_closing():
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-
-def event(data: Any, name: str = "") -> bytes:
-    """One server-sent event with JSON in it; `name` for those that only our own client asks for."""
-    head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode(
-        "utf-8", "replace"
-    )
-
-
-DONE = b"data: [DONE]\n\n"

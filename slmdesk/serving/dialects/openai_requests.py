@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.inference.asks import ANY_SEED, Ask, Grammar, JsonSchema, Sampling, Turn
 from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING, find_model_setting
+from slmdesk.serving.dialects.dialect import Asked
 from slmdesk.serving.fields import Field, read_fields, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.core.setting_table import Setting
+    from slmdesk.inference.asks import Role, Shape
     from slmdesk.serving.fields import Kind
 
 
@@ -75,30 +77,17 @@ TOKENIZE_FIELDS: dict[str, Field] = {
     "kept_instructions": Field("boolean"),
 }
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
 _MOST_BIASES = 1024
 _BIAS_KEY = re.compile(r"[0-9]{1,9}")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A completion request, checked: exactly one of `messages` and `prompt` is set."""
-
-    model: str
-    messages: list[dict[str, Any]] | None
-    prompt: str | None
-    stream: bool
-    include_usage: bool
-    max_tokens: int  # 0: not asked for
-    stop: list[str] | None  # None: not asked for
-    sampling: dict[str, Any]  # fields of the engine's Sampling; None: the default, whatever is kept or set
-    template_options: dict[str, Any] = field(default_factory=dict)
-    conversation: str = ""
-    context_length: int = 0  # to load the model with; 0: the setting's
-    kept_instructions: bool = True  # the model's own, where no message holds any
-
-
-def read_chat(body: Mapping[str, Any]) -> Question:
+def read_chat(body: Mapping[str, Any]) -> Asked:
     """`POST /v1/chat/completions`. Raises `RequestError`."""
     values = read_fields(body, CHAT_FIELDS)
     _refuse_unsupported(values, ("tools", "functions"))
@@ -106,16 +95,16 @@ def read_chat(body: Mapping[str, Any]) -> Question:
         refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
     if any(kind != "text" for kind in values.get("modalities", ())):
         refuse("modalities", "Only text can be generated.", code="unsupported")
-    limit = values.get("max_completion_tokens", values.get("max_tokens", 0))
-    return Question(
-        messages=_messages(_required(values, "messages")),
-        prompt=None,
+    limit = values.get("max_completion_tokens", values.get("max_tokens"))
+    ask = Ask(
+        turns=_turns(_required(values, "messages")),
         template_options=values.get("chat_template_kwargs", {}),
         **_common(values, limit),
     )
+    return _asked(ask, values)
 
 
-def read_completion(body: Mapping[str, Any]) -> Question:
+def read_completion(body: Mapping[str, Any]) -> Asked:
     """`POST /v1/completions`. Raises `RequestError`."""
     values = read_fields(body, TEXT_FIELDS)
     prompt = _required(values, "prompt")
@@ -131,44 +120,41 @@ def read_completion(body: Mapping[str, Any]) -> Question:
         refuse("suffix", "Filling in before a suffix is not supported.", code="unsupported")
     if "logprobs" in values:
         refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
-    return Question(messages=None, prompt=prompt, **_common(values, values.get("max_tokens", 0)))
+    return _asked(Ask(prompt=prompt, **_common(values, values.get("max_tokens"))), values)
 
 
-def read_tokenize(body: Mapping[str, Any]) -> Question:
+def read_tokenize(body: Mapping[str, Any]) -> Ask:
     """`POST /slmdesk/v1/tokenize`: a question of which only the prompt is looked at. Raises `RequestError`."""
     values = read_fields(body, TOKENIZE_FIELDS)
     model = _model(values)
     if ("messages" in values) == ("prompt" in values):
         refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
-    messages = _messages(values["messages"]) if "messages" in values else None
-    return Question(
+    return Ask(
         model=model,
-        messages=messages,
+        turns=_turns(values["messages"]) if "messages" in values else (),
         prompt=values.get("prompt"),
-        stream=False,
-        include_usage=False,
-        max_tokens=0,
-        stop=None,
-        sampling={},
         context_length=values.get("context_length", 0),
         kept_instructions=values.get("kept_instructions", True),
     )
 
 
-def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+def _asked(ask: Ask, values: dict[str, Any]) -> Asked:
+    stream = bool(values.get("stream", False))
+    options = read_fields(values.get("stream_options", {}), {"include_usage": Field("boolean")})
+    return Asked(ask, stream, include_usage=stream and bool(options.get("include_usage", False)))
+
+
+def _common(values: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
     if values.get("n", 1) != 1:
         refuse(
             "n", "Only one answer can be asked for at once.", "Ask again for another one.", code="unsupported"
         )
-    stream = bool(values.get("stream", False))
-    options = read_fields(values.get("stream_options", {}), {"include_usage": Field("boolean")})
     return {
         "model": _model(values),
-        "stream": stream,
-        "include_usage": stream and bool(options.get("include_usage", False)),
         "max_tokens": max_tokens,
         "stop": _stop(values["stop"]) if "stop" in values else None,
         "sampling": _sampling(values),
+        "shape": _shape(values),
         "conversation": values.get("conversation", "")[:200],
         "context_length": values.get("context_length", 0),
         "kept_instructions": values.get("kept_instructions", True),
@@ -194,13 +180,13 @@ def _refuse_unsupported(values: dict[str, Any], names: tuple[str, ...]) -> None:
             refuse(name, f"“{name}” is not supported.", "Leave it out.", code="unsupported")
 
 
-def _messages(items: list[Any]) -> list[dict[str, Any]]:
+def _turns(items: list[Any]) -> tuple[Turn, ...]:
     if not items:
         refuse("messages", "“messages” is empty.", "Send at least one message.")
-    return [_message(f"messages[{index}]", item) for index, item in enumerate(items)]
+    return tuple(_turn(f"messages[{index}]", item) for index, item in enumerate(items))
 
 
-def _message(name: str, item: Any) -> dict[str, Any]:
+def _turn(name: str, item: Any) -> Turn:
     if not isinstance(item, dict):
         refuse(name, f"“{name}” must be an object with “role” and “content”.", code="invalid_type")
     role = item.get("role")
@@ -214,7 +200,7 @@ def _message(name: str, item: Any) -> dict[str, Any]:
     content = item.get("content")
     if content is None and role == "assistant":
         content = ""
-    return {"role": _ROLES[role], "content": _content(f"{name}.content", content)}
+    return Turn.of(_ROLES[role], _content(f"{name}.content", content))
 
 
 def _content(name: str, content: Any) -> str:
@@ -251,7 +237,7 @@ def _content(name: str, content: Any) -> str:
     return "".join(texts)
 
 
-def _stop(value: str | list[Any]) -> list[str]:
+def _stop(value: str | list[Any]) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) else value
     if len(items) > MOST_STOPS:
         refuse("stop", f"“stop” holds {len(items)} strings; {MOST_STOPS} are allowed.")
@@ -263,27 +249,27 @@ def _stop(value: str | list[Any]) -> list[str]:
             refuse("stop", f"A stop string has {len(item)} characters; {LONGEST_STOP} are allowed.")
         if item:
             stops.append(item)
-    return stops
+    return tuple(stops)
 
 
-def _sampling(values: dict[str, Any]) -> dict[str, Any]:
+def _sampling(values: dict[str, Any]) -> Sampling:
     sampling = {name: values[name] for name in _SAMPLING if name in values}
     if "top_k" in sampling:
         sampling["top_k"] = max(0, sampling["top_k"])  # other servers write "all" as -1
-    if "seed" in sampling:
-        seed = sampling.pop("seed")
-        # "Any" is said by name: a seed that the model keeps does not count then.
-        sampling["seed"] = None if seed == -1 else seed % (MOST_SEED + 1)
+    if sampling.get("seed", ANY_SEED) != ANY_SEED:
+        sampling["seed"] %= MOST_SEED + 1
     if "logit_bias" in values:
         sampling["logit_bias"] = _logit_bias(values["logit_bias"])
-    if values.get("grammar"):
-        sampling["grammar"] = values["grammar"]
+    return Sampling(**sampling)
+
+
+def _shape(values: dict[str, Any]) -> Shape | None:
     schema = _schema(values.get("response_format", {}))
+    if not values.get("grammar"):
+        return JsonSchema(schema) if schema is not None else None
     if schema is not None:
-        if "grammar" in sampling:
-            refuse("grammar", "“grammar” and “response_format” cannot be combined.", "Send one of them.")
-        sampling["json_schema"] = schema
-    return sampling
+        refuse("grammar", "“grammar” and “response_format” cannot be combined.", "Send one of them.")
+    return Grammar(values["grammar"])
 
 
 def _logit_bias(biases: dict[str, Any]) -> dict[str, float]:

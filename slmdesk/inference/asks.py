@@ -1,0 +1,189 @@
+"""What is asked of a model: a conversation of typed parts or a raw prompt, and how the answer is to be made."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import field
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.limits import SAMPLING, in_range, is_number
+from slmdesk.inference.wire import Wire
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+ANY_SEED = -1
+"""As `Sampling.seed`: another answer every time, whatever is kept for the model."""
+MOST_STOPS = 64  # with those of a form that stands in for a template
+
+
+class Text(Wire, frozen=True, tag="text"):
+    """What a reader sees."""
+
+    text: str
+
+
+class Media(Wire, frozen=True, tag="media"):
+    """A picture or a sound. `data`: the file's bytes (base64 in JSON); `mime`: such as "image/png"."""
+
+    kind: Literal["image", "audio"]
+    mime: str
+    data: bytes
+
+
+class Reasoning(Wire, frozen=True, tag="reasoning"):
+    """What a model thought aloud."""
+
+    text: str
+
+
+class ToolCall(Wire, frozen=True, tag="tool_call"):
+    """A tool that a model wants called. `arguments`: JSON as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolResult(Wire, frozen=True, tag="tool_result"):
+    """What the call `id` gave."""
+
+    id: str
+    text: str
+    failed: bool = False
+
+
+Part = Text | Media | Reasoning | ToolCall | ToolResult
+
+
+class Turn(Wire, frozen=True):
+    """What one side says."""
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(cls, role: Role, text: str) -> Turn:
+        """A turn of text alone."""
+        return cls(role, (Text(text),) if text else ())
+
+    @property
+    def text(self) -> str:
+        """The visible text of its parts."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+class Sampling(Wire, frozen=True, omit_defaults=True):
+    """How tokens are chosen, in llama.cpp's terms; `temperature` 0 is greedy. None: left open.
+
+    Names and limits are those of `limits.SAMPLING`. What is left open is, in this order, what is kept for the model,
+    what a person set for all, what the model's publisher recommends, and the engine's own default.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    penalty_last_n: int | None = None
+    seed: int | None = None  # repeats an answer, given the same tokens in the KV cache and no company
+    logit_bias: dict[str, float] = field(
+        default_factory=dict
+    )  # token id (as text, JSON knows no others) -> added to its logit
+
+    def over(self, below: Sampling) -> Sampling:
+        """These values, and where one is left open that of `below`."""
+        values: dict[str, Any] = below.chosen() | self.chosen()
+        return Sampling(**values)
+
+    def chosen(self) -> dict[str, Any]:
+        """The values that are not left open, by name."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not None and value != {}}
+
+    def check(self, tokens: int | None = None) -> None:
+        """Raise `SlmDeskError("bad_request")` for a value out of range; `tokens`: the size of the vocabulary."""
+        for setting in SAMPLING:
+            value = getattr(self, setting.key)
+            anything = value is None or (setting.key == "seed" and value == ANY_SEED)
+            if not anything and not in_range(value, setting.key):
+                raise _out_of_range(setting.key, setting.limits())
+        for token, bias in self.logit_bias.items():
+            if not token.isdecimal() or (tokens is not None and int(token) >= tokens) or not is_number(bias):
+                last = "" if tokens is None else f" from 0 to {tokens - 1}"
+                raise _out_of_range("logit_bias", f"an object with token ids{last} and numbers")
+
+
+class JsonSchema(Wire, frozen=True, tag="json_schema"):
+    """The answer is JSON that this schema allows."""
+
+    definition: dict[str, Any]
+
+
+class Grammar(Wire, frozen=True, tag="grammar"):
+    """The answer follows a grammar, in llama.cpp's GBNF."""
+
+    text: str
+
+
+Shape = JsonSchema | Grammar
+
+
+class Tool(Wire, frozen=True):
+    """A function that a model may call. `parameters`: the JSON Schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class ToolChoice(Wire, frozen=True):
+    """Whether tools are called. `name`: the one that must be, with `mode` "required"."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str = ""
+
+
+class Ask(Wire, frozen=True, omit_defaults=True):
+    """One answer asked for: exactly one of `turns` (chat template applied) and `prompt` (raw text) is given.
+
+    When the last turn is the assistant's, the model goes on with it. None and "": left open.
+    """
+
+    model: str = ""
+    turns: tuple[Turn, ...] = ()
+    prompt: str | None = None
+    id: str = ""  # names the answer for `cancel`
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None  # 0: until the model ends or the context is full
+    stop: tuple[str, ...] | None = None
+    shape: Shape | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    logprobs: int | None = None  # how many alternatives of each token; None: no log probabilities at all
+    template_options: dict[str, Any] = field(default_factory=dict)  # passed to the chat template
+    conversation: str = ""  # prefers the cache slot this conversation used before
+    context_length: int = 0  # tokens to load the model with; 0: what is kept for it, or the setting's
+    kept_instructions: bool = True  # begin with the model's own, where no turn holds any
+    written: tuple[int, ...] = ()  # tokens of the answer that another engine gave out already
+
+    def check(self) -> None:
+        """Raise `SlmDeskError("bad_request")` where it makes no sense."""
+        if bool(self.turns) == (self.prompt is not None):
+            raise bad("Give either a conversation or a prompt.")
+        if self.max_tokens is not None and self.max_tokens < 0:
+            raise bad("max_tokens must be a whole number, 0 or more.")
+        if len(self.stop or ()) > MOST_STOPS:
+            raise bad(f"stop must be a list of at most {MOST_STOPS} texts.")
+        self.sampling.check()
+
+
+def bad(message: str, hint: str = "") -> SlmDeskError:
+    """The error of a request that makes no sense."""
+    return SlmDeskError("bad_request", message, hint)
+
+
+def _out_of_range(name: str, wanted: str) -> SlmDeskError:
+    return bad(f"{name} is out of range.", f"Use {wanted}.")

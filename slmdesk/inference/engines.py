@@ -1,0 +1,136 @@
+"""What every engine can do, and how the one for a file is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from pathlib import Path
+
+    from slmdesk.inference.answers import Delta, Sink, Stop
+    from slmdesk.inference.asks import Ask
+    from slmdesk.inference.loading import Facts, Loading
+    from slmdesk.inference.steps import Step
+
+Ability = Literal["chat", "text", "grammar", "json_schema", "tools", "logprobs", "image", "audio", "embed"]
+
+
+class Engine(Protocol):
+    """One loaded model. Used on the event loop that started it.
+
+    `died` is done once the engine ended, whatever ended it: its result is None after `stop`, else the decoded error.
+    """
+
+    died: asyncio.Future[SlmDeskError | None]
+
+    @property
+    def facts(self) -> Facts:
+        """What was loaded."""
+        ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can be asked for."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        ...
+
+    @property
+    def running(self) -> int:
+        """Answers being written or waiting."""
+        ...
+
+    async def submit(self, ask: Ask, sink: Sink) -> int:
+        """Ask for an answer; returns the tokens of the prompt.
+
+        From then on `sink` hears every piece and, once, the `Stop`. Raises `SlmDeskError` where the engine refuses
+        (`context_exceeded`, `bad_request`, `unsupported`, …; the sink is not called then), or what it died of.
+        """
+        ...
+
+    def ask(self, ask: Ask) -> AsyncGenerator[Delta | Stop, None]:
+        """`submit` as an iterator. Closing it cancels the answer."""
+        ...
+
+    async def cancel(self, ask_id: str) -> None:
+        """End an answer within one step; its sink still hears `Stop("cancelled")`."""
+        ...
+
+    async def count(self, ask: Ask) -> int:
+        """How many tokens the prompt has, chat template included. Raises `SlmDeskError`."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector a text. Raises `SlmDeskError("unsupported")` without that ability."""
+        ...
+
+    async def idle(self) -> bool:
+        """Whether it has nothing to do. Raises `SlmDeskError`."""
+        ...
+
+    async def stop(self) -> None:
+        """End it; running answers get `Stop("cancelled")`."""
+        ...
+
+
+class EngineKind(Protocol):
+    """A runtime: which files it takes, and how to start it for one of them."""
+
+    @property
+    def name(self) -> str:
+        """Such as "llama.cpp"."""
+        ...
+
+    def takes(self, path: Path) -> bool:
+        """Whether this is a file, by its name, that the runtime answers from. Nothing is read."""
+        ...
+
+    async def start(
+        self,
+        path: Path,
+        model: str,
+        loading: Loading,
+        *,
+        step: Step = "all",
+        on_progress: Callable[[float], None] | None = None,
+        log_path: Path | None = None,
+    ) -> Engine:
+        """Load the file and wait until it can answer; `model` names it in errors, `on_progress` hears 0 to 1.
+
+        Cancelling ends the load. Raises the decoded `SlmDeskError` (`model_damaged`, `out_of_memory`, …).
+        """
+        ...
+
+
+class EngineKinds:
+    """The runtimes of this program, the preferred one first."""
+
+    def __init__(self, kinds: Sequence[EngineKind]) -> None:
+        self._kinds = tuple(kinds)
+
+    def runs(self, path: Path) -> bool:
+        """Whether some runtime answers from this file."""
+        return any(kind.takes(path) for kind in self._kinds)
+
+    def for_file(self, path: Path) -> EngineKind:
+        """The runtime for a file. Raises `SlmDeskError("model_not_runnable")`."""
+        for kind in self._kinds:
+            if kind.takes(path):
+                return kind
+        raise SlmDeskError(
+            "model_not_runnable",
+            f"No engine here answers from {path.name}.",
+            "Choose a GGUF file of this model, or make one on the Quantize page.",
+        )

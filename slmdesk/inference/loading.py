@@ -1,0 +1,50 @@
+"""What a model is loaded with, and what was loaded then."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from slmdesk.inference.wire import Wire
+
+CacheType = Literal["f16", "q8_0", "q4_0"]
+
+
+class Loading(Wire, frozen=True):
+    """How to load one model. Counts are tokens; 0 means that the engine decides."""
+
+    context_length: int = 0  # what one conversation may use; 0: the model's own, at most 8192
+    parallel: int = 4  # conversations answered at once; they share the cache
+    contexts: int = 1  # how many of that length the cache should hold, as far as memory allows
+    cache_cells: int = 0  # cells of the KV cache shared by all conversations; 0: decided from the above
+    threads: int = 0  # 0: physical cores
+    batch: int = 512  # tokens of prompt evaluated in one step
+    gpu_layers: int = (
+        -1
+    )  # -1: as many as fit the GPU; 0: no part for a GPU is loaded, so no driver is touched
+    cache_type: CacheType = "f16"
+    flash_attention: bool = True
+    extra_buffers: bool = True  # copies of weights in an order that suits the processor
+    template: str = ""  # of Ollama, in Go's form: goes before the file's own where it says something else
+    adapters: tuple[str, ...] = ()  # files (LoRA) that change the model, all of them in full strength
+
+
+class Facts(Wire, frozen=True):
+    """What was loaded. Sizes in bytes, lengths in tokens."""
+
+    context_length: int
+    parallel: int
+    cache_cells: int
+    vocabulary: int
+    parameters: int
+    architecture: str
+    description: str
+    has_chat_template: bool
+    load_seconds: float
+    memory_bytes: int  # resident memory of the process after the load, its cache counted as full
+    file_bytes: int
+    chat_form: str = ""  # what stands in for a template that the file does not have
+    layers: int = 0  # of the model, the output counted as one
+    gpu_layers: int = 0  # of those, the ones a GPU has
+    device: str = ""  # the GPU's name, "" where there is none in use
+    device_bytes: int = 0  # allocated there
+    notes: tuple[str, ...] = ()  # sentences for a person: what of `Loading` could not be done
