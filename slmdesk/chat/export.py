@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slmdesk.chat import store
-from slmdesk.chat.tree import ConversationTree, Message, MessageState, Role
+from slmdesk.chat.tree import ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import visible
+from slmdesk.inference.wire import converted
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from slmdesk.inference.asks import Part
 
 ExportFormat = Literal["markdown", "json"]
 
@@ -64,6 +67,7 @@ def _as_json(message: Message) -> dict[str, Any]:
         "finished_at": message.finished_at,
         "stats": message.stats,
         "error": message.error,
+        **({"parts": [part.to_json() for part in message.parts]} if message.parts else {}),
     }
 
 
@@ -126,7 +130,7 @@ def _add(
     # A parent must come before its children, which also rules out circles.
     if parent is not None and (not isinstance(parent, int) or parent not in ids):
         raise _invalid(f"message {position} answers a message that is not before it")
-    if role not in get_args(Role) or state not in get_args(MessageState):
+    if role not in get_args(MessageRole) or state not in get_args(MessageState):
         raise _invalid(f"message {position} has an unknown role or state")
     stats, error = entry.get("stats") or {}, entry.get("error")
     if not isinstance(stats, dict) or not isinstance(error, dict | None):
@@ -141,6 +145,7 @@ def _add(
         body,
         state=settled,
         model=_text(entry, "model", ""),
+        parts=_parts(entry, position),
     )
     finished = entry.get("finished_at")
     store.set_imported(
@@ -152,6 +157,13 @@ def _add(
         error=error,
     )
     return message.id
+
+
+def _parts(entry: dict[str, Any], position: int) -> tuple[Part, ...]:
+    try:
+        return converted(entry.get("parts", []), store.PARTS)
+    except SlmDeskError as error:
+        raise _invalid(f"message {position} has a part of the wrong kind") from error
 
 
 def _text(entry: dict[str, Any], key: str, default: str | None) -> str:

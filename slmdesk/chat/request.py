@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmdesk.engines.reasoning import visible
-from slmdesk.inference.asks import Turn
+from slmdesk.inference.asks import Text, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,13 +24,13 @@ def build_turns(system_prompt: str, path: Sequence[Message], skip_turns: int = 0
     """
     turns: list[Turn] = [Turn.of("system", system_prompt)] if system_prompt.strip() else []
     for message in (message for turn in turns_of(path)[skip_turns:] for message in turn):
-        text = visible(message.text) if message.role == "assistant" else message.text
-        if message.role == "assistant" and not text:
+        turn = message.turn
+        if message.role == "assistant" and not turn.parts:
             continue
-        if turns and turns[-1].role == message.role:
-            turns[-1] = Turn.of(message.role, f"{turns[-1].text}\n\n{text}")
+        if turns and turns[-1].role == turn.role != "tool":
+            turns[-1] = Turn(turn.role, (*turns[-1].parts, Text("\n\n"), *turn.parts)).plain()
         else:
-            turns.append(Turn.of(message.role, text))
+            turns.append(turn)
     return turns
 
 

@@ -11,10 +11,12 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageState, Role
+from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.database import Migration
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import visible
+from slmdesk.inference.asks import Part
+from slmdesk.inference.wire import decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +57,13 @@ CREATE TABLE drafts (
 );
 """
 
+PARTS = tuple[Part, ...]
+"""What the column `parts` holds, as JSON."""
+
 _CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf"
-_MESSAGE = "id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error"
+_MESSAGE = (
+    "id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error, parts"
+)
 
 
 def _create_index(connection: sqlite3.Connection) -> None:
@@ -67,9 +74,38 @@ def _create_index(connection: sqlite3.Connection) -> None:
         return
 
 
+# A constraint cannot be changed in place. Nothing but messages themselves refers to messages by a foreign key.
+_PARTS = """
+CREATE TABLE messages_with_parts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation_id INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    parent_id INTEGER REFERENCES messages_with_parts (id) ON DELETE CASCADE,
+    role TEXT NOT NULL CHECK (role IN ('user', 'assistant', 'tool')),
+    text TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('complete', 'streaming', 'stopped', 'interrupted', 'failed')),
+    model TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL,
+    finished_at REAL,
+    stats TEXT NOT NULL DEFAULT '{}',
+    error TEXT,
+    owner TEXT NOT NULL DEFAULT '',
+    parts TEXT NOT NULL DEFAULT '[]'
+);
+INSERT INTO messages_with_parts
+    (id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error, owner)
+    SELECT id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error, owner
+    FROM messages ORDER BY id;
+DROP TABLE messages;
+ALTER TABLE messages_with_parts RENAME TO messages;
+CREATE INDEX messages_by_conversation ON messages (conversation_id);
+CREATE INDEX messages_by_parent ON messages (parent_id);
+CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming';
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-1-conversations", _TABLES),
     Migration("chat-2-message-index", _create_index),
+    Migration("chat-3-message-parts", _PARTS),
 )
 
 
@@ -96,6 +132,7 @@ def _message(row: sqlite3.Row) -> Message:
     values = dict(row)
     values["stats"] = json.loads(row["stats"])
     values["error"] = json.loads(row["error"]) if row["error"] else None
+    values["parts"] = decoded(row["parts"], PARTS)
     return Message(**values)
 
 
@@ -164,20 +201,21 @@ def add_message(
     connection: sqlite3.Connection,
     conversation_id: int,
     parent_id: int | None,
-    role: Role,
+    role: MessageRole,
     text: str,
     *,
     state: MessageState = "complete",
     model: str = "",
     owner: str = "",
+    parts: tuple[Part, ...] = (),
 ) -> Message:
     """Append a message and make it the end of the active path."""
     now = time.time()
     finished = None if state == "streaming" else now
     cursor = connection.execute(
         "INSERT INTO messages (conversation_id, parent_id, role, text, state, model, created_at, finished_at,"
-        " owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (conversation_id, parent_id, role, text, state, model, now, finished, owner),
+        " owner, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (conversation_id, parent_id, role, text, state, model, now, finished, owner, encoded(parts).decode()),
     )
     message_id = cursor.lastrowid
     assert message_id is not None
@@ -187,7 +225,9 @@ def add_message(
         "UPDATE conversations SET active_leaf = ?, updated_at = ? WHERE id = ?",
         (message_id, now, conversation_id),
     )
-    return Message(message_id, conversation_id, parent_id, role, text, state, model, now, finished)
+    return Message(
+        message_id, conversation_id, parent_id, role, text, state, model, now, finished, parts=parts
+    )
 
 
 def save_text(connection: sqlite3.Connection, message_id: int, text: str) -> None:

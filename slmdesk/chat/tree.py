@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from slmdesk.engines.reasoning import visible
+from slmdesk.inference.asks import Part, Reasoning, Turn
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Role = Literal["user", "assistant"]
+MessageRole = Literal["user", "assistant", "tool"]
 MessageState = Literal["complete", "streaming", "stopped", "interrupted", "failed"]
 
 
@@ -41,12 +44,16 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `stats` holds usage, timings and the like; `error` is a `SlmDeskError.to_json()`."""
+    """One message. `stats` holds usage, timings and the like; `error` is a `SlmDeskError.to_json()`.
+
+    `text` is what is read, searched and titled. `parts` holds what it consists of where that is more than this text: a
+    tool call, its result, a picture.
+    """
 
     id: int
     conversation_id: int
     parent_id: int | None
-    role: Role
+    role: MessageRole
     text: str
     state: MessageState
     model: str
@@ -54,6 +61,15 @@ class Message:
     finished_at: float | None = None
     stats: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def turn(self) -> Turn:
+        """As a model is asked with it: without what was thought aloud."""
+        if not self.parts:
+            text = visible(self.text) if self.role == "assistant" else self.text
+            return Turn.of(self.role, text)
+        return Turn(self.role, tuple(part for part in self.parts if not isinstance(part, Reasoning)))
 
 
 class ConversationTree:

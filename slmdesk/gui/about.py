@@ -27,11 +27,14 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("Material Design Icons and QtAwesome", "qtawesome", "Apache-2.0, MIT", "the icons"),
     ("aiohttp", "aiohttp", "Apache-2.0, MIT", "the service and its clients"),
     ("huggingface_hub", "huggingface_hub", "Apache-2.0", "talks to the hub"),
+    ("httpx2", "httpx2", "BSD-3-Clause", "carry what is asked of the hub"),
+    ("httpcore2", "httpcore2", "BSD-3-Clause", "connections to the hub"),
     ("hf-xet", "hf-xet", "Apache-2.0", "transfers files"),
     ("filelock", "filelock", "MIT", "keeps two programs apart"),
     ("Jinja", "jinja2", "BSD-3-Clause", "chat templates"),
     ("keyring", "keyring", "MIT", "keeps secrets in the system's keyring"),
     ("markdown-it-py", "markdown-it-py", "MIT", "reads Markdown"),
+    ("msgspec", "msgspec", "BSD-3-Clause", "JSON between the program's processes"),
     ("NumPy", "numpy", "BSD-3-Clause", "numbers"),
     ("platformdirs", "platformdirs", "MIT", "finds the system's folders"),
     ("prompt-toolkit", "prompt-toolkit", "BSD-3-Clause", "the chat in the terminal"),
@@ -42,6 +45,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("Send2Trash", "send2trash", "BSD-3-Clause", "hands removed files to the system's trash"),
     ("SocksiO", "socksio", "MIT", "speaks to a SOCKS proxy"),
     ("Tomli-W", "tomli-w", "MIT", "writes settings"),
+    ("Shiboken", "shiboken6", "LGPL-3.0", "binds Qt to Python"),
     ("uv", "uv", "Apache-2.0, MIT", "makes the environments of converters"),
 )
 

@@ -67,6 +67,10 @@ class Turn(Wire, frozen=True):
         """A turn of text alone."""
         return cls(role, (Text(text),) if text else ())
 
+    def plain(self) -> Turn:
+        """The same turn, with its texts as one where it has no other parts."""
+        return Turn.of(self.role, self.text) if all(isinstance(part, Text) for part in self.parts) else self
+
     @property
     def text(self) -> str:
         """The visible text of its parts."""

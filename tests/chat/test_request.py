@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from slmdesk.chat.request import build_turns, estimated_tokens, prompt_room, turns_of, turns_to_skip
-from slmdesk.chat.tree import Message, MessageState, Role
+from slmdesk.chat.tree import Message, MessageRole, MessageState
 from slmdesk.inference.asks import Turn
 
 
-def message(number: int, role: Role, text: str, state: MessageState = "complete", **stats: object) -> Message:
+def message(
+    number: int, role: MessageRole, text: str, state: MessageState = "complete", **stats: object
+) -> Message:
     return Message(number, 1, number - 1 or None, role, text, state, "m", 0.0, stats=dict(stats))
 
 
