@@ -279,6 +279,7 @@ class Desk(QObject):
                 self.theme.set_reduced_motion(reduced=bool(value))
             case "network.offline":
                 self._show_network()
+                self.window.network_changed()
 
     def _show_network(self) -> None:
         locked = self.live.settings.source("network.offline") == "environment"

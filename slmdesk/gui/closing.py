@@ -22,6 +22,7 @@ class Closing:
         self._window = window
         self._close = close
         self._question: Question | None = None
+        self._asked: list[str] = []  # the jobs that it is asked for
 
     @property
     def question(self) -> Question | None:
@@ -51,12 +52,28 @@ class Closing:
         )
         asked.answered.connect(self._answered)
         self._question = asked
+        self._asked = [job.id for job in active]
+        self._window.jobs.changed.connect(self._look_again)
+
+    def _look_again(self) -> None:
+        """Jobs went on while it was asked. With the last one the question goes, and the window as it was wanted;
+        it stays where one ended badly, so that this is seen."""
+        if self._question is None:
+            return
+        active = self._active()
+        if active:
+            self._question.retitle(f"{named(active)} under way")
+            return
+        ends = [self._window.jobs.get(job_id) for job_id in self._asked]
+        well = all(job is None or job.state in {"done", "cancelled"} for job in ends)
+        self._question.answer("close" if well else "stay")
 
     def _active(self) -> list[Job]:
         return [job for job in self._window.jobs.jobs if job.state in {"queued", "running"}]
 
     def _answered(self, answer: str) -> None:
         self._question = None
+        self._window.jobs.changed.disconnect(self._look_again)
         if answer == "close":
             self._close()
         elif answer == "pause":

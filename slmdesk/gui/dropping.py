@@ -63,11 +63,7 @@ class Dropping(QObject):
 
             self._landing = Landing(window.theme, self._content)
         folders = window.application.library.folders if window.has_application else ()
-        where = (
-            f"They stay where they are. You choose next whether a copy goes to {folders[0]}."
-            if folders
-            else ""
-        )
+        where = f"Nothing is moved. You choose next whether a copy goes to {folders[0]}." if folders else ""
         self._landing.show_over("Drop to add to the library", where)
 
     def _hide(self) -> None:

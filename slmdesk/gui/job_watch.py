@@ -127,6 +127,8 @@ def named(jobs: Sequence[Job]) -> str:
 def _remaining(jobs: Sequence[Job]) -> float:
     """Seconds until all are done, as far as the running ones tell; 0 where nobody knows."""
     running = [job for job in jobs if job.state == "running"]
+    if len(jobs) == 1 and running and running[0].remaining is not None:
+        return running[0].remaining  # the same as its row says
     rate = sum(job.rate or 0.0 for job in running)
     if rate and len({job.kind for job in jobs}) == 1:
         return sum(max(0.0, (job.total or 0.0) - job.done) for job in jobs) / rate

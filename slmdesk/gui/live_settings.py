@@ -87,4 +87,6 @@ def change_words(key: str, value: Value) -> str:
     setting = find_setting(key)
     if setting.form == "multiline":
         return f"{setting.title} changed."
+    if isinstance(value, bool):
+        return f"{setting.title} is {value_words(setting, value)} now."
     return f"{setting.title} changed to {value_words(setting, value)}."

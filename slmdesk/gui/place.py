@@ -138,6 +138,9 @@ class Place(Pane):
     def escape(self) -> None:
         """Esc was pressed somewhere in the window and nothing nearer (a popup, a search, a field) took it."""
 
+    def network_changed(self) -> None:
+        """The person had the program keep away from the network, or go back to it."""
+
     def deactivated(self) -> None:
         """Another place becomes the current one."""
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QSizePolicy, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
-from slmdesk.gui.widgets.base import Pane
+from slmdesk.gui.widgets.base import Pane, Pressed
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QEnterEvent, QFocusEvent
 
 
-class RailButton(QAbstractButton):
+class RailButton(Pressed, QAbstractButton):
     """Icon over label; the current place has an accent bar and the filled icon.
 
     Signals:
@@ -95,12 +95,6 @@ class RailButton(QAbstractButton):
         painter.setPen(ink)
         words = QRectF(0, top + side + SPACE.tiny, self.width(), line)
         painter.drawText(words, Qt.AlignmentFlag.AlignCenter, self.text())
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
-            self.click()
-        else:
-            super().keyPressEvent(event)
 
 
 class Rail(Pane):

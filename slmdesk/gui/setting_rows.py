@@ -62,6 +62,8 @@ class SettingRow(CardRow):
             role="small",
             tone="secondary",
         )
+        self._problem = Label(services.theme, "", role="small", tone="bad", wrap=True)
+        self._problem.hide()
         self._lock = Icon(services.theme, "lock", size=MEASURE.icon_small, colour="secondary")
         self._lock.hide()
         self._reset = Button(services.theme, "Reset", kind="link", small=True)
@@ -73,6 +75,7 @@ class SettingRow(CardRow):
         foot.addWidget(self._default)
         foot.addWidget(self._reset)
         foot.addStretch(1)
+        self.body.addWidget(self._problem)
         self.body.addLayout(foot)
         if setting.form in {"multiline", "folders"}:
             self.body.addWidget(self.control)
@@ -90,7 +93,7 @@ class SettingRow(CardRow):
     @property
     def foot_words(self) -> str:
         """What stands below the help: the default, or why a value was not taken."""
-        return self._default.text()
+        return self._problem.text() or self._default.text()
 
     def show_value(self, value: Value, source: Source) -> None:
         """Show the value in force and where it comes from."""
@@ -106,9 +109,13 @@ class SettingRow(CardRow):
     def set_error(self, text: str) -> None:
         """Say why a value was not taken; "" when all is well."""
         restyle(self.control, "invalid", bool(text))
-        if text:
-            self._default.setText(text)
-        self._default.set_tone("bad" if text else "secondary")
+        self._problem.setText(self._plain(text))
+        self._problem.setVisible(bool(text))
+        self._default.setVisible(not text)
+
+    def _plain(self, text: str) -> str:
+        """Without the setting's key, which only settings.toml and the command line know."""
+        return text.replace(f"{self.setting.key}: ", "").replace(self.setting.key, self.setting.title)
 
     def _make_control(self) -> QWidget:
         setting = self.setting
@@ -212,7 +219,7 @@ class SettingRow(CardRow):
         return control
 
     def _refuse(self, text: str) -> None:
-        self.set_error(f"{text} is not taken: {self.setting.key} takes {self.setting.limits()}.")
+        self.set_error(f"{text} is not taken: {self.setting.title} takes {self.setting.limits()}.")
 
     def _typed(self, value: object) -> None:
         if value != self.services.settings.get(self.setting.key):

@@ -182,6 +182,11 @@ class MainWindow(QWidget):
             self._place(place_id).asked(what, value)
         return True
 
+    def network_changed(self) -> None:
+        """Tell the places that the program works offline now, or no longer."""
+        for place in self._places.values():
+            place.network_changed()
+
     # What the program does with the window.
 
     @property
@@ -389,7 +394,6 @@ class MainWindow(QWidget):
         if place is None:
             place = self._specs[place_id].build(self)
             self._places[place_id] = place
-            self._stack.addWidget(place)
             slot = QWidget()
             row = QHBoxLayout(slot)
             row.setContentsMargins(0, 0, 0, 0)
@@ -397,7 +401,9 @@ class MainWindow(QWidget):
             row.addStretch(1)
             for widget in place.header_widgets():
                 row.addWidget(widget)
+            # In this order Tab goes as one reads: from what stands in the header on into the place.
             self._header_slots.addWidget(slot)
+            self._stack.addWidget(place)
             self.theme.dress(place)
             self.actions_known.add(place.commands())
         return place

@@ -48,6 +48,11 @@ class Library:
         self.kept = KeptSettings(paths.data)
 
     @property
+    def own_folder(self) -> Path:
+        """The program's own models folder, which need not be there yet, nor be among `folders`."""
+        return self._paths.models
+
+    @property
     def folders(self) -> list[Path]:
         """The models folders; new models go to the first one."""
         chosen: str = self._settings.get("library.folders")

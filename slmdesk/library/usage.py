@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.space import existing_parent
 from slmdesk.library.trash import FOLDER
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The most space first; `missing` are models folders that are not there."""
+    """The most space first; `missing` are models folders that are not there. `total` bytes are all models together,
+    wherever they lie, each byte counted once."""
 
     models: tuple[ModelUsage, ...]
     volumes: tuple[Volume, ...]
     missing: tuple[Path, ...]
+    total: int
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,16 +72,17 @@ class Usage:
                 for volume in self.volumes
             ],
             "missing": [str(folder) for folder in self.missing],
+            "total_bytes": self.total,
         }
 
 
 async def usage(library: Library) -> Usage:
     """What the models of the library take, and what is free beside them."""
     models = await library.models(every_format=True)
-    return await asyncio.to_thread(_usage, models, library.folders)
+    return await asyncio.to_thread(_usage, models, library.folders, library.own_folder)
 
 
-def _usage(models: Sequence[LibraryModel], folders: Sequence[Path]) -> Usage:
+def _usage(models: Sequence[LibraryModel], folders: Sequence[Path], own: Path) -> Usage:
     owners: dict[tuple[int, int], set[str]] = {}
     sizes: dict[tuple[int, int], int] = {}
     inside: set[tuple[int, int]] = set()
@@ -104,24 +108,26 @@ def _usage(models: Sequence[LibraryModel], folders: Sequence[Path]) -> Usage:
             taken[model_id] += size
             shared[model_id] += size if len(owners[inode]) > 1 else 0
     used = [ModelUsage(name, size, shared[name], elsewhere.get(name, 0)) for name, size in taken.items()]
-    volumes, missing = _volumes(folders, {inode: sizes[inode] for inode in inside})
+    volumes, missing = _volumes(folders, {inode: sizes[inode] for inode in inside}, own)
     used.sort(key=lambda model: model.size_bytes, reverse=True)
-    return Usage(tuple(used), volumes, missing)
+    return Usage(tuple(used), volumes, missing, sum(sizes.values()))
 
 
 def _volumes(
-    folders: Sequence[Path], sizes: dict[tuple[int, int], int]
+    folders: Sequence[Path], sizes: dict[tuple[int, int], int], own: Path
 ) -> tuple[tuple[Volume, ...], tuple[Path, ...]]:
     by_disk: dict[int, list[Path]] = {}
     missing: list[Path] = []
     for folder in folders:
+        # The program's own folder is made with its first model; until then its disk is that of what it will lie in.
+        place = existing_parent(folder) if folder == own else folder
         try:
-            by_disk.setdefault(folder.stat().st_dev, []).append(folder)
+            by_disk.setdefault(place.stat().st_dev, []).append(folder)
         except OSError:
             missing.append(folder)
     volumes = []
     for device, there in by_disk.items():
-        disk = shutil.disk_usage(there[0])
+        disk = shutil.disk_usage(existing_parent(there[0]))
         models = sum(size for inode, size in sizes.items() if inode[0] == device)
         removed = sum(_below(folder / FOLDER) for folder in there)
         volumes.append(Volume(tuple(there), disk.total, disk.free, models, removed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
@@ -102,5 +103,66 @@ def test_closing_twice_lets_it_go_on(with_jobs: Play, slow_hub: LoopbackHub) -> 
         assert closed
         desk.closing._close = desk._close
         assert (await desk.window.application.jobs.get(job.id)).state == "running"
+
+    with_jobs(scene)
+
+
+def test_the_question_holds_the_keys_and_enter_answers_it(with_jobs: Play, slow_hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        await begin(desk)
+        closed = closes(desk)
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        desk.window.close()
+        asked = desk.closing.question
+        assert asked is not None
+        shown = desk.window.current
+        focused = QApplication.focusWidget()
+        assert focused is asked.buttons["close"]
+        QTest.keyClick(focused, Qt.Key.Key_4, Qt.KeyboardModifier.ControlModifier)
+        QTest.keyClick(focused, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+        assert desk.window.current == shown
+        desk.window.go_to("library")  # as another start of the program with a file does
+        assert asked.buttons["close"].hasFocus()
+        QTest.keyClick(asked.buttons["close"], Qt.Key.Key_Return)
+        assert closed
+        assert desk.closing.question is None
+        desk.closing._close = desk._close
+
+    with_jobs(scene)
+
+
+def test_the_question_goes_with_the_last_job(
+    with_jobs: Play, slow_hub: LoopbackHub, desk_guide: Path
+) -> None:
+    slow_hub.add(BIG, {FILE: desk_guide})
+    slow_hub.faults.clear()
+    slow_hub.faults.slow(f"{BIG}/*", 2_000_000)
+
+    async def scene(desk: Desk) -> None:
+        await begin(desk)
+        closed = closes(desk)
+        desk.window.close()
+        assert desk.closing.question is not None
+        slow_hub.faults.clear()
+        await until(lambda: closed, "the window to close when nothing is under way any more")
+        assert desk.closing.question is None
+        desk.closing._close = desk._close
+
+    with_jobs(scene)
+
+
+def test_the_window_stays_where_a_job_fails_meanwhile(with_jobs: Play, slow_hub: LoopbackHub) -> None:
+    async def scene(desk: Desk) -> None:
+        job, closed = await begin(desk), closes(desk)
+        desk.window.close()
+        # Its bytes are no model, which shows when all of them are here.
+        await until(
+            lambda: (seen := desk.window.jobs.get(job.id)) is not None and seen.state == "failed",
+            "the failure",
+        )
+        assert desk.closing.question is None
+        assert not closed
+        desk.closing._close = desk._close
 
     with_jobs(scene)

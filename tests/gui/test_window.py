@@ -425,7 +425,7 @@ def test_the_offline_switch_writes_the_setting_and_can_be_undone(play: Play, hom
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
         await until(lambda: button.text() == "Offline", "the strip to say so")
         assert stored(paths) == {"network": {"offline": True}}
-        await until(lambda: desk.window.message == "Work offline changed to on.", "the toast")
+        await until(lambda: desk.window.message == "Work offline is on now.", "the toast")
         assert desk.window.undo()
         await until(lambda: button.text() == "Online", "the undone change")
 

@@ -255,9 +255,14 @@ class CatalogController(QObject):
 
         async def go_online() -> None:
             await asyncio.to_thread(settings.set, "network.offline", False)
-            self._open_files(self._repo)
 
         return "Go online", lambda: self._services.run(go_online(), "going online")
+
+    def network_changed(self) -> None:
+        """What could not be asked for may be now, and what failed is told as what it is now."""
+        page = self._place.detail.page
+        if self._entry is not None and (page is None or page.listed):
+            self._open_files(self._repo)
 
     async def _complete(self, entry: CatalogEntry, page: ModelPage) -> None:
         """The card, and other repositories with files that run: nice to have."""

@@ -13,7 +13,7 @@ from slmdesk.gui.catalog.filters import Filters
 from slmdesk.gui.catalog.results import ResultList, Results
 from slmdesk.gui.place import Place
 from slmdesk.gui.theme import MEASURE, SPACE
-from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label, Pane
+from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField
 from slmdesk.gui.widgets.panels import EmptyState
@@ -102,6 +102,11 @@ class CatalogPlace(Place):
             self._stack.setCurrentIndex(0)
             self.controller.open_repo(value, ask_token=what == "token")
 
+    def network_changed(self) -> None:
+        if self.controller is not None:
+            self.look()
+            self.controller.network_changed()
+
     async def shut_down(self) -> None:
         self.detail.close_up()
 
@@ -123,12 +128,13 @@ class CatalogPlace(Place):
         note = QHBoxLayout(self._note)
         note.setContentsMargins(SPACE.large, 0, SPACE.medium, 0)
         note.setSpacing(SPACE.tiny)
-        note.addWidget(Icon(theme, "offline", size=MEASURE.icon_small, colour="caution"))
-        self._note_words = ElidedLabel(theme, role="small", tone="caution")
+        mark = Icon(theme, "offline", size=MEASURE.icon_small, colour="caution")
+        note.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
+        self._note_words = Label(theme, role="small", tone="caution", wrap=True)
         note.addWidget(self._note_words, 1)
         again = Button(theme, "Try again", kind="link", small=True)
         again.clicked.connect(self.look)
-        note.addWidget(again)
+        note.addWidget(again, 0, Qt.AlignmentFlag.AlignTop)
         self._note.hide()
         column.addWidget(self._note)
         self._empty = EmptyState(

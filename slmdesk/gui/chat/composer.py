@@ -136,6 +136,11 @@ class Composer(QWidget):
             self.field.put(text)
         self._rest.stop()
 
+    def type(self, text: str) -> None:
+        """Letters that were typed elsewhere: they go where one types, and so does the focus."""
+        self.field.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.field.insertPlainText(text)
+
     def take_draft(self) -> str | None:
         """What is typed and not saved yet, if anything; it counts as saved from now on."""
         if not self._rest.isActive():

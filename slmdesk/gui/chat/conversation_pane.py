@@ -14,6 +14,8 @@ from slmdesk.gui.theme import MEASURE, SPACE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from PySide6.QtGui import QKeyEvent
+
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.message_list import MessageList
@@ -119,6 +121,16 @@ class ConversationPane(QWidget):
 
         if safe_href(href):
             QDesktopServices.openUrl(QUrl(href, QUrl.ParsingMode.StrictMode))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """What is typed while a message or one of its buttons has the focus is meant for the composer."""
+        keys = Qt.KeyboardModifier
+        held = event.modifiers() & (keys.ControlModifier | keys.AltModifier | keys.MetaModifier)
+        letters = not held or held == keys.ControlModifier | keys.AltModifier  # both: AltGr on Windows
+        if letters and event.text().strip() and event.text().isprintable():
+            self.composer.type(event.text())
+        else:
+            super().keyPressEvent(event)
 
     def focus(self) -> None:
         """Put the focus where one types."""

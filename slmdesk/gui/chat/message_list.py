@@ -288,6 +288,7 @@ class MessageList(QScrollArea):
         view.reached.connect(lambda: self._reveal(row))
         view.body.dragged.connect(self._dragged)
         view.step.connect(lambda by: self._step(row, by))
+        view.edit_left.connect(self.left)
         height = view.lay(width)
         if not row.known:
             row.height = height if view.complete else max(height, row.height)

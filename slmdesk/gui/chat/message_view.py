@@ -59,6 +59,7 @@ class MessageView(QWidget):
         link_clicked(str): an address was clicked.
         reached: the focus came here by a key.
         step(int): the focus should move to the message before (-1) or after (1).
+        edit_left: editing was given up; the focus may go where one types.
     """
 
     changed = Signal()
@@ -67,6 +68,7 @@ class MessageView(QWidget):
     link_clicked = Signal(str)
     reached = Signal()
     step = Signal(int)
+    edit_left = Signal()
 
     def __init__(
         self,
@@ -352,7 +354,8 @@ class MessageView(QWidget):
 
     def _show_actions(self) -> None:
         focused = self.hasFocus() or (self.focusWidget() is not None and self.focusWidget().hasFocus())
-        wanted = (self._hovered or focused) and not self.item.live and not self.editing
+        lasting = self.item.answer and self.item.last  # what is to be done next is in sight
+        wanted = (self._hovered or focused or lasting) and not self.item.live and not self.editing
         if wanted and self._actions is None:
             self._actions = self._make_actions()
             if self._width:
@@ -398,7 +401,7 @@ class MessageView(QWidget):
             return
         self._editor = EditBox(self.theme, self.item.message.text, parent=self)
         self._editor.sent.connect(self._edited)
-        self._editor.cancelled.connect(self._close_editor)
+        self._editor.cancelled.connect(self._cancelled)
         self._editor.changed.connect(self._resized)
         self.body.hide()
         self._show_actions()
@@ -409,6 +412,10 @@ class MessageView(QWidget):
     def _edited(self, text: str) -> None:
         self._close_editor()
         self.asked.emit("edit", text)
+
+    def _cancelled(self) -> None:
+        self._close_editor()
+        self.edit_left.emit()
 
     def _close_editor(self) -> None:
         if self._editor is not None:

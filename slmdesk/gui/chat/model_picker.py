@@ -42,6 +42,7 @@ Index = QModelIndex | QPersistentModelIndex
 
 WIDTH = 380
 ROW = 48
+LOADED_ROOM = 96
 MOST_ROWS = 7
 SEARCH_FROM = 8
 """From this many models on there is a field to search them."""
@@ -251,7 +252,24 @@ class ModelPicker(QWidget):
         parts = (self._search, self._view, self._empty, self._settings)
         shown_parts = [part for part in parts if not part.isHidden()]
         heights = [MEASURE.control if part is self._search else part.minimumHeight() for part in shown_parts]
-        self.setFixedSize(WIDTH, sum(heights) + SPACE.tiny * (len(heights) + 1))
+        self.setFixedSize(self._wide_enough(), sum(heights) + SPACE.tiny * (len(heights) + 1))
+
+    def _wide_enough(self) -> int:
+        """As wide as the longest line of the models needs, searched or not, within reason."""
+        title = QFontMetrics(self._theme.font("body", weight=WEIGHT_MEDIUM))
+        small = QFontMetrics(self._theme.font("small"))
+        longest = max(
+            (
+                max(
+                    title.horizontalAdvance(one.title) + LOADED_ROOM * bool(one.loaded),
+                    small.horizontalAdvance(one.details),
+                )
+                for one in self._all
+            ),
+            default=0,
+        )
+        around = MEASURE.icon_small + 3 * SPACE.small + 2 * SPACE.tiny + MEASURE.scroll
+        return max(WIDTH, min(longest + around, MEASURE.palette_width))
 
     def _choose(self, index: QModelIndex) -> None:
         if index.isValid() and not self._model.entries[index.row()].problem:

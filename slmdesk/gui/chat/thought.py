@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QSize, QTimer, Signal
 
 from slmdesk.gui.chat.body.body import MessageBody
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -13,23 +13,12 @@ from slmdesk.gui.widgets.base import Pane
 from slmdesk.gui.widgets.buttons import Button
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QKeyEvent
     from PySide6.QtWidgets import QWidget
 
     from slmdesk.gui.chat.rendering import Feed
     from slmdesk.gui.chat.typesetter import Typesetter
 
 _TICK_MS = 1000
-
-
-class _Head(Button):
-    """The line that is always there. Enter and Space both unfold, as on any button of the page."""
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
-            self.click()
-        else:
-            super().keyPressEvent(event)
 
 
 class Thought(Pane):
@@ -62,7 +51,7 @@ class Thought(Pane):
         self._opened = False
         self.body: MessageBody | None = None
         self._feed: Feed | None = None
-        self._head = _Head(self.theme, "", kind="quiet", icon="chevron-right", small=True, parent=self)
+        self._head = Button(self.theme, "", kind="quiet", icon="chevron-right", small=True, parent=self)
         self._head.clicked.connect(self.toggle)
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)

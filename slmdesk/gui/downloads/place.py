@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 from slmdesk.core.made_with import differences
 from slmdesk.gui.actions import Action
 from slmdesk.gui.downloads import words
-from slmdesk.gui.downloads.rows import make_row
+from slmdesk.gui.downloads.rows import EndedRow, make_row
 from slmdesk.gui.place import Place
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
@@ -95,6 +95,12 @@ class _Section(QWidget):
         self.setVisible(bool(jobs))
         self._build()
 
+    def tell_times(self) -> None:
+        """How long ago the jobs ended is another now."""
+        for row in self.rows:
+            if isinstance(row, EndedRow):
+                row.tell_time()
+
     def _show_more(self) -> None:
         self._most += AT_FIRST
         self._build()
@@ -161,7 +167,7 @@ class DownloadsPlace(Place):
         self._today: Mapping[str, Any] = {}
         self._clock = QTimer(self)
         self._clock.setInterval(30_000)
-        self._clock.timeout.connect(self._refresh)
+        self._clock.timeout.connect(self._tell_times)
         services.jobs.changed.connect(self._refresh)
         self._show_settings()
         self._refresh()
@@ -205,6 +211,7 @@ class DownloadsPlace(Place):
         self._show_settings()
         self._clock.start()
         self._refresh()
+        self._tell_times()
 
     def deactivated(self) -> None:
         self._clock.stop()
@@ -240,6 +247,11 @@ class DownloadsPlace(Place):
         self._hold.setEnabled(bool(jobs["active"]))
         self._hold.setText("Pause all" if moving or not jobs["active"] else "Resume all")
         self._hold.set_icon("pause" if moving or not jobs["active"] else "play")
+
+    def _tell_times(self) -> None:
+        self._refresh()
+        for section in self._sections.values():
+            section.tell_times()
 
     # What can be done
 

@@ -166,12 +166,16 @@ class EndedRow(CardRow):
         self.show_job(job)
 
     def show_job(self, job: Job) -> None:
-        """Show the job as it is now; times pass."""
+        """Show the job as it is now."""
         self.job = job
         self.title.setText(job.title or job.kind)
         self._say()
         if job.state == "failed":
             self.text.set_tone("bad")
+
+    def tell_time(self) -> None:
+        """Say anew how long ago it was."""
+        self._say()
 
     def show_kept(self, kept: str) -> None:
         """As `ActiveRow.show_kept`."""

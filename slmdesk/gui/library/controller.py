@@ -104,7 +104,7 @@ class LibraryController(QObject):
         if job.kind == "verify":
             self._services.toast(verified_words(result.get("states", {})))
         elif job.kind == "import":
-            self._services.toast(imported_words(result))
+            self._came(result)
         elif job.kind == "duplicates":
             self._equal_found(result)
         elif job.kind == "move-folder":
@@ -251,11 +251,8 @@ class LibraryController(QObject):
             problems = [one.problem for one in imported if one.problem is not None]
             self._app.library.forget_listing()
             self._place.close_sheet()
+            self._came({"imported": [one.to_json() for one in imported], "failed": len(problems)})
             await self._refresh()
-            count = len(imported) - len(problems)
-            if count:
-                noted = any(one.notes for one in imported)
-                self._services.toast(f"{amounts.counted(count, 'model')} imported.{_NOTED * noted}")
             if problems:
                 raise problems[0]
             return
@@ -264,6 +261,21 @@ class LibraryController(QObject):
         await self._app.jobs.submit("import", f"Import {title}", parameters)
         self._place.close_sheet()
         self._services.toast(f"Importing {title}.", lambda: self._services.go_to("downloads"), "Show")
+
+    def _came(self, result: dict[str, Any]) -> None:
+        """Say what an import brought; a single model is shown, and offered for a chat."""
+        came = sorted({str(one["id"]) for one in result.get("imported", []) if not one.get("problem")})
+        words = imported_words(result)
+        if len(came) != 1:
+            if words:
+                self._services.toast(words)
+            return
+        self._place.show_imported(came[0])
+        self._services.toast(words, lambda: self._services.run(self._chat(came[0]), "opening a chat"), "Chat")
+
+    async def _chat(self, model_id: str) -> None:
+        file = await self._app.library.resolve(model_id)
+        self._services.ask("chat", "chat_with", file.id)
 
     # Leftovers and equal files
 
@@ -369,9 +381,14 @@ def verified_words(states: dict[str, int]) -> str:
 
 
 def imported_words(result: dict[str, Any]) -> str:
-    """What an import brought, as a sentence."""
+    """What an import brought, as a sentence; "" where nothing came."""
     failed = int(result.get("failed", 0))
-    count = len(result.get("imported", [])) - failed
-    noted = any(one.get("notes") for one in result.get("imported", []))
-    words = f"{amounts.counted(count, 'model')} imported.{_NOTED * noted}"
+    imported = [one for one in result.get("imported", []) if not one.get("problem")]
+    if not imported:
+        return ""
+    noted = any(one.get("notes") for one in imported)
+    what = amounts.counted(len(imported), "model")
+    if len(imported) == 1:
+        what = str(imported[0].get("id", "")).rpartition("/")[2] or what
+    words = f"{what} imported.{_NOTED * noted}"
     return f"{words} {failed} could not be." if failed else words

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 MODES = (("in-place", "Use where they lie"), ("link", "Link"), ("copy", "Copy"), ("move", "Move"))
 MODE_WORDS = {
-    "in-place": "Nothing is copied. The files stay where they are, and the other program goes on using them.",
+    "in-place": "Nothing is copied. The files stay where they are, and other programs go on using them.",
     "link": "The files get a second name in the models folder; both share one place on the disk.",
     "copy": "The files are copied into the models folder and checked.",
-    "move": "The files go into the models folder; the other program no longer finds them.",
+    "move": "The files go into the models folder; other programs no longer find them where they were.",
 }
 MOST_SHOWN = 60
 

@@ -175,9 +175,8 @@ class LibraryPlace(Place):
         """Show what the models take, and what is left."""
         self._usage = {one.id: one for one in usage.models}
         volume = usage.volumes[0] if usage.volumes else None
-        taken = sum(one.models for one in usage.volumes)
         many = amounts.counted(max(0, self.models.count), "model")
-        words = f"{many}, {amounts.size(taken)}"
+        words = f"{many}, {amounts.size(usage.total)}"
         if volume is not None:
             words += f" · {amounts.size(volume.free)} free of {amounts.size(volume.total)}"
             for other in usage.volumes[1:]:
@@ -206,6 +205,12 @@ class LibraryPlace(Place):
         """Back to the list."""
         self._stack.setCurrentIndex(0)
         self.list.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def show_imported(self, model_id: str) -> None:
+        """Whichever was shown before, what has just come is shown from the next listing on."""
+        self._current = model_id
+        self.search.clear()
+        self.panes.show_detail()
 
     def offer(self, notice: Notice) -> None:
         """Say something above the list, with a button."""

@@ -402,6 +402,7 @@ class QuantizePlace(Place):
 
     def show_subject(self, subject: Subject) -> None:
         self.source.show_subject(subject)
+        self.run_card.show_waiting()
         self.run_card.measure.setEnabled(not subject.hub)
         self.show_job(self.run_card.job)  # what came of another model goes with it
         if self._results is not None:

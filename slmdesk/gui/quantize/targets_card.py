@@ -89,8 +89,12 @@ class TargetsCard(StepCard):
         if found is not None:
             exact = controller.forecasts.get(found.quant)
             count = exact.bytes if exact is not None else size
-            self._advice.setText(f"{words.advice(found, count, subject.quant)}.")
-            self._why.setText(found.why)
+            advice = f"{words.advice(found, count, subject.quant)}."
+            chosen = controller.request.targets
+            # Also where the table is folded away, it is what will be made that stands first.
+            other = bool(chosen) and chosen != (found.quant,)
+            self._advice.setText(f"Chosen: {', '.join(chosen)}." if other else advice)
+            self._why.setText(f"Advised: {advice} {found.why}" if other and found.quant else found.why)
         elif controller.request.targets:
             name = controller.request.targets[0]
             self._advice.setText(f"{name}: about {amounts.size(size)}.")

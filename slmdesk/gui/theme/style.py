@@ -110,7 +110,7 @@ def _buttons(c: Colours, t: Type) -> str:
 
     kinds = f"""
     QPushButton {{ border-color: {c.line_strong}; border-radius: {m.corner}px; background: {c.surface};
-        color: {c.text}; font-weight: {WEIGHT_MEDIUM}; }}
+        color: {c.text}; font-weight: {WEIGHT_MEDIUM}; outline: 0; }}
     QPushButton[small="true"], QPushButton[kind="chip"] {{ font-size: {t.small:g}px; }}
     QPushButton:hover {{ background: {c.hover}; }}
     QPushButton:pressed, QPushButton:checked {{ background: {c.pressed}; }}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from PySide6.QtCore import QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, Theme
@@ -42,6 +42,16 @@ class Tall:
     def minimumSizeHint(self) -> QSize:
         hint: QSize = super().minimumSizeHint()  # type: ignore[misc]
         return QSize(hint.width(), self.sizeHint().height())
+
+
+class Pressed:
+    """Mixed into buttons: Enter presses them as Space does. Left to itself Qt does so only in its dialogs."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
+            self.click()  # type: ignore[attr-defined]
+        else:
+            super().keyPressEvent(event)  # type: ignore[misc]
 
 
 class Pane(QWidget):

@@ -9,7 +9,7 @@ from PySide6.QtGui import QHideEvent, QIcon, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from slmdesk.gui.theme import MEASURE, MOTION, Theme
-from slmdesk.gui.widgets.base import Tall, restyle
+from slmdesk.gui.widgets.base import Pressed, Tall, restyle
 
 Kind = Literal["primary", "secondary", "quiet", "danger", "link"]
 
@@ -75,7 +75,7 @@ class Spinner(QWidget):
         self.theme.icons.paint(painter, QRectF(self.rect()), "busy", colour, angle=self._turn.angle())
 
 
-class Button(Tall, QPushButton):
+class Button(Pressed, Tall, QPushButton):
     """A button with a verb on it. Tab reaches it; a click leaves no focus ring behind."""
 
     def __init__(

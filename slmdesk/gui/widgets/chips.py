@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
-from slmdesk.gui.widgets.base import Tall
+from slmdesk.gui.widgets.base import Pressed, Tall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ class VerdictPill(Badge):
         self.show_as(f"{word} · {number}", icon, tone, tip)
 
 
-class Chip(Tall, QPushButton):
+class Chip(Pressed, Tall, QPushButton):
     """A filter that is on or off; a tick shows that it is on."""
 
     least_height = MEASURE.chip
@@ -149,7 +149,7 @@ class Chip(Tall, QPushButton):
         self.setIcon(self.theme.icon("check", colour="accent_text") if on else QIcon())
 
 
-class MenuChip(Tall, QPushButton):
+class MenuChip(Pressed, Tall, QPushButton):
     """A filter with one of several values, or none; it opens a menu and wears its value.
 
     Signals:

@@ -56,7 +56,7 @@ class Landing(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         ground = QColor(self.theme.colour("window"))
-        ground.setAlphaF(0.94)
+        ground.setAlphaF(0.98)
         painter.fillRect(event.rect(), ground)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         pen = QPen(self.theme.colour("accent"), MEASURE.focus, Qt.PenStyle.DashLine)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QColor, QPainter
+from PySide6.QtCore import QEvent, QKeyCombination, QObject, Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QPainter
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -16,13 +16,18 @@ from slmdesk.gui.widgets.letting_go import let_go
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PySide6.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
+    from PySide6.QtGui import QMouseEvent, QPaintEvent
 
     from slmdesk.gui.theme import Theme
+
+CLOSE_KEYS = QKeyCombination(Qt.KeyboardModifier.ControlModifier, Qt.Key.Key_Q).toCombined()
+"""Who closes the window once more while it asks has answered."""
 
 
 class Question(QWidget):
     """Asks once and goes. Esc and a click beside it answer with the last choice, which changes nothing.
+
+    While it is there the focus stays in it, and no shortcut of the window below works but the one that closes it.
 
     Signals:
         answered(str): the choice that was made.
@@ -42,11 +47,12 @@ class Question(QWidget):
         self._host = host
         self._before = QApplication.focusWidget()
         self._nothing = choices[-1][0]
+        self._title = Label(theme, title, role="emphasis", wrap=True)
         self._panel = Pane(theme, kind="panel", parent=self)
         layout = QVBoxLayout(self._panel)
         layout.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.large)
         layout.setSpacing(SPACE.medium)
-        layout.addWidget(Label(theme, title, role="emphasis", wrap=True))
+        layout.addWidget(self._title)
         layout.addWidget(Label(theme, words, tone="secondary", wrap=True))
         self.buttons: dict[str, Button] = {}
         row = QHBoxLayout()
@@ -66,7 +72,15 @@ class Question(QWidget):
         self._place()
         self.show()
         self.raise_()
-        next(iter(self.buttons.values())).setFocus(Qt.FocusReason.PopupFocusReason)
+        self._take_focus()
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            app.focusChanged.connect(self._focus_moved)
+
+    def retitle(self, title: str) -> None:
+        """Say it anew: what is asked about has changed."""
+        self._title.setText(title)
+        self.setAccessibleName(title)
 
     def answer(self, answer: str) -> None:
         """Go, and tell the answer."""
@@ -81,9 +95,29 @@ class Question(QWidget):
             self._place()
         return super().eventFilter(watched, event)
 
+    def event(self, event: QEvent) -> bool:
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and event.keyCombination().toCombined() != CLOSE_KEYS
+        ):
+            event.accept()  # it comes as a key to the question then, which knows none but its own
+            return True
+        return super().event(event)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
             self.answer(self._nothing)
+
+    def _take_focus(self) -> None:
+        next(iter(self.buttons.values())).setFocus(Qt.FocusReason.PopupFocusReason)
+
+    def _focus_moved(self, _before: QWidget | None, now: QWidget | None) -> None:
+        if now is None or self._host is None or now is self or self.isAncestorOf(now):
+            return
+        if now is self._host or self._host.isAncestorOf(now):
+            self._before = now  # a page that came up below: it gets the focus in the end
+            self._take_focus()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if not self._panel.geometry().contains(event.position().toPoint()):

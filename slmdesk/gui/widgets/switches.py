@@ -9,13 +9,13 @@ from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, MOTION, SPACE, Theme
-from slmdesk.gui.widgets.base import Pane, Tall
+from slmdesk.gui.widgets.base import Pane, Pressed, Tall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Switch(QAbstractButton):
+class Switch(Pressed, QAbstractButton):
     """On or off, at once. `toggled` comes for every change, `clicked` only for a person's."""
 
     def __init__(self, theme: Theme, name: str, *, on: bool = False, parent: QWidget | None = None) -> None:
@@ -79,7 +79,7 @@ class Switch(QAbstractButton):
         self.update()
 
 
-class _Segment(Tall, QPushButton):
+class _Segment(Pressed, Tall, QPushButton):
     least_height = MEASURE.control - SPACE.tiny
 
 

@@ -107,3 +107,56 @@ def test_esc_stops_an_answer_wherever_the_focus_is(play: Play, endless_model: Pa
         desk.application.settings.reset("chat.model")
 
     play(scene)
+
+
+def test_letters_typed_on_a_message_go_into_the_composer(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        await desk.ask("Hello")
+        await desk.answered()
+        press(desk.view(-1))
+        assert not typing(desk)
+        QTest.keyClicks(QApplication.focusWidget(), "W")
+        assert typing(desk)
+        QTest.keyClicks(QApplication.focusWidget(), "hy?")
+        assert desk.composer.text == "Why?"
+        press(desk.view(-1))
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+        assert not typing(desk), "a shortcut is no text"
+        assert desk.composer.text == "Why?"
+
+    play(scene)
+
+
+def test_giving_up_an_edit_leads_back_to_the_composer(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        await desk.ask("Hello")
+        await desk.answered()
+        QTest.keyClick(desk.composer.field, Qt.Key.Key_Up)
+        assert desk.view(0).editing
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
+        assert not desk.view(0).editing
+        assert typing(desk)
+
+    play(scene)
+
+
+def test_what_can_be_done_with_the_last_answer_is_in_sight(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        def offered(number: int) -> bool:
+            buttons = desk.view(number).findChildren(QPushButton)
+            return any(b.accessibleName() == "Regenerate" and b.isVisible() for b in buttons)
+
+        await desk.ask("Hello")
+        await desk.answered()
+        assert typing(desk)
+        assert offered(1)
+        await desk.ask("And again")
+        await desk.answered()
+        await until(lambda: offered(3), "the last answer's actions")
+        assert not offered(1)
+
+    play(scene)
