@@ -115,7 +115,8 @@ class SettingRow(CardRow):
 
     def _plain(self, text: str) -> str:
         """Without the setting's key, which only settings.toml and the command line know."""
-        return text.replace(f"{self.setting.key}: ", "").replace(self.setting.key, self.setting.title)
+        plain = text.replace(f"{self.setting.key}: ", "").replace(self.setting.key, self.setting.title)
+        return plain[:1].upper() + plain[1:]
 
     def _make_control(self) -> QWidget:
         setting = self.setting

@@ -319,6 +319,53 @@ def test_a_number_beyond_the_limits_is_refused_whole(play: Play) -> None:
     play(scene)
 
 
+def test_why_a_value_is_refused_is_said_whole_and_without_the_name_of_a_key(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.resize(900, 600)
+        desk.window.go_to("settings")
+        for key, wrong in (("network.proxy", "foo bar"), ("network.ca_file", "/nope.pem")):
+            row = settings_page(desk).rows[key]
+            row.edited.emit(wrong)
+            await until(lambda row=row: not row.foot_words.startswith("Default"), "the refusal")  # type: ignore[misc]
+            assert key not in row.foot_words
+            assert row.foot_words[0].isupper()
+            label = next(each for each in row.findChildren(QLabel) if each.text() == row.foot_words)
+            await until(lambda label=label: label.isVisible(), "the words")  # type: ignore[misc]
+            QApplication.processEvents()
+            assert label.height() >= label.heightForWidth(label.width()), "the words are cut"
+            assert label.width() <= row.width()
+
+    play(scene)
+
+
+def test_tab_goes_from_the_header_into_the_page(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.activateWindow()
+        await until(desk.window.isActiveWindow, "an active window")
+        desk.window.go_to("settings")
+        page = settings_page(desk)
+        page.find_here()
+        for _ in range(3):
+            QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+            if page.isAncestorOf(QApplication.focusWidget()):
+                break
+        assert page.isAncestorOf(QApplication.focusWidget())
+
+    play(scene)
+
+
+def test_enter_presses_the_button_with_the_focus(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.window.go_to("library")
+        place = desk.window.place("library")
+        button = next(each for each in place.findChildren(Button) if each.text() == "Find more models")
+        button.setFocus()
+        QTest.keyClick(button, Qt.Key.Key_Return)
+        assert desk.window.current == "catalog"
+
+    play(scene)
+
+
 def test_the_model_for_new_conversations_is_chosen_from_those_that_are_there(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.go_to("settings")

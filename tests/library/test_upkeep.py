@@ -12,6 +12,7 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_store import Job
+from slmdesk.core.paths import Paths
 from slmdesk.library import moving, sidecar, transfer
 from slmdesk.library.background import Meter
 from slmdesk.library.duplicates import Duplicates, duplicate_from_json
@@ -67,6 +68,20 @@ async def test_equal_files_become_one(library: Library, put: Callable[..., Path]
     (volume,) = used.volumes
     assert volume.models == 3 * BIG
     assert 0 < volume.free < volume.total
+    shipped = sum(model.elsewhere for model in used.models)
+    assert used.total == volume.models + shipped, "equal files count once, those used elsewhere too"
+
+
+async def test_the_disk_is_known_before_the_first_model(
+    paths: Paths, library: Library, desk_guide: Path
+) -> None:
+    assert not paths.models.exists()
+    used = await usage(library)
+    (volume,) = used.volumes
+    assert volume.folders == (paths.models,)
+    assert 0 < volume.free < volume.total
+    assert used.missing == ()
+    assert used.total >= desk_guide.stat().st_size
 
 
 async def test_files_that_changed_meanwhile_are_not_merged(

@@ -8,7 +8,7 @@ from PySide6.QtCore import QElapsedTimer, QObject, QRectF, QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QIcon, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QPushButton, QWidget
 
-from slmdesk.gui.theme import MEASURE, MOTION, Theme
+from slmdesk.gui.theme import MEASURE, MOTION, SPACE, Theme
 from slmdesk.gui.widgets.base import Pressed, Tall, restyle
 
 Kind = Literal["primary", "secondary", "quiet", "danger", "link"]
@@ -103,7 +103,8 @@ class Button(Pressed, Tall, QPushButton):
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAutoDefault(False)
         side = MEASURE.icon_small if small else MEASURE.icon
-        self.setIconSize(QSize(side, side))
+        # An icon stands in the middle of its room: what is wider than high keeps it off the words.
+        self.setIconSize(QSize(side + (SPACE.tiny if text else 0), side))
         if tip:
             self.setToolTip(tip)
         if icon:

@@ -93,3 +93,8 @@ def test_the_strip_tells_the_whole_of_all_downloads() -> None:
     assert summary([job("done")]).words == ""
     error = SlmDeskError("disk_full", "Full.", "")
     assert summary([job("paused", error=error), job("failed")]).words == "1 download waiting"
+
+
+def test_the_strip_says_of_one_job_what_its_row_says() -> None:
+    one = Job("1", "quantize", "running", done=30.0, total=180.0, rate=0.25, remaining=200.0)
+    assert summary([one]).words == "1 quantization 17%, 3 min"

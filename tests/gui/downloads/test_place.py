@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -230,5 +231,24 @@ def test_a_long_history_is_shown_piece_by_piece(with_jobs: Play, hub: LoopbackHu
         await until(lambda: bool(more()), "the rest to be offered")
         QTest.mouseClick(more()[0], Qt.MouseButton.LeftButton)
         await until(lambda: len(place.rows) == 40, "more rows")
+
+    with_jobs(scene)
+
+
+def test_how_long_ago_a_job_ended_is_said_anew(
+    with_jobs: Play, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(desk: Desk) -> None:
+        place = downloads(desk)
+        job = await begin(desk, REPO, FILE, "small Q4_K_M")
+        await until(lambda: state(desk, job) == "done", "the download")
+        await until(lambda: any(isinstance(row, EndedRow) for row in place.rows), "its row")
+        row = next(row for row in place.rows if isinstance(row, EndedRow))
+        assert row.text.text().endswith("just now")
+        later = time.time() + 600
+        monkeypatch.setattr(time, "time", lambda: later)
+        place._clock.timeout.emit()
+        assert row.text.text().endswith("10 min ago")
+        monkeypatch.undo()
 
     with_jobs(scene)

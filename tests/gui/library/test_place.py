@@ -128,8 +128,11 @@ def test_files_dropped_on_the_window_are_imported_where_they_lie(
         await until(lambda: place._sheet is not None and bool(place._sheet.chosen()), "what was found")
         assert place._sheet is not None
         press(place._sheet, "Import 1 model")
-        await until(lambda: desk.window.message == "1 model imported.", "the import")
+        await until(lambda: desk.window.message == "my-model imported.", "the import")
         await until(lambda: place.models.count == 2, "the model in the list")
+        await until(
+            lambda: place.detail.model is not None and place.detail.model.name == "my-model", "it shown"
+        )
         new = next(model for model in place.models.shown if not model.built_in)
         assert new.files[0].in_place
         assert new.files[0].path == there

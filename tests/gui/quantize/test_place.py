@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel
 
 from slmdesk.core.paths import resources_folder
 from slmdesk.gui.app import Desk
@@ -260,5 +261,23 @@ def test_a_run_is_cancelled_and_leaves_nothing(
         )
         assert place.run_card.step_names == [] or place.run_card._run.isHidden()
         await until(lambda: not leftovers(tmp_path / "out"), "an empty folder")
+
+    with_jobs(scene)
+
+
+def test_what_is_chosen_stands_first_where_the_table_is_folded_away(
+    with_jobs: Callable[[Act], None],
+) -> None:
+    async def scene(desk: Desk) -> None:
+        place = opened(desk)
+        await ready(place)
+        place.targets.fold(away=False)
+        await until(lambda: place.targets.table is not None and place.targets.table.rows, "the table")
+        tick(place, "Q8_0")
+        tick(place, "Q4_0")
+        place.targets.fold(away=True)
+        await until(lambda: place.targets.advice == "Chosen: Q4_0.", "the choice")
+        await until(lambda: place.run_card.cost.startswith("Q4_0: "), "its plan")
+        assert any(each.text().startswith("Advised: Q8_0: ") for each in place.targets.findChildren(QLabel))
 
     with_jobs(scene)
