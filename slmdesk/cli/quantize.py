@@ -333,10 +333,10 @@ def _show_result(result: dict[str, Any], out: Output) -> int:
     made = [quant for quant in result["quants"] if "error" not in quant]
     source = result["source"]
     rows = [_row(source, f"{source['quant']} (source)"), *(_row(quant, quant["quant"]) for quant in made)]
+    header = ("QUANT", "SIZE", "PERPLEXITY", "KL DIVERGENCE", "SAME TOKEN", "TOKENS/S")
+    told = [at for at in range(len(header)) if any(row[at] for row in rows)]  # the others were not measured
     out.table(
-        ("QUANT", "SIZE", "PERPLEXITY", "KL DIVERGENCE", "SAME TOKEN", "TOKENS/S"),
-        rows,
-        right=(1, 2, 3, 4, 5),
+        [header[at] for at in told], [[row[at] for at in told] for row in rows], right=range(1, len(told))
     )
     if "text" in source:
         out.note(f"Measured with: {source['text']} ({source['chunks']} chunks).")

@@ -141,7 +141,8 @@ class _Work(Measuring):
         if all(entry["name"] == "convert" for entry in known):
             self.memory["steps"] = [*known, *(asdict(step) for step in found.steps)]
         for line in found.warnings:
-            self.job.log(line)
+            if line != self.source.warning:  # which was said when the source was opened
+                self.job.log(line)
         await self._remember()
         return found
 

@@ -233,3 +233,16 @@ def test_made_of_a_model_on_the_hub(quantizing: Program, desk_guide: Path) -> No
     assert made.name == "small-Q4_0.gguf"
     listed = quantizing.run("list", "--json").out
     assert "pub/small:Q4_0" in listed
+
+
+def test_a_warning_is_said_once_and_what_was_not_measured_has_no_column(
+    program: Program, desk_guide: Path, tmp_path: Path
+) -> None:
+    where = ("--output", str(tmp_path / "out"))
+    first = program.run("quantize", str(desk_guide), "--to", "Q8_0", "--no-measure", *where)
+    assert first.code == 0
+    assert first.out.splitlines()[0].split() == ["QUANT", "SIZE"]
+    (made,) = (tmp_path / "out").glob("*Q8_0.gguf")
+    again = program.run("quantize", str(made), "--to", "Q4_0", "--no-measure", "--imatrix", "none", *where)
+    assert again.code == 0
+    assert again.err.count("is quantized already") == 1

@@ -580,6 +580,8 @@ def test_twelve_presses_make_text_as_large_as_it_gets_and_only_what_is_shown_is_
         for each in ("catalog", "library", "downloads", "quantize", "settings", "chat"):
             window.go_to(each)
             await asyncio.sleep(0)
+        window.activateWindow()
+        await until(window.isActiveWindow, "an active window")  # shortcuts work in no other
         for _ in range(12):
             press(desk, Qt.Key.Key_Equal, CTRL)
         await until(lambda: desk.live.get("appearance.text_size") == 20, "the largest text")

@@ -47,6 +47,13 @@ MOST_ROWS = 7
 SEARCH_FROM = 8
 """From this many models on there is a field to search them."""
 
+
+def row_height(theme: Theme) -> int:
+    """Room for a title and a line below it, also in large text."""
+    lines = sum(QFontMetrics(theme.font(role)).height() for role in ("body", "small"))
+    return max(ROW, lines + 2 * SPACE.tiny)
+
+
 _LOADED = {"ready": "Loaded", "loading": "Loading", "failed": "Failed"}
 
 
@@ -88,7 +95,7 @@ class _Delegate(QStyledItemDelegate):
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         del option, index
-        return QSize(0, ROW)
+        return QSize(0, row_height(self._theme))
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         from PySide6.QtWidgets import QStyle  # late: see the delegate of the conversations
@@ -187,7 +194,7 @@ class ModelPicker(QWidget):
         self._view.installEventFilter(self)
         self._empty = Label(theme, "No model holds these letters.", tone="secondary")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty.setFixedHeight(ROW)
+        self._empty.setFixedHeight(row_height(theme))
         self._settings = Button(theme, "How it is loaded and answers", kind="quiet", icon="tune", small=True)
         self._settings.setFixedHeight(MEASURE.control)
         self._settings.clicked.connect(self._want_settings)
@@ -243,7 +250,7 @@ class ModelPicker(QWidget):
         self._model.show(shown)
         self._empty.setVisible(not shown)
         self._view.setVisible(bool(shown))
-        self._view.setFixedHeight(ROW * min(len(shown), MOST_ROWS) + 2)
+        self._view.setFixedHeight(row_height(self._theme) * min(len(shown), MOST_ROWS) + 2)
         usable = [number for number, entry in enumerate(shown) if not entry.problem]
         first = next((number for number in usable if shown[number].id == self._delegate.current), None)
         if usable:
@@ -269,7 +276,8 @@ class ModelPicker(QWidget):
             default=0,
         )
         around = MEASURE.icon_small + 3 * SPACE.small + 2 * SPACE.tiny + MEASURE.scroll
-        return max(WIDTH, min(longest + around, MEASURE.palette_width))
+        room = self.parentWidget().window().width() - 2 * SPACE.wide
+        return max(WIDTH, min(longest + around, room))
 
     def _choose(self, index: QModelIndex) -> None:
         if index.isValid() and not self._model.entries[index.row()].problem:
