@@ -175,6 +175,7 @@ class ModelPicker(QWidget):
         self.setWindowFlag(Qt.WindowType.NoDropShadowWindowHint)
         self.setAccessibleName("Models")
         self._theme = theme
+        self._host = parent
         self._all: list[ModelEntry] = []
         self._button: QWidget | None = None
         self._model = _Model(self)
@@ -276,7 +277,7 @@ class ModelPicker(QWidget):
             default=0,
         )
         around = MEASURE.icon_small + 3 * SPACE.small + 2 * SPACE.tiny + MEASURE.scroll
-        room = self.parentWidget().window().width() - 2 * SPACE.wide
+        room = self._host.window().width() - 2 * SPACE.wide
         return max(WIDTH, min(longest + around, room))
 
     def _choose(self, index: QModelIndex) -> None:
