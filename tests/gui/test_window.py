@@ -330,9 +330,12 @@ def test_why_a_value_is_refused_is_said_whole_and_without_the_name_of_a_key(play
             assert key not in row.foot_words
             assert row.foot_words[0].isupper()
             label = next(each for each in row.findChildren(QLabel) if each.text() == row.foot_words)
-            await until(lambda label=label: label.isVisible(), "the words")  # type: ignore[misc]
-            QApplication.processEvents()
-            assert label.height() >= label.heightForWidth(label.width()), "the words are cut"
+            await until(
+                lambda label=label: (
+                    label.isVisible() and label.height() >= label.heightForWidth(label.width())
+                ),  # type: ignore[misc]
+                "the words in full",
+            )
             assert label.width() <= row.width()
 
     play(scene)
