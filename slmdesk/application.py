@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from slmdesk.library.trash import Trash
     from slmdesk.library.verify import Verifier
     from slmdesk.quantize.convert import Converter
+    from slmdesk.quantize.file_tools.tool_room import FileTools
     from slmdesk.quantize.room import Quantizing
     from slmdesk.toolchains.toolchains import Toolchains
 
@@ -170,6 +171,12 @@ class Application:
                 self.paths, self.database, self.library, self.jobs, self.settings, devices=self.devices
             )
         return self._quantizing
+
+    @property
+    def file_tools(self) -> FileTools:
+        from slmdesk.quantize.file_tools.tool_room import FileTools
+
+        return FileTools(self.paths, self.library, self.jobs)
 
     @property
     def safe_steps(self) -> SafeSteps:

@@ -71,6 +71,15 @@ def _quantize(rooms: Rooms) -> JobKind:
     return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space, convert)
 
 
+def _file_tool(rooms: Rooms) -> JobKind:
+    from slmdesk.quantize.convert import Converter
+    from slmdesk.quantize.file_tools.tool_job import FileToolKind
+    from slmdesk.toolchains.toolchains import Toolchains
+
+    converter = Converter(Toolchains(rooms.paths, rooms.settings), rooms.paths.resources / "toolchains")
+    return FileToolKind(rooms.paths, rooms.store, rooms.space, converter)
+
+
 def _library(rooms: Rooms) -> Library:
     from slmdesk.library.library import Library
 
@@ -133,6 +142,7 @@ _SHARED = {"download", "move-folder"}
 KINDS: dict[str, Callable[[Rooms], JobKind]] = {
     "download": _download,
     "quantize": _quantize,
+    "file tool": _file_tool,
     "verify": _verify,
     "import": _import,
     "duplicates": _duplicates,

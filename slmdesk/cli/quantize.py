@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
 from slmdesk.catalog import names
+from slmdesk.cli.following import follow
 from slmdesk.cli.output import size_text
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
@@ -198,7 +198,7 @@ async def _run(request: Request, out: Output, *, export: Path | None) -> int:
     application = Application.build()
     try:
         job = await _start(application, request, out)
-        result = await _follow(application, job, out)
+        result = await follow(application, job, out)
         if export is not None:
             await _export(application, request.model, export, out)
         return _show_result(result, out)
@@ -213,7 +213,7 @@ async def _measure_only(args: argparse.Namespace, out: Output, export: Path | No
         job = await application.quantizing.measure(
             args.model, args.measure_only, text=args.text, threads=args.threads
         )
-        result = await _follow(application, job, out)
+        result = await follow(application, job, out)
         if export is not None:
             await _export(application, args.model, export, out)
         return _show_result(result, out)
@@ -275,57 +275,6 @@ async def _start(application: Application, request: Request, out: Output) -> Job
     out.note(f"{request.model} is downloaded first: slmdesk jobs shows it as {download.id}.")
     out.event("download", id=download.id, title=download.title)
     return job
-
-
-async def _follow(application: Application, job: Job, out: Output) -> dict[str, Any]:
-    """Show the job until it ends; its result. Raises what it failed of."""
-    out.event("job", id=job.id, title=job.title)
-    seen = 0
-    try:
-        async with aclosing(application.jobs.watch(job.id)) as states:
-            async for state in states:
-                job = state
-                _show_progress(job, out)
-                for line in job.log[seen:]:
-                    out.note(line)
-                seen = len(job.log)
-                if job.state == "paused" and job.error is not None and job.resume_at is None:
-                    raise job.error
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        await asyncio.shield(_cancel(application, job.id))
-        raise
-    out.clear_status()
-    if job.state == "failed" and job.error is not None:
-        raise job.error
-    if job.state != "done" or job.result is None:
-        raise SlmDeskError("cancelled", "The job was cancelled.", "What was finished before stays.")
-    return job.result
-
-
-async def _cancel(application: Application, job_id: str) -> None:
-    """Ctrl-C: nothing half done stays."""
-    try:
-        await application.jobs.cancel(job_id)
-        for _ in range(100):
-            if not (await application.jobs.get(job_id)).active:
-                return
-            await asyncio.sleep(0.1)
-    except SlmDeskError:
-        return  # it ended a moment before
-
-
-def _show_progress(job: Job, out: Output) -> None:
-    if job.state == "running" and job.total:
-        share = min(job.done / job.total, 1.0)
-        left = f", {job.remaining:.0f} s left" if job.remaining is not None and job.remaining >= 1 else ""
-        out.status(f"{share:4.0%}  {job.detail}{left}")
-        out.event(
-            "progress",
-            share=round(share, 4),
-            detail=job.detail,
-            remaining=job.remaining,
-            steps=job.memory.get("steps"),
-        )
 
 
 def _show_result(result: dict[str, Any], out: Output) -> int:

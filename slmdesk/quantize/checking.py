@@ -32,6 +32,9 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     spec = CheckSpec.from_json(data)
     started = time.perf_counter()
     files = [Path(name) for name in spec.files]
+    if spec.vocabulary_only:
+        _loaded(Library(), files[0], vocabulary_only=True)
+        return {"tokens": [], "seconds": time.perf_counter() - started}
     if spec.load_only:
         return {"tokens": _generate(files[0], spec.threads), "seconds": time.perf_counter() - started}
     _check_headers(files, spec.types)
@@ -67,18 +70,22 @@ def _check_headers(files: list[Path], types: Mapping[str, str]) -> None:
         raise _failed(f"{other[0]} is {found[other[0]]} in place of {types[other[0]]}")
 
 
-def _generate(file: Path, threads: int) -> list[int]:
-    library = Library()
+def _loaded(library: Library, file: Path, *, vocabulary_only: bool = False) -> int:
     heard: list[str] = []
     library.on_line = heard.append
     try:
-        model = load(library, str(file), check_weights=True)
+        return load(library, str(file), check_weights=not vocabulary_only, vocabulary_only=vocabulary_only)
     except SlmDeskError as error:
         telling = [line for line in heard if "invalid data" in line and "'" in line]
         telling += [line for line in heard if "error" in line or "invalid" in line]
         reason = telling[0] if telling else ""
         reason = reason[max(reason.find("tensor '"), 0) :].strip()
         raise _failed(f"llama.cpp does not load it ({reason})" if reason else error.message) from error
+
+
+def _generate(file: Path, threads: int) -> list[int]:
+    library = Library()
+    model = _loaded(library, file)
     evaluator = Evaluator(library, model, chunk=_CONTEXT, threads=threads, file_bytes=file.stat().st_size)
     token = int(library.api.llama_vocab_bos(library.api.llama_model_get_vocab(model)))
     tokens = np.zeros(_CONTEXT, np.int32)

@@ -32,6 +32,10 @@ _OPERATIONS = {
     "quality": "slmdesk.quantize.quality",
     "speed": "slmdesk.quantize.speed",
     "compare": "slmdesk.quantize.comparing",
+    "regroup": "slmdesk.quantize.regrouping",
+    "matrix_merge": "slmdesk.quantize.matrix_merging",
+    "matrix_statistics": "slmdesk.quantize.matrix_statistics",
+    "adapter_merge": "slmdesk.quantize.adapter_merging",
 }
 
 Tell = Any  # `Teller`; operations call it with done, total and what they are at

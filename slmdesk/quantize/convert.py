@@ -21,6 +21,7 @@ from slmdesk.core.space import MARGIN_BYTES, amount, existing_parent
 from slmdesk.formats import gguf
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import HfFolder, examine
+from slmdesk.quantize.hf_projector import examine_projector
 from slmdesk.quantize.planning import MAKING
 from slmdesk.toolchains.toolchains import damaged
 
@@ -38,11 +39,12 @@ SCRIPT = "convert_hf_to_gguf.py"
 _NAMING = "bitnet_names.py"  # runs the script with the names that transformers gives to a BitNet's tensors
 _REGISTRY = "conversion/__init__.py"
 _SHIPPED = "convert-architectures.txt"  # the same names, known before the toolchain is there
+_SHIPPED_PROJECTORS = "convert-projectors.txt"
 _PARTIAL = ".partial"
 
 # Shares of the time: making the toolchain counts apart.
 _CHECKED, _PREPARED = 0.15, 0.35
-_TENSOR = re.compile(r"INFO:hf-to-gguf:(\S+),\s+\S+ --> \w+, shape")
+_TENSOR = re.compile(r"INFO:(?:hf|lora)-to-gguf:(\S+),\s+\S+ --> \w+, shape")
 _WRITING = re.compile(r"Writing:\s+(\d+)%")
 _PROGRESS = re.compile(r"^[^\n]{0,80}?\d+%\||^[^\n]{0,80}?\d+(?:it|B|[kMG]i?B)? \[\d\d:\d\d")  # tqdm's bars
 _CHAINED = re.compile(
@@ -149,7 +151,7 @@ class Converter:
 
     async def supported(self) -> frozenset[str]:
         """The architectures the converter knows: from its source where it is there, else from the list shipped."""
-        return await asyncio.to_thread(self._supported)
+        return await asyncio.to_thread(self._known, _SHIPPED, "TEXT_MODEL_MAP")
 
     async def examine(self, folder: Path, *, insist: bool = False) -> HfFolder:
         """What the folder holds. Raises as `hf_folder.examine`."""
@@ -165,53 +167,67 @@ class Converter:
         out_type: str = "",
         name: str = "",
         insist: bool = False,
+        projector: bool = False,
         log: Callable[[str], None] | None = None,
     ) -> Converted:
-        """Write `target`. `out_type` "f16", "bf16", "f32", or "" for the one in which nothing is lost; `name` "" is
-        what the folder says. Cancelling ends the converter and removes what it wrote.
+        """Write `target`. `out_type` "f16", "bf16", "f32", "q8_0", or "" for the one in which nothing is lost; `name`
+        "" is what the folder says. `projector`: what lets the model see or hear, in place of the model. Cancelling
+        ends the converter and removes what it wrote.
 
-        Raises `SlmDeskError`: as `examine` and `Toolchains.ensure`, and `weights_not_finite`, `disk_full`,
-        `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`, `tokenizer_damaged`, `tensor_unknown`,
-        `weights_type_unsupported`,
-        `toolchain_damaged`, `source_changed`, `convert_failed`.
+        Raises `SlmDeskError`: as `examine`, `hf_projector.examine_projector` and `Toolchains.ensure`, and
+        `weights_not_finite`, `disk_full`, `out_of_memory`, `tokenizer_unknown`, `tokenizer_missing`,
+        `tokenizer_damaged`, `tensor_unknown`, `weights_type_unsupported`, `toolchain_damaged`, `source_changed`,
+        `convert_failed`.
         """
         # The converter runs in a folder of its own, where a relative path means another place.
         folder, target = await asyncio.to_thread(lambda: (folder.absolute(), target.absolute()))
-        source = await self.examine(folder, insist=insist)
-        await asyncio.to_thread(_check_space, source, target)
-        toolchain = await self._toolchains.ensure(
-            TOOLCHAIN, lambda done, total, words: heard(0.0, 1.0, _of_toolchain(done, total, words)), log
-        )
+        if projector:
+            source = await asyncio.to_thread(examine_projector, folder, await self.projectors())
+        else:
+            source = await self.examine(folder, insist=insist)
+        written = out_type or source.out_type
+        await asyncio.to_thread(check_space, target, source.converted_bytes(written))
+        toolchain = await self.toolchain(heard, log)
         before = await asyncio.to_thread(_stamps, source)
         await _check_weights(source, heard)
-        partial = target.with_name(target.name + _PARTIAL)
-        written = out_type or source.out_type
-        arguments = [str(source.path), "--outfile", str(partial), "--outtype", written]
+        arguments = [str(source.path), "--outtype", written]
         arguments += ["--model-name", name] if name else []
-        try:
-            await asyncio.to_thread(_clear, partial)
-            command = [str(toolchain.source / SCRIPT), *arguments]
-            if source.newer_bitnet:
-                command = [str(self._shipped / _NAMING), *command]
-            await _run(toolchain, command, source, heard, log)
-            heard(0.99, 1.0, "checking the file")
-            size = await asyncio.to_thread(_checked, partial)
-            await asyncio.to_thread(_check_unchanged, source, before)
-            await asyncio.to_thread(_move, partial, target)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(_clear_quietly, partial))
-            raise
-        heard(1.0, 1.0, "converted")
+        arguments += ["--mmproj"] if projector else []
+        command = [str(toolchain.source / SCRIPT), *arguments]
+        if source.newer_bitnet:
+            command = [str(self._shipped / _NAMING), *command]
+        # The converter gives a projector's file a name that says so, where it has none.
+        partial = target.with_name(f"{'mmproj-' if projector else ''}{target.name}{_PARTIAL}")
+        size = await run_converter(
+            toolchain,
+            [*command, "--outfile", str(partial)],
+            partial,
+            target,
+            source.tensors,
+            heard,
+            log,
+            unchanged=lambda: _check_unchanged(source, before),
+        )
         return Converted(target, size, written, source.warnings)
 
-    def _supported(self) -> frozenset[str]:
+    async def projectors(self) -> frozenset[str]:
+        """The architectures of which the converter makes a projector."""
+        return await asyncio.to_thread(self._known, _SHIPPED_PROJECTORS, "MMPROJ_MODEL_MAP")
+
+    async def toolchain(self, heard: Heard, log: Callable[[str], None] | None) -> Toolchain:
+        """The toolchain, made now where it is not there. Raises as `Toolchains.ensure`."""
+        return await self._toolchains.ensure(
+            TOOLCHAIN, lambda done, total, words: heard(0.0, 1.0, _of_toolchain(done, total, words)), log
+        )
+
+    def _known(self, shipped: str, table: str) -> frozenset[str]:
         with suppress(SlmDeskError):
-            return architectures(self._toolchains.get(TOOLCHAIN).source / _REGISTRY)
-        return frozenset((self._shipped / _SHIPPED).read_text(encoding="utf-8").split())
+            return architectures(self._toolchains.get(TOOLCHAIN).source / _REGISTRY, table)
+        return frozenset((self._shipped / shipped).read_text(encoding="utf-8").split())
 
 
-def architectures(registry: Path) -> frozenset[str]:
-    """The names in the converter's own list, read without running it.
+def architectures(registry: Path, table: str = "TEXT_MODEL_MAP") -> frozenset[str]:
+    """The names in one of the converter's own lists, read without running it.
 
     Raises `SlmDeskError("toolchain_damaged")` where the list is not there.
     """
@@ -220,11 +236,7 @@ def architectures(registry: Path) -> frozenset[str]:
     except (OSError, SyntaxError, ValueError) as error:
         raise damaged(TOOLCHAIN, f"{registry.name} cannot be read") from error
     for node in tree.body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and getattr(node.target, "id", "") == "TEXT_MODEL_MAP"
-            and node.value
-        ):
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == table and node.value:
             return frozenset(ast.literal_eval(node.value))
     raise damaged(TOOLCHAIN, f"{registry.name} lists no architectures")
 
@@ -246,10 +258,40 @@ async def _check_weights(source: HfFolder, heard: Heard) -> None:
         stopped.append(True)
 
 
+async def run_converter(  # noqa: PLR0917
+    toolchain: Toolchain,
+    command: Sequence[str],
+    partial: Path,
+    target: Path,
+    tensors: int,
+    heard: Heard,
+    log: Callable[[str], None] | None,
+    *,
+    unchanged: Callable[[], None],
+) -> int:
+    """Run a script of llama.cpp that writes `partial`, made of so many `tensors`; the file gets its name `target` once
+    its header says that all of it is there, and `unchanged()` raised nothing. Its bytes.
+
+    Raises `SlmDeskError` as `decode`, and `convert_failed`, `file_unwritable`.
+    """
+    try:
+        await asyncio.to_thread(_clear, partial)
+        await _run(toolchain, command, tensors, heard, log)
+        heard(0.99, 1.0, "checking the file")
+        size = await asyncio.to_thread(_checked, partial)
+        await asyncio.to_thread(unchanged)
+        await asyncio.to_thread(_move, partial, target)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(_clear_quietly, partial))
+        raise
+    heard(1.0, 1.0, "converted")
+    return size
+
+
 async def _run(
     toolchain: Toolchain,
     command: Sequence[str],
-    source: HfFolder,
+    tensors: int,
     heard: Heard,
     log: Callable[[str], None] | None,
 ) -> None:
@@ -264,7 +306,7 @@ async def _run(
             return
         if match := _TENSOR.search(line):
             prepared.add(match[1])
-            share = _CHECKED + (_PREPARED - _CHECKED) * min(1.0, len(prepared) / source.tensors)
+            share = _CHECKED + (_PREPARED - _CHECKED) * min(1.0, len(prepared) / max(tensors, 1))
             heard(share, 1.0, match[1])
         if log is not None and line != last_words:
             last_words = line
@@ -327,13 +369,14 @@ def _of_toolchain(done: float, total: float, words: str) -> str:
     return f"{MAKING}, {100 * done / total if total else 0:.0f} %: {words}"
 
 
-def _check_space(source: HfFolder, target: Path) -> None:
+def check_space(target: Path, count: int) -> None:
+    """Make the target's folder. Raises `SlmDeskError`: `disk_full` where `count` bytes are not free there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(existing_parent(target.parent)).free
     except OSError as error:
         raise writing_error(target, error) from error
-    needed = source.gguf_bytes + MARGIN_BYTES
+    needed = count + MARGIN_BYTES
     if free < needed:
         raise SlmDeskError(
             "disk_full",

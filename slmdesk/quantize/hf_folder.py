@@ -51,6 +51,8 @@ _TOKENIZER_FIELDS: dict[str, tuple[type, ...]] = {
 }
 # Element type of the safetensors -> what the converter is asked to write so that nothing is lost.
 _WRITTEN = {"F16": "f16", "F32": "f32", "F64": "f32"}
+# Bytes a weight takes in what is written.
+_WIDE = {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}
 _REMOTE_HINT = (
     "That code is never run here. Download a GGUF of this model, or insist, and check the result: it may cut text into "
     "other tokens than the publisher's code does."
@@ -105,8 +107,12 @@ class HfFolder:
     @property
     def gguf_bytes(self) -> int:
         """About how large the GGUF becomes: the weights in `out_type`, vocabulary and names."""
-        wide = 4 if self.out_type == "f32" else 2
-        return sum(header.parameters for header in self.headers.values()) * wide + 32 * 1024 * 1024
+        return self.converted_bytes(self.out_type)
+
+    def converted_bytes(self, out_type: str) -> int:
+        """The same in another type: "f32", "f16", "bf16" or "q8_0"."""
+        weights = sum(header.parameters for header in self.headers.values())
+        return int(weights * _WIDE[out_type]) + 32 * 1024 * 1024
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
@@ -174,21 +180,8 @@ def examine(folder: Path, supported: Collection[str], *, insist: bool = False) -
     Raises as `examine_description`, and `SlmDeskError`: `source_missing`, `source_unsuitable`, `config_missing`,
     `config_damaged`, `source_parts_missing`, `safetensors_damaged`, `safetensors_truncated`.
     """
-    try:
-        names = {entry.name for entry in folder.iterdir() if entry.is_file()}
-    except OSError as error:
-        raise SlmDeskError(
-            "source_missing",
-            f"{folder} is not there, or no folder.",
-            "Check the path, and that its disk is connected.",
-        ) from error
-    if "config.json" not in names:
-        refuse_other_kinds(folder, names)
-        raise SlmDeskError(
-            "config_missing",
-            f"{folder.name} holds no config.json, which says what the model is.",
-            "Download the whole folder again.",
-        )
+    names = _names(folder)
+    _check_description(folder, names)
     if ADAPTER in names:
         refuse_adapter(names, _read_json(folder / ADAPTER))
     config = _read_json(folder / "config.json")
@@ -199,6 +192,43 @@ def examine(folder: Path, supported: Collection[str], *, insist: bool = False) -
     found = HfFolder(folder, architecture_of(config), headers, warnings)
     _check_types(found, config)
     return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json says. Raises `SlmDeskError`: `source_missing`, `source_unsuitable`, `config_missing`,
+    `config_damaged`, `adapter_alone`."""
+    _check_description(folder, _names(folder))
+    return _read_json(folder / "config.json")
+
+
+def weight_headers(folder: Path) -> dict[str, SafetensorsHeader]:
+    """Of all parts, by file name. Raises `SlmDeskError`: `weights_missing`, `pickle_refused`, `source_parts_missing`,
+    `safetensors_damaged`, `safetensors_truncated`."""
+    names = _names(folder)
+    if INDEX not in names and not any(n.startswith("model") and n.endswith(".safetensors") for n in names):
+        _no_weights(names)
+    return _headers(folder, names)
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in folder.iterdir() if entry.is_file()}
+    except OSError as error:
+        raise SlmDeskError(
+            "source_missing",
+            f"{folder} is not there, or no folder.",
+            "Check the path, and that its disk is connected.",
+        ) from error
+
+
+def _check_description(folder: Path, names: Collection[str]) -> None:
+    if "config.json" not in names:
+        refuse_other_kinds(folder, names)
+        raise SlmDeskError(
+            "config_missing",
+            f"{folder.name} holds no config.json, which says what the model is.",
+            "Download the whole folder again.",
+        )
 
 
 def _check_tokenizer(folder: Path, names: Collection[str], told: Mapping[str, Any]) -> None:

@@ -35,6 +35,10 @@ _VERBS = {
     "quality": "measured",
     "speed": "timed",
     "compare": "compared",
+    "regroup": "split or joined",
+    "matrix_merge": "merged",
+    "matrix_statistics": "looked at",
+    "adapter_merge": "merged with its adapter",
 }
 
 

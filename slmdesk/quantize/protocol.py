@@ -108,12 +108,14 @@ class QuantizeSpec(Spec):
 @dataclass(frozen=True)
 class CheckSpec(Spec):
     """See that a written quant is what was asked for and runs. `types`: tensor name to type, all of them. With
-    `load_only` neither types nor hashes are looked at."""
+    `load_only` neither types nor hashes are looked at; with `vocabulary_only` nothing is computed either: llama.cpp
+    opens all parts and reads their headers."""
 
     files: list[str]
     types: dict[str, str]
     threads: int = 0
     load_only: bool = False
+    vocabulary_only: bool = False
     op = "check"
 
 
@@ -176,3 +178,48 @@ class CompareSpec(Spec):
     threads: int = 0
     gpu_layers: int = -1
     op = "compare"
+
+
+@dataclass(frozen=True)
+class RegroupSpec(Spec):
+    """Split `source` into parts `name-00001-of-…` in `folder`; with neither limit join its parts into `name.gguf`."""
+
+    source: str
+    folder: str
+    name: str
+    max_bytes: int = 0
+    max_tensors: int = 0
+    metadata_first: bool = False
+    op = "regroup"
+
+
+@dataclass(frozen=True)
+class MatrixMergeSpec(Spec):
+    """Add up importance matrices. `chunk`: tokens a call of the older files stands for, and where no file says it."""
+
+    files: list[str]
+    output: str
+    chunk: int = CHUNK
+    op = "matrix_merge"
+
+
+@dataclass(frozen=True)
+class MatrixStatisticsSpec(Spec):
+    """What an importance matrix holds; with `model` also which of its tensors it says nothing about."""
+
+    path: str
+    model: str = ""
+    op = "matrix_statistics"
+
+
+@dataclass(frozen=True)
+class AdapterMergeSpec(Spec):
+    """Add adapters, pairs of a file and a scale, to the weights of `source`. `type`: what changed tensors become, ""
+    for the types they have."""
+
+    source: str
+    adapters: list[tuple[str, float]]
+    output: str
+    type: str = "F16"
+    threads: int = 0
+    op = "adapter_merge"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize import planning
+from slmdesk.quantize.heeding import unless_cancelled
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec, Spec
 from slmdesk.quantize.remaining import seconds_left
@@ -180,30 +181,7 @@ class Stepping:
         self._state_of(step, "done", seconds)
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
-        """Wait for a step; when a person cancels, end it (its children with it). A pause waits for its end."""
-        task = asyncio.ensure_future(work)
-        try:
-            while not task.done():
-                wish = asyncio.ensure_future(self.job.wished.wait())
-                try:
-                    await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    wish.cancel()
-                if not task.done() and self.job.wish.startswith("cancel"):
-                    break
-                if not task.done():
-                    await asyncio.wait({task}, timeout=0.2)
-        finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError, SlmDeskError):
-                    await task
-        await self._or_cancelled()
-        return task.result()
-
-    async def _or_cancelled(self) -> None:
-        if self.job.wish.startswith("cancel"):
-            await self.job.checkpoint()
+        return await unless_cancelled(self.job, work)
 
     def _planned(self, step: Step) -> Step:
         return next((s for s in self.steps if (s.name, s.quant) == (step.name, step.quant)), step)

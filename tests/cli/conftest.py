@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from slmdesk.core.database import Database
+from slmdesk.core.job_queue import Jobs
 from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.settings import Settings
+from slmdesk.schema import MIGRATIONS
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str]) ->
     lasting_homes.add(str(home))
     yield Program(home)
     asyncio.run(end_service(home))
+
+
+@pytest.fixture
+def quantizing(program: Program) -> Iterator[Program]:
+    """The process that runs the jobs is ended behind the test."""
+    yield program
+    paths = Paths.resolve({"SLMDESK_HOME": str(program.home)})
+
+    async def end() -> None:
+        database = Database(paths.database, MIGRATIONS)
+        try:
+            assert await Jobs(database, paths).end_runner()
+        finally:
+            database.close()
+
+    asyncio.run(end())

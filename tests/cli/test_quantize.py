@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from slmdesk.core.database import Database
-from slmdesk.core.jobs.job_queue import Jobs
 from slmdesk.core.paths import Paths
-from slmdesk.schema import MIGRATIONS
 from tests.cli.conftest import Program
 from tests.hub import LoopbackHub
 
 pytestmark = pytest.mark.timeout(300)
 NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-
-
-@pytest.fixture
-def quantizing(program: Program) -> Iterator[Program]:
-    """The process that runs the jobs is ended behind the test."""
-    yield program
-    paths = Paths.resolve({"SLMDESK_HOME": str(program.home)})
-
-    async def end() -> None:
-        database = Database(paths.database, MIGRATIONS)
-        try:
-            assert await Jobs(database, paths).end_runner()
-        finally:
-            database.close()
-
-    asyncio.run(end())
 
 
 def test_what_it_will_cost(program: Program) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from slmdesk.core.paths import resources_folder
+from slmdesk.core.paths import Paths, resources_folder
+from tests.quantize.tool_bench import ToolBench, tool_bench
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,10 @@ def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "short.txt"
     path.write_text(text[:6500], "utf-8")
     return path
+
+
+@pytest.fixture
+def tools(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToolBench]:
+    bench = tool_bench(paths, monkeypatch)
+    yield bench
+    bench.database.close()
