@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PARTS = ("vision_config", "audio_config", "vision_encoder", "audio_encoder")
-# How makers name what is no part of the text model.
-_SEEING = (
-    "vision", "visual", "image", "audio", "speech", "multi_modal_projector", "mm_projector", "connector", "mlp1",
-    "patch_embed", "aligner", "resampler",
-)  # fmt: skip
 
 
 def projector_architecture(config: Mapping[str, Any]) -> str:
@@ -58,15 +52,3 @@ def examine_projector(folder: Path, supported: Collection[str]) -> HfFolder:
             "Look for a GGUF of the projector (mmproj), or for a newer SLM Desk.",
         )
     return HfFolder(folder, architecture, weight_headers(folder), ())
-
-
-def projector_bytes(folder: HfFolder, out_type: str) -> int:
-    """About how large the projector becomes, by the names of its tensors."""
-    wide = 4 if out_type == "f32" else 2
-    counts = [
-        math.prod(tensor.shape)
-        for header in folder.headers.values()
-        for tensor in header.tensors
-        if any(word in tensor.name for word in _SEEING)
-    ]
-    return sum(counts) * wide + 1024 * 1024

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.paths import Paths, resources_folder
+from slmdesk.core.settings import Settings
+from slmdesk.quantize.convert import Converter
+from slmdesk.toolchains.toolchains import Toolchains
 from tests.quantize.tool_bench import ToolBench, tool_bench
 
 
@@ -25,3 +28,12 @@ def tools(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToolBench]:
     bench = tool_bench(paths, monkeypatch)
     yield bench
     bench.database.close()
+
+
+@pytest.fixture(scope="session")
+def converter(tmp_path_factory: pytest.TempPathFactory) -> Converter:
+    """With the real toolchain, made on first use below the source tree's private folder and kept there."""
+    root = Path(__file__).resolve().parents[2] / ".tools" / "test-home"
+    paths = Paths.resolve({"SLMDESK_HOME": str(root)})
+    settings = Settings(tmp_path_factory.mktemp("settings") / "settings.toml")
+    return Converter(Toolchains(paths, settings), resources_folder() / "toolchains")

@@ -89,8 +89,38 @@ configs |= {
 }  # fmt: skip
 
 
+def make_seeing(folder: Path) -> None:
+    """A model that sees: a text model, an encoder of pictures and what connects them (SmolVLM)."""
+    text = transformers.LlamaConfig(**common)
+    pictures = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    config = transformers.Idefics3Config(
+        text_config=text.to_dict(), vision_config=pictures, scale_factor=2, image_token_id=3, pad_token_id=0
+    )
+    model = transformers.Idefics3ForConditionalGeneration(config).to(torch.float32)
+    model.save_pretrained(folder)
+    config_file = folder / "config.json"
+    told = json.loads(config_file.read_text("utf-8"))
+    told["text_config"]["architectures"] = [
+        "LlamaForCausalLM"
+    ]  # as in published ones; the converter asks for it
+    config_file.write_text(json.dumps(told), "utf-8")
+    told = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"longest_edge": 64}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(told), "utf-8")
+    shutil.copyfile(tokenizer, folder / "tokenizer.model")
+
+
 def make(kind: str, folder: Path) -> None:
     torch.manual_seed(1)
+    if kind == "idefics3":
+        make_seeing(folder)
+        return
     model = transformers.AutoModelForCausalLM.from_config(configs[kind](), dtype=torch.float32)
     model.save_pretrained(folder)
     if kind == "bitnet-older":

@@ -15,7 +15,6 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_kinds import RunningJob
 from slmdesk.core.jobs.job_store import JobStore
 from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
 from slmdesk.formats import gguf, safetensors
 from slmdesk.quantize.convert import Converter, architectures, decode
@@ -26,8 +25,8 @@ from slmdesk.quantize.job import QuantizeKind
 from slmdesk.quantize.protocol import CheckSpec, ForecastSpec, QuantizeSpec
 from slmdesk.quantize.request import Request
 from slmdesk.schema import MIGRATIONS
-from slmdesk.toolchains.toolchains import Toolchains
 from tests.quantize.bpe_tokenizer import write_tokenizer
+from tests.quantize.random_models import made_by_transformers
 
 SHIPPED = Paths.resolve({}).resources / "toolchains"
 KNOWN = frozenset((SHIPPED / "convert-architectures.txt").read_text(encoding="utf-8").split())
@@ -358,18 +357,6 @@ def test_the_list_of_architectures_is_read_without_running_it(tmp_path: Path) ->
     assert caught.value.code == "toolchain_damaged"
 
 
-MAKE = Path(__file__).with_name("make_models.py")
-
-
-@pytest.fixture(scope="module")
-def converter(tmp_path_factory: pytest.TempPathFactory) -> Converter:
-    """With the real toolchain, made on first use below the source tree's private folder and kept there."""
-    root = Path(__file__).resolve().parents[2] / ".tools" / "test-home"
-    paths = Paths.resolve({"SLMDESK_HOME": str(root)})
-    settings = Settings(tmp_path_factory.mktemp("settings") / "settings.toml")
-    return Converter(Toolchains(paths, settings), SHIPPED)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 async def test_the_built_in_model_is_converted(
@@ -395,18 +382,6 @@ async def test_the_built_in_model_is_converted(
     assert [file.name for file in tmp_path.iterdir()] == ["guide.gguf"]
     source = converter._toolchains.get("convert").source
     assert architectures(source / "conversion" / "__init__.py") == KNOWN
-
-
-async def made_by_transformers(
-    converter: Converter, kind: str, folder: Path, tokenizer: Path = DESK_GUIDE / "tokenizer.model"
-) -> Path:
-    """A small random model, as transformers saves it."""
-    toolchain = await converter._toolchains.ensure("convert")
-    child = await toolchain.start(MAKE, [kind, str(tokenizer), str(folder)])
-    await child.stdout.read()
-    assert await child.wait() == 0, "\n".join(child.stderr_tail)
-    await child.terminate_tree()
-    return folder
 
 
 @pytest.mark.slow

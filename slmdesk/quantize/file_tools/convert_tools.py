@@ -11,6 +11,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.adapter_converting import check_base, convert_adapter
 from slmdesk.quantize.adapter_file import read_adapter
+from slmdesk.quantize.convert_forecast import converted_bytes
 from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
@@ -22,7 +23,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
 )
 from slmdesk.quantize.file_tools.tool_work import sha256_of
 from slmdesk.quantize.hf_folder import examine
-from slmdesk.quantize.hf_projector import examine_projector, projector_bytes
+from slmdesk.quantize.hf_projector import examine_projector
 from slmdesk.quantize.peft_folder import examine_adapter
 
 if TYPE_CHECKING:
@@ -51,10 +52,8 @@ class ConvertTool(FileTool):
         else:
             folder = examine(self._source, self._known("convert-architectures.txt"), insist=wish.insist)
         kind = wish.type or folder.out_type
-        if wish.projector:
-            name, size = f"mmproj-{self._source.name}-{kind.upper()}.gguf", projector_bytes(folder, kind)
-        else:
-            name, size = f"{self._source.name}-{kind.upper()}.gguf", folder.converted_bytes(kind)
+        name = f"{'mmproj-' if wish.projector else ''}{self._source.name}-{kind.upper()}.gguf"
+        size = converted_bytes(folder, kind, projector=wish.projector)
         widest = max(folder.types, key=lambda key: folder.types[key], default="")
         warnings = list(folder.warnings)
         if kind in {"f16", "q8_0"} and widest in {"BF16", "F32"}:
