@@ -11,7 +11,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     from slmdesk.application import Application
     from slmdesk.cli.output import Output
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_store import Job
 
 
 async def follow(application: Application, job: Job, out: Output) -> dict[str, Any]:

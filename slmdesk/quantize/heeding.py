@@ -11,7 +11,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from slmdesk.core.job_kinds import RunningJob
+    from slmdesk.core.jobs.job_kinds import RunningJob
 
 T = TypeVar("T")
 

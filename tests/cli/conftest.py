@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from slmdesk.core.database import Database
-from slmdesk.core.job_queue import Jobs
+from slmdesk.core.jobs.job_queue import Jobs
 from slmdesk.core.paths import STARTER_VARIABLE, Paths
 from slmdesk.core.settings import Settings
 from slmdesk.schema import MIGRATIONS

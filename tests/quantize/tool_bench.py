@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from slmdesk.core.database import Database
-from slmdesk.core.job_queue import Jobs
-from slmdesk.core.job_runner import JobRunner
-from slmdesk.core.jobs import Job, JobStore
+from slmdesk.core.jobs.job_queue import Jobs
+from slmdesk.core.jobs.job_runner import JobRunner
+from slmdesk.core.jobs.job_store import Job, JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space

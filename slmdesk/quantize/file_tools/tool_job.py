@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
-from slmdesk.core.job_kinds import JobKind, RunningJob
+from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.library import sidecar
 from slmdesk.library.sidecar import Origin
 from slmdesk.quantize.file_tools.tool_kinds import tool_for
@@ -23,7 +23,7 @@ from slmdesk.quantize.file_tools.tool_work import ToolWork
 from slmdesk.quantize.placing import PARTIAL_PREFIX, clear_partial, move_into_place, refuse_existing, sweep
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs import Job, JobStore
+    from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.paths import Paths
     from slmdesk.core.space import Space
     from slmdesk.quantize.convert import Converter

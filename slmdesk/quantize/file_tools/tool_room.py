@@ -28,8 +28,8 @@ from slmdesk.quantize.protocol import MatrixStatisticsSpec
 from slmdesk.quantize.source import stem_of
 
 if TYPE_CHECKING:
-    from slmdesk.core.job_queue import Jobs
-    from slmdesk.core.jobs import Job
+    from slmdesk.core.jobs.job_queue import Jobs
+    from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.paths import Paths
     from slmdesk.library.library import Library, LibraryFile
     from slmdesk.quantize.file_tools.tool_plan import ToolPlan

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from pathlib import Path
 
-    from slmdesk.core.job_kinds import RunningJob
+    from slmdesk.core.jobs.job_kinds import RunningJob
     from slmdesk.core.paths import Paths
     from slmdesk.quantize.convert import Converter
     from slmdesk.quantize.protocol import Spec
