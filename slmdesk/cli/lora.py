@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.cli.tool_jobs import add_output, run_tool
 from slmdesk.quantize.adapter_types import AUTO, KEPT
-from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish, AdapterWish
+from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish, AdapterWish, adapter_in
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
@@ -58,11 +58,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 def _adapter(text: str) -> tuple[str, float]:
-    """`file.gguf=0.5`: half as strong. A name with "=" and no number behind it is a name."""
-    path, mark, scale = text.rpartition("=")
-    if mark and path.lower().endswith(".gguf"):
-        try:
-            return path, float(scale)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{scale!r} is no number; an example is {path}=0.5") from None
-    return text, 1.0
+    try:
+        return adapter_in(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -6,8 +6,8 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from slmdesk.cli.tool_jobs import add_output, run_tool, size_in_bytes
-from slmdesk.quantize.file_tools.tool_wishes import SplitWish
+from slmdesk.cli.tool_jobs import add_output, run_tool
+from slmdesk.quantize.file_tools.tool_wishes import SplitWish, size_in_bytes
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output

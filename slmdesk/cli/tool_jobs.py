@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from slmdesk.quantize.file_tools.tool_plan import ToolPlan
     from slmdesk.quantize.file_tools.tool_wishes import ToolWish
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)[bB]?")
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
 
 def add_output(parser: argparse.ArgumentParser, what: str = "file or folder for the result") -> None:
     """The options that every tool has."""
@@ -26,14 +22,6 @@ def add_output(parser: argparse.ArgumentParser, what: str = "file or folder for 
         "--output", default="", metavar="PATH", help=f"{what} (default: the model's own folder)"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what will come out")
-
-
-def size_in_bytes(text: str) -> int:
-    """ "2G" is 2·10⁹ bytes, as disks are sold. Raises ValueError, by which argparse says what is wrong."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(text)
-    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 async def run_tool(wish: ToolWish, out: Output, *, dry_run: bool) -> int:

@@ -61,6 +61,7 @@ EARLY: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("quantize.start", "Quantize what is chosen", "", "quantize"),
         ("quantize.measure", "Measure quants that exist", "", "speed"),
         ("quantize.compare", "Compare two quants on one prompt", "", "compare"),
+        ("quantize.tools", "Split, merge, convert, importance matrices, adapters", "", "tune"),
     ),
     "settings": (("settings.find", "Find a setting", "", "search"),),
 }

@@ -22,6 +22,7 @@ AGAIN_S = 5.0
 WORDS = {
     "download": "download",
     "quantize": "quantization",
+    "file tool": "single step",
     "import": "import",
     "verify": "check",
     "duplicates": "search for equal files",

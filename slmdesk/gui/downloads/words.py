@@ -48,6 +48,10 @@ HELP_WORDS: dict[Help, str] = {
 }
 
 
+# Tools whose files are no models.
+_NO_MODEL = {"imatrix", "imatrix sum", "adapter"}
+
+
 def section_of(job: Job) -> Section:
     """Where the job stands on the page; "" where it is not shown."""
     if job.state == "done":
@@ -136,18 +140,18 @@ def done_words(job: Job) -> str:
 
 def runnable(job: Job) -> str:
     """The path of the GGUF file that a job brought, to chat with; "" where it brought none."""
-    files = (job.result or {}).get("files")
-    for path in files if isinstance(files, list) else ():
-        name = str(path).lower().replace("\\", "/").rpartition("/")[2]
+    if (job.result or {}).get("tool") in _NO_MODEL:
+        return ""
+    for path in _files(job):
+        name = path.lower().replace("\\", "/").rpartition("/")[2]
         if name.endswith(".gguf") and "mmproj" not in name and "imatrix" not in name:
-            return str(path)
+            return path
     return ""
 
 
 def source(job: Job) -> str:
     """What could be quantized further: a GGUF or safetensors file that the job brought; "" for none."""
-    files = (job.result or {}).get("files")
-    whole = next((str(p) for p in files or () if str(p).lower().endswith(".safetensors")), "")
+    whole = next((path for path in _files(job) if path.lower().endswith(".safetensors")), "")
     return runnable(job) or whole
 
 
@@ -155,5 +159,13 @@ def folder(job: Job) -> str:
     """Where what the job brought lies; "" where nobody knows."""
     from pathlib import Path
 
+    files = _files(job)
+    return str(Path(files[0]).parent) if files else ""
+
+
+def _files(job: Job) -> list[str]:
+    """The paths of what a job brought; some kinds tell more of each file."""
     files = (job.result or {}).get("files")
-    return str(Path(str(files[0])).parent) if isinstance(files, list) and files else ""
+    if not isinstance(files, list):
+        return []
+    return [str(file["path"]) if isinstance(file, dict) else str(file) for file in files]

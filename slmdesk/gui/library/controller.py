@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.library.stamp import Stamp
 
 WATCH_MS = 2_000
-KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize"})
+KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize", "file tool"})
 
 
 _NOTED = " What Ollama runs them with counts here too; each model's page shows it."

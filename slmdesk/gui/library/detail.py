@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui import amounts
+from slmdesk.gui.library.file_step import step_for
 from slmdesk.gui.library.model_panel import ModelPanel
 from slmdesk.gui.library.models import state_of
 from slmdesk.gui.loaded import memory_words
@@ -34,7 +35,10 @@ BUILDING_MS = 20
 _SOURCES = {
     "program": "SLM Desk",
     "hub": "The hub",
-    "quantize": "Made here",
+    **dict.fromkeys(
+        ("quantize", "split", "join", "imatrix", "imatrix sum", "convert", "adapter", "adapter merge"),
+        "Made here",
+    ),
     "ollama": "Ollama",
     "lm-studio": "LM Studio",
     "hf-cache": "The Hugging Face cache",
@@ -47,8 +51,8 @@ class Detail(QWidget):
     """The pane at the right.
 
     Signals:
-        asked(str, object): what the person wants ("chat", "verify", "folder", "quantize", "delete", "delete_all",
-            "update") and the `LibraryFile` it is about.
+        asked(str, object): what the person wants ("chat", "verify", "folder", "quantize", a tool's id, "delete",
+            "delete_all", "update") and the `LibraryFile` it is about.
     """
 
     asked = Signal(str, object)
@@ -67,6 +71,7 @@ class Detail(QWidget):
         self._verify = self._button("Verify", "verified", "verify")
         self._quantize = self._button("Quantize", "quantize", "quantize")
         self._quantizes = quantizes
+        self._step = self._button("Merge parts", "merge", "step")
         self._memory = self._button("Load", "memory", "load")
         self._folder = self._button("Show in folder", "folder", "folder")
         self._update = self._button("Fetch the new version", "refresh", "update")
@@ -179,6 +184,7 @@ class Detail(QWidget):
             self._update,
             self._verify,
             self._quantize,
+            self._step,
             self._folder,
             self._delete,
         ):
@@ -207,6 +213,8 @@ class Detail(QWidget):
             return
         if what == "load" and self._loaded.get(file.id) is not None:
             what = "eject"
+        if what == "step":
+            what = step_for(file)[0]
         self.asked.emit(what, file)
 
     def _state(self, file: LibraryFile) -> State:
@@ -242,6 +250,10 @@ class Detail(QWidget):
             "Fetch it again" if file.state != "changed upstream" else "Fetch the new version"
         )
         self._quantize.setVisible(self._quantizes and not model.built_in and problem is None)
+        tool, step_words, icon = step_for(file)
+        self._step.setVisible(self._quantizes and bool(tool))
+        self._step.setText(step_words)
+        self._step.set_icon(icon or "merge")
         gone = problem is not None and problem.code in {"folder_missing", "import_missing"}
         self._verify.setEnabled(not gone)
         self._folder.setEnabled(not gone)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 from slmdesk.gui import amounts
 from slmdesk.gui.actions import Action
 from slmdesk.gui.library.detail import Detail
+from slmdesk.gui.library.file_step import TOOLS, given_to
 from slmdesk.gui.library.models import ModelList, Models
 from slmdesk.gui.library.notices import Notice, Notices
 from slmdesk.gui.place import Place
@@ -65,6 +66,7 @@ class LibraryPlace(Place):
         self.list.remove_wanted.connect(self._remove_model)
         self.detail = Detail(services, lambda: services.go_to("catalog"), quantizes=self._quantizes())
         self.detail.asked.connect(self._asked_of_file)
+        self.detail.asked.connect(self._asked_for_tool)
         self._import = Button(theme, "Import", icon="import")
         self._import.clicked.connect(self._open_import_menu)
         self._menu_button = IconButton(theme, "menu", "More about the library")
@@ -269,6 +271,10 @@ class LibraryPlace(Place):
                 self.services.ask("catalog", "show", repo)
             case "folder":
                 controller.show_folder(file)
+
+    def _asked_for_tool(self, what: str, file: LibraryFile) -> None:
+        if what in TOOLS:
+            self.services.ask("quantize", "tool", f"{what}\n{given_to(what, file)}")
 
     def verify_all(self) -> None:
         """Check every file of the library."""

@@ -10,12 +10,14 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLay
 
 from slmdesk.gui.actions import Action
 from slmdesk.gui.place import Place
+from slmdesk.gui.quantize import exporting, presets
 from slmdesk.gui.quantize.measure_menu import offer
 from slmdesk.gui.quantize.results import ResultsPanel
 from slmdesk.gui.quantize.run_card import RunCard
 from slmdesk.gui.quantize.source_card import SourceCard
 from slmdesk.gui.quantize.targets_card import TargetsCard
 from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.panels import EmptyState
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.quantize.compare import CompareSheet
     from slmdesk.gui.quantize.controller import QuantizeController
     from slmdesk.gui.quantize.looking import Offer, Subject
+    from slmdesk.gui.quantize.tool_sheet import ToolSheet
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
@@ -35,13 +38,6 @@ if TYPE_CHECKING:
 MODELS = "Models (*.gguf)"
 TEXTS = "Texts (*.txt *.md)"
 MATRICES = "Importance matrices (*.gguf *.dat *.imatrix)"
-PRESETS = "Presets (*.json)"
-EXPORTS = {
-    "csv": "Table (*.csv)",
-    "md": "Markdown (*.md)",
-    "json": "JSON (*.json)",
-    "png": "Picture (*.png)",
-}
 
 
 class QuantizePlace(Place):
@@ -63,6 +59,7 @@ class QuantizePlace(Place):
         theme = self.theme
         self.controller: QuantizeController | None = None
         self.compare_sheet: CompareSheet | None = None
+        self.tool_sheet: ToolSheet | None = None
         self._size = 0
         self._under_way = ""
         self._results_due = False
@@ -118,18 +115,31 @@ class QuantizePlace(Place):
         if self._results is None:
             services = self.services
             self._results = panel = ResultsPanel(self.theme)
-            panel.export_wanted.connect(lambda form: services.run(self._export(form), "exporting results"))
+            panel.export_wanted.connect(
+                lambda form: services.run(exporting.export(self, form), "exporting results")
+            )
             panel.compare_wanted.connect(self.compare)
             panel.chart_wanted.connect(lambda: services.run(self._make_chart(), "making the chart"))
             self._result_steps = panel.build()
             self._column.insertWidget(self._column.indexOf(self.run_card) + 1, panel)
         yield from self._result_steps
 
+    def header_widgets(self) -> list[QWidget]:
+        tools = Button(self.theme, "Tools", icon="tune", tip="Split, merge, convert, matrices, adapters")
+        tools.clicked.connect(lambda _checked: self.open_tools())
+        return [tools]
+
     def commands(self) -> list[Action]:
         return [
             Action("quantize.start", "Quantize what is chosen", self.start, icon="quantize"),
             Action("quantize.measure", "Measure quants that exist", self.measure, icon="speed"),
             Action("quantize.compare", "Compare two quants on one prompt", self.compare, icon="compare"),
+            Action(
+                "quantize.tools",
+                "Split, merge, convert, importance matrices, adapters",
+                self.open_tools,
+                icon="tune",
+            ),
         ]
 
     def activated(self) -> None:
@@ -163,10 +173,15 @@ class QuantizePlace(Place):
         if what == "source" and value:
             self.close_compare()
             self.choose(value)
+        elif what == "tool":
+            tool, _, given = value.partition("\n")
+            key, _, path = given.partition("=")
+            self.open_tools(tool, {key: path} if path else {})
 
     async def shut_down(self) -> None:
-        if self.compare_sheet is not None:
-            self.compare_sheet.stop()
+        for sheet in (self.compare_sheet, self.tool_sheet):
+            if sheet is not None:
+                sheet.stop()
 
     def _page(self) -> QWidget:
         holder = QWidget()
@@ -249,6 +264,21 @@ class QuantizePlace(Place):
             self.compare_sheet.stop()
         self._stack.setCurrentIndex(0)
 
+    def open_tools(self, tool: str = "", values: dict[str, str] | None = None) -> None:
+        """The sheet of single steps, with one of them and what is known for it."""
+        self.services.go_to(self.id)
+        if self.tool_sheet is None:
+            from slmdesk.gui.quantize.tool_sheet import ToolSheet
+
+            self.tool_sheet = ToolSheet(self.services)
+            self.tool_sheet.closed.connect(self.close_compare)
+            self._stack.addWidget(self.tool_sheet)
+        if tool:
+            self.tool_sheet.choose(tool, values)
+        self.tool_sheet.refresh()
+        self._stack.setCurrentWidget(self.tool_sheet)
+        self.tool_sheet.tools.setFocus(Qt.FocusReason.OtherFocusReason)
+
     def _toggle(self, quant: str) -> None:
         if self.controller is not None:
             self.run_card.show_waiting()
@@ -273,7 +303,9 @@ class QuantizePlace(Place):
         options.file_wanted.connect(
             lambda name: self.services.run(self._choose_path(name), f"choosing {name}")
         )
-        options.preset_wanted.connect(lambda what: self.services.run(self._preset(what), f"{what} a preset"))
+        options.preset_wanted.connect(
+            lambda what: self.services.run(presets.ask(self, what), f"{what} a preset")
+        )
         self.targets.show_rows(self.controller)
 
     async def _open_file(self) -> None:
@@ -305,41 +337,10 @@ class QuantizePlace(Place):
         elif self.controller is not None:
             self.targets.show_rows(self.controller)
 
-    async def _preset(self, what: str) -> None:
-        from asyncio import to_thread
-
-        from slmdesk.gui import dialogs
-        from slmdesk.quantize.request import save_preset
-
-        if self.controller is None:
-            return
-        if what == "save":
-            path = await dialogs.save_file(
-                self.services.window(), "Save as preset", name="quantize-preset.json", kinds=PRESETS
-            )
-            if path is not None:
-                await to_thread(save_preset, path, self.controller.request)
-                self.services.toast(f"Saved {path.name}. Anybody can open it here.")
-            return
-        path = await dialogs.open_file(self.services.window(), "Open a preset", kinds=PRESETS)
-        if path is not None:
-            await self.take_preset(path)
-
     async def take_preset(self, path: Path) -> None:
         """Ask for what a preset file says. Raises `preset_unreadable`, …"""
-        from asyncio import to_thread
-
-        from slmdesk.quantize.request import load_preset
-
         if self.controller is not None:
-            before = self.controller.request
-            found = await to_thread(load_preset, path, before.model)
-            self._change(
-                {
-                    name: getattr(found, name)
-                    for name in ("targets", "imatrix", "measure", "pattern", "options")
-                }
-            )
+            self._change(await presets.read(path, self.controller.request))
 
     def _asked_of_job(self, what: str) -> None:
         job = self.run_card.job
@@ -359,24 +360,6 @@ class QuantizePlace(Place):
     async def _chat(self, path: str) -> None:
         file = await self.services.application.library.resolve(path)
         self.services.ask("chat", "chat_with", file.id)
-
-    async def _export(self, form: str) -> None:
-        from asyncio import to_thread
-
-        from slmdesk.gui import dialogs
-
-        if self.controller is None or self.controller.subject is None:
-            return
-        name = f"{self.controller.subject.title}-quants.{form}"
-        path = await dialogs.save_file(
-            self.services.window(), "Export results", name=name, kinds=EXPORTS[form]
-        )
-        if path is not None:
-            data = self.exported(form)
-            from slmdesk.core.files import atomic_write
-
-            await to_thread(atomic_write, path, data)
-            self.services.toast(f"Written: {path.name}")
 
     def exported(self, form: str) -> str | bytes:
         """The results as "csv", "md" or "json", or the chart as "png"."""

@@ -6,6 +6,7 @@ a folder, or "" for the model's own folder in the library.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -114,6 +115,29 @@ class AdapterMergeWish(ToolWish):
     output: str = ""
     threads: int = 0
     tool = "adapter merge"
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def size_in_bytes(text: str) -> int:
+    """ "2G" or "2 GB" is 2·10⁹ bytes, as disks are sold. Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is no size; an example is 2 GB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def adapter_in(text: str) -> tuple[str, float]:
+    """`file.gguf=0.5`: half as strong. A name with "=" that ends otherwise is a name. Raises ValueError."""
+    path, mark, scale = text.rpartition("=")
+    if mark and path.lower().endswith(".gguf"):
+        try:
+            return path, float(scale)
+        except ValueError:
+            raise ValueError(f"{scale!r} is no number; an example is {path}=0.5") from None
+    return text, 1.0
 
 
 _WISHES: dict[str, type[ToolWish]] = {
