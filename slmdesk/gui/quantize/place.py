@@ -477,6 +477,6 @@ class QuantizePlace(Place):
             self.results.show_no_chart(error)
 
     def _job_ended(self, job: Job) -> None:
-        if job.kind == "quantize" and job.state == "done" and not self.isVisible():
+        if job.kind in {"quantize", "file tool"} and job.state == "done" and not self.isVisible():
             go = self.services.go_to
             self.services.toast(f"{job.title}: done.", lambda: go(self.id), "Show")

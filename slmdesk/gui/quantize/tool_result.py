@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
@@ -78,7 +78,7 @@ class ToolResult(QWidget):
         across = QHBoxLayout(self._end)
         across.setContentsMargins(0, 0, 0, 0)
         across.setSpacing(SPACE.medium)
-        across.addWidget(self._good, 1)
+        across.addWidget(self._good, 1, Qt.AlignmentFlag.AlignVCenter)
         across.addWidget(folder)
         self._end.hide()
         column = QVBoxLayout(self)
