@@ -14,7 +14,7 @@ import numpy as np
 
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.matrix_file import read_matrix
-from slmdesk.quantize.matrix_merging import plain
+from slmdesk.quantize.matrix_sum import plain
 from slmdesk.quantize.protocol import CHUNK, MatrixStatisticsSpec
 from slmdesk.quantize.source import parts_of
 

@@ -21,7 +21,7 @@ from slmdesk.library import sidecar
 from slmdesk.quantize.file_tools.tool_wishes import JoinWish, SplitWish, ToolWish
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec
-from slmdesk.quantize.regrouping import split_plan
+from slmdesk.quantize.regroup_plan import split_plan
 from tests.quantize.split import split_gguf
 from tests.quantize.tool_bench import ToolBench
 

@@ -105,7 +105,7 @@ class MatrixSumTool(FileTool):
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `imatrix_alone`, `imatrix_mismatch`, `imatrix_missing`, `imatrix_unreadable`."""
         from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
-        from slmdesk.quantize.matrix_merging import merged
+        from slmdesk.quantize.matrix_sum import merged
 
         if len(self._files) < 2:
             raise SlmDeskError(

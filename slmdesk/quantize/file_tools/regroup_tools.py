@@ -16,7 +16,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
     target_file,
 )
 from slmdesk.quantize.protocol import RegroupSpec
-from slmdesk.quantize.regrouping import join_plan, part_names, split_plan
+from slmdesk.quantize.regroup_plan import join_plan, part_names, split_plan
 from slmdesk.quantize.source import fingerprint, parts_of, stem_of
 
 if TYPE_CHECKING:
