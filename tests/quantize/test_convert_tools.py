@@ -272,3 +272,20 @@ async def test_a_peft_adapter_merged_is_the_model_that_was_trained(
     beside = logits(made["full"], tmp_path / "beside.npy", (lora, 1.0))
     inside = logits(path, tmp_path / "inside.npy")
     assert float(np.abs(inside - beside).max()) < 1e-4 * float(np.abs(beside).max())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_a_folder_that_lacks_a_tensor_becomes_no_file(converting: ToolBench, tmp_path: Path) -> None:
+    lacking, name = tmp_path / "lacking", "model.layers.1.mlp.up_proj.weight"
+    lacking.mkdir()
+    for file in (*DESK_GUIDE.glob("*.json"), DESK_GUIDE / "tokenizer.model"):
+        (lacking / file.name).write_bytes(file.read_bytes())
+    weights = weights_of(DESK_GUIDE / "model.safetensors")
+    write_weights(lacking / "model.safetensors", {n: v for n, v in weights.items() if n != name})
+    out = tmp_path / "out"
+    job = await converting.work(await converting.tools.start(ConvertWish(str(lacking), output=str(out))))
+    assert job.error is not None
+    assert job.error.code == "source_incomplete"
+    assert "blk.1.ffn_up.weight" in job.error.message
+    assert list(out.iterdir()) == []

@@ -219,3 +219,20 @@ async def test_parts_of_llama_cpps_own_tool(
     assert [path.name for path in theirs] == sorted(path.name for path in ours.glob("*.gguf"))
     for path in theirs:
         assert path.read_bytes() == (ours / path.name).read_bytes()
+
+
+async def test_a_file_that_came_under_the_final_name_meanwhile_stays(
+    tools: ToolBench, desk_guide: Path, tmp_path: Path
+) -> None:
+    parts = split_gguf(desk_guide, tmp_path / "m", 2)
+    target = tmp_path / "out" / "one.gguf"
+    job = await tools.tools.start(JoinWish(str(parts[0]), str(target)))
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    for _ in range(2):  # and at a second try it is not taken for what was made
+        ended = await tools.work(job)
+        assert ended.state == "failed"
+        assert ended.error is not None
+        assert ended.error.code == "output_exists"
+        assert target.read_bytes() == b"mine"
+        job = await tools.jobs.retry(job.id)

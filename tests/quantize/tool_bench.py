@@ -31,6 +31,7 @@ class ToolBench:
     database: Database
     library: Library
     store: JobStore
+    jobs: Jobs
     tools: FileTools
     converter: Converter | None = None
     space: Space = field(init=False)
@@ -71,4 +72,4 @@ def tool_bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> ToolBench:
         return True
 
     monkeypatch.setattr(jobs, "wake", at_work)
-    return ToolBench(paths, database, library, JobStore(database), FileTools(paths, library, jobs))
+    return ToolBench(paths, database, library, JobStore(database), jobs, FileTools(paths, library, jobs))

@@ -93,9 +93,24 @@ class ConvertTool(FileTool):
                     "convert_failed", "The converter wrote something else than a projector.", "Report it."
                 )
         else:
-            await work.check_loads([partial], partial, done.bytes, _TRYING)
+            await self._check(work, partial)
         made = MadeFile(partial, plan.files[0].path, await asyncio.to_thread(sha256_of, partial))
         return Made((made,), {"type": done.out_type, "tensors": len(header.tensors)}, header.licence)
+
+    async def _check(self, work: ToolWork, partial: Path) -> None:
+        """The converter writes what it finds: what the folder lacks is seen when its file is loaded."""
+        try:
+            await work.check_loads([partial], _TRYING)
+        except SlmDeskError as error:
+            if error.code != "check_failed":
+                raise
+            why = error.message.partition(": ")[2].rstrip(".")
+            raise SlmDeskError(
+                "source_incomplete",
+                f"{self._source.name} was converted, but {why}.",
+                "Weights are missing or do not belong together: download the whole folder again.",
+                details=error.details,
+            ) from error
 
     def _known(self, name: str) -> list[str]:
         return (self._shipped / name).read_text("utf-8").split()

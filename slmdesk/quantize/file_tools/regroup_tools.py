@@ -117,7 +117,7 @@ async def _regrouped(work: ToolWork, plan: ToolPlan, spec: RegroupSpec, source: 
     header = _headers(source)[0]
     note = ""
     if header.kind == "model" and header.architecture:
-        note = await work.check_loads(partial, parts[0], plan.bytes, _TRYING)
+        note = await work.check_loads(partial, _TRYING, source=parts[0])
     files = tuple(
         MadeFile(path, planned.path, entry["sha256"])
         for path, planned, entry in zip(partial, plan.files, found["files"], strict=True)

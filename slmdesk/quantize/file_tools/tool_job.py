@@ -52,6 +52,7 @@ class FileToolKind(JobKind):
             result = await self._work(job, partial)
         except SlmDeskError:
             await asyncio.to_thread(clear_partial, partial)  # a new try makes it anew
+            await job.remember({})  # and believes no file that lies under a final name
             raise
         await asyncio.to_thread(clear_partial, partial)
         return result

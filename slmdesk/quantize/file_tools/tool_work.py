@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
+from slmdesk.formats.gguf import read_header
+from slmdesk.formats.purpose import not_for_chat
 from slmdesk.quantize.heeding import unless_cancelled
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec
@@ -57,28 +59,33 @@ class ToolWork:
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
 
-    async def check_loads(self, files: list[Path], source: Path, size: int, span: tuple[float, float]) -> str:
-        """See that llama.cpp takes the model: computed with where it fits into memory, else opened.
+    async def check_loads(
+        self, files: list[Path], span: tuple[float, float], *, source: Path | None = None
+    ) -> str:
+        """See that llama.cpp takes the model: computed with where it writes text and fits into memory, else opened.
 
-        Returns what a person should know: "" or why it could not be tried. Raises `check_failed` for a model whose
-        source runs.
+        Returns what a person should know: "" or why it could not be tried. Raises what is wrong with the files; not
+        where `source`, of which they are made, does not run either.
         """
-        computed = size < memory()[1] * _MEMORY_SHARE
-        names = [str(file) for file in files]
+        spec = await asyncio.to_thread(_check_of, files)
         try:
-            await self.child(
-                CheckSpec(names, {}, load_only=computed, vocabulary_only=not computed), "trying it", span
-            )
+            await self.child(spec, "trying it", span)
         except SlmDeskError as error:
-            if error.code != "check_failed":
+            if source is None:
                 raise
-            spec = CheckSpec([str(source)], {}, load_only=computed, vocabulary_only=not computed)
             try:
-                await self.heeding(run_child(spec))
+                await self.heeding(run_child(replace(spec, files=[str(source)])))
             except SlmDeskError:
-                return f"{source.name} itself does not run here, so what came of it could not be tried."
+                return f"{source.name} itself does not run here ({error.message.rstrip('.')})."
             raise
         return ""
+
+
+def _check_of(files: list[Path]) -> CheckSpec:
+    size = sum(file.stat().st_size for file in files)
+    writes = not_for_chat(read_header(files[0])) is None
+    computed = writes and size < memory()[1] * _MEMORY_SHARE
+    return CheckSpec([str(file) for file in files], {}, load_only=computed, vocabulary_only=not computed)
 
 
 def sha256_of(file: Path) -> str:
