@@ -147,6 +147,7 @@ def test_every_tool_has_a_form_that_can_be_gone_through_by_keyboard(with_jobs: C
             assert sheet.run.text() == form.verb
             assert not sheet.run.isEnabled()
             await shoot(desk, f"form-{form.id.replace(' ', '-')}")
+            await until(sheet.fields.isVisible, "the form")
             seen = {sheet.tools.accessibleName()}
             widget = sheet.tools.nextInFocusChain()
             while widget is not sheet.run and len(seen) < 60:
