@@ -17,7 +17,7 @@ def main() -> int:
 
         return engine()
     if sys.argv[1:2] == ["quantizer"]:
-        from slmdesk.quantize.child import main as quantizer
+        from slmdesk.quantize.child.main import main as quantizer
 
         return quantizer()
     if sys.argv[1:2] == ["self-test"]:

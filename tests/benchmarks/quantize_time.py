@@ -26,7 +26,7 @@ from tests.benchmarks.models import Shape, random_llama_gguf
 
 _BARE = """
 import ctypes, json, os, sys, time
-from slmdesk.llama.native import bind
+from slmdesk.llama.binding import bind
 api = bind()
 quiet = api.llama_log_callback(lambda *_: None)
 api.llama_log_set(quiet, ctypes.c_void_p(0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.comparing import _decoded, first_difference
+from slmdesk.quantize.child.comparing import _decoded, first_difference
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CompareSpec, QuantizeSpec
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from slmdesk.quantize import divergence
-from slmdesk.quantize.evaluate import chunks_of, rows_at_once
-from slmdesk.quantize.quality import answer_tokens
+from slmdesk.quantize.child import divergence
+from slmdesk.quantize.child.evaluate import chunks_of, rows_at_once
+from slmdesk.quantize.child.quality import answer_tokens
 
 
 def _slow(base: list[float], quant: list[float], target: int) -> tuple[float, float, float]:

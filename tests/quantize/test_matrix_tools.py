@@ -14,10 +14,10 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
+from slmdesk.quantize.child.matrix_statistics import statistics
 from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish, ToolWish
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.matrix_file import Entry, Matrix, read_matrix, write_matrix
-from slmdesk.quantize.matrix_statistics import statistics
 from slmdesk.quantize.matrix_sum import merged
 from slmdesk.quantize.protocol import QuantizeSpec
 from tests.quantize.tool_bench import ToolBench

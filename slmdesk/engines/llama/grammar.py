@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.asks import Grammar
-from slmdesk.llama.native import bind
+from slmdesk.llama.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

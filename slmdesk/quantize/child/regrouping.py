@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from slmdesk.formats.gguf_pieces import PlacedTensor
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _STEP = 4 * 1024 * 1024
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmdesk.quantize.evaluate import Evaluator, load, tokenize
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child.evaluate import Evaluator, load, tokenize
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import SpeedSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 CONTEXT = 1024  # tokens
 _PROMPT, _SHORT, _GENERATED = 512, 64, 64
@@ -28,7 +28,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     """The result: `load_seconds`, `first_token_seconds` (after a prompt of 64 tokens), `prompt_tokens_s` (512
     tokens), `generation_tokens_s`, `peak_memory_bytes` (context of 1024 tokens), `threads`."""
     spec = SpeedSpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     tell(0, 3)
     started = time.perf_counter()
     model = load(library, spec.path, gpu_layers=spec.gpu_layers)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
     from slmdesk.quantize.matrix_file import Entry, Matrix
 
 _INACTIVE = 1e-5  # mean squares up to this count as inactive

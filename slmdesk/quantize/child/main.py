@@ -25,17 +25,17 @@ _EVERY_S = 0.1  # between progress lines
 _STACK = 64 * 1024 * 1024
 # Operation -> the module whose `run(data, tell)` does it.
 _OPERATIONS = {
-    "forecast": "slmdesk.quantize.dry_run",
-    "quantize": "slmdesk.quantize.quantizing",
-    "check": "slmdesk.quantize.checking",
-    "matrix": "slmdesk.quantize.importance",
-    "quality": "slmdesk.quantize.quality",
-    "speed": "slmdesk.quantize.speed",
-    "compare": "slmdesk.quantize.comparing",
-    "regroup": "slmdesk.quantize.regrouping",
-    "matrix_merge": "slmdesk.quantize.matrix_merging",
-    "matrix_statistics": "slmdesk.quantize.matrix_statistics",
-    "adapter_merge": "slmdesk.quantize.adapter_merging",
+    "forecast": "slmdesk.quantize.child.dry_run",
+    "quantize": "slmdesk.quantize.child.quantizing",
+    "check": "slmdesk.quantize.child.checking",
+    "matrix": "slmdesk.quantize.child.importance",
+    "quality": "slmdesk.quantize.child.quality",
+    "speed": "slmdesk.quantize.child.speed",
+    "compare": "slmdesk.quantize.child.comparing",
+    "regroup": "slmdesk.quantize.child.regrouping",
+    "matrix_merge": "slmdesk.quantize.child.matrix_merging",
+    "matrix_statistics": "slmdesk.quantize.child.matrix_statistics",
+    "adapter_merge": "slmdesk.quantize.child.adapter_merging",
 }
 
 Tell = Any  # `Teller`; operations call it with done, total and what they are at

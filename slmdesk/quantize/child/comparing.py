@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.evaluate import Evaluator, load, tokenize_text
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child.evaluate import Evaluator, load, tokenize_text
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import CompareSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _ROOM = 256  # bytes of one token's text at most
 
@@ -32,7 +32,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     `template_invalid`, and those of a load.
     """
     spec = CompareSpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     answers = []
     for index, path in enumerate(spec.paths):
         tell(index, len(spec.paths), Path(path).name)
@@ -50,7 +50,7 @@ def first_difference(answers: list[list[int]]) -> int | None:
     return None
 
 
-def _answer(library: Library, spec: CompareSpec, path: str) -> dict[str, Any]:
+def _answer(library: QuantizerLibrary, spec: CompareSpec, path: str) -> dict[str, Any]:
     api = library.api
     model = load(library, path, gpu_layers=spec.gpu_layers)
     vocabulary = api.llama_model_get_vocab(model)
@@ -96,7 +96,7 @@ def _answer(library: Library, spec: CompareSpec, path: str) -> dict[str, Any]:
     return {"path": path, "tokens": made, "pieces": pieces, "text": "".join(pieces), "stopped": stopped}
 
 
-def _prompt_tokens(library: Library, model: int, spec: CompareSpec) -> Any:
+def _prompt_tokens(library: QuantizerLibrary, model: int, spec: CompareSpec) -> Any:
     """The prompt as the model was trained to see it: as a question in its chat format, where it has one."""
     api = library.api
     if not spec.prompt.strip():
@@ -117,7 +117,7 @@ def _prompt_tokens(library: Library, model: int, spec: CompareSpec) -> Any:
     return tokenize_text(library, model, text.encode(), special=True, first=not twice)
 
 
-def _text(library: Library, vocabulary: Any, token: int) -> str:
+def _text(library: QuantizerLibrary, vocabulary: Any, token: int) -> str:
     if token < 0:
         return ""
     buffer = ctypes.create_string_buffer(_ROOM)
@@ -134,7 +134,7 @@ def _prompt(evaluator: Evaluator, count: int) -> None:
     evaluator.feed(count - 1, count, wanted=True)
 
 
-def _pieces(library: Library, path: str, tokens: list[int]) -> list[str]:
+def _pieces(library: QuantizerLibrary, path: str, tokens: list[int]) -> list[str]:
     """The text of each token; a character that is spread over several stands with the last of them."""
     api = library.api
     model = load(library, path, vocabulary_only=True)

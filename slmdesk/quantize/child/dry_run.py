@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.ggml_types import TENSOR_TYPES, TensorType
 from slmdesk.formats.gguf import read_header
+from slmdesk.quantize.child.ggml import GgufInit, QuantizerLibrary
+from slmdesk.quantize.child.quantizing import Heard, failure, matrix_notes
+from slmdesk.quantize.child.sparing import settled
 from slmdesk.quantize.matrix_file import read_matrix
-from slmdesk.quantize.native import GgufInit, Library
 from slmdesk.quantize.protocol import ForecastSpec, MatrixUse, Options
-from slmdesk.quantize.quantizing import Heard, failure, matrix_notes
 from slmdesk.quantize.source import parts_of
-from slmdesk.quantize.sparing import settled
 from slmdesk.quantize.targets import Target, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _ALIGNMENT = 32
 # One type is tried in so many slices of so long; the best counts, and of each the processor's time: whatever else runs
@@ -44,7 +44,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     Raises `SlmDeskError` as `quantizing.run` does.
     """
     spec = ForecastSpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     parts = parts_of(Path(spec.source))
     costs = _Costs(library)
     quants = []
@@ -55,7 +55,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
 
 
 def _one(
-    library: Library,
+    library: QuantizerLibrary,
     spec: ForecastSpec,
     target: Target,
     parts: tuple[Path, ...],
@@ -104,7 +104,7 @@ def _one(
     }
 
 
-def _meta_bytes(library: Library, parts: tuple[Path, ...], notes: Mapping[str, str | int]) -> int:
+def _meta_bytes(library: QuantizerLibrary, parts: tuple[Path, ...], notes: Mapping[str, str | int]) -> int:
     """The size of the header that llama.cpp will write, from its own GGUF code."""
     base = library.base
     context = base.gguf_init_from_file(os.fsencode(parts[0]), GgufInit(True, None))
@@ -146,7 +146,7 @@ def _unpadded(base: Any, context: Any) -> int:
 class _Costs:
     """Seconds a weight takes to become each type on this machine, on one thread: tried out, not believed."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: QuantizerLibrary) -> None:
         self._base = library.base
         self._seconds: dict[tuple[str, bool], float] = {}
         self._starts: dict[str, float] = {}
@@ -205,8 +205,8 @@ def best_of_slices(work: Callable[[], None]) -> float:
     return best
 
 
-def _tokens(library: Library, source: str, text: str) -> int:
-    from slmdesk.quantize.evaluate import load, tokenize
+def _tokens(library: QuantizerLibrary, source: str, text: str) -> int:
+    from slmdesk.quantize.child.evaluate import load, tokenize
 
     model = load(library, source, vocabulary_only=True)
     try:

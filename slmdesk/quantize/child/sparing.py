@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header
-from slmdesk.quantize.quantizing import Heard, Parameters
+from slmdesk.quantize.child.quantizing import Heard, Parameters
 from slmdesk.quantize.source import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from slmdesk.quantize.child.ggml import QuantizerLibrary
     from slmdesk.quantize.matrix_file import Matrix
-    from slmdesk.quantize.native import Library
     from slmdesk.quantize.protocol import MatrixUse, Options
     from slmdesk.quantize.targets import Target
 
@@ -45,7 +45,7 @@ _OUTPUT = "output.weight"
 
 
 def settled(
-    library: Library,
+    library: QuantizerLibrary,
     source: Path,
     target: Target,
     options: Options,
@@ -108,7 +108,9 @@ def _of_ends(
     return given
 
 
-def _in_dry_run(library: Library, source: Path, parameters: Parameters, target: Target) -> list[Spared]:
+def _in_dry_run(
+    library: QuantizerLibrary, source: Path, parameters: Parameters, target: Target
+) -> list[Spared]:
     """The tensors that would get a type which needs a matrix."""
     heard, before = Heard(), library.on_line
     library.on_line = heard.line

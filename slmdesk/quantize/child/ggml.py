@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmdesk.inference.steps import STEPS
-from slmdesk.llama.native import bind
-from slmdesk.llama.processor_parts import load_variants
+from slmdesk.llama.binding import Binding
 from slmdesk.quantize.protocol import STEP_VARIABLE
 
 if TYPE_CHECKING:
@@ -18,26 +15,18 @@ if TYPE_CHECKING:
 
     from slmdesk.inference.steps import Step
 
-_CONTINUE = 5  # enum ggml_log_level: goes on with the level of the text before
 
-
-class Library:
-    """The loaded library. What it logs is cut into lines for `on_line` and copied to stderr; `on_text` hears a
-    line as far as it is written, for those that take long to end."""
+class QuantizerLibrary(Binding):
+    """The library as the quantizer uses it. What it logs is cut into lines for `on_line` and copied to stderr;
+    `on_text` hears a line as far as it is written, for those that take long to end."""
 
     def __init__(self) -> None:
-        self.api = bind()
-        folder = Path(self.api._lib._name).parent  # noqa: SLF001
-        self.base = _beside(folder, "ggml-base")
-        self._declare()
         self.on_text: Callable[[str], None] | None = None
         self.on_line: Callable[[str], None] | None = None
         self._line = ""
-        self._callback = self.api.llama_log_callback(self._log)
-        self.api.llama_log_set(self._callback, ctypes.c_void_p(0))
-        self.step = told_step()
-        load_variants(self.api, self.step)
-        self.api.llama_backend_init()
+        super().__init__(told_step())
+        self.base = self.beside("ggml-base")
+        self._declare()
 
     def _declare(self) -> None:
         base = self.base
@@ -71,7 +60,7 @@ class Library:
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
         ]  # fmt: skip
 
-    def _log(self, _level: int, text: bytes, _data: object) -> None:
+    def hear(self, text: bytes, *, warning: bool) -> None:  # noqa: ARG002 - all of it is listened to
         os.write(2, text)
         self._line += text.decode(errors="replace")
         while "\n" in self._line:
@@ -92,10 +81,3 @@ class GgufInit(ctypes.Structure):
     """struct gguf_init_params"""
 
     _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
-
-
-def _beside(folder: Path, name: str) -> Any:
-    for file in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll", f"lib{name}.dll"):
-        if (folder / file).is_file():
-            return ctypes.CDLL(str(folder / file), use_errno=sys.platform != "win32")
-    raise OSError(f"{name} is not beside llama.cpp's library")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.quantize.native import Library
+    from slmdesk.quantize.child.ggml import QuantizerLibrary
 
 _STEP_BYTES = 40_000_000  # of logits held at once
 _FEWEST_ROWS = 16
@@ -30,7 +30,7 @@ _TINY = 40e6  # bytes; such a model loses more by meeting of threads than it win
 
 
 def load(
-    library: Library,
+    library: QuantizerLibrary,
     path: str,
     *,
     gpu_layers: int = 0,
@@ -54,7 +54,9 @@ def load(
     return int(handle)
 
 
-def tokenize(library: Library, model: int, text: Path, *, special: bool = False) -> NDArray[np.int32]:
+def tokenize(
+    library: QuantizerLibrary, model: int, text: Path, *, special: bool = False
+) -> NDArray[np.int32]:
     """The tokens of a text file, with what the model wants in front. `special`: texts such as `<|im_end|>` are
     their control tokens. Raises `SlmDeskError("text_unreadable")`."""
     try:
@@ -72,7 +74,7 @@ def tokenize(library: Library, model: int, text: Path, *, special: bool = False)
 
 
 def tokenize_text(
-    library: Library, model: int, data: bytes, *, special: bool = False, first: bool = True
+    library: QuantizerLibrary, model: int, data: bytes, *, special: bool = False, first: bool = True
 ) -> NDArray[np.int32]:
     """The tokens of UTF-8 text; with `first` after what the model wants in front."""
     api = library.api
@@ -113,7 +115,7 @@ class Evaluator:
 
     def __init__(
         self,
-        library: Library,
+        library: QuantizerLibrary,
         model: int,
         *,
         chunk: int,

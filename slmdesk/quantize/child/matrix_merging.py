@@ -12,7 +12,7 @@ from slmdesk.quantize.protocol import MatrixMergeSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 
 def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 from slmdesk.quantize.targets import Target, find_target, tensor_type_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
     from slmdesk.quantize.matrix_file import Matrix
 
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+-\s+\[[^\]]*\], type =\s+(\S+),")
@@ -54,7 +54,7 @@ class Heard:
 class Parameters:
     """llama.cpp's parameters for one target. Keeps alive what they point to."""
 
-    def __init__(self, library: Library, target: Target, options: Options) -> None:
+    def __init__(self, library: QuantizerLibrary, target: Target, options: Options) -> None:
         api = library.api
         self._api = api
         self._kept: list[Any] = []
@@ -125,7 +125,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     Raises `SlmDeskError`: `weights_invalid`, `imatrix_mismatch`, `imatrix_needed`, `disk_full`, `quantize_failed`.
     """
     spec = QuantizeSpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     options = Options.from_json(spec.options)
     target = find_target(spec.target)
     source = Path(spec.source).absolute()
@@ -135,7 +135,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
 
         use = MatrixUse(**spec.matrix)
         matrix = read_matrix(Path(use.path))
-    from slmdesk.quantize.sparing import settled
+    from slmdesk.quantize.child.sparing import settled
 
     parameters, spared = settled(library, source, target, options, matrix=matrix, use=use)
     parameters.native.max_buf_size = spec.buffer_bytes

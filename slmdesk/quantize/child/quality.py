@@ -17,9 +17,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize import divergence
-from slmdesk.quantize.evaluate import Evaluator, chunks_of, load, tokenize, tokenize_text
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child import divergence
+from slmdesk.quantize.child.evaluate import Evaluator, chunks_of, load, tokenize, tokenize_text
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import QualitySpec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _OPENS, _CLOSES = b"<|im_start|>assistant\n", b"<|im_end|>"
 _KEEP_S = 2.0  # between writes of what was measured so far
@@ -115,7 +115,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     Raises `SlmDeskError`: `text_too_short`, `vocabulary_differs`, `evaluation_failed`, and those of a load.
     """
     spec = QualitySpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     text = Path(spec.text)
     models = {"": spec.source, **spec.quants}
     handles = {name: load(library, path, gpu_layers=spec.gpu_layers) for name, path in models.items()}

@@ -21,7 +21,7 @@ from slmdesk.core.files import writing_error
 from slmdesk.formats import gguf_pieces as pieces
 from slmdesk.quantize.adapter_file import EMBEDDINGS, AdapterFile, check_belongs, read_adapter
 from slmdesk.quantize.adapter_types import merged_type, written_file_type
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import AdapterMergeSpec
 from slmdesk.quantize.source import open_source
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from slmdesk.formats.ggml_types import TensorType
     from slmdesk.formats.gguf_pieces import NewTensor, PlacedTensor
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _BLOCK_BYTES = 8 * 1024 * 1024  # of float32 held for each thread
 _COPY = 8 * 1024 * 1024
@@ -42,7 +42,7 @@ _COPY = 8 * 1024 * 1024
 class Packing:
     """ggml's own reading and writing of weights, to and from float32."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: QuantizerLibrary) -> None:
         self._base = library.base
         self._base.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
         self._base.ggml_get_type_traits.argtypes = [ctypes.c_int]
@@ -131,7 +131,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
         metadata.pop(key, None)
     if (number := written_file_type(spec.type)) is not None:
         metadata["general.file_type"] = pieces.u32(number)
-    merging = _Merging(Packing(Library()), adapters, spec.threads or worker_threads(), tell)
+    merging = _Merging(Packing(QuantizerLibrary()), adapters, spec.threads or worker_threads(), tell)
     merging.total = sum(tensor.nbytes for tensor in new)
     path = Path(spec.output)
     try:

@@ -11,14 +11,14 @@ import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import check, check_weights, read_header
-from slmdesk.quantize.evaluate import Evaluator, load
-from slmdesk.quantize.native import Library
+from slmdesk.quantize.child.evaluate import Evaluator, load
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import CheckSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _CONTEXT, _GENERATED = 32, 8
 _HINT = "Try again; if it happens again, check the disk and the memory of this machine."
@@ -33,7 +33,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     started = time.perf_counter()
     files = [Path(name) for name in spec.files]
     if spec.vocabulary_only:
-        _loaded(Library(), files[0], vocabulary_only=True)
+        _loaded(QuantizerLibrary(), files[0], vocabulary_only=True)
         return {"tokens": [], "seconds": time.perf_counter() - started}
     if spec.load_only:
         return {"tokens": _generate(files[0], spec.threads), "seconds": time.perf_counter() - started}
@@ -70,7 +70,7 @@ def _check_headers(files: list[Path], types: Mapping[str, str]) -> None:
         raise _failed(f"{other[0]} is {found[other[0]]} in place of {types[other[0]]}")
 
 
-def _loaded(library: Library, file: Path, *, vocabulary_only: bool = False) -> int:
+def _loaded(library: QuantizerLibrary, file: Path, *, vocabulary_only: bool = False) -> int:
     heard: list[str] = []
     library.on_line = heard.append
     try:
@@ -84,7 +84,7 @@ def _loaded(library: Library, file: Path, *, vocabulary_only: bool = False) -> i
 
 
 def _generate(file: Path, threads: int) -> list[int]:
-    library = Library()
+    library = QuantizerLibrary()
     model = _loaded(library, file)
     evaluator = Evaluator(library, model, chunk=_CONTEXT, threads=threads, file_bytes=file.stat().st_size)
     token = int(library.api.llama_vocab_bos(library.api.llama_model_get_vocab(model)))

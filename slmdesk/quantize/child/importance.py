@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.evaluate import Evaluator, chunks_of, load, tokenize
+from slmdesk.quantize.child.evaluate import Evaluator, chunks_of, load, tokenize
+from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.matrix_file import Entry, Matrix, write_matrix
-from slmdesk.quantize.native import Library
 from slmdesk.quantize.protocol import MatrixSpec
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.quantize.child import Teller
+    from slmdesk.quantize.child.main import Teller
 
 _F32 = 0
 _FEWEST_ROWS = 16  # smaller batches are passed over, as in llama.cpp's tool
@@ -57,7 +57,7 @@ _OP_OFFSET = Tensor.op.offset
 class Collector:
     """Sums of squared inputs, by weight tensor."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: QuantizerLibrary) -> None:
         self._base = library.base
         numbers = {self._base.ggml_op_name(n): n for n in range(self._operations())}
         self._multiply, self._multiply_id = numbers[b"MUL_MAT"], numbers[b"MUL_MAT_ID"]
@@ -181,7 +181,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
     Raises `SlmDeskError`: `text_too_short`, `text_unreadable`, `evaluation_failed`, and those of a load.
     """
     spec = MatrixSpec.from_json(data)
-    library = Library()
+    library = QuantizerLibrary()
     started = time.perf_counter()
     model = load(library, spec.source, gpu_layers=spec.gpu_layers)
     text = Path(spec.text)

@@ -1,0 +1,1 @@
+"""The native work of quantizing: only the quantizer's child imports anything from here."""
