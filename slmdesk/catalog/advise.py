@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from slmdesk.catalog.choices import QUANT_BITS
+from slmdesk.formats.quants import QUANTS, USUAL
 from slmdesk.memory.fit import Wishes, fit
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _advice(
     room: DeviceRoom | None,
 ) -> Advice | None:
     for quant in _quants(model, answers.priority):
-        weights = int(model.parameters * QUANT_BITS[quant] / 8 * _FILE_OVERHEAD)
+        weights = int(QUANTS[quant].bytes_of(model.parameters) * _FILE_OVERHEAD)
         expected = fit(architecture, weights, wishes, available=available, calibration=calibration, room=room)
         if expected.verdict != "too_big" and expected.memory_bytes <= available:
             score = _score(model, answers, weights, tight=expected.verdict == "tight")
@@ -146,10 +146,10 @@ def _advice(
 def _quants(model: CatalogModel, priority: Priority) -> tuple[str, ...]:
     """What to try, in order: small models in fine quants, large ones coarser if need be."""
     if model.tier == "micro":
-        return ("Q4_K_M",) if priority == "speed" else ("Q8_0", "Q4_K_M")
+        return (USUAL,) if priority == "speed" else ("Q8_0", USUAL)
     if priority == "quality" and model.tier == "small":
-        return ("Q6_K", "Q5_K_M", "Q4_K_M")
-    return ("Q4_K_M",)
+        return ("Q6_K", "Q5_K_M", USUAL)
+    return (USUAL,)
 
 
 def _score(model: CatalogModel, answers: Answers, weights: int, *, tight: bool) -> float:

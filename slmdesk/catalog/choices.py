@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from slmdesk.formats.purpose import companion_named
+from slmdesk.formats.quants import quant_named
 from slmdesk.library.names import quant_in, split_part
 
 if TYPE_CHECKING:
@@ -46,14 +47,6 @@ _SUPPORT = re.compile(
 _IMATRIX_FILE = re.compile(r"(?i)imatrix.*\.(gguf|dat)$|\.imatrix$")
 _IMATRIX_NAME = re.compile(r"(?i)(^|[-._])(i1|imat|imatrix)(?=[-._])")
 _ONNX_VARIANT = re.compile(r"(?i)[_-](q4f16|q4|q8|int8|uint8|int4|fp16|bnb4|quantized|fp32)$")
-# Roughly the bits a weight takes, where neither size nor parameters say it; also the order of quality.
-QUANT_BITS: dict[str, float] = {
-    "F32": 32.0, "BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.67, "Q5_K_S": 5.52, "Q5_1": 6.0,
-    "Q5_0": 5.5, "Q4_K_M": 4.84, "Q4_1": 5.0, "Q4_K_S": 4.57, "IQ4_NL": 4.5, "MXFP4": 4.25, "Q4_0": 4.55,
-    "IQ4_XS": 4.25, "Q3_K_L": 4.22, "Q3_K_M": 3.89, "IQ3_M": 3.66, "Q3_K_S": 3.5, "IQ3_S": 3.44, "IQ3_XS": 3.3,
-    "IQ3_XXS": 3.06, "Q2_K": 3.16, "IQ2_M": 2.7, "IQ2_S": 2.5, "IQ2_XS": 2.31, "IQ2_XXS": 2.06, "TQ2_0": 2.06,
-    "TQ1_0": 1.69, "IQ1_M": 1.75, "IQ1_S": 1.56,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +176,8 @@ def _gguf(files: Sequence[RemoteFile], *, calibrated: bool) -> list[Choice]:
 
 def _low(quant: str) -> bool:
     """Whether an importance matrix is of any use to this quant."""
-    return QUANT_BITS.get(quant.removeprefix("UD-"), 5.0) < 8
+    known = quant_named(quant)
+    return known is None or known.bits < 8
 
 
 def _safetensors(files: Sequence[RemoteFile], support: Sequence[RemoteFile], *, mlx: bool) -> list[Choice]:
@@ -297,7 +291,7 @@ def _unique(choices: Sequence[Choice]) -> list[Choice]:
 
 # Choosing for this machine
 
-_LADDERS: dict[str, tuple[str, ...]] = {
+LADDERS: dict[str, tuple[str, ...]] = {
     # Small models lose more by coarse weights, and even fine ones are quick.
     "micro": ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "F16", "BF16", "Q4_K_S", "Q4_0", "IQ4_XS", "IQ4_NL"),
     "small": ("Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "IQ4_XS", "IQ4_NL", "MXFP4", "Q4_0", "Q6_K", "Q8_0", "Q3_K_L",
@@ -335,13 +329,13 @@ def _best(choices: Sequence[Choice], parameters: int) -> Choice | None:
     tier = (
         "micro" if 0 < parameters < 1_500_000_000 else "medium" if parameters >= 14_000_000_000 else "small"
     )
-    ladder = _LADDERS[tier]
+    ladder = LADDERS[tier]
     runnable = [one for one in choices if one.runs and one.level not in {"unsafe", "suspicious"}]
 
     def place(one: Choice) -> tuple[int, int]:
-        plain = one.quant.removeprefix("UD-").removesuffix("_XL")
-        plain = plain if plain in QUANT_BITS else f"{plain}_M"
-        return (ladder.index(plain) if plain in ladder else len(ladder), one.weights_bytes)
+        known = quant_named(one.quant)
+        step = ladder.index(known.name) if known is not None and known.name in ladder else len(ladder)
+        return (step, one.weights_bytes)
 
     for wanted in ("fits", "tight", None):
         fitting = [one for one in runnable if one.verdict == wanted]

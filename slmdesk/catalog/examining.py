@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from slmdesk.catalog.choices import QUANT_BITS, ChoiceKind, named_apart
+from slmdesk.catalog.choices import ChoiceKind, named_apart
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf_start import FIRST_BYTES, start_of
 from slmdesk.formats.purpose import Companion, companion_kind, not_for_chat
+from slmdesk.formats.quants import quant_named
 from slmdesk.formats.remote import read_remote_header
 
 if TYPE_CHECKING:
@@ -101,9 +102,8 @@ def _key(page: ModelPage, choice: Choice) -> tuple[str, str, str]:
 
 def _weights(choice: Choice) -> float:
     """Roughly how many weights there are, by size and quant."""
-    return (
-        choice.weights_bytes * 8 / QUANT_BITS.get(choice.quant.removeprefix("UD-").removesuffix("_XL"), 5.0)
-    )
+    known = quant_named(choice.quant)
+    return choice.weights_bytes * 8 / (known.bits if known is not None else 5.0)
 
 
 def _is_gguf(choice: Choice) -> bool:

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from slmdesk.catalog.choices import QUANT_BITS, Choice, RemoteFile, group, levels
+from slmdesk.catalog.choices import Choice, RemoteFile, group, levels
 from slmdesk.catalog.hub_search import base_models, entry_of
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.quants import QUANTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ Gate = Literal["", "auto", "manual"]
 _KEPT = ("id", "sha", "gated", "private", "tags", "pipeline_tag", "library_name", "downloads", "likes", "trendingScore",
          "createdAt", "lastModified", "safetensors", "siblings", "securityRepoStatus", "config")  # fmt: skip
 _MOST_FILES = 20_000
-_USUAL = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # what most publishers offer
+LISTED = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # what most publishers offer
 _FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(\s*<?https?://|<img\s", re.IGNORECASE)
 
@@ -123,9 +124,9 @@ def listed_page(entry: CatalogEntry, parameters: int, url: str, note: str) -> Mo
     """The page of a model of the built-in list that no hub can be asked about: the usual quants, as large as the
     bits of each make them."""
     choices = []
-    for quant in _USUAL:
-        size = int(parameters * QUANT_BITS[quant] / 8)
-        choices.append(Choice(quant, "gguf", quant, (), size, size, bits_per_weight=QUANT_BITS[quant]))
+    for quant in LISTED:
+        size = QUANTS[quant].bytes_of(parameters)
+        choices.append(Choice(quant, "gguf", quant, (), size, size, bits_per_weight=QUANTS[quant].bits))
     return ModelPage(
         entry=entry,
         revision="",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from slmdesk.formats.quants import QUANTS, USUAL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -116,15 +118,15 @@ class Found:
     total: int
 
 
-# A Q4_K_M file takes about 4.85 bits a weight; cache, buffers and the process add about a fifth and 300 MB.
-_BYTES_A_PARAMETER = 4.85 / 8 * 1.2
+# Cache, buffers and the process add about a fifth and 300 MB to a file.
+_MORE = 1.2
 _FIXED = 300_000_000
 
 
 def rough_memory(parameters: int) -> int:
-    """Bytes a model of this size takes as Q4_K_M with a short context: for filtering lists, before any file is
+    """Bytes a model of this size takes as the usual quant with a short context: for filtering lists, before any file is
     looked at. 0 when the size is not known."""
-    return int(parameters * _BYTES_A_PARAMETER) + _FIXED if parameters else 0
+    return int(QUANTS[USUAL].bytes_of(parameters) * _MORE) + _FIXED if parameters else 0
 
 
 def accepts(query: CatalogQuery, entry: CatalogEntry) -> bool:

@@ -11,6 +11,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.engines.devices import DeviceList
+from slmdesk.formats.quants import QUANTS, USUAL
 from slmdesk.hub.access import HubAccess
 from slmdesk.hub.errors import HubError
 from slmdesk.library.fitting import FitReport, Fitting
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.memory.offload import Split
 
-USUAL = "Q4_K_M"
 _VERDICTS = {"fits": "fits", "tight": "tight: it leaves little for other programs", "too_big": "too big"}
 
 
@@ -65,15 +65,14 @@ async def _report(reference: str, context: int) -> FitReport:
 def _by_the_list(paths: Paths, reference: str) -> tuple[str, Architecture, int] | None:
     """What the built-in list knows of a repository: its name with the quant, architecture, and bytes of weights, by
     the bits that such a quant takes. Blocks."""
-    from slmdesk.catalog.choices import QUANT_BITS
     from slmdesk.catalog.known import KnownModels
 
     repo, _, quant = reference.partition(":")
     known = KnownModels(paths.resources / "catalog")
-    model, architecture, bits = known.model(repo), known.architecture(repo), QUANT_BITS.get(quant or USUAL)
-    if model is None or architecture is None or bits is None:
+    model, architecture, kind = known.model(repo), known.architecture(repo), QUANTS.get(quant or USUAL)
+    if model is None or architecture is None or kind is None:
         return None
-    return f"{repo}:{quant or USUAL}", architecture, int(model.parameters * bits / 8)
+    return f"{repo}:{quant or USUAL}", architecture, kind.bytes_of(model.parameters)
 
 
 def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from slmdesk.cli.main import UsageError
 from slmdesk.cli.output import size_text
 from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.quants import PREFERRED
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from slmdesk.downloads.plan import Plan
 
 _NOT_CHOSEN = {"projector", "draft", "other", "adapter", "matrix", "pickle"}  # never taken unless named
-_OURS = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "IQ4_XS", "Q4_0", "Q8_0")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +170,7 @@ async def choose(application: Application, page: ModelPage, wanted: str) -> Choi
     if page.best is not None:
         return page.best
     whole = [one for one in page.choices if one.kind not in _NOT_CHOSEN and not one.missing_parts]
-    for quant in _OURS:
+    for quant in PREFERRED:
         for one in whole:
             if one.quant == quant:
                 return one

@@ -360,7 +360,9 @@ def _seconds(seconds: float, error: float | None) -> str:
 
 
 def _list(out: Output) -> int:
-    rows = [(t.name, f"{t.bits:g}", "needs one" if t.needs_matrix else "", t.good_for) for t in TARGETS]
+    rows = [
+        (t.name, f"{t.bits:.2f}", "needs one" if t.needs_matrix else "", t.good_for) for t in TARGETS.values()
+    ]
     out.table(("QUANT", "BITS", "IMATRIX", "GOOD FOR"), rows, right=(1,))
     out.done(
         {
@@ -372,7 +374,7 @@ def _list(out: Output) -> int:
                     "good_for": t.good_for,
                     "warning": t.warning,
                 }
-                for t in TARGETS
+                for t in TARGETS.values()
             ]
         }
     )

@@ -1,6 +1,6 @@
-"""How ggml lays out weights, and what GGUF calls a file made of them.
+"""How ggml lays out weights.
 
-Numbers and sizes are those of ggml.h, ggml-common.h and llama.h (`enum ggml_type`, `enum llama_ftype`).
+Numbers and sizes are those of ggml.h and ggml-common.h (`enum ggml_type`).
 """
 
 from __future__ import annotations
@@ -61,43 +61,4 @@ REMOVED_TYPES = {4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0
     38: "IQ4_NL_8_8",
 }
 
-# `general.file_type` -> the quant's name.
-FILE_TYPES: dict[int, str] = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    32: "BF16",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4",
-    39: "NVFP4",
-    40: "Q1_0",
-    41: "Q2_0",
-}
 GUESSED = 1024  # added to the file type by tools that were not sure

@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.ggml_types import FILE_TYPES, GUESSED, TENSOR_TYPES, TensorType
+from slmdesk.formats.ggml_types import GUESSED, TENSOR_TYPES, TensorType
 from slmdesk.formats.gguf_errors import (
     DOWNLOAD_AGAIN,
     amount,
@@ -24,6 +24,7 @@ from slmdesk.formats.gguf_errors import (
     unreadable,
     wrong_version,
 )
+from slmdesk.formats.quants import BY_FILE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -486,7 +487,7 @@ def _array_parser(path: Path, header: GgufHeader) -> _Parser:
 def quant_of(metadata: dict[str, Any], tensors: tuple[TensorInfo, ...]) -> str:
     """The file type's name; where the file does not tell, the type that most of its bytes have."""
     number = metadata.get("general.file_type")
-    if type(number) is int and (name := FILE_TYPES.get(number & ~GUESSED)):
+    if type(number) is int and (name := BY_FILE_TYPE.get(number & ~GUESSED)):
         return name
     totals: dict[str, int] = {}
     for tensor in tensors:

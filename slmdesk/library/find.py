@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.library.names import PREFERRED
+from slmdesk.formats.quants import PREFERRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,12 +23,6 @@ _QUANT = re.compile(
     re.IGNORECASE,
 )
 
-# Which file runs when only the model is named: good quality for its size first.
-PREFERRED = (
-    "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_XS", "IQ4_NL", "MXFP4", "Q4_0", "Q8_0", "Q5_0", "Q4_1",
-    "Q5_1", "F16", "BF16", "F32",
-)  # fmt: skip
-
 
 def split_part(stem: str) -> tuple[str, int, int] | None:
     """`(name without the part, part, of)` of a split file's stem ("x-00001-of-00003"), or None."""

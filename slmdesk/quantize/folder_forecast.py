@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.cores import worker_threads
 from slmdesk.core.space import existing_parent
+from slmdesk.formats.ggml_types import TENSOR_TYPES
+from slmdesk.formats.quants import SHORT_ROWS
 from slmdesk.quantize.planning import (
     Forecast,
     QuantForecast,
@@ -21,11 +23,12 @@ from slmdesk.quantize.planning import (
     measured_by_default,
 )
 from slmdesk.quantize.request import AUTO
-from slmdesk.quantize.targets import Target, find_target
+from slmdesk.quantize.targets import find_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.hf_folder import HfFolder
     from slmdesk.quantize.planning import Place
     from slmdesk.quantize.request import Request
@@ -34,18 +37,8 @@ if TYPE_CHECKING:
 _TEXT_TOKENS = 7_000  # about what the built-in texts are
 _WEIGHT_S = 1.5e-8  # seconds a weight takes on one thread, before it is tried out
 _BLOCK, _SHORT_BLOCK = 256, 32
-# The bits of what llama.cpp takes for short rows, by the beginning of the quant's name.
-_SHORT_ROWS = (
-    ("Q2_K", 4.5),
-    ("Q3_K", 4.5),
-    ("Q4_K", 5.5),
-    ("Q5_K", 6.0),
-    ("Q6_K", 8.5),
-    ("IQ4_NL", 4.5),
-    ("IQ", 4.5),
-    ("TQ", 4.5),
-)
-_OUTPUT_BITS, _SHORT_OUTPUT_BITS = 6.5625, 8.5  # Q6_K, Q8_0
+_BITS = {kind.name: kind.size * 8 / kind.block for kind in TENSOR_TYPES.values()}
+_OUTPUT_BITS, _SHORT_OUTPUT_BITS = _BITS["Q6_K"], _BITS["Q8_0"]
 _OUTPUTS, _EMBEDDINGS = (
     ("lm_head.weight", "embed_out.weight"),
     ("embed_tokens.weight", "wte.weight", "embed_in.weight"),
@@ -107,7 +100,7 @@ def folder_forecast(
     )
 
 
-def estimated_bytes(folder: HfFolder, target: Target) -> int:
+def estimated_bytes(folder: HfFolder, target: QuantFormat) -> int:
     """About the bytes of the quant; the vocabulary's share is small and left to chance."""
     tensors = [tensor for header in folder.headers.values() for tensor in header.tensors]
     tied = not any(tensor.name.endswith(_OUTPUTS) for tensor in tensors)
@@ -124,11 +117,11 @@ def estimated_bytes(folder: HfFolder, target: Target) -> int:
     return int(total)
 
 
-def _bits(target: Target, columns: int, *, output: bool) -> float:
-    if target.bits >= 16.0 or columns % _SHORT_BLOCK:
+def _bits(target: QuantFormat, columns: int, *, output: bool) -> float:
+    if target.layer_bits >= 16.0 or columns % _SHORT_BLOCK:
         return 16.0
-    bits, least = target.bits, _OUTPUT_BITS
+    bits, least = target.layer_bits, _OUTPUT_BITS
     if columns % _BLOCK:
-        bits = next((short for start, short in _SHORT_ROWS if target.name.startswith(start)), bits)
+        bits = _BITS[SHORT_ROWS[target.tensor]] if target.tensor in SHORT_ROWS else bits
         least = _SHORT_OUTPUT_BITS
     return max(bits, least) if output and not target.ternary else bits

@@ -6,9 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.quants import FULL_PRECISION, QUANTS, USUAL, quant_named
 from slmdesk.memory.fit import Fit, Wishes, fit
-from slmdesk.quantize.targets import FULL_PRECISION, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from slmdesk.quantize.store import Quant
 
 # The best first; each is a clear step below the one before. Smaller ones cost small models too much to be advised.
-ADVISED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "IQ3_XXS")
-_USUAL = "Q4_K_M"
+ADVISED = ("Q8_0", "Q6_K", "Q5_K_M", USUAL, "IQ4_XS", "Q3_K_M", "IQ3_XXS")
 _SMALL = 1_500_000_000  # parameters; below, a person gains little by going under Q8_0
 _TINY = 500_000_000
 CLEARLY_LESS = 0.8  # of the source's size and bits: a quant above gains too little for what it loses
@@ -81,7 +79,7 @@ def recommend(
     def fitting(size: int) -> Fit:
         return fit(architecture, size, wishes, available=available, calibration=correction, room=gpu)
 
-    first = _first(source.parameters)
+    first = first_quant(source.parameters)
     choices = [(name, _size(source, name, sizes)) for name in ADVISED[ADVISED.index(first) :]]
     if source.quant not in FULL_PRECISION:
         own = fitting(source.bytes)
@@ -106,25 +104,24 @@ def recommend(
 
 
 def _size(source: Source, name: str, sizes: Mapping[str, int] | None) -> int:
-    return (sizes or {}).get(name) or int(source.parameters * find_target(name).bits / 8)
+    return (sizes or {}).get(name) or QUANTS[name].bytes_of(source.parameters)
 
 
 def _clearly_less(source: Source, name: str, size: int) -> bool:
-    return size <= CLEARLY_LESS * source.bytes and find_target(name).bits <= CLEARLY_LESS * bits_of(source)
+    return size <= CLEARLY_LESS * source.bytes and QUANTS[name].bits <= CLEARLY_LESS * bits_of(source)
 
 
 def bits_of(source: Source) -> float:
-    """Bits a weight of the source's main type, by its quant's name; of an unknown one the mean over the file."""
-    try:
-        return find_target(source.quant).bits
-    except SlmDeskError:
-        return source.bytes * 8 / max(source.parameters, 1)
+    """Bits a weight of the source, by its quant's name; of an unknown one the mean over the file."""
+    known = quant_named(source.quant)
+    return known.bits if known is not None else source.bytes * 8 / max(source.parameters, 1)
 
 
-def _first(parameters: int) -> str:
+def first_quant(parameters: int) -> str:
+    """What a model of this size is best made into where memory is no worry."""
     if parameters < _TINY:
         return "Q8_0"
-    return "Q6_K" if parameters < _SMALL else _USUAL
+    return "Q6_K" if parameters < _SMALL else USUAL
 
 
 def _why(name: str, first: str, verdict: str) -> str:
@@ -134,7 +131,7 @@ def _why(name: str, first: str, verdict: str) -> str:
         return "The smallest that is advised; it leaves little memory for other programs."
     if name != first:
         return f"{first} would be better, but leaves too little memory here."
-    if first == _USUAL:
+    if first == USUAL:
         return "Small, quick and close to the original; larger quants gain little in a model of this size."
     return "A model this small loses much by stronger quantizing, and fits as it is."
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
+from slmdesk.formats.quants import WITHOUT_MATRIX
 from slmdesk.quantize.protocol import Options
 from slmdesk.quantize.source import output_name
-from slmdesk.quantize.targets import NEEDS_MATRIX, find_targets, tensor_type_number
+from slmdesk.quantize.targets import find_targets, tensor_type_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ class Request:
             return self.imatrix
         targets = find_targets(self.targets) if self.targets else []
         wanting = any(target.wants_matrix for target in targets)
-        wanting |= any(kind in NEEDS_MATRIX for _, kind in self.options.overrides)
+        wanting |= any(kind in WITHOUT_MATRIX for _, kind in self.options.overrides)
         return AUTO if wanting else NONE
 
     def checked(self) -> Request:

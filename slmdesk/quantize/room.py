@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
 from slmdesk.memory.fit import Wishes, calibration_in, fit
@@ -27,7 +28,6 @@ from slmdesk.quantize.request import Request
 from slmdesk.quantize.results import ResultRow, result_rows
 from slmdesk.quantize.source import Source, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
-from slmdesk.quantize.targets import FULL_PRECISION
 from slmdesk.quantize.tensor_report import tensor_report
 
 if TYPE_CHECKING:

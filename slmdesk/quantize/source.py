@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import GgufHeader, check, check_weights, read_header
+from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.formats.split import joined
-from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import gguf
-from slmdesk.formats.ggml_types import FILE_TYPES, TENSOR_TYPES
+from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.vocabularies import Vocabularies
 
 METADATA: dict[str, tuple[str, Any]] = {
@@ -149,13 +149,6 @@ def test_sizes_of_types_are_those_of_gguf_py() -> None:
     theirs.pop(9)
     for number, expected in theirs.items():
         assert tuple(TENSOR_TYPES[number]) == expected
-
-
-def test_names_of_file_types_are_those_of_gguf_py() -> None:
-    for kind in peer.LlamaFileType:
-        name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_").removesuffix("_MOE")
-        if name != "GUESSED":
-            assert FILE_TYPES[kind.value] == name
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_XS", "TQ2_0", "BF16"])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from slmdesk.catalog import names
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.quants import FULL_PRECISION, QUANTS, USUAL
 from slmdesk.gui.quantize import looking
 from slmdesk.quantize.job import KIND
-from slmdesk.quantize.recommending import CLEARLY_LESS, bits_of
+from slmdesk.quantize.recommending import CLEARLY_LESS, bits_of, first_quant
 from slmdesk.quantize.request import AUTO, BY_TARGETS, NONE, Request
-from slmdesk.quantize.targets import FULL_PRECISION, TARGETS, find_target
+from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from slmdesk.quantize.results import ResultRow
     from slmdesk.quantize.source import Source
 
-USUAL, SMALL_MODEL, TINY_MODEL = ("Q4_K_M", 0), ("Q6_K", 1_500_000_000), ("Q8_0", 500_000_000)
 """What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
 REST_S = 0.25
 """A forecast waits so long for the next change."""
@@ -150,10 +150,8 @@ class QuantizeController:
     async def _advise(self, subject: Subject) -> None:
         size = 0
         if subject.source is None:
-            quant = next(
-                (name for name, most in (TINY_MODEL, SMALL_MODEL) if subject.parameters < most), USUAL[0]
-            )
-            size = round(subject.parameters * find_target(quant).bits / 8)
+            quant = first_quant(subject.parameters)
+            size = QUANTS[quant].bytes_of(subject.parameters)
             self.request = replace(self.request, targets=(quant,))
             self._view.show_advice(None, size)
             self.forecast()
@@ -172,7 +170,7 @@ class QuantizeController:
         if self.advice is not None:
             size = self.advice.bytes
         elif quant:
-            size = round(subject.parameters * find_target(quant).bits / 8)
+            size = QUANTS[quant].bytes_of(subject.parameters)
         self.request = replace(self.request, targets=(quant,) if quant else ())
         self._view.show_advice(self.advice, size)
         self.forecast(at_once=True)
@@ -182,7 +180,7 @@ class QuantizeController:
     def tick(self, quant: str) -> None:
         """Take a target, or leave it."""
         names = set(self.request.targets) ^ {quant}
-        chosen = [target for target in TARGETS if target.name in names]
+        chosen = [target for target in TARGETS.values() if target.name in names]
         changes: dict[str, Any] = {"targets": tuple(target.name for target in chosen)}
         if self.request.imatrix == NONE and any(target.needs_matrix for target in chosen):
             changes["imatrix"] = BY_TARGETS  # without one llama.cpp refuses; the field below shows it
@@ -231,7 +229,9 @@ class QuantizeController:
     async def _forecast_rest(self, subject: Subject, request: Request) -> None:
         """The targets that are not asked for, for the table."""
         missing = [
-            target for target in TARGETS if target.name in self.shown and target.name not in self.forecasts
+            target
+            for target in TARGETS.values()
+            if target.name in self.shown and target.name not in self.forecasts
         ]
         for needs in (False, True):
             names = tuple(target.name for target in missing if target.needs_matrix == needs)
@@ -361,8 +361,8 @@ class QuantizeController:
 
 def _ticked(source: Source) -> str:
     """What is ticked where nothing can be advised: the usual quant, where it is clearly less than the source."""
-    less = source.quant in FULL_PRECISION or find_target(USUAL[0]).bits < CLEARLY_LESS * bits_of(source)
-    return USUAL[0] if less else ""
+    less = source.quant in FULL_PRECISION or QUANTS[USUAL].bits < CLEARLY_LESS * bits_of(source)
+    return USUAL if less else ""
 
 
 async def _awaited(work: Coroutine[Any, Any, object]) -> None:

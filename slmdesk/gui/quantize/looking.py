@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.gui import amounts
 from slmdesk.quantize.room import Origin
 from slmdesk.quantize.source import Source, open_source
-from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

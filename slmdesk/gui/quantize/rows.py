@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slmdesk.quantize.targets import TARGETS, Target
+from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.formats.quants import QuantFormat
     from slmdesk.memory.fit import Fit
     from slmdesk.quantize.planning import QuantForecast
 
@@ -24,7 +25,7 @@ class TargetRow:
     """One line of the table of targets. `bytes` is an estimate where there is no `forecast` yet. `source_bytes` and
     `source_quant` are of what it would be made of; 0 and "" while they are not known."""
 
-    target: Target
+    target: QuantFormat
     ticked: bool
     recommended: bool
     bytes: int
@@ -66,11 +67,11 @@ def target_rows(
             target,
             target.name in ticked,
             target.name == recommended,
-            forecasts[target.name].bytes if target.name in forecasts else round(parameters * target.bits / 8),
+            forecasts[target.name].bytes if target.name in forecasts else target.bytes_of(parameters),
             forecasts.get(target.name),
             source_bytes,
             source_quant,
         )
-        for target in TARGETS
+        for target in TARGETS.values()
         if whole or target.name in USUAL or target.name in ticked or target.name == recommended
     ]

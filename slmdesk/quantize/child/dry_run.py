@@ -21,11 +21,12 @@ from slmdesk.quantize.child.sparing import settled
 from slmdesk.quantize.matrix_file import read_matrix
 from slmdesk.quantize.protocol import ForecastSpec, MatrixUse, Options
 from slmdesk.quantize.source import parts_of
-from slmdesk.quantize.targets import Target, find_target
+from slmdesk.quantize.targets import find_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.child.main import Teller
 
 _ALIGNMENT = 32
@@ -57,7 +58,7 @@ def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
 def _one(
     library: QuantizerLibrary,
     spec: ForecastSpec,
-    target: Target,
+    target: QuantFormat,
     parts: tuple[Path, ...],
     costs: _Costs,
 ) -> dict[str, Any]:

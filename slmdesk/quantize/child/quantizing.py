@@ -15,11 +15,12 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
-from slmdesk.quantize.targets import Target, find_target, tensor_type_number
+from slmdesk.quantize.targets import find_target, tensor_type_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.child.main import Teller
     from slmdesk.quantize.matrix_file import Matrix
 
@@ -54,7 +55,7 @@ class Heard:
 class Parameters:
     """llama.cpp's parameters for one target. Keeps alive what they point to."""
 
-    def __init__(self, library: QuantizerLibrary, target: Target, options: Options) -> None:
+    def __init__(self, library: QuantizerLibrary, target: QuantFormat, options: Options) -> None:
         api = library.api
         self._api = api
         self._kept: list[Any] = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.child.quantizing import Heard, Parameters
+from slmdesk.formats.quants import SHORT_ROWS, WITHOUT_MATRIX
 from slmdesk.quantize.source import parts_of
 
 if TYPE_CHECKING:
@@ -23,22 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.quantize.child.ggml import QuantizerLibrary
+    from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.matrix_file import Matrix
     from slmdesk.quantize.protocol import MatrixUse, Options
-    from slmdesk.quantize.targets import Target
 
 Spared = tuple[str, str, str]  # tensor, the type that was meant, the type it gets
 
-# Types that need a matrix, and the nearest that needs none (llama.cpp's `tensor_requires_imatrix`).
-_WITHOUT_MATRIX = {
-    "IQ1_S": "Q2_K", "IQ1_M": "Q2_K", "IQ2_XXS": "Q2_K", "IQ2_XS": "Q2_K", "IQ2_S": "Q2_K", "IQ3_XXS": "IQ3_S",
-}  # fmt: skip
-# Types with blocks of 256, and the nearest with blocks of 32 (llama.cpp's `tensor_type_fallback`).
-_SHORT_ROWS = {
-    **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
-    **dict.fromkeys(("Q2_K", "Q3_K", "TQ1_0", "TQ2_0"), "Q4_0"),
-    "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
-}  # fmt: skip
 _BLOCKS = {kind.name.upper(): kind.block for kind in TENSOR_TYPES.values()}
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 _OUTPUT = "output.weight"
@@ -47,7 +38,7 @@ _OUTPUT = "output.weight"
 def settled(
     library: QuantizerLibrary,
     source: Path,
-    target: Target,
+    target: QuantFormat,
     options: Options,
     *,
     matrix: Matrix | None,
@@ -97,10 +88,10 @@ def _of_ends(
     there = [name for name in names if name in columns]
     given = kind
     if any(not covered(name) for name in there):
-        given = _WITHOUT_MATRIX.get(given, given)
+        given = WITHOUT_MATRIX.get(given, given)
     for name in there:
         if columns[name] % _BLOCKS.get(given, 1):
-            given = _SHORT_ROWS.get(given, "F16")
+            given = SHORT_ROWS.get(given, "F16")
         if columns[name] % _BLOCKS.get(given, 1):
             given = "F16"
     if given != kind:
@@ -111,6 +102,7 @@ def _of_ends(
 def _in_dry_run(
     library: QuantizerLibrary, source: Path, parameters: Parameters, target: Target
 ) -> list[Spared]:
+def _in_dry_run(library: QuantizerLibrary, source: Path, parameters: Parameters, target: QuantFormat) -> list[Spared]:
     """The tensors that would get a type which needs a matrix."""
     heard, before = Heard(), library.on_line
     library.on_line = heard.line
@@ -118,7 +110,7 @@ def _in_dry_run(
     library.api.llama_model_quantize(os.fsencode(source), b"", ctypes.byref(parameters.native))
     parameters.native.dry_run = False
     library.on_line = before
-    needing = dict(_WITHOUT_MATRIX)
+    needing = dict(WITHOUT_MATRIX)
     layers_needing = {**needing, "Q2_K": "Q3_K"} if target.name == "Q2_K_S" else needing
     return [
         (name, kind, table[kind])
