@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from slmdesk.core import amounts
 from slmdesk.formats.quants import QUANTS, USUAL
 from slmdesk.memory.fit import Wishes, fit
 
@@ -184,11 +185,11 @@ def _speaks_any(model: CatalogModel, languages: Iterable[str]) -> bool:
 
 
 def _reasons(model: CatalogModel, answers: Answers, quant: str, expected: Fit) -> tuple[str, ...]:
-    needs, free = expected.memory_bytes / 1e9, expected.available_bytes / 1e9
-    reasons = [model.good_for, f"As {quant} it takes about {needs:.1f} GB of the {free:.1f} GB free now."]
+    needs, free = amounts.size(expected.memory_bytes), amounts.size(expected.available_bytes)
+    reasons = [model.good_for, f"As {quant} it takes about {needs} of the {free} free now."]
     if expected.split is not None:
         reasons.append(
-            f"The graphics card takes {expected.split.device.total_bytes / 1e9:.1f} GB of it"
+            f"The graphics card takes {amounts.size(expected.split.device.total_bytes)} of it"
             + (", so it is quick." if expected.split.whole else ".")
         )
     if expected.verdict == "tight":

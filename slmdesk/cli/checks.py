@@ -16,8 +16,8 @@ from slmdesk import __version__
 from slmdesk.cli import engine_checks
 from slmdesk.cli.engine_checks import Check
 from slmdesk.cli.main import has_display
-from slmdesk.cli.output import parameters_text, size_text
 from slmdesk.cli.safe_steps import told
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.installation import window_libraries
 from slmdesk.toolchains.uv import find_uv
@@ -103,8 +103,8 @@ async def _hardware(application: Application) -> AsyncIterator[Check]:
     threads = f"{chosen or cores.model_threads}, {'set in engine.threads' if chosen else cores.why}"
     yield Check(group, "model threads", "note", threads)
     yield Check(group, "features", "note", " ".join(machine.cpu_features))
-    available = size_text(machine.memory_available)
-    yield Check(group, "memory", "note", f"{size_text(machine.memory_total)}, {available} free")
+    available = amounts.size(machine.memory_available)
+    yield Check(group, "memory", "note", f"{amounts.size(machine.memory_total)}, {available} free")
     for check in await _gpus(application, machine.gpus):
         yield check
     for problem in machine.problems:
@@ -120,7 +120,7 @@ async def _gpus(application: Application, present: Sequence[Gpu]) -> list[Check]
     except SlmDeskError as error:
         return [Check("Machine", "GPU", "warning", error.message, error.hint)]
     layers = int(application.settings.get("engine.gpu_layers"))
-    lines = report(listing, present, size=size_text, gpu_layers=layers)
+    lines = report(listing, present, gpu_layers=layers)
     details = listing.problem.details if listing.problem is not None else ""
     return [
         Check("Machine", line.name, line.tone, line.text, line.hint, details if line.name == "GPU" else "")
@@ -150,7 +150,7 @@ def _folder(name: str, folder: Path) -> Check:
     except OSError as error:
         return Check(group, name, "failed", f"{folder} cannot be written: {error.strerror or error}", hint)
     missing = "" if folder == existing else ", not made yet"
-    text = f"{folder} ({size_text(free)} free{missing})"
+    text = f"{folder} ({amounts.size(free)} free{missing})"
     if free < _LITTLE_SPACE:
         return Check(group, name, "warning", text, "There is little space left on this disk.")
     return Check(group, name, "ok", text)
@@ -176,7 +176,7 @@ def _toolchains(application: Application) -> Iterator[Check]:
         return
     yield Check(group, "uv", "note", uv)
     for status in found:
-        size = size_text(status.disk_bytes)
+        size = amounts.size(status.disk_bytes)
         if status.state == "ready":
             torch = status.packages.get("torch", "")
             yield Check(
@@ -198,7 +198,7 @@ async def _database(application: Application) -> Check:
         hint = "Move the file away and put back a backup from the same folder."
         return Check("Storage", "database", "failed", f"{path} is damaged", hint, "\n".join(broken[:20]))
     conversations = await application.chats.conversations()
-    size = f", {size_text(path.stat().st_size)}" if existed else ", made just now"
+    size = f", {amounts.size(path.stat().st_size)}" if existed else ", made just now"
     return Check("Storage", "database", "ok", f"{path} (conversations: {len(conversations)}{size})")
 
 
@@ -218,7 +218,7 @@ async def _library(application: Application) -> list[Check]:
     except SlmDeskError as error:
         return [Check("Models", "library", "failed", error.message, error.hint)]
     files = [file for model in models for file in model.files]
-    size = size_text(sum(file.size_bytes for file in files))
+    size = amounts.size(sum(file.size_bytes for file in files))
     found = [Check("Models", "library", "ok", f"models: {len(models)}, files: {len(files)}, {size}")]
     found += [
         Check("Models", "library", "warning", f"{file.id}: {file.problem.message}", file.problem.hint)
@@ -296,8 +296,8 @@ async def _runtime(application: Application) -> Check:
     end.raise_error()
     loaded = engine.facts
     facts = (
-        f"loaded {parameters_text(loaded.parameters)} in {loaded.load_seconds:.1f} s,"
-        f" {size_text(loaded.memory_bytes)} of memory,"
+        f"loaded {amounts.parameters(loaded.parameters)} in {loaded.load_seconds:.1f} s,"
+        f" {amounts.size(loaded.memory_bytes)} of memory,"
         f" {end.usage.completion_tokens} tokens at {end.timings.tokens_per_s:.0f}/s"
     )
     if not text.strip():

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from slmdesk.cli.output import size_text
+from slmdesk.core import amounts
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
@@ -83,13 +83,13 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
         ("model", report.model),
         *([("by", "the built-in list: the hub cannot be asked")] if report.source == "list" else []),
         ("context", f"{expected.context} tokens"),
-        ("weights", size_text(expected.weights_bytes)),
-        ("KV cache", size_text(expected.kv_bytes)),
-        ("compute", size_text(expected.compute_bytes)),
-        ("overhead", size_text(expected.overhead_bytes)),
-        ("total", size_text(expected.total_bytes)),
+        ("weights", amounts.size(expected.weights_bytes)),
+        ("KV cache", amounts.size(expected.kv_bytes)),
+        ("compute", amounts.size(expected.compute_bytes)),
+        ("overhead", amounts.size(expected.overhead_bytes)),
+        ("total", amounts.size(expected.total_bytes)),
         *_gpu_rows(fit.split),
-        ("free now", size_text(fit.available_bytes)),
+        ("free now", amounts.size(fit.available_bytes)),
         ("verdict", paint(_VERDICTS[fit.verdict])),
         ("longest context", f"{fit.max_context} tokens" if fit.max_context else "none"),
     ]
@@ -102,8 +102,10 @@ def _gpu_rows(split: Split | None) -> list[tuple[str, str]]:
     if split is None:
         return []
     layers = "all layers" if split.whole else f"{split.layers} of {split.of} layers"
-    device = f"{layers}, {size_text(split.device.total_bytes)} of {size_text(split.free_bytes)} free there"
-    return [(split.device_name, device), ("processor", size_text(split.processor.total_bytes))]
+    device = (
+        f"{layers}, {amounts.size(split.device.total_bytes)} of {amounts.size(split.free_bytes)} free there"
+    )
+    return [(split.device_name, device), ("processor", amounts.size(split.processor.total_bytes))]
 
 
 def _tokens(text: str) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.cli.main import UsageError
-from slmdesk.cli.output import size_text
 from slmdesk.cli.verify import progress_line
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
@@ -63,7 +63,7 @@ async def _import(importer: Importer, args: argparse.Namespace, out: Output) -> 
         found += await importer.find(source)
     chosen = _chosen(found, args.model or [])
     if args.only_list:
-        rows = [(c.title or c.id, size_text(c.size_bytes), _what(c)) for c in chosen]
+        rows = [(c.title or c.id, amounts.size(c.size_bytes), _what(c)) for c in chosen]
         out.table(("MODEL", "SIZE", ""), rows, right=(1,))
         out.done({"found": [candidate.to_json() for candidate in chosen], "imported": []})
         return 0

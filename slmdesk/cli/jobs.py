@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.application import Application
 from slmdesk.cli.main import UsageError
-from slmdesk.cli.output import size_text
-from slmdesk.cli.pull import duration
-from slmdesk.core import logs
+from slmdesk.core import amounts, logs
 from slmdesk.core.made_with import differences, told
 
 if TYPE_CHECKING:
@@ -110,8 +108,8 @@ async def _list(application: Application, args: argparse.Namespace, out: Output)
 
 def _row(job: Job) -> tuple[str, ...]:
     share = f"{job.done / job.total:.0%}" if job.total else ""
-    rate = f"{size_text(int(job.rate))}/s" if job.rate and job.kind == "download" else ""
-    left = duration(job.remaining) if job.remaining is not None else ""
+    rate = f"{amounts.size(int(job.rate))}/s" if job.rate and job.kind == "download" else ""
+    left = amounts.duration(job.remaining) if job.remaining is not None else ""
     source = told(job.kind, job.made_with).get("hub", "").partition("://")[2]
     return (job.id, _state(job), share, rate, left, source, job.title or job.kind)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.cli.output import parameters_text, size_text
+from slmdesk.core import amounts
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.library.library import Library
@@ -62,22 +62,32 @@ def _print_sizes(used: Usage, out: Output) -> None:
     rows = [
         (
             model.id,
-            size_text(model.size_bytes),
-            size_text(model.shared) if model.shared else "",
-            size_text(model.elsewhere) if model.elsewhere else "",
+            amounts.size(model.size_bytes),
+            amounts.size(model.shared) if model.shared else "",
+            amounts.size(model.elsewhere) if model.elsewhere else "",
         )
         for model in used.models
     ]
     out.table(("MODEL", "TAKES", "SHARED", "USED IN PLACE"), rows, right=(1, 2, 3))
     for volume in used.volumes:
         folders = ", ".join(map(str, volume.folders))
-        removed = f", {size_text(volume.removed)} removed but not yet in the trash" if volume.removed else ""
-        out.text(f"{folders}: {size_text(volume.models)} of models{removed}; {size_text(volume.free)} free")
+        removed = (
+            f", {amounts.size(volume.removed)} removed but not yet in the trash" if volume.removed else ""
+        )
+        out.text(
+            f"{folders}: {amounts.size(volume.models)} of models{removed}; {amounts.size(volume.free)} free"
+        )
 
 
 def _row(file: LibraryFile) -> tuple[str, ...]:
     context = str(file.context_length) if file.context_length else ""
-    return (file.id, size_text(file.size_bytes), parameters_text(file.parameters), context, str(file.state))
+    return (
+        file.id,
+        amounts.size(file.size_bytes),
+        amounts.parameters(file.parameters),
+        context,
+        str(file.state),
+    )
 
 
 def model_json(model: LibraryModel) -> dict[str, Any]:

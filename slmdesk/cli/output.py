@@ -188,21 +188,3 @@ def _failed(why: str) -> SlmDeskError:
         f"The output cannot be written to stdout: {why[:1].lower()}{why[1:]}.",
         "Send it to another place, or to nowhere; what the command began is kept.",
     )
-
-
-def size_text(count: int) -> str:
-    """Bytes as disks are sold: 1 GB is 10^9 bytes."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            value = count / scale
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
-    return f"{count} B"
-
-
-def parameters_text(count: int) -> str:
-    """A number of parameters as models are named: "0.6 B", "4.4 M"; empty when not known."""
-    if count <= 0:
-        return ""
-    scale, unit = (1e9, "B") if count >= 0.5e9 else (1e6, "M")
-    value = count / scale
-    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"

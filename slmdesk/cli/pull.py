@@ -10,8 +10,7 @@ from slmdesk.application import Application
 from slmdesk.catalog import choices as catalog_choices
 from slmdesk.catalog import names
 from slmdesk.cli.main import UsageError
-from slmdesk.cli.output import size_text
-from slmdesk.core import logs
+from slmdesk.core import amounts, logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.quants import PREFERRED
 
@@ -60,7 +59,9 @@ async def _pull(args: argparse.Namespace, out: Output) -> int:
         for file in plan.flagged:
             out.note(f"The hub's scanners call {file.path} {file.flag}.")
         job = await application.downloads.start(plan)
-        out.text(f"{plan.repo}: {_counted(len(plan.files))}, {size_text(plan.size)}, into {plan.folder}")
+        out.text(
+            f"{plan.repo}: {amounts.counted(len(plan.files), 'file')}, {amounts.size(plan.size)}, into {plan.folder}"
+        )
         out.event("queued", job=job.to_json(), files=[file.path for file in plan.files], bytes=plan.size)
         if args.detach:
             out.done({"job": job.to_json()})
@@ -188,17 +189,9 @@ def _line(job: Job) -> str:
     if job.state == "queued":
         return "waiting in line"
     share = f"{job.done / job.total:4.0%}  " if job.total else ""
-    rate = f"  {size_text(int(job.rate))}/s" if job.rate else ""
-    left = f"  {duration(job.remaining)} left" if job.remaining is not None and job.rate else ""
+    rate = f"  {amounts.size(int(job.rate))}/s" if job.rate else ""
+    left = f"  {amounts.duration(job.remaining)} left" if job.remaining is not None and job.rate else ""
     return f"{share}{job.detail or job.title}{rate}{left}"
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "3 min", "2 h 5 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _progress(job: Job) -> dict[str, Any]:
@@ -206,7 +199,3 @@ def _progress(job: Job) -> dict[str, Any]:
     return {key: known[key] for key in ("state", "detail", "done", "total", "rate", "remaining")} | {
         "job": job.id
     }
-
-
-def _counted(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.application import Application
 from slmdesk.catalog import names
 from slmdesk.cli.following import follow
-from slmdesk.cli.output import size_text
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.quantize.export import FORMS, exported
@@ -185,7 +185,7 @@ def _show_tensors(quant: dict[str, Any], out: Output) -> None:
             "×".join(map(str, tensor["shape"])),
             tensor["from"],
             tensor["to"],
-            size_text(tensor["bytes"]),
+            amounts.size(tensor["bytes"]),
             f"{tensor['meant']} was meant" if "meant" in tensor else "",
         )
         for tensor in quant["tensors"]
@@ -306,7 +306,7 @@ def _row(facts: dict[str, Any], name: str) -> tuple[str, ...]:
 
     return (
         name,
-        size_text(facts["size_bytes"]),
+        amounts.size(facts["size_bytes"]),
         text("perplexity", ".3f") + error("perplexity_error", ".3f"),
         text("kld_mean", ".5f") + error("kld_error", ".5f"),
         text("top_1", ".1%") + error("top_1_error", ".1%"),
@@ -318,10 +318,10 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
     rows = [
         (
             quant.quant,
-            size_text(quant.bytes),
+            amounts.size(quant.bytes),
             f"{quant.bits_per_weight:.2f}",
             _seconds(quant.seconds, quant.error),
-            size_text(quant.memory_bytes),
+            amounts.size(quant.memory_bytes),
             str(len(quant.fallbacks) or ""),
             "yes" if quant.needs_matrix else "",
             quant.fit.verdict.replace("_", " ") if quant.fit is not None else "",
@@ -345,8 +345,8 @@ def _show_forecast(forecast: Forecast, out: Output) -> None:
         right=(1, 2, 3, 4, 5, 8),
     )
     out.text(
-        f"All steps: about {forecast.seconds:.0f} s; {size_text(forecast.disk_bytes)} of disk,"
-        f" {size_text(forecast.free_bytes)} free."
+        f"All steps: about {amounts.duration(forecast.seconds)}; {amounts.size(forecast.disk_bytes)} of disk,"
+        f" {amounts.size(forecast.free_bytes)} free."
     )
     out.text(forecast.matrix)
     if forecast.estimated:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from slmdesk.cli.main import UsageError
-from slmdesk.cli.output import size_text
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
@@ -60,7 +60,7 @@ async def _remove(library: Library, trash: Trash, ref: str, sure: bool, out: Out
     if removed.forgotten == len(files):
         out.text(f"{title} is no longer in the library; its file stays with the program it belongs to.")
     else:
-        out.text(f"Removed {title} ({size_text(removed.size_bytes)}).")
+        out.text(f"Removed {title} ({amounts.size(removed.size_bytes)}).")
     out.note(
         f"slmdesk rm --undo {removed.key} brings it back. It goes to the system's trash when slmdesk rm is next"
         f" used after {GRACE_S / 60:.0f} minutes, or with slmdesk rm --empty."
@@ -93,7 +93,7 @@ async def _empty(trash: Trash, forever: bool, out: Output) -> int:
     total = sum(removed.size_bytes for removed in gone)
     where = "deleted" if forever else "handed to the system's trash"
     out.text(
-        f"{len(gone)} removals, {size_text(total)}, {where}." if gone else "There is nothing to hand over."
+        f"{len(gone)} removals, {amounts.size(total)}, {where}." if gone else "There is nothing to hand over."
     )
     out.done({"removed": [removed.to_json() for removed in gone], "size_bytes": total, "forever": forever})
     return 0
@@ -101,6 +101,6 @@ async def _empty(trash: Trash, forever: bool, out: Output) -> int:
 
 def _agreed(files: list[LibraryFile], out: Output) -> bool:
     for file in files:
-        out.text(f"  {file.id}  {size_text(file.size_bytes)}")
+        out.text(f"  {file.id}  {amounts.size(file.size_bytes)}")
     out.text(f"Remove these {len(files)} files? It can be undone. [y/N] ", end="")
     return sys.stdin.readline().strip().casefold() in {"y", "yes"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
 from slmdesk.catalog.records import FORMATS, SORTS, TIERS, CatalogEntry, CatalogQuery, rough_memory
-from slmdesk.cli.output import parameters_text
+from slmdesk.core import amounts
 from slmdesk.core.hardware import memory
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _row(entry: CatalogEntry, available: int) -> tuple[str, ...]:
     downloads = f"{entry.downloads:,}".replace(",", " ") if entry.downloads else ""
     return (
         entry.id,
-        parameters_text(entry.parameters),
+        amounts.parameters(entry.parameters),
         " ".join(entry.formats),
         entry.licence,
         downloads,

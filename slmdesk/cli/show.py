@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.cli.list_models import file_json
 from slmdesk.cli.model_config import Shown
-from slmdesk.cli.output import parameters_text, size_text
+from slmdesk.core import amounts
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.families import form_of_file, in_words
@@ -120,10 +120,10 @@ def _rows(file: LibraryFile, header: gguf.GgufHeader | None) -> list[tuple[str, 
         ("model", file.id),
         ("name", header.name if header else ""),
         ("file", str(file.path)),
-        ("size", f"{size_text(file.size_bytes)} ({file.size_bytes} bytes)"),
+        ("size", f"{amounts.size(file.size_bytes)} ({file.size_bytes} bytes)"),
         ("quant", file.quant),
         ("architecture", file.architecture),
-        ("parameters", parameters_text(file.parameters)),
+        ("parameters", amounts.parameters(file.parameters)),
         ("context", f"{file.context_length} tokens" if file.context_length else ""),
         ("tensors", str(len(header.tensors)) if header else ""),
         ("chat template", ("yes" if header.chat_template else "no") if header else ""),

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.cli.main import UsageError
-from slmdesk.cli.output import size_text
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
@@ -126,9 +126,9 @@ def progress_line(out: Output, what: str) -> OnProgress:
 
     async def show(progress: Progress) -> None:
         nonlocal last
-        rate = f", {size_text(round(progress.rate))}/s" if progress.rate else ""
+        rate = f", {amounts.size(round(progress.rate))}/s" if progress.rate else ""
         left = f", {progress.remaining:.0f} s left" if progress.remaining and progress.remaining >= 1 else ""
-        amount = f"{size_text(progress.done)} of {size_text(progress.total)}"
+        amount = f"{amounts.size(progress.done)} of {amounts.size(progress.total)}"
         out.status(f"{what} {progress.detail}: {amount}{rate}{left}")
         if progress.done != last and progress.total:
             last = progress.done

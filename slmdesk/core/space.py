@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from slmdesk.core import amounts
 from slmdesk.core.database import Database, Migration
 from slmdesk.core.errors import SlmDeskError
 
@@ -104,14 +105,6 @@ def existing_parent(folder: Path) -> Path:
     return folder
 
 
-def amount(count: int) -> str:
-    """Bytes for people: "1.2 GB"."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{max(0, count)} bytes"
-
-
 class _Disk(NamedTuple):
     """Bytes of the disk, those free for this user, and which volume it is."""
 
@@ -151,9 +144,9 @@ def _others(connection: sqlite3.Connection, job_id: str, volume: int) -> int:
 
 def _too_little(folder: Path, count: int, free: int, others: int, margin: int) -> SlmDeskError:
     missing = count + others + margin - free
-    promised = f", of which {amount(others)} are promised to other jobs" if others else ""
+    promised = f", of which {amounts.size(others)} are promised to other jobs" if others else ""
     return SlmDeskError(
         "disk_full",
-        f"{amount(count)} are needed in {folder}; {amount(free)} are free there{promised}.",
-        f"Free {amount(missing)} on that disk, or choose another models folder.",
+        f"{amounts.size(count)} are needed in {folder}; {amounts.size(free)} are free there{promised}.",
+        f"Free {amounts.size(missing)} on that disk, or choose another models folder.",
     )

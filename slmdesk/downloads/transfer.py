@@ -8,9 +8,9 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
-from slmdesk.core.space import amount
 from slmdesk.downloads.hashing import FollowingHash
 from slmdesk.hub.errors import HubError
 
@@ -190,10 +190,10 @@ class Transfer:
         self.at = 0
 
     def _wrong_size(self, told: int | None) -> HubError:
-        what = f"{amount(told)}" if told is not None else "more"
+        what = f"{amounts.size(told)}" if told is not None else "more"
         return HubError(
             "size_mismatch",
-            f"The hub promises {amount(self._file.size)} of {self._file.path} and sends {what}.",
+            f"The hub promises {amounts.size(self._file.size)} of {self._file.path} and sends {what}.",
             "The file may just have been replaced. Start the download again from the catalog.",
             temporary=True,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.core import amounts
 from slmdesk.core.installation import gpu_support
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from slmdesk.core.gpus import Gpu
     from slmdesk.engines.devices import Devices
@@ -27,13 +28,9 @@ class DeviceLine:
     hint: str = ""
 
 
-def report(
-    listing: Devices, present: Sequence[Gpu], *, size: Callable[[int], str], gpu_layers: int = -1
-) -> list[DeviceLine]:
-    """Lines for `doctor` and the settings. `present`: the GPUs the system tells of; `size`: bytes in words."""
-    lines = [
-        _device(device, listing.best, size, gpu_layers) for device in listing.found if device.kind != "cpu"
-    ]
+def report(listing: Devices, present: Sequence[Gpu], *, gpu_layers: int = -1) -> list[DeviceLine]:
+    """Lines for `doctor` and the settings. `present`: the GPUs the system tells of."""
+    lines = [_device(device, listing.best, gpu_layers) for device in listing.found if device.kind != "cpu"]
     if listing.problem is not None:
         problem = listing.problem
         lines.append(DeviceLine("GPU", "warning", problem.message, problem.hint))
@@ -43,11 +40,11 @@ def report(
     return lines
 
 
-def _device(device: Device, best: Device | None, size: Callable[[int], str], gpu_layers: int) -> DeviceLine:
+def _device(device: Device, best: Device | None, gpu_layers: int) -> DeviceLine:
     if device.kind not in {"gpu", "igpu"}:
         return DeviceLine("accelerator", "note", f"{device.description} ({device.backend})")
     shared = ", shared with the processor" if device.shares_memory else ""
-    memory = f"{size(device.total_bytes)}{shared}, {size(device.free_bytes)} free"
+    memory = f"{amounts.size(device.total_bytes)}{shared}, {amounts.size(device.free_bytes)} free"
     text = f"{device.description} ({device.backend}), {memory}"
     if device is not best:
         return DeviceLine(device.name, "note", f"{text}; another one takes the layers")

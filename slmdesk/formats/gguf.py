@@ -16,7 +16,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.ggml_types import GUESSED, TENSOR_TYPES, TensorType
 from slmdesk.formats.gguf_errors import (
     DOWNLOAD_AGAIN,
-    amount,
+    cut_off,
     damaged,
     not_gguf,
     short,
@@ -189,11 +189,7 @@ def check_weights(header: GgufHeader) -> None:
     """Only the first of these: for the later parts of a split file, which name no architecture."""
     if header.tensors and header.data_offset + header.data_bytes > header.file_bytes:
         there = max(0, header.file_bytes - header.data_offset)
-        raise SlmDeskError(
-            "gguf_truncated",
-            f"{header.path.name} is cut off: {amount(there)} of {amount(header.data_bytes)} of weights are there.",
-            "Download it again; an interrupted download leaves such a file.",
-        )
+        raise cut_off(header.path, there, header.data_bytes)
 
 
 def read_array(path: Path, header: GgufHeader, key: str) -> list[Any]:

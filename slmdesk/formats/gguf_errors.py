@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.ggml_types import REMOVED_TYPES
 
@@ -13,17 +14,18 @@ if TYPE_CHECKING:
 DOWNLOAD_AGAIN = "Download or convert it again."
 
 
-def amount(count: int) -> str:
-    """Bytes for people: "1.2 GB"."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
-
-
 def damaged(path: Path, what: str, hint: str = DOWNLOAD_AGAIN) -> SlmDeskError:
     """`what` completes "NAME is damaged: …"."""
     return SlmDeskError("gguf_damaged", f"{path.name} is damaged: {what}.", hint)
+
+
+def cut_off(path: Path, there: int, whole: int) -> SlmDeskError:
+    """`there` of `whole` bytes of weights are in the file."""
+    return SlmDeskError(
+        "gguf_truncated",
+        f"{path.name} is cut off: {amounts.size(there)} of {amounts.size(whole)} of weights are there.",
+        "Download it again; an interrupted download leaves such a file.",
+    )
 
 
 def not_gguf(path: Path, data: bytes) -> SlmDeskError:

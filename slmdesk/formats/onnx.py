@@ -1,7 +1,7 @@
 """Reading what an ONNX file says of itself, without its graph: a walk over the outermost fields of the message.
 
 The fields are those of `ModelProto` in onnx/onnx.proto, the encoding is that of protocol buffers. The graph holds
-all weights that are not kept outside; its bytes are passed over, so a file of gigabytes takes a few small reads.
+all weights that are not kept outside; its bytes are passed over, so a file of amounts.size takes a few small reads.
 """
 
 from __future__ import annotations

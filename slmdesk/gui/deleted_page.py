@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui import amounts
 from slmdesk.gui.place import Place, WindowServices
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label

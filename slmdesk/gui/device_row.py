@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QHBoxLayout
 
-from slmdesk.gui import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
 from slmdesk.gui.widgets.buttons import Button
@@ -65,7 +64,7 @@ class DeviceRow(CardRow):
             present, _ = await asyncio.to_thread(gpus.probe)
             listing = await application.devices.now(fresh=True, failed_too=failed_too)
             layers = int(application.settings.get("engine.gpu_layers"))
-            self.show_lines(report(listing, present, size=amounts.size, gpu_layers=layers))
+            self.show_lines(report(listing, present, gpu_layers=layers))
         finally:
             self._again.setEnabled(True)
 

@@ -93,7 +93,7 @@ class Summary:
 
 def summary(jobs: Sequence[Job]) -> Summary:
     """ "2 downloads 48 %, 3 min" for jobs under way; otherwise what waits for the person."""
-    from slmdesk.gui import amounts
+    from slmdesk.core import amounts
 
     active = [job for job in jobs if job.state in {"queued", "running"}]
     if active:
@@ -119,7 +119,7 @@ def summary(jobs: Sequence[Job]) -> Summary:
 
 def named(jobs: Sequence[Job]) -> str:
     """ "2 downloads"; "3 jobs" where they are of several kinds."""
-    from slmdesk.gui import amounts
+    from slmdesk.core import amounts
 
     kinds = {job.kind for job in jobs}
     return amounts.counted(len(jobs), WORDS.get(kinds.pop(), "job") if len(kinds) == 1 else "job")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

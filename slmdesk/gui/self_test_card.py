@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from slmdesk.core import amounts
 from slmdesk.engines.self_test_outcome import BOUNDS
-from slmdesk.gui import amounts
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from slmdesk.core import amounts
 from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Pane
@@ -31,11 +32,6 @@ class Loaded(Protocol):
     def memory_bytes(self) -> int: ...
 
 
-def gigabytes(count: int) -> str:
-    """Bytes as "3.1 GB" (10^9), or "450 MB" below one of them."""
-    return f"{count / 1e9:.1f} GB" if count >= 0.9995e9 else f"{count / 1e6:.0f} MB"
-
-
 def loaded_words(models: Sequence[Loaded]) -> tuple[str, str]:
     """What the strip says of `models`, and the colour of its dot."""
     if not models:
@@ -46,7 +42,7 @@ def loaded_words(models: Sequence[Loaded]) -> tuple[str, str]:
     ready = [model for model in models if model.state == "ready"]
     if not ready:
         return f"{short_name(models[0].id)} could not be loaded", "bad"
-    memory = gigabytes(sum(model.memory_bytes for model in ready))
+    memory = amounts.size(sum(model.memory_bytes for model in ready))
     name = short_name(ready[0].id) if len(ready) == 1 else f"{len(ready)} models"
     return f"{name} loaded, {memory}", "good"
 

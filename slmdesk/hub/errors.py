@@ -8,6 +8,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import redact
 
@@ -281,7 +282,7 @@ def _fault_of_hub(status: int, response: Any, endpoint: str, details: str) -> Hu
     storage = _elsewhere(_address(response), endpoint)
     if status == 429:
         wait = retry_after_s(response.headers)
-        hint = f"Try again in {_seconds(wait)}." if wait else _LATER
+        hint = f"Try again in {amounts.duration(wait)}." if wait else _LATER
         return HubError(
             "rate_limited",
             f"{storage or 'The hub'} asks for fewer requests.",
@@ -361,11 +362,6 @@ def retry_after_s(headers: Any) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
-
-
-def _seconds(wait: float) -> str:
-    count = max(1, round(wait))
-    return "1 second" if count == 1 else f"{count} seconds" if count < 120 else f"{round(wait / 60)} minutes"
 
 
 def _technical(error: BaseException) -> str:

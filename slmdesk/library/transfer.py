@@ -9,9 +9,10 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
-from slmdesk.core.space import MARGIN_BYTES, amount, existing_parent
+from slmdesk.core.space import MARGIN_BYTES, existing_parent
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -178,8 +179,8 @@ def require_room(folder: Path, count: int) -> None:
     if count + MARGIN_BYTES > free:
         raise SlmDeskError(
             "disk_full",
-            f"{amount(count)} are needed in {folder}; {amount(free)} are free there.",
-            f"Free {amount(count + MARGIN_BYTES - free)} on that disk, or choose another models folder.",
+            f"{amounts.size(count)} are needed in {folder}; {amounts.size(free)} are free there.",
+            f"Free {amounts.size(count + MARGIN_BYTES - free)} on that disk, or choose another models folder.",
         )
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
-from slmdesk.core.space import MARGIN_BYTES, amount, existing_parent
+from slmdesk.core.space import MARGIN_BYTES, existing_parent
 from slmdesk.formats import gguf
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import HfFolder, examine
@@ -380,8 +381,8 @@ def check_space(target: Path, count: int) -> None:
     if free < needed:
         raise SlmDeskError(
             "disk_full",
-            f"{amount(needed)} are needed in {target.parent}; {amount(free)} are free there.",
-            f"Free {amount(needed - free)} on that disk.",
+            f"{amounts.size(needed)} are needed in {target.parent}; {amounts.size(free)} are free there.",
+            f"Free {amounts.size(needed - free)} on that disk.",
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core import amounts
 from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.space import existing_parent
@@ -174,7 +175,7 @@ async def forecast(
     warnings = [source.warning] if source.warning else []
     warnings += [q.warning for q in quants if q.warning and not (experts and q.quant == "MXFP4")]
     warnings += [
-        f"{q.quant} becomes no smaller than its source: {q.bytes / 1e6:.0f} MB from {source.bytes / 1e6:.0f} MB."
+        f"{q.quant} becomes no smaller than its source: {amounts.size(q.bytes)} from {amounts.size(source.bytes)}."
         for q in quants
         if q.bytes >= source.bytes
     ]

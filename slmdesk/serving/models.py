@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.engines.devices import DeviceList
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from slmdesk.serving.forecasts import LoadForecast
 
 log = logging.getLogger(__name__)
-
-_GIB = 1024**3
 
 
 class Models:
@@ -417,7 +416,7 @@ class Models:
             )
         raise SlmDeskError(
             "memory_insufficient",
-            f"{slot.id} needs about {need / _GIB:.1f} GiB of memory; {free / _GIB:.1f} GiB are free.",
+            f"{slot.id} needs about {amounts.size(need)} of memory; {amounts.size(free)} are free.",
             "Close other programs, or choose a smaller model or quant.",
         )
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write, writing_error
 from slmdesk.core.processes import start_child
-from slmdesk.core.space import amount, existing_parent
+from slmdesk.core.space import existing_parent
 from slmdesk.toolchains import bundled, sources
 from slmdesk.toolchains import uv as uv_program
 from slmdesk.toolchains.recipe import FORMAT
@@ -121,9 +122,9 @@ class Maker:
         if free < needed:
             raise SlmDeskError(
                 "disk_full",
-                f"The toolchain “{self._recipe.name}” needs {amount(needed)} while it is made; {amount(free)} are "
-                "free.",
-                f"Free {amount(needed - free)} on the disk of {self._root}.",
+                f"The toolchain “{self._recipe.name}” needs {amounts.size(needed)} while it is made; "
+                f"{amounts.size(free)} are free.",
+                f"Free {amounts.size(needed - free)} on the disk of {self._root}.",
             )
 
     async def _build(self, uv: Path) -> dict[str, Any]:

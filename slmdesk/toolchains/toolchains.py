@@ -10,10 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.processes import start_child
-from slmdesk.core.space import amount
 from slmdesk.toolchains import making, recipe
 from slmdesk.toolchains.making import MAKING, MARKER, SOURCE, Maker, held, python_of
 from slmdesk.toolchains.uv import Network
@@ -67,8 +67,8 @@ class ToolchainStatus:
         """What a person is told before it is made."""
         minutes = max(1, round(self.seconds / 60))
         return (
-            f"{self.title} ({self.summary}) is made once: about {amount(self.download_bytes)} to fetch, "
-            f"{amount(self.disk_bytes)} on disk, {minutes} minute{'s' if minutes > 1 else ''} or so. "
+            f"{self.title} ({self.summary}) is made once: about {amounts.size(self.download_bytes)} to fetch, "
+            f"{amounts.size(self.disk_bytes)} on disk, {minutes} minute{'s' if minutes > 1 else ''} or so. "
             "It works offline afterwards."
         )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import SETTINGS, find_setting
 from slmdesk.gui.about import COMPONENTS, component_versions
 from slmdesk.gui.actions import match_score
 from slmdesk.gui.live_settings import change_words, value_words
 from slmdesk.gui.report import report_text
-from slmdesk.gui.strip import gigabytes, loaded_words
+from slmdesk.gui.strip import loaded_words
 
 
 @dataclass
@@ -42,7 +43,7 @@ def test_the_strip_says_what_is_in_memory(models: list[Model], words: str) -> No
 
 
 def test_memory_is_written_as_disks_are() -> None:
-    assert [gigabytes(count) for count in (9_400_000, 99_999_999, 3_149_000_000)] == [
+    assert [amounts.size(count) for count in (9_400_000, 99_999_999, 3_149_000_000)] == [
         "9 MB",
         "100 MB",
         "3.1 GB",

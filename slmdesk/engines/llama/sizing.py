@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from slmdesk.core import amounts
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.adapters import adapters_bytes
@@ -95,8 +96,8 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
     if needed > available:
         raise SlmDeskError(
             "out_of_memory",
-            f"{_name(spec)} needs about {needed / 1e9:.1f} GB of memory with a context of {context} tokens; "
-            f"{available / 1e9:.1f} GB is free.",
+            f"{_name(spec)} needs about {amounts.size(needed)} of memory with a context of {context} tokens; "
+            f"{amounts.size(available)} are free.",
             "Choose a smaller quant, set a shorter context, or close other programs.",
         )
     return Plan(

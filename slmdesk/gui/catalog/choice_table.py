@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.chips import VERDICTS
 from slmdesk.gui.widgets.table import Column, Table, TableModel

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QUrl
 
+from slmdesk.core import amounts
 from slmdesk.core.error_codes import DANGEROUS, LICENCE, TOKEN
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui import amounts
 from slmdesk.gui.catalog.row_words import Offer, estimate, gguf_repo, good_for, offer_of, repos_of
 from slmdesk.gui.downloads import words as job_words
 from slmdesk.gui.downloads.when_ready import wish_chat

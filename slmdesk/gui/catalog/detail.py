@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
+from slmdesk.core import amounts
 from slmdesk.core.error_codes import LICENCE, TOKEN
-from slmdesk.gui import amounts
 from slmdesk.gui.catalog.choice_table import ChoiceTable, name_of
 from slmdesk.gui.catalog.forecast_view import ForecastView
 from slmdesk.gui.catalog.gate import GatePanel

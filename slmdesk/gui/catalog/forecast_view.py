@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 
 if TYPE_CHECKING:

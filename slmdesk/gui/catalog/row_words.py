@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 
 if TYPE_CHECKING:
     from slmdesk.catalog.catalog import Catalog

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from slmdesk.gui.chat.model_entries import parameter_words, size_words
 from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
@@ -44,7 +43,7 @@ def about(entry: ModelEntry | None) -> str:
     """One line that says what a model is, and nothing it is not."""
     if entry is None:
         return "It answers on this machine; nothing you type leaves it."
-    count = parameter_words(entry.parameters)
+    count = entry.counted
     if entry.built_in:
         size = f" ({count})" if count else ""
         return (
@@ -57,7 +56,7 @@ def about(entry: ModelEntry | None) -> str:
             f"A small general model to start with{size}. Short, plain questions suit it best, and it is sometimes "
             "wrong."
         )
-    facts = ", ".join(part for part in (count, size_words(entry.size_bytes)) if part)
+    facts = ", ".join(part for part in (count, entry.size) if part)
     return f"{facts}. It answers on this machine; nothing you type leaves it." if facts else about(None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.gui.chat.names import BUILT_IN
 
 if TYPE_CHECKING:
@@ -41,11 +42,22 @@ class ModelEntry:
         return f"{self.name} {self.quant}".strip()
 
     @property
+    def size(self) -> str:
+        """ "2.5 GB"; "" where it is not known."""
+        return amounts.size(self.size_bytes) if self.size_bytes > 0 else ""
+
+    @property
+    def counted(self) -> str:
+        """ "135 M parameters"; "" where it is not known."""
+        count = amounts.parameters(self.parameters)
+        return f"{count} parameters" if count else ""
+
+    @property
     def details(self) -> str:
         """What it is for where that is known, what is special, size and parameters, in words."""
         if self.problem:
             return self.problem
-        parts = [size_words(self.size_bytes), parameter_words(self.parameters)]
+        parts = [self.size, self.counted]
         if self.built_in:
             parts[:0] = ["For questions about SLM Desk", "Built in"]
         elif self.starter:
@@ -97,19 +109,3 @@ def find_entry(entries: Iterable[ModelEntry], model_id: str) -> ModelEntry | Non
     entries = list(entries)
     exact = next((entry for entry in entries if entry.id == model_id), None)
     return exact or next((entry for entry in entries if entry.id.partition(":")[0] == model_id), None)
-
-
-def size_words(size: int) -> str:
-    """Bytes in GB as disks count them, MB below one of them."""
-    if size <= 0:
-        return ""
-    return f"{size / 1e9:.1f} GB" if size >= 0.9995e9 else f"{size / 1e6:.0f} MB"
-
-
-def parameter_words(count: int) -> str:
-    """ "4.0 B parameters", "135 M parameters"."""
-    if count <= 0:
-        return ""
-    if count >= 1e9:
-        return f"{count / 1e9:.1f} B parameters"
-    return f"{count / 1e6:.0f} M parameters" if count >= 1e7 else f"{count / 1e6:.1f} M parameters"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, QTimer, Signal
 
+from slmdesk.core import amounts
 from slmdesk.gui.chat.body.body import MessageBody
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Pane
@@ -132,9 +133,9 @@ class Thought(Pane):
     def _name(self) -> None:
         if self._since is not None:
             passed = time.monotonic() - self._since
-            words = "Thinking…" if passed < 1 else f"Thinking… {duration(passed)}"
+            words = "Thinking…" if passed < 1 else f"Thinking… {amounts.took(passed)}"
         else:
-            words = f"Thought for {duration(self._seconds)}" if self._seconds >= 1 else "Thought first"
+            words = f"Thought for {amounts.took(self._seconds)}" if self._seconds >= 1 else "Thought first"
         if words != self._head.text():
             self._head.setText(words)
             self.changed.emit()
@@ -170,11 +171,3 @@ class Thought(Pane):
             self._feed.close()
         if self.body is not None:
             self.body.release()
-
-
-def duration(seconds: float) -> str:
-    """ "12 s" or "2 min 5 s"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"

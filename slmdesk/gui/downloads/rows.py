@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint, Signal
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.downloads import words
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.core import amounts
 from slmdesk.core.error_codes import DANGEROUS, LICENCE, TOKEN
-from slmdesk.gui import amounts
 
 if TYPE_CHECKING:
     from slmdesk.core.error_codes import ErrorCode

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.first_run import words
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Label

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, QUrl
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui import amounts
 from slmdesk.gui.library.notices import Notice
 from slmdesk.library.stamp import stamp
 

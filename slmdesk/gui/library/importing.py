@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button, Spinner

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
+from slmdesk.core import amounts
 from slmdesk.core.hardware import memory
-from slmdesk.gui import amounts
 from slmdesk.gui.catalog.forecast_view import ForecastView
 from slmdesk.gui.library.model_rows import ModelRow
 from slmdesk.gui.theme import MEASURE, SPACE

@@ -18,7 +18,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.chips import STATES
@@ -64,7 +64,7 @@ def away(model: LibraryModel) -> bool:
 
 
 def quants(model: LibraryModel) -> str:
-    """ "Q4_K_M, F16 · 0.6 B"."""
+    """ "Q4_K_M, F16 · 600 M"."""
     names = list(dict.fromkeys(file.label for file in model.files))
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     weights = amounts.parameters(max((file.parameters for file in model.files), default=0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.actions import Action
 from slmdesk.gui.library.detail import Detail
 from slmdesk.gui.library.file_step import TOOLS, given_to

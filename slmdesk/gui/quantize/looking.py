@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.formats.quants import FULL_PRECISION
-from slmdesk.gui import amounts
 from slmdesk.quantize.room import Origin
 from slmdesk.quantize.source import Source, open_source
 

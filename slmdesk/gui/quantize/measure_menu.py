@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.widgets.menu import Menu
 
 if TYPE_CHECKING:

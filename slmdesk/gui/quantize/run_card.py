@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.step_card import Notice, StepCard
 from slmdesk.gui.theme import MEASURE, SPACE

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import QHeaderView
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.rows import TargetRow
 from slmdesk.gui.theme import MEASURE, SPACE

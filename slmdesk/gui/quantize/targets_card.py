@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.quantize import words
 from slmdesk.gui.quantize.rows import target_rows
 from slmdesk.gui.quantize.step_card import StepCard

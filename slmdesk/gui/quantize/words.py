@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from slmdesk.gui.chat.first_start import GUIDE_QUESTIONS, OPEN_QUESTIONS, FirstStart
-from slmdesk.gui.chat.model_entries import ModelEntry, find_entry, parameter_words, size_words
+from slmdesk.gui.chat.model_entries import ModelEntry, find_entry
 from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.theme import Theme
 
@@ -44,11 +46,13 @@ def test_a_question_begins_a_conversation(play: Play) -> None:
 
 
 def test_words_for_sizes_and_names() -> None:
-    assert size_words(2_500_000_000) == "2.5 GB"
-    assert size_words(10_068_160) == "10 MB"
-    assert size_words(0) == ""
-    assert parameter_words(135_000_000) == "135 M parameters"
-    assert parameter_words(4_700_000) == "4.7 M parameters"
+    def words(size: int, parameters: int) -> tuple[str, str]:
+        entry = replace(OTHER, size_bytes=size, parameters=parameters)
+        return entry.size, entry.counted
+
+    assert words(2_500_000_000, 135_000_000) == ("2.5 GB", "135 M parameters")
+    assert words(10_068_160, 4_700_000) == ("10 MB", "4.7 M parameters")
+    assert words(0, 0) == ("", "")
     assert short_name("Qwen/Qwen3-4B:Q4_K_M") == "Qwen3-4B Q4_K_M"
     assert short_name("slmdesk/desk-guide") == "Desk Guide"
     assert short_name("C:\\models\\tiny.gguf") != ""

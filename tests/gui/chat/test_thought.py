@@ -12,12 +12,13 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from slmdesk.chat.tree import Conversation, ConversationTree, Message
+from slmdesk.core import amounts
 from slmdesk.gui.chat.items import MessageItem, items_of
 from slmdesk.gui.chat.markdown.blocks import plain_text
 from slmdesk.gui.chat.message_list import MessageList
 from slmdesk.gui.chat.message_view import MessageView
 from slmdesk.gui.chat.notes import Ended, Told
-from slmdesk.gui.chat.thought import Thought, duration
+from slmdesk.gui.chat.thought import Thought
 from slmdesk.gui.chat.typesetter import Typesetter
 
 THOUGHT = "<think>\nIs it **Paris**?\n\nIt is.\n</think>\n\nThe answer is Paris."
@@ -154,7 +155,13 @@ def test_what_was_opened_stays_open_when_its_widget_comes_back(
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (1.2, 59.4, 60, 61, 3600)] == ["1 s", "59 s", "1 min", "1 min 1 s", "60 min"]
+    assert [amounts.took(s) for s in (1.2, 59.4, 60, 61, 3600)] == [
+        "1 s",
+        "59 s",
+        "1 min",
+        "1 min 1 s",
+        "60 min",
+    ]
 
 
 def test_the_first_answer_says_that_there_was_no_chat_template(show: Show) -> None:

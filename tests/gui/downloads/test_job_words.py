@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_store import Job, JobState
-from slmdesk.gui import amounts
 from slmdesk.gui.downloads import words
 from slmdesk.gui.job_watch import summary
 

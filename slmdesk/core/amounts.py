@@ -1,4 +1,7 @@
-"""Sizes, rates, times and counts in words, the same everywhere: GB as disks count them, MB below one of them."""
+"""Sizes, rates, times and counts in words, the same in the window, the terminal and every error.
+
+GB are 10^9 bytes, as disks count them, of disks and of memory alike.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ _DAY = 86_400
 
 
 def size(count: float) -> str:
-    """Bytes as "3.1 GB", "450 MB" or "12 kB"."""
+    """Bytes as "3.1 GB", "450 MB" or "12 kB"; less than none counts as none."""
+    count = max(0.0, count)
     if count >= 0.9995e9:
         return f"{count / 1e9:.1f} GB"
     if count >= 1e6:
         return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
-    return f"{count / 1e3:.0f} kB" if count >= 1e3 else f"{count:.0f} bytes"
+    return f"{count / 1e3:.0f} kB" if count >= 1e3 else counted(round(count), "byte")
 
 
 def size_parts(count: float) -> tuple[str, str]:
@@ -39,13 +43,21 @@ def rate(bytes_a_second: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "45 s", "3 min", "2 h 10 min"."""
+    """About how long: "45 s", "3 min", "2 h 10 min"."""
     if seconds < _MINUTE:
         return f"{max(1, round(seconds))} s"
     if seconds < _HOUR:
         return f"{round(seconds / _MINUTE)} min"
     hours, rest = divmod(round(seconds / _MINUTE), 60)
     return f"{hours} h {rest} min" if rest and hours < 10 else f"{hours} h"
+
+
+def took(seconds: float) -> str:
+    """Exactly how long: "12 s", "2 min 5 s"."""
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 def moment(at: float, now: float | None = None) -> str:
@@ -64,10 +76,10 @@ def moment(at: float, now: float | None = None) -> str:
 
 
 def parameters(count: int) -> str:
-    """ "4.0 B", "135 M"; "" when it is not known."""
+    """ "4.0 B", "135 M", "4.7 M"; "" when it is not known."""
     if count <= 0:
         return ""
-    if count >= 1e9:
+    if count >= 0.9995e9:
         return f"{count / 1e9:.1f} B"
     return f"{count / 1e6:.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M"
 
