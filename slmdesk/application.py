@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from slmdesk.engines.devices import DeviceList
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
+    from slmdesk.fitting import Fitting
     from slmdesk.library.duplicates import Duplicates
-    from slmdesk.library.fitting import Fitting
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
@@ -140,11 +140,11 @@ class Application:
 
     @property
     def fitting(self) -> Fitting:
-        """Forecasts for what lies here."""
+        """Forecasts: will a model run here."""
         if self._fitting is None:
-            from slmdesk.library.fitting import Fitting
+            from slmdesk.fitting import Fitting
 
-            self._fitting = Fitting(self.paths, self.settings, self.library, devices=self.devices)
+            self._fitting = Fitting(self.paths.data, self.settings, self.library, self.catalog, self.devices)
         return self._fitting
 
     @property

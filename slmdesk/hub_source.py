@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.choices import Choice
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.downloads.downloads import Downloads
+    from slmdesk.hub.repo import RepoInfo
     from slmdesk.quantize.request import Request
     from slmdesk.quantize.room import Quantizing
 
@@ -33,6 +34,7 @@ class HubModel:
     revision: str
     choice: Choice
     parameters: int
+    info: RepoInfo | None = None  # what the hub said of it a moment ago
 
 
 async def look_on_hub(catalog: Catalog, repo: str, *, revision: str = "", refresh: bool = False) -> HubModel:
@@ -50,7 +52,7 @@ async def look_on_hub(catalog: Catalog, repo: str, *, revision: str = "", refres
         )
     # Most weights take two bytes where nobody says how many there are.
     parameters = page.entry.parameters or choice.weights_bytes // 2
-    return HubModel(page.repo, page.revision or revision or "main", choice, parameters)
+    return HubModel(page.repo, page.info.revision or revision or "main", choice, parameters, page.asked)
 
 
 async def quantize_from_hub(
@@ -64,7 +66,8 @@ async def quantize_from_hub(
     request = request.checked()
     found = await look_on_hub(catalog, request.model, revision=revision, refresh=True)
     choice = found.choice
-    plan = await downloads.plan(found.repo, [file.path for file in choice.files], revision=found.revision)
+    files = [file.path for file in choice.files]
+    plan = await downloads.plan(found.repo, files, revision=found.revision, info=found.info)
     path = plan.folder
     if choice.kind == "gguf":
         path = min(plan.target(file) for file in plan.files if file.local.lower().endswith(".gguf"))

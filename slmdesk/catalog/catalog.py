@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.catalog import hub_search, names
 from slmdesk.catalog.cache import Cache
-from slmdesk.catalog.choices import judged
+from slmdesk.catalog.choices import find, judged, usual_choice
 from slmdesk.catalog.examining import MOST, Examiner, doubtful
 from slmdesk.catalog.known import KnownModels
 from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, listed_page, page_of, trimmed
@@ -23,6 +23,7 @@ from slmdesk.core.hardware import memory
 from slmdesk.formats.architecture import Architecture
 from slmdesk.hub.access import LONGEST_WAIT_S
 from slmdesk.hub.errors import HubError
+from slmdesk.hub.repo import ask_repo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -201,26 +202,25 @@ class Catalog:
         kept = await self._cache.page(hub, repo, name)
         if kept is not None and kept.age_s < _FRESH_S and not refresh:
             return self._page(kept.data, repo)
-        path = f"/api/models/{repo}" + (f"/revision/{revision}" if revision else "")
         if not names.is_repo(repo) and not names.is_bare(repo):
             raise HubError("name_invalid", f"{repo!r} is no name of a model on a hub.",
                            "A model is named publisher/name.")  # fmt: skip
         try:
-            answer = await self._hub.get_json(path, {"blobs": "true", "securityStatus": "true"}, repo=repo)
+            answer = await ask_repo(self._hub, repo, revision)
         except HubError as error:
             if kept is None or not (error.temporary or error.code in {"offline", "hub_answer_invalid"}):
                 raise
             page = self._page(kept.data, repo)
             return replace(page, note=f"{error.message} This is what the hub said {_ago(kept.age_s)}.")
-        data = trimmed(answer.data) if isinstance(answer.data, dict) else {}
+        data = trimmed(answer) if isinstance(answer, dict) else {}
         page = self._page(data, repo)
         await self._cache.keep_page(hub, repo, name, data)
         return page
 
-    async def page_or_listed(self, repo: str) -> ModelPage:
+    async def page_or_listed(self, repo: str, *, revision: str = "") -> ModelPage:
         """As `model_page`; where the hub cannot be asked, what the built-in list knows of the model."""
         try:
-            return await self.model_page(repo)
+            return await self.model_page(repo, revision=revision)
         except HubError as error:
             model = await asyncio.to_thread(self._known.model, repo)
             if model is None or not (error.temporary or error.code == "offline"):
@@ -290,6 +290,31 @@ class Catalog:
                 return made
         return replace(made, choices=tuple(replace(one, best=False) for one in made.choices))
 
+    async def choose(self, page: ModelPage, wanted: str = "", *, context: int = 0) -> Choice:
+        """The choice of that name or file; without one the best that fits this machine, or the usual quant.
+
+        Raises `choice_not_found` or `nothing_to_choose`.
+        """
+        if wanted:
+            page = await self.examined(page)
+            found = find(page.choices, wanted)
+            if found is None:
+                raise SlmDeskError(
+                    "choice_not_found",
+                    f"{page.repo} is not there as {wanted}.",
+                    f"There are: {', '.join(one.id for one in page.choices[:12])}." if page.choices else "",
+                )
+            return found
+        page = await self.judge(page, context=context)
+        usual = page.best or usual_choice(page.choices)
+        if usual is None:
+            raise SlmDeskError(
+                "nothing_to_choose",
+                f"{page.repo} holds no model file that could be chosen for you.",
+                "Name a file: publisher/name/FILE.",
+            )
+        return usual
+
     async def examined(self, page: ModelPage) -> ModelPage:
         """The page with its odd GGUF files called what their headers say they are: draft heads, adapters, projectors,
         models for something else. A few kilobytes of each are read once. Does not raise."""
@@ -330,7 +355,7 @@ class Catalog:
 
         Raises `SlmDeskError` when none of them can be had.
         """
-        key = f"{page.repo}@{page.revision}"
+        key = f"{page.repo}@{page.info.revision}"
         if key not in self._architectures:
             self._architectures[key] = await self._architecture(page)
         return self._architectures[key]
@@ -340,7 +365,7 @@ class Catalog:
         if known is not None:
             return known
         problem: SlmDeskError | None = None
-        if any(file.path == "config.json" for file in page.files):
+        if any(file.path == "config.json" for file in page.info.files):
             try:
                 return Architecture.from_config(await self._config(page.repo))
             except SlmDeskError as error:
@@ -349,7 +374,7 @@ class Catalog:
         if file is not None and file.files:
             first = file.files[0]
             header = await self.header(
-                page.repo, first.path, revision=page.revision or "main", file_bytes=first.size
+                page.repo, first.path, revision=page.info.revision or "main", file_bytes=first.size
             )
             return Architecture.from_gguf(header)
         raise problem or SlmDeskError(

@@ -12,22 +12,27 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from slmdesk.formats.purpose import companion_named
-from slmdesk.formats.quants import quant_named
+from slmdesk.formats.quants import PREFERRED, quant_named
+from slmdesk.hub.repo import is_pickle
 from slmdesk.library.names import quant_in, split_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from slmdesk.hub.repo import Level, RepoFile
     from slmdesk.memory.fit import Fit
     from slmdesk.memory.forecast import Verdict
 
 ChoiceKind = Literal[
     "gguf", "projector", "draft", "other", "safetensors", "mlx", "onnx", "adapter", "matrix", "pickle"
 ]
-Level = Literal["", "safe", "queued", "suspicious", "unsafe", "error"]
 _ORDER: tuple[ChoiceKind, ...] = (
     "gguf", "other", "projector", "draft", "onnx", "mlx", "safetensors", "adapter", "matrix", "pickle",
 )  # fmt: skip
+# Never taken unless a person names it.
+_ONLY_BY_NAME: frozenset[ChoiceKind] = frozenset(
+    {"projector", "draft", "other", "adapter", "matrix", "pickle"}
+)
 _PREFIXES: dict[ChoiceKind, str] = {"projector": "mmproj", "draft": "draft", "adapter": "adapter"}
 
 # What names tell at once; headers are asked where a name may mean something else (catalog/examining.py).
@@ -35,10 +40,7 @@ _NAMED_KINDS: dict[str, ChoiceKind] = {
     "projector": "projector", "draft": "draft", "adapter": "adapter", "control vector": "adapter",
 }  # fmt: skip
 
-_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-_PICKLED_WEIGHTS = re.compile(
-    r"(?i)(model|weights|consolidated|checkpoint|adapter).*\.(bin|pt|pth|ckpt|pkl|pickle)$"
-)
+_WEIGHTS = re.compile(r"(?i)(model|weights|consolidated|checkpoint|adapter)")
 _SUPPORT = re.compile(
     r"(?i)^(config|generation_config|genai_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|"
     r"merges|preprocessor_config|processor_config|chat_template|params|tekken|.*\.index)\b.*\.(json|txt|jinja|model)$"
@@ -47,16 +49,6 @@ _SUPPORT = re.compile(
 _IMATRIX_FILE = re.compile(r"(?i)imatrix.*\.(gguf|dat)$|\.imatrix$")
 _IMATRIX_NAME = re.compile(r"(?i)(^|[-._])(i1|imat|imatrix)(?=[-._])")
 _ONNX_VARIANT = re.compile(r"(?i)[_-](q4f16|q4|q8|int8|uint8|int4|fp16|bnb4|quantized|fp32)$")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on a hub. `sha256` is empty for small files that lie in git; `level` is what the hub's scanner says."""
-
-    path: str
-    size: int
-    sha256: str = ""
-    level: Level = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ class Choice:
     id: str
     kind: ChoiceKind
     quant: str
-    files: tuple[RemoteFile, ...]
+    files: tuple[RepoFile, ...]
     size_bytes: int
     weights_bytes: int
     bits_per_weight: float = 0.0
@@ -92,7 +84,7 @@ class Choice:
         return self.fit.verdict if self.fit else None
 
 
-def group(files: Sequence[RemoteFile], parameters: int = 0, *, mlx: bool = False) -> list[Choice]:
+def group(files: Sequence[RepoFile], parameters: int = 0, *, mlx: bool = False) -> list[Choice]:
     """The choices of a repository, GGUF first, each kind from the largest to the smallest.
 
     `parameters` counts the model's weights (0: not known), `mlx` says that the safetensors are MLX's.
@@ -136,7 +128,7 @@ def _is_support(path: str) -> bool:
 
 
 def _choice(
-    name: str, kind: ChoiceKind, quant: str, weights: Sequence[RemoteFile], support: Sequence[RemoteFile] = ()
+    name: str, kind: ChoiceKind, quant: str, weights: Sequence[RepoFile], support: Sequence[RepoFile] = ()
 ) -> Choice:
     together = tuple(sorted({*weights, *support}, key=lambda file: file.path))
     return Choice(
@@ -151,8 +143,8 @@ def _choice(
     )
 
 
-def _gguf(files: Sequence[RemoteFile], *, calibrated: bool) -> list[Choice]:
-    wholes: dict[tuple[str, str], list[RemoteFile]] = {}
+def _gguf(files: Sequence[RepoFile], *, calibrated: bool) -> list[Choice]:
+    wholes: dict[tuple[str, str], list[RepoFile]] = {}
     for file in files:
         path = PurePosixPath(file.path)
         if _IMATRIX_FILE.search(path.name):
@@ -180,8 +172,8 @@ def _low(quant: str) -> bool:
     return known is None or known.bits < 8
 
 
-def _safetensors(files: Sequence[RemoteFile], support: Sequence[RemoteFile], *, mlx: bool) -> list[Choice]:
-    folders: dict[str, list[RemoteFile]] = {}
+def _safetensors(files: Sequence[RepoFile], support: Sequence[RepoFile], *, mlx: bool) -> list[Choice]:
+    folders: dict[str, list[RepoFile]] = {}
     choices = []
     for file in files:
         path = PurePosixPath(file.path)
@@ -202,8 +194,8 @@ def _safetensors(files: Sequence[RemoteFile], support: Sequence[RemoteFile], *, 
     return choices
 
 
-def _onnx(files: Sequence[RemoteFile], support: Sequence[RemoteFile]) -> list[Choice]:
-    folders: dict[PurePosixPath, list[RemoteFile]] = {}
+def _onnx(files: Sequence[RepoFile], support: Sequence[RepoFile]) -> list[Choice]:
+    folders: dict[PurePosixPath, list[RepoFile]] = {}
     for file in files:
         folders.setdefault(PurePosixPath(file.path).parent, []).append(file)
     choices = []
@@ -215,7 +207,7 @@ def _onnx(files: Sequence[RemoteFile], support: Sequence[RemoteFile]) -> list[Ch
                             PurePosixPath(g.path).stem.removeprefix("decoder_") for g in graphs):  # fmt: skip
             choices.append(_choice(_named(folder, "onnx"), "onnx", _onnx_quant(str(folder)), inside, own))
             continue
-        variants: dict[str, list[RemoteFile]] = {}
+        variants: dict[str, list[RepoFile]] = {}
         for file in inside:  # model_q4.onnx with model_q4.onnx_data: one of several ways to the same model
             stem = PurePosixPath(file.path).name.lower().partition(".onnx")[0]
             variant = _ONNX_VARIANT.search(stem)
@@ -231,17 +223,17 @@ def _onnx_quant(folder: str) -> str:
     return found[1].lower() if found else ""
 
 
-def _pickles(files: Sequence[RemoteFile], support: Sequence[RemoteFile]) -> list[Choice]:
-    folders: dict[PurePosixPath, list[RemoteFile]] = {}
+def _pickles(files: Sequence[RepoFile], support: Sequence[RepoFile]) -> list[Choice]:
+    folders: dict[PurePosixPath, list[RepoFile]] = {}
     for file in files:
         path = PurePosixPath(file.path)
-        if path.suffix.lower() in _PICKLES and _PICKLED_WEIGHTS.search(path.name):
+        if is_pickle(file.path) and _WEIGHTS.search(path.stem):
             folders.setdefault(path.parent, []).append(file)
     return [_choice(_named(folder, "pickle"), "pickle", "", inside, _at(support, folder)) for folder, inside in
             folders.items()]  # fmt: skip
 
 
-def _at(support: Iterable[RemoteFile], folder: PurePosixPath) -> list[RemoteFile]:
+def _at(support: Iterable[RepoFile], folder: PurePosixPath) -> list[RepoFile]:
     return [file for file in support if PurePosixPath(file.path).parent == folder]
 
 
@@ -249,7 +241,7 @@ def _named(folder: PurePosixPath, kind: str) -> str:
     return kind if str(folder) in {".", kind} else str(folder)
 
 
-def _missing(files: Sequence[RemoteFile]) -> int:
+def _missing(files: Sequence[RepoFile]) -> int:
     """How many parts of split files are not there."""
     sets: dict[tuple[str, int], set[int]] = {}
     for file in files:
@@ -259,7 +251,7 @@ def _missing(files: Sequence[RemoteFile]) -> int:
     return sum(max(0, count - len(parts)) for (_, count), parts in sets.items())
 
 
-def _worst(files: Iterable[RemoteFile]) -> Level:
+def _worst(files: Iterable[RepoFile]) -> Level:
     order: tuple[Level, ...] = ("", "safe", "queued", "error", "suspicious", "unsafe")
     return max((file.level for file in files), key=order.index, default="")
 
@@ -359,6 +351,16 @@ def _reason(best: Choice, choices: Sequence[Choice]) -> str:
     return f"{best.quant or best.id}: {why or 'the best balance among these files'}, and it fits."
 
 
+def usual_choice(choices: Sequence[Choice]) -> Choice | None:
+    """What most people would take where no forecast tells: the first preferred quant, else what runs here."""
+    whole = [one for one in choices if one.kind not in _ONLY_BY_NAME and not one.missing_parts]
+    for quant in PREFERRED:
+        for one in whole:
+            if one.quant == quant:
+                return one
+    return min(whole, key=lambda one: (not one.runs, one.size_bytes), default=None)
+
+
 def find(choices: Sequence[Choice], wanted: str) -> Choice | None:
     """The choice a person means by "Q4_K_M", "q4_k_m", a file's path or the start of an id; None when unclear."""
     lowered = wanted.lower()
@@ -376,15 +378,3 @@ def find(choices: Sequence[Choice], wanted: str) -> Choice | None:
         return same[0]
     begins = [one for one in choices if one.id.lower().startswith(lowered)]
     return begins[0] if len(begins) == 1 else None
-
-
-def levels(status: Mapping[str, object] | None) -> dict[str, Level]:
-    """What the hub's security status says of each file with an issue."""
-    issues = status.get("filesWithIssues") if isinstance(status, dict) else None
-    known: tuple[Level, ...] = ("queued", "suspicious", "unsafe", "error")
-    found: dict[str, Level] = {}
-    for issue in issues if isinstance(issues, list) else ():
-        if isinstance(issue, dict) and isinstance(issue.get("path"), str):
-            level: Level = next((one for one in known if one == issue.get("level")), "suspicious")
-            found[issue["path"]] = level
-    return found

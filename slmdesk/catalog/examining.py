@@ -19,9 +19,10 @@ from slmdesk.formats.remote import read_remote_header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.catalog.choices import Choice, RemoteFile
+    from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.pages import ModelPage
     from slmdesk.hub.access import HubAccess
+    from slmdesk.hub.repo import RepoFile
 
 MOST = 12  # headers of one repository that are looked into
 _MUCH_SMALLER = 0.6  # of the weights that the largest one has
@@ -72,8 +73,8 @@ class Examiner:
             return choice
         return replace(choice, kind=kind, bits_per_weight=0.0, imatrix=False)
 
-    async def _kind(self, page: ModelPage, file: RemoteFile, *, alone: bool) -> ChoiceKind | None:
-        revision = page.revision or "main"
+    async def _kind(self, page: ModelPage, file: RepoFile, *, alone: bool) -> ChoiceKind | None:
+        revision = page.info.revision or "main"
 
         async def fetch(start: int, end: int) -> bytes:
             return await self._hub.get_file(
@@ -97,7 +98,7 @@ class Examiner:
 
 
 def _key(page: ModelPage, choice: Choice) -> tuple[str, str, str]:
-    return page.repo, page.revision, choice.files[0].path
+    return page.repo, page.info.revision, choice.files[0].path
 
 
 def _weights(choice: Choice) -> float:

@@ -83,6 +83,21 @@ def read(text: str) -> Wanted:
     return Wanted(repo=repo, words=quant)
 
 
+def one_model(text: str) -> tuple[str, str, str] | None:
+    """Repository, the quant or file that is meant ("" for the best), and revision, where one model is named; else None.
+
+    Beside what `read` understands: `publisher/name/FILE`, and old names without a publisher.
+    """
+    found = read(text)
+    if found.repo:
+        return found.repo, found.file or found.words, found.revision
+    if found.bare:
+        return found.bare, found.words.rpartition(":")[2] if ":" in found.words else "", ""
+    parts = text.strip().split("/", 2)
+    repo = "/".join(parts[:2])
+    return (repo, parts[2], "") if len(parts) > 2 and parts[2] and is_repo(repo) else None
+
+
 def is_repo(text: str) -> bool:
     """Whether `text` is `publisher/name`, as hubs allow it."""
     return bool(_REPO.match(text)) and ".." not in text and "--" not in text

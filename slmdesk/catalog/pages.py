@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from slmdesk.catalog.choices import Choice, RemoteFile, group, levels
+from slmdesk.catalog.choices import Choice, group
 from slmdesk.catalog.hub_search import base_models, entry_of
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.quants import QUANTS
+from slmdesk.hub.repo import MOST_FILES, RepoInfo, repo_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.catalog.records import CatalogEntry
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.hub.repo import RepoFile
 
-Gate = Literal["", "auto", "manual"]
 _KEPT = ("id", "sha", "gated", "private", "tags", "pipeline_tag", "library_name", "downloads", "likes", "trendingScore",
          "createdAt", "lastModified", "safetensors", "siblings", "securityRepoStatus", "config")  # fmt: skip
-_MOST_FILES = 20_000
 LISTED = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # what most publishers offer
 _FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(\s*<?https?://|<img\s", re.IGNORECASE)
@@ -38,26 +38,25 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """What is known of one repository. `gate` says whether its licence must be accepted first ("manual": and the
-    publisher then decides). `scanned` is None where the hub does not say. `note` tells in a line where facts are
+    """What is known of one repository. `info` is empty where no hub was asked. `note` tells in a line where facts are
     not the hub's of today. `architecture` and the choices' fits are there after `Catalog.judge`."""
 
     entry: CatalogEntry
-    revision: str
-    files: tuple[RemoteFile, ...]
+    info: RepoInfo
     choices: tuple[Choice, ...]
-    gate: Gate
-    private: bool
-    scanned: bool | None
     base_models: tuple[str, ...]
     url: str
-    licence_link: str = ""
     note: str = ""
     architecture: Architecture | None = None
 
     @property
     def repo(self) -> str:
         return self.entry.id
+
+    @property
+    def asked(self) -> RepoInfo | None:
+        """What the hub said of it a moment ago; None where that was earlier, or it could not be asked."""
+        return None if self.note or not self.info.files else self.info
 
     @property
     def best(self) -> Choice | None:
@@ -67,12 +66,12 @@ class ModelPage:
     @property
     def listed(self) -> bool:
         """Whether it is made of the built-in list alone: what could be chosen, but nothing that can be fetched now."""
-        return not self.files and bool(self.choices)
+        return not self.info.files and bool(self.choices)
 
     @property
-    def flagged(self) -> tuple[RemoteFile, ...]:
+    def flagged(self) -> tuple[RepoFile, ...]:
         """Files the hub's scanners warn of."""
-        return tuple(file for file in self.files if file.level in {"unsafe", "suspicious"})
+        return tuple(file for file in self.info.files if file.flagged)
 
 
 def trimmed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def trimmed(data: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(card, dict):
         kept["cardData"] = {name: card.get(name) for name in ("license", "license_name", "license_link")}
     if isinstance(kept.get("siblings"), list):
-        kept["siblings"] = kept["siblings"][:_MOST_FILES]
+        kept["siblings"] = kept["siblings"][:MOST_FILES]
     return kept
 
 
@@ -98,25 +97,14 @@ def page_of(data: Any, url: str) -> ModelPage:
             "The hub's answer is not about a model.",
             "Check the hub's address in the settings.",
         )
-    status = data.get("securityRepoStatus")
-    status = status if isinstance(status, dict) else None
-    files = _files(data.get("siblings"), levels(status))
-    gated = data.get("gated")
-    gate: Gate = "manual" if gated == "manual" else "auto" if gated else ""
-    choices = group(files, entry.parameters, mlx="mlx" in entry.formats)
-    card = data.get("cardData")
-    link = card.get("license_link") if isinstance(card, dict) else None
+    info = repo_info(data)
+    choices = group(info.files, entry.parameters, mlx="mlx" in entry.formats)
     return ModelPage(
         entry=replace(entry, formats=entry.formats or _formats(choices)),
-        revision=str(data.get("sha") or ""),
-        files=files,
+        info=info,
         choices=tuple(choices),
-        gate=gate,
-        private=bool(data.get("private")),
-        scanned=bool(status.get("scansDone")) if status else None,
         base_models=base_models(data),
         url=url,
-        licence_link=link if isinstance(link, str) and link.startswith("https://") else "",
     )
 
 
@@ -129,12 +117,8 @@ def listed_page(entry: CatalogEntry, parameters: int, url: str, note: str) -> Mo
         choices.append(Choice(quant, "gguf", quant, (), size, size, bits_per_weight=QUANTS[quant].bits))
     return ModelPage(
         entry=entry,
-        revision="",
-        files=(),
+        info=RepoInfo(),
         choices=tuple(choices),
-        gate="",
-        private=False,
-        scanned=None,
         base_models=(),
         url=url,
         note=note,
@@ -145,21 +129,6 @@ def card_of(text: str, note: str = "") -> Card:
     """The card from README.md."""
     body = _FRONT.sub("", text.removeprefix("\ufeff"), count=1).strip()
     return Card(body, bool(_PICTURE.search(body)), note)
-
-
-def _files(siblings: object, flags: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
-    files = []
-    for sibling in siblings[:_MOST_FILES] if isinstance(siblings, list) else ():
-        if not isinstance(sibling, dict) or not isinstance(sibling.get("rfilename"), str):
-            continue
-        path = sibling["rfilename"]
-        lfs = sibling.get("lfs") if isinstance(sibling.get("lfs"), dict) else None
-        size = (lfs or sibling).get("size", sibling.get("size"))
-        sha256 = str(lfs.get("sha256") or "") if lfs else ""
-        files.append(
-            RemoteFile(path, size if isinstance(size, int) and size >= 0 else 0, sha256, flags.get(path, ""))
-        )
-    return tuple(files)
 
 
 def _formats(choices: Sequence[Choice]) -> tuple[Any, ...]:
@@ -218,7 +187,7 @@ def compare(pages: Sequence[ModelPage]) -> Comparison:
         row("verdict", "Fits", [fit.verdict if fit else None for fit in fits]),
         row("context_length", "Context", [_context(page) for page in pages], 1),
         row("licence", "Licence", [entry.licence or None for entry in entries]),
-        row("gate", "Licence to accept first", ["yes" if page.gate else "no" for page in pages]),
+        row("gate", "Licence to accept first", ["yes" if page.info.gate else "no" for page in pages]),
         row("languages", "Languages", [", ".join(entry.languages) or None for entry in entries]),
         row("downloads", "Downloads a month", [entry.downloads or None for entry in entries], 1),
         row("updated", "Changed", [entry.updated or None for entry in entries]),

@@ -6,20 +6,12 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
+from slmdesk.application import Application
 from slmdesk.core import amounts
-from slmdesk.core.paths import Paths
-from slmdesk.core.secrets import Secrets
-from slmdesk.core.settings import Settings
-from slmdesk.engines.devices import DeviceList
-from slmdesk.formats.quants import QUANTS, USUAL
-from slmdesk.hub.access import HubAccess
-from slmdesk.hub.errors import HubError
-from slmdesk.library.fitting import FitReport, Fitting
-from slmdesk.library.library import Library
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
-    from slmdesk.formats.architecture import Architecture
+    from slmdesk.fitting import FitReport
     from slmdesk.memory.offload import Split
 
 _VERDICTS = {"fits": "fits", "tight": "tight: it leaves little for other programs", "too_big": "too big"}
@@ -44,35 +36,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _report(reference: str, context: int) -> FitReport:
-    paths = Paths.resolve()
-    settings = Settings(paths.settings_file)
-    hub = HubAccess(settings, Secrets())
-    fitting = Fitting(paths, settings, Library(paths, settings), hub, DeviceList(paths.backends))
+    application = Application.build()
     try:
-        return await fitting.fit(reference, context=context)
-    except HubError as error:
-        if error.code != "offline" and not error.temporary:
-            raise
-        known = await asyncio.to_thread(_by_the_list, paths, reference)
-        if known is None:
-            raise
-        name, architecture, weights = known
-        return FitReport(name, "list", await fitting.of(architecture, weights, context=context))
+        return await application.fitting.fit(reference, context=context)
     finally:
-        await hub.close()
-
-
-def _by_the_list(paths: Paths, reference: str) -> tuple[str, Architecture, int] | None:
-    """What the built-in list knows of a repository: its name with the quant, architecture, and bytes of weights, by
-    the bits that such a quant takes. Blocks."""
-    from slmdesk.catalog.known import KnownModels
-
-    repo, _, quant = reference.partition(":")
-    known = KnownModels(paths.resources / "catalog")
-    model, architecture, kind = known.model(repo), known.architecture(repo), QUANTS.get(quant or USUAL)
-    if model is None or architecture is None or kind is None:
-        return None
-    return f"{repo}:{quant or USUAL}", architecture, kind.bytes_of(model.parameters)
+        await application.close()
 
 
 def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:

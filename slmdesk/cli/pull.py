@@ -7,24 +7,18 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
-from slmdesk.catalog import choices as catalog_choices
 from slmdesk.catalog import names
 from slmdesk.cli.main import UsageError
 from slmdesk.core import amounts, logs
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.quants import PREFERRED
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from slmdesk.catalog.choices import Choice
-    from slmdesk.catalog.pages import ModelPage
     from slmdesk.cli.output import Output
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.downloads.plan import Plan
-
-_NOT_CHOSEN = {"projector", "draft", "other", "adapter", "matrix", "pickle"}  # never taken unless named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,25 +106,15 @@ def _told(job: Job, out: Output) -> int:
 
 def _read(text: str) -> tuple[str, str, str]:
     """Repository, the quant or file wanted ("" for the best), and the revision."""
-    read = names.read(text)
-    if read.repo:
-        return read.repo, read.file or read.words, read.revision
-    if read.bare:
-        return read.bare, read.words.rpartition(":")[2] if ":" in read.words else "", ""
-    repo, _, file = _split_file(text)
-    if names.is_repo(repo) and file:
-        return repo, file, ""
-    raise UsageError(f"{text!r} names no model on a hub.", "slmdesk pull publisher/name[:QUANT|/FILE]")
-
-
-def _split_file(text: str) -> tuple[str, str, str]:
-    parts = text.strip().split("/", 2)
-    return "/".join(parts[:2]), "/", parts[2] if len(parts) > 2 else ""
+    found = names.one_model(text)
+    if found is None:
+        raise UsageError(f"{text!r} names no model on a hub.", "slmdesk pull publisher/name[:QUANT|/FILE]")
+    return found
 
 
 async def _plan(application: Application, repo: str, wanted: str, revision: str, *, insist: bool) -> Plan:
     page = await application.catalog.model_page(repo, revision=revision, refresh=True)
-    paths = [file.path for file in page.files]
+    paths = [file.path for file in page.info.files]
     if wanted in paths:
         files: Sequence[str] = [wanted]
         # One part of a split file is of no use alone.
@@ -139,7 +123,7 @@ async def _plan(application: Application, repo: str, wanted: str, revision: str,
             if choice.kind == "gguf" and wanted in inside:
                 files = inside
     else:
-        choice = await choose(application, page, wanted)
+        choice = await application.catalog.choose(page, wanted)
         if choice.missing_parts:
             raise SlmDeskError(
                 "model_parts_missing",
@@ -148,40 +132,8 @@ async def _plan(application: Application, repo: str, wanted: str, revision: str,
             )
         files = [file.path for file in choice.files]
     return await application.downloads.plan(
-        page.repo, files, revision=page.revision or revision or "main", insist=insist
+        page.repo, files, revision=revision or "main", info=page.asked, insist=insist
     )
-
-
-async def choose(application: Application, page: ModelPage, wanted: str) -> Choice:
-    """The choice of that name; without one the best that fits this machine, or the usual Q4_K_M.
-
-    Raises `choice_not_found` or `nothing_to_choose`.
-    """
-    if wanted:
-        page = await application.catalog.examined(page)
-        found = catalog_choices.find(page.choices, wanted)
-        if found is None:
-            raise SlmDeskError(
-                "choice_not_found",
-                f"{page.repo} is not there as {wanted}.",
-                f"There are: {', '.join(one.id for one in page.choices[:12])}." if page.choices else "",
-            )
-        return found
-    page = await application.catalog.judge(page)
-    if page.best is not None:
-        return page.best
-    whole = [one for one in page.choices if one.kind not in _NOT_CHOSEN and not one.missing_parts]
-    for quant in PREFERRED:
-        for one in whole:
-            if one.quant == quant:
-                return one
-    if not whole:
-        raise SlmDeskError(
-            "nothing_to_choose",
-            f"{page.repo} holds no model file that could be chosen for you.",
-            "Name a file: slmdesk pull publisher/name/FILE.",
-        )
-    return min(whole, key=lambda one: (not one.runs, one.size_bytes))
 
 
 def _line(job: Job) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.core.secrets import Secrets
     from slmdesk.core.space import Space
     from slmdesk.hub.access import HubAccess
+    from slmdesk.hub.repo import RepoInfo
     from slmdesk.library.library import Library
 
 
@@ -54,16 +55,17 @@ class Downloads:
         files: Sequence[str],
         *,
         revision: str = "main",
+        info: RepoInfo | None = None,
         insist: bool = False,
         root: Path | None = None,
     ) -> Plan:
         """What fetching these files of a repository means; see `make_plan` for what it raises.
 
-        `insist` takes pickle files and files the hub's scanners warn of, too. `root` is a models folder; the
-        first one by default.
+        `info`: what the hub said of that revision a moment ago. `insist` takes pickle files and files the hub's
+        scanners warn of, too. `root` is a models folder; the first one by default.
         """
         chosen = root or self._library.folders[0]
-        return await make_plan(self._hub, repo, files, chosen, revision=revision, insist=insist)
+        return await make_plan(self._hub, repo, files, chosen, revision=revision, info=info, insist=insist)
 
     async def start(self, plan: Plan, title: str = "") -> Job:
         """Queue a planned download with its space reserved. A download of the same files that is under way is

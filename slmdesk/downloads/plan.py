@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.names import local_paths, repo_folder
+from slmdesk.hub.repo import ask_repo, is_pickle, repo_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.hub.access import HubAccess
+    from slmdesk.hub.repo import RepoFile, RepoInfo
 
 PARTIAL_FOLDER = ".slmdesk-partial"
-_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mar"}
-_FLAGS = {"unsafe", "suspicious", "caution", "infected"}
-_SIZE_LIMIT = 1 << 46  # 64 TiB: more is a lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +106,21 @@ async def make_plan(
     root: Path,
     *,
     revision: str = "main",
+    info: RepoInfo | None = None,
     insist: bool = False,
 ) -> Plan:
-    """Look up what is to be fetched, and whether the hub gives it to this person.
+    """Look up what is to be fetched, and whether the hub gives it to this person. `info` is what the hub said of that
+    revision a moment ago; it is asked where there is none.
 
     Raises `HubError` (see `hub_error` for the codes; `token_missing`, `licence_not_accepted` and `access_refused`
     name the page to open), `files_missing`, `pickle_refused`, `file_flagged` (both unless `insist`),
     `name_unsafe`, `name_invalid`.
     """
     repo_folder(repo)
-    address = f"/api/models/{quote(repo)}/revision/{quote(revision, safe='')}"
-    answer = await hub.get_json(address, {"blobs": "true", "securityStatus": "true"}, repo=repo)
-    info = answer.data if isinstance(answer.data, dict) else {}
-    known = {path: entry for entry in _list(info.get("siblings")) if (path := _text(entry, "rfilename"))}
+    hub.require_online()
+    if info is None or not info.revision:
+        info = repo_info(await ask_repo(hub, repo, revision))
+    known = {file.path: file for file in info.files}
     missing = [path for path in files if path not in known]
     if missing or not files:
         raise SlmDeskError(
@@ -129,29 +129,14 @@ async def make_plan(
             "Look at the model's files; they may have been renamed.",
         )
     locals_ = local_paths(files)
-    flags = _flags(info)
-    planned = tuple(_planned(repo, known[path], path, locals_[path], flags.get(path, "")) for path in files)
+    planned = tuple(_planned(repo, known[path], locals_[path]) for path in files)
     if not insist:
         _refuse_dangerous(repo, planned)
-    commit = _text(info, "sha") or revision
-    if info.get("gated") or info.get("private"):
+    commit = info.revision or revision
+    if info.gate or info.private:
         # The list of files is open to all; only a file tells whether this person gets it.
         await hub.get_file(repo, planned[0].path, revision=commit, start=0, count=1)
-    card = info.get("cardData")
-    licence = card.get("license", "") if isinstance(card, dict) else ""
-    name = _text(info, "id")
-    return Plan(
-        name if _same_model(name, repo) else repo,
-        commit,
-        root,
-        planned,
-        licence if isinstance(licence, str) else ", ".join(map(str, _list(licence))),
-    )
-
-
-def is_pickle(path: str) -> bool:
-    """Whether loading such a file may run a program hidden in it."""
-    return PurePosixPath(path).suffix.lower() in _PICKLES
+    return Plan(info.id if _same_model(info.id, repo) else repo, commit, root, planned, info.licence)
 
 
 def _refuse_dangerous(repo: str, files: Sequence[PlannedFile]) -> None:
@@ -170,39 +155,17 @@ def _refuse_dangerous(repo: str, files: Sequence[PlannedFile]) -> None:
             )
 
 
-def _planned(repo: str, entry: Mapping[str, Any], path: str, local: str, flag: str) -> PlannedFile:
-    lfs = entry.get("lfs")
-    large = lfs if isinstance(lfs, dict) else {}
-    size = large.get("size", entry.get("size"))
-    sha256, oid = _text(large, "sha256").lower(), _text(entry, "blobId").lower()
-    if type(size) is not int or not 0 <= size < _SIZE_LIMIT or not (_hex(sha256, 64) or _hex(oid, 40)):
+def _planned(repo: str, file: RepoFile, local: str) -> PlannedFile:
+    if not file.sized or not (file.sha256 or file.oid):
         raise SlmDeskError(
             "hub_answer_invalid",
-            f"The hub does not say how big {path} of {repo} is, or what it holds.",
+            f"The hub does not say how big {file.path} of {repo} is, or what it holds.",
             "Try again in a while.",
         )
-    return PlannedFile(path, local, size, sha256 if _hex(sha256, 64) else "", oid, flag)
-
-
-def _flags(info: Mapping[str, Any]) -> dict[str, str]:
-    status = info.get("securityRepoStatus")
-    issues = _list(status.get("filesWithIssues")) if isinstance(status, dict) else []
-    return {_text(issue, "path"): level for issue in issues if (level := _text(issue, "level")) in _FLAGS}
+    flag = file.level if file.flagged else ""
+    return PlannedFile(file.path, local, file.size, file.sha256, file.oid, flag)
 
 
 def _same_model(name: str, repo: str) -> bool:
     """The hub's own spelling of a name that differs in capitals only."""
     return name.casefold() == repo.casefold()
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(entry: object, key: str) -> str:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _hex(text: str, length: int) -> bool:
-    return len(text) == length and all(letter in "0123456789abcdef" for letter in text)

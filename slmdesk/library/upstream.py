@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.hub.repo import ask_repo, repo_info
 from slmdesk.library import sidecar
 from slmdesk.library.verify import entry_place
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.hub.access import HubAccess
+    from slmdesk.hub.repo import RepoInfo
     from slmdesk.library.library import Library
     from slmdesk.library.records import FileState, LibraryFile
     from slmdesk.library.sidecar import Origin
@@ -47,12 +49,6 @@ class UpstreamCheck:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Repo:
-    revision: str
-    contents: dict[str, str]  # SHA-256, or the git object where there is none, by path
-
-
 class Upstream:
     """Compares files of the library with the repos they came from."""
 
@@ -72,13 +68,12 @@ class Upstream:
         repos = sorted({origin.repo for file in files for origin in file.origins if origin.repo})
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(repo: str) -> _Repo | SlmDeskError:
+        async def ask(repo: str) -> RepoInfo | SlmDeskError:
             async with gate:
                 try:
-                    answer = await self._hub.get_json(f"/api/models/{repo}", {"blobs": "true"}, repo=repo)
+                    return repo_info(await ask_repo(self._hub, repo))
                 except SlmDeskError as error:
                     return error
-                return _repo(answer.data)
 
         answers = dict(zip(repos, await asyncio.gather(*map(ask, repos)), strict=True))
         checks: list[UpstreamCheck] = []
@@ -92,19 +87,7 @@ class Upstream:
         return checks
 
 
-def _repo(data: Any) -> _Repo:
-    contents: dict[str, str] = {}
-    listed = data.get("siblings") if isinstance(data, dict) else None
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str):
-            lfs = entry.get("lfs")
-            sha = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
-            contents[entry["rfilename"]] = str(sha or "").lower()
-    revision = data.get("sha") if isinstance(data, dict) else ""
-    return _Repo(str(revision or ""), contents)
-
-
-def _compared(file: LibraryFile, answers: dict[str, _Repo | SlmDeskError]) -> list[UpstreamCheck]:
+def _compared(file: LibraryFile, answers: dict[str, RepoInfo | SlmDeskError]) -> list[UpstreamCheck]:
     """One check a part; and the finding in the sidecar."""
     checks: list[UpstreamCheck] = []
     for part in file.parts or (file.path,):
@@ -117,7 +100,7 @@ def _compared(file: LibraryFile, answers: dict[str, _Repo | SlmDeskError]) -> li
         if answer is None or isinstance(answer, SlmDeskError):
             checks.append(replace(base, problem=answer))
             continue
-        there = _content(answer.contents, place[1])
+        there = _content(answer, place[1])
         same_revision = bool(answer.revision) and answer.revision == origin.revision
         gone = there is None and not same_revision
         changed = gone or not (same_revision or _same(origin, there or ""))
@@ -135,13 +118,12 @@ def _same(origin: Origin, there: str) -> bool:
     return not there or not ours or there in ours
 
 
-def _content(contents: dict[str, str], name: str) -> str | None:
+def _content(repo: RepoInfo, name: str) -> str | None:
     """The hash of the file of that path, or of the only one of that name."""
-    if name in contents:
-        return contents[name]
     last = name.rpartition("/")[2]
-    same = [path for path in contents if path.rpartition("/")[2] == last]
-    return contents[same[0]] if len(same) == 1 else None
+    same = [file for file in repo.files if file.path.rpartition("/")[2] == last]
+    file = repo.file(name) or (same[0] if len(same) == 1 else None)
+    return (file.sha256 or file.oid) if file is not None else None
 
 
 def _keep(place: tuple[Path, str], *, changed: bool, revision: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import safetensors
+from slmdesk.hub.repo import is_pickle
 from slmdesk.quantize.hf_unsuitable import ADAPTER, refuse_adapter, refuse_other_kinds, refuse_packed
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _TOKENIZERS = {
     "tekken.json", "tokenizer.jsonl", "rwkv_vocab_v20230424.txt", "tokenizer.tok.json",
 }  # fmt: skip
 _TOKENIZER_ENDS = (".tiktoken",)
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # As the converter does: some models name their text part's configuration otherwise.
 _TEXT_CONFIGS = ("text_config", "llm_config", "lm_config", "language_config")
 _BY_OUTER_NAME = {
@@ -288,7 +288,7 @@ def _check_types(folder: HfFolder, config: Mapping[str, Any]) -> None:
 
 
 def _no_weights(names: Collection[str]) -> None:
-    if any(name.endswith(_PICKLED) for name in names):
+    if any(is_pickle(name) for name in names):
         raise SlmDeskError(
             "pickle_refused",
             "The weights are pickled, and reading pickled files can run code that is hidden in them.",

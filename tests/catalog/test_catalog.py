@@ -157,7 +157,7 @@ async def test_odd_answers_are_taken_for_what_they_are(catalog: Catalog, hub: Lo
     hub["pub/large-20B-base-onnx"].facts = {"id": 5}
     assert "pub/guide-GGUF" in await hub_ids(catalog, sort="likes")
     hub["pub/guide-GGUF"].facts = {"siblings": {"a": 1}, "securityRepoStatus": "?", "sha": None}
-    assert (await catalog.model_page("pub/guide-GGUF")).files == ()
+    assert (await catalog.model_page("pub/guide-GGUF")).info.files == ()
     hub["pub/guide-GGUF"].facts = {"id": None}
     with pytest.raises(SlmDeskError) as caught:
         await catalog.model_page("pub/guide-GGUF", refresh=True)
@@ -189,14 +189,14 @@ async def test_what_was_seen_is_found_while_typing(make: Make) -> None:
 
 async def test_a_models_page(catalog: Catalog, hub: LoopbackHub) -> None:
     page = await catalog.model_page("other/gated-3B-it-GGUF")
-    assert page.revision == hub["other/gated-3B-it-GGUF"].sha
+    assert page.info.revision == hub["other/gated-3B-it-GGUF"].sha
     assert [(c.id, c.size_bytes, c.level) for c in page.choices] == [
         ("Q8_0", 200, "unsafe"),
         ("Q4_K_M", 100, ""),
     ]
     assert page.choices[1].files[0].sha256 == hub["other/gated-3B-it-GGUF"].files["gated-Q4_K_M.gguf"].sha256
     assert [file.path for file in page.flagged] == ["gated-Q8_0.gguf"]
-    assert (page.gate, page.scanned, page.note) == ("manual", True, "")
+    assert (page.info.gate, page.info.scanned, page.note) == ("manual", True, "")
     assert page.url == f"{hub.url}/other/gated-3B-it-GGUF"
     assert page.base_models == ("pub/tiny-0.6B-Instruct",)
     assert [e.id for e in await catalog.quantized("pub/tiny-0.6B-Instruct")] == ["other/gated-3B-it-GGUF"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from slmdesk.catalog.choices import Choice, RemoteFile, find, group, judged, levels
+from slmdesk.catalog.choices import Choice, find, group, judged
+from slmdesk.hub.repo import RepoFile
 from slmdesk.memory.fit import Fit
 from slmdesk.memory.forecast import Forecast, verdict
 
@@ -12,8 +15,8 @@ SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md", 
 MB = 1_000_000
 
 
-def files(*names: str, **sizes: int) -> list[RemoteFile]:
-    return [RemoteFile(name, 1000 if name in SMALL else sizes.get("each", 100 * MB), f"{n:064x}") for n, name in
+def files(*names: str, **sizes: int) -> list[RepoFile]:
+    return [RepoFile(name, 1000 if name in SMALL else sizes.get("each", 100 * MB), f"{n:064x}") for n, name in
             enumerate(names)]  # fmt: skip
 
 
@@ -84,13 +87,10 @@ def test_several_models_in_one_repository_keep_apart() -> None:
 
 
 def test_pickles_and_flags_are_told() -> None:
-    flags = levels({"scansDone": True, "filesWithIssues": [{"path": "pytorch_model.bin", "level": "unsafe"}]})
-    listed = [RemoteFile(f.path, f.size, f.sha256, flags.get(f.path, "")) for f in
-              files("config.json", "pytorch_model.bin", "model.safetensors", "training_args.bin")]  # fmt: skip
-    choices = group(listed)
+    listed = files("config.json", "pytorch_model.bin", "model.safetensors", "training_args.bin")
+    choices = group([replace(f, level="unsafe") if f.path == "pytorch_model.bin" else f for f in listed])
     assert [(c.kind, c.level) for c in choices] == [("safetensors", ""), ("pickle", "unsafe")]
     assert {f.path for f in choices[1].files} == {"config.json", "pytorch_model.bin"}
-    assert levels(None) == levels({"filesWithIssues": "nonsense"}) == {}
 
 
 def machine(free: int, choices: list[Choice], parameters: int) -> list[Choice]:
@@ -103,7 +103,7 @@ def machine(free: int, choices: list[Choice], parameters: int) -> list[Choice]:
 
 
 def quants(**sizes: int) -> list[Choice]:
-    return group([RemoteFile(f"m-{name}.gguf", size * MB) for name, size in sizes.items()])
+    return group([RepoFile(f"m-{name}.gguf", size * MB) for name, size in sizes.items()])
 
 
 def test_the_best_choice_depends_on_size_and_memory() -> None:
@@ -127,9 +127,9 @@ def test_the_best_choice_depends_on_size_and_memory() -> None:
 def test_flagged_and_torn_files_are_never_the_best() -> None:
     choices = group(
         [
-            RemoteFile("m-Q4_K_M.gguf", 100 * MB, "", "unsafe"),
-            RemoteFile("m-Q5_K_M-00001-of-00002.gguf", 50 * MB),
-            RemoteFile("m-Q8_0.gguf", 200 * MB),
+            RepoFile("m-Q4_K_M.gguf", 100 * MB, "", "unsafe"),
+            RepoFile("m-Q5_K_M-00001-of-00002.gguf", 50 * MB),
+            RepoFile("m-Q8_0.gguf", 200 * MB),
         ]
     )
     assert [one.id for one in machine(8000 * MB, choices, 3_000_000_000) if one.best] == ["Q8_0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slmdesk.catalog import names
 from slmdesk.catalog.names import Wanted, is_repo, kind_of, parameters_in, read
 
 
@@ -57,3 +58,21 @@ def test_sizes_and_kinds_in_names() -> None:
 def test_what_may_be_a_repository() -> None:
     assert is_repo("pub/name-1.5B_x")
     assert not any(is_repo(text) for text in ("name", "../name", "a/b/c", "a/..", "a/b?c", "a/b..c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a/b", ("a/b", "", "")),
+        ("a/b:Q4_0", ("a/b", "Q4_0", "")),
+        ("a/b/x/y.gguf", ("a/b", "x/y.gguf", "")),
+        ("https://huggingface.co/a/b/blob/v1/x/y.gguf", ("a/b", "x/y.gguf", "v1")),
+        ("gpt2", ("gpt2", "", "")),
+        ("gpt2:Q8_0", ("gpt2", "Q8_0", "")),
+        ("a b/c", None),
+        ("/a/b", None),
+        ("two words", None),
+    ],
+)
+def test_one_model_is_meant(text: str, meant: tuple[str, str, str] | None) -> None:
+    assert names.one_model(text) == meant

@@ -120,7 +120,7 @@ def test_a_repository(program: Program, desk_guide: Path) -> None:
         assert folder["weights_bytes"] == len(weights)
         assert folder["kv_bytes"] > 0
         assert (
-            program.run("fit", "maker/Small-GGUF:Q2_K", "--json", env=env).error["code"] == "file_not_in_repo"
+            program.run("fit", "maker/Small-GGUF:Q2_K", "--json", env=env).error["code"] == "choice_not_found"
         )
         assert program.run("fit", "maker/Other", "--json", env=env).error["code"] == "fit_unknown"
         assert program.run("fit", "maker/None", "--json", env=env).error["code"] == "repo_not_found"

@@ -10,9 +10,9 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.host import start_engine
+from slmdesk.fitting import Fitting
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.split import read_whole
-from slmdesk.library.fitting import Fitting
 from slmdesk.library.library import Library
 from slmdesk.library.verify import Verifier
 from tests.asking import asking, spec_of
@@ -42,7 +42,7 @@ async def test_a_split_model_is_one_model(paths: Paths, desk_guide: Path, metada
     together = read_whole(parts[0])
     assert {t.name: t.nbytes for t in together.tensors} == {t.name: t.nbytes for t in whole.tensors}
     assert (together.quant, together.parameters) == (whole.quant, whole.parameters)
-    fitting = Fitting(paths, settings, library)
+    fitting = Fitting(paths.data, settings, library)
     one, many = [
         (await fitting.fit(ref, context=512)).fit.forecast for ref in (str(desk_guide), "p/parted:F16")
     ]

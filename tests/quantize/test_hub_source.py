@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from slmdesk.application import Application
-from slmdesk.catalog.choices import RemoteFile, group
+from slmdesk.catalog.choices import group
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
+from slmdesk.hub.repo import RepoFile
 from slmdesk.hub_source import full_weights, quantize_from_hub
 from slmdesk.quantize.request import Request
 from tests.hub import LoopbackHub
@@ -23,7 +24,7 @@ REPO = "pub/small"
 
 
 def chosen(*names: str) -> str:
-    choice = full_weights(group([RemoteFile(name, 1000) for name in names]))
+    choice = full_weights(group([RepoFile(name, 1000) for name in names]))
     return "" if choice is None else choice.files[0].path
 
 

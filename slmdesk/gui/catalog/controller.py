@@ -323,7 +323,8 @@ class CatalogController(QObject):
             plan = await application.downloads.plan(
                 page.repo,
                 [file.path for file in choice.files],
-                revision=page.revision or "main",
+                revision=page.info.revision or "main",
+                info=page.asked,
                 insist=insist,
             )
             job = await application.downloads.start(plan, title=f"{page.entry.name} {choice.quant}".strip())

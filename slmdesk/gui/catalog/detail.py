@@ -134,7 +134,7 @@ class Detail(QWidget):
         self._waiting.setVisible(not judged)
         self._note.setText(page.note)
         self._note.setVisible(bool(page.note))
-        self._show_badges(page.entry, gate=page.gate, flagged=len(page.flagged))
+        self._show_badges(page.entry, gate=page.info.gate, flagged=len(page.flagged))
         length = page.architecture.context_length if page.architecture else page.entry.context_length
         self._show_contexts(length)
         self._table.show_choices(page.choices, wanted)

@@ -212,7 +212,10 @@ class FirstRunPlace(Place):
         page = await application.catalog.model_page(advice.repo)
         choice = await self._choice(page, advice.quant)
         plan = await application.downloads.plan(
-            page.repo, [file.path for file in choice.files], revision=page.revision or "main"
+            page.repo,
+            [file.path for file in choice.files],
+            revision=page.info.revision or "main",
+            info=page.asked,
         )
         return await application.downloads.start(plan, title=f"{advice.model.name} {choice.quant}".strip())
 
