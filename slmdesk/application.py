@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.fitting import Fitting
-    from slmdesk.library.duplicates import Duplicates
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
-    from slmdesk.library.verify import Verifier
     from slmdesk.quantize.convert import Converter
     from slmdesk.quantize.file_tools.tool_room import FileTools
     from slmdesk.quantize.room import Quantizing
@@ -204,12 +202,6 @@ class Application:
         return Converter(self.toolchains, self.paths.resources / "toolchains")
 
     @property
-    def verifier(self) -> Verifier:
-        from slmdesk.library.verify import Verifier
-
-        return Verifier(self.library)
-
-    @property
     def importer(self) -> Importer:
         from slmdesk.library.importing import Importer
 
@@ -220,12 +212,6 @@ class Application:
         from slmdesk.library.trash import Trash
 
         return Trash(self.library)
-
-    @property
-    def duplicates(self) -> Duplicates:
-        from slmdesk.library.duplicates import Duplicates
-
-        return Duplicates(self.library)
 
     @property
     def orphans(self) -> Orphans:

@@ -191,9 +191,13 @@ def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, args: argpars
             if asyncio.run(JobStore(database).runner()) is not None or time.monotonic() > deadline:
                 return 0
             time.sleep(0.05)
-        return asyncio.run(_run(Rooms(
-            paths, settings, database, JobStore(database), Space(database), secrets
-        ), args.idle_s, args.expect))  # fmt: skip
+        return asyncio.run(
+            _run(
+                Rooms(paths, settings, database, JobStore(database), Space(database), secrets),
+                args.idle_s,
+                args.expect,
+            )
+        )
     finally:
         database.close()
         lock.release(force=True)

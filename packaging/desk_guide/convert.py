@@ -56,10 +56,21 @@ def write_sums(folder: Path, *files: Path) -> str:
 def fetch_sources(into: Path) -> Path:
     """Downloads and unpacks the source archive; the folder it holds."""
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-         "--dest", str(into), f"llama-cpp-python=={RELEASE}"],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            str(into),
+            f"llama-cpp-python=={RELEASE}",
+        ],
         check=True,
-    )  # fmt: skip
+    )
     archive = next(into.glob("llama_cpp_python-*.tar.gz"))
     with tarfile.open(archive) as packed:
         packed.extractall(into, filter="data")
@@ -80,11 +91,22 @@ def convert(llama_cpp: Path, folder: Path, out: Path) -> None:
     )
     try:
         subprocess.run(
-            [sys.executable, str(llama_cpp / "convert_hf_to_gguf.py"), str(folder), "--outfile", str(partial),
-             "--outtype", "f16", "--model-name", "Desk Guide", "--metadata", str(metadata)],
+            [
+                sys.executable,
+                str(llama_cpp / "convert_hf_to_gguf.py"),
+                str(folder),
+                "--outfile",
+                str(partial),
+                "--outtype",
+                "f16",
+                "--model-name",
+                "Desk Guide",
+                "--metadata",
+                str(metadata),
+            ],
             check=True,
             env={**os.environ, "PYTHONPATH": str(llama_cpp / "gguf-py")},
-        )  # fmt: skip
+        )
         partial.replace(out)
     finally:
         metadata.unlink()

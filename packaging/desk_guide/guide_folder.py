@@ -60,9 +60,12 @@ def write_folder(folder: Path, model: Any, tokenizer: Any) -> None:
     (folder / "tokenizer.model").write_bytes(tokenizer.serialized_model_proto())
     end = tokenizer.piece_to_id(IM_END)
     model.generation_config.update(
-        bos_token_id=tokenizer.bos_id(), eos_token_id=end, pad_token_id=tokenizer.piece_to_id("<pad>"),
-        do_sample=False, max_new_tokens=200,
-    )  # fmt: skip
+        bos_token_id=tokenizer.bos_id(),
+        eos_token_id=end,
+        pad_token_id=tokenizer.piece_to_id("<pad>"),
+        do_sample=False,
+        max_new_tokens=200,
+    )
     model.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer))
     specials = {"bos_token": "<s>", "eos_token": IM_END, "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -75,11 +78,15 @@ def _tokenizer_config(tokenizer: Any) -> dict[str, object]:
     special = ["<unk>", "<s>", "</s>", "<pad>", IM_START, IM_END]
     decoder = {
         str(tokenizer.piece_to_id(piece)): {
-            "content": piece, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False,
+            "content": piece,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "single_word": False,
             "special": True,
         }
         for piece in special
-    }  # fmt: skip
+    }
     return {
         "tokenizer_class": "LlamaTokenizer",
         "legacy": False,

@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Imported by nothing that runs here; PyInstaller would follow them from optional imports of libraries.
-EXCLUDED_MODULES = [
-    "IPython", "PIL", "PyQt5", "PyQt6", "PySide2", "_pytest", "black", "docutils", "ensurepip", "fastapi", "idlelib",
-    "importlinter", "lib2to3", "matplotlib", "mypy", "pandas", "pip", "pkg_resources", "pydoc_data", "pytest", "qtpy",
-    "rich", "ruff", "scipy", "setuptools", "shellingham", "sphinx", "tensorflow", "test", "tkinter", "torch",
-    "transformers", "turtledemo", "typer", "uv", "uvicorn", "wheel", "xllamacpp",
-    "huggingface_hub.cli", "llama_cpp.server", "llama_cpp.mtmd_cpp", "llama_cpp.llava_cpp", "numpy.f2py", "numpy.tests",
-    "PySide6.QtDesigner", "PySide6.QtHelp", "PySide6.QtQml", "PySide6.QtQuick", "PySide6.QtQuickWidgets",
-    "chardet", "PySide6.QtPrintSupport", "PySide6.QtConcurrent",
-    # Of pyqtgraph only what its plots import: no console, no node editor, no examples, …
-    "pyqtgraph.console", "pyqtgraph.dockarea", "pyqtgraph.examples", "pyqtgraph.flowchart",
-    "pyqtgraph.jupyter", "pyqtgraph.opengl",
-]  # fmt: skip
+EXCLUDED_MODULES = list(
+    (
+        "IPython PIL PyQt5 PyQt6 PySide2 _pytest black docutils ensurepip fastapi idlelib importlinter "
+        "lib2to3 matplotlib mypy pandas pip pkg_resources pydoc_data pytest qtpy rich ruff scipy setuptools "
+        "shellingham sphinx tensorflow test tkinter torch transformers turtledemo typer uv uvicorn wheel "
+        "xllamacpp huggingface_hub.cli llama_cpp.server llama_cpp.mtmd_cpp llama_cpp.llava_cpp numpy.f2py "
+        "numpy.tests PySide6.QtDesigner PySide6.QtHelp PySide6.QtQml PySide6.QtQuick PySide6.QtQuickWidgets "
+        "chardet PySide6.QtPrintSupport PySide6.QtConcurrent pyqtgraph.console pyqtgraph.dockarea "
+        "pyqtgraph.examples pyqtgraph.flowchart pyqtgraph.jupyter pyqtgraph.opengl"
+    ).split()
+)
 
 # Qt's plugins that a desktop program with widgets needs. Every other one, and the libraries that only it links
 # to (QML, Quick, the virtual keyboard, PDF, screens without a desktop), is left out.

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 Kind = Literal["base", "instruct", "reasoning", "code", "embedding"]
 Modality = Literal["text", "image", "audio", "embedding"]
 Strength = Literal[
-    "chat", "code", "reasoning", "multilingual", "maths", "vision", "embedding", "tools", "fast",
-]  # fmt: skip
+    "chat",
+    "code",
+    "reasoning",
+    "multilingual",
+    "maths",
+    "vision",
+    "embedding",
+    "tools",
+    "fast",
+]
 StateKind = Literal["shortconv", "mamba2", "delta"]
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -155,8 +155,9 @@ class Catalog:
                 else:
                     answer = await self._hub.get_json("/api/models", hub_search.parameters(query, query.text))
         except TimeoutError as error:
-            raise HubError("hub_timeout", f"{hub} did not answer in time.", "Try again in a while.",
-                           temporary=True) from error  # fmt: skip
+            raise HubError(
+                "hub_timeout", f"{hub} did not answer in time.", "Try again in a while.", temporary=True
+            ) from error
         listed = answer.data if isinstance(answer.data, list) else []
         entries = [entry for data in listed if (entry := hub_search.entry_of(data)) is not None]
         await self._cache.keep_search(hub, key, number, entries, answer.next_page)
@@ -203,8 +204,11 @@ class Catalog:
         if kept is not None and kept.age_s < _FRESH_S and not refresh:
             return self._page(kept.data, repo)
         if not names.is_repo(repo) and not names.is_bare(repo):
-            raise HubError("name_invalid", f"{repo!r} is no name of a model on a hub.",
-                           "A model is named publisher/name.")  # fmt: skip
+            raise HubError(
+                "name_invalid",
+                f"{repo!r} is no name of a model on a hub.",
+                "A model is named publisher/name.",
+            )
         try:
             answer = await ask_repo(self._hub, repo, revision)
         except HubError as error:

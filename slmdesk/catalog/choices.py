@@ -27,8 +27,9 @@ ChoiceKind = Literal[
     "gguf", "projector", "draft", "other", "safetensors", "mlx", "onnx", "adapter", "matrix", "pickle"
 ]
 _ORDER: tuple[ChoiceKind, ...] = (
-    "gguf", "other", "projector", "draft", "onnx", "mlx", "safetensors", "adapter", "matrix", "pickle",
-)  # fmt: skip
+    *("gguf", "other", "projector", "draft", "onnx"),
+    *("mlx", "safetensors", "adapter", "matrix", "pickle"),
+)
 # Never taken unless a person names it.
 _ONLY_BY_NAME: frozenset[ChoiceKind] = frozenset(
     {"projector", "draft", "other", "adapter", "matrix", "pickle"}
@@ -37,8 +38,11 @@ _PREFIXES: dict[ChoiceKind, str] = {"projector": "mmproj", "draft": "draft", "ad
 
 # What names tell at once; headers are asked where a name may mean something else (catalog/examining.py).
 _NAMED_KINDS: dict[str, ChoiceKind] = {
-    "projector": "projector", "draft": "draft", "adapter": "adapter", "control vector": "adapter",
-}  # fmt: skip
+    "projector": "projector",
+    "draft": "draft",
+    "adapter": "adapter",
+    "control vector": "adapter",
+}
 
 _WEIGHTS = re.compile(r"(?i)(model|weights|consolidated|checkpoint|adapter)")
 _SUPPORT = re.compile(
@@ -203,8 +207,11 @@ def _onnx(files: Sequence[RepoFile], support: Sequence[RepoFile]) -> list[Choice
         own = _at(support, folder)
         whole = any(PurePosixPath(f.path).name == "genai_config.json" for f in own)
         graphs = [f for f in inside if f.path.lower().endswith(".onnx")]
-        if whole or not all(_ONNX_VARIANT.search(PurePosixPath(g.path).stem) or "_" not in
-                            PurePosixPath(g.path).stem.removeprefix("decoder_") for g in graphs):  # fmt: skip
+        if whole or not all(
+            _ONNX_VARIANT.search(PurePosixPath(g.path).stem)
+            or "_" not in PurePosixPath(g.path).stem.removeprefix("decoder_")
+            for g in graphs
+        ):
             choices.append(_choice(_named(folder, "onnx"), "onnx", _onnx_quant(str(folder)), inside, own))
             continue
         variants: dict[str, list[RepoFile]] = {}
@@ -229,8 +236,10 @@ def _pickles(files: Sequence[RepoFile], support: Sequence[RepoFile]) -> list[Cho
         path = PurePosixPath(file.path)
         if is_pickle(file.path) and _WEIGHTS.search(path.stem):
             folders.setdefault(path.parent, []).append(file)
-    return [_choice(_named(folder, "pickle"), "pickle", "", inside, _at(support, folder)) for folder, inside in
-            folders.items()]  # fmt: skip
+    return [
+        _choice(_named(folder, "pickle"), "pickle", "", inside, _at(support, folder))
+        for folder, inside in folders.items()
+    ]
 
 
 def _at(support: Iterable[RepoFile], folder: PurePosixPath) -> list[RepoFile]:
@@ -285,12 +294,20 @@ def _unique(choices: Sequence[Choice]) -> list[Choice]:
 
 LADDERS: dict[str, tuple[str, ...]] = {
     # Small models lose more by coarse weights, and even fine ones are quick.
-    "micro": ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "F16", "BF16", "Q4_K_S", "Q4_0", "IQ4_XS", "IQ4_NL"),
-    "small": ("Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "IQ4_XS", "IQ4_NL", "MXFP4", "Q4_0", "Q6_K", "Q8_0", "Q3_K_L",
-              "Q3_K_M", "IQ3_M", "Q3_K_S", "F16", "BF16"),
-    "medium": ("Q4_K_M", "Q4_K_S", "IQ4_XS", "IQ4_NL", "MXFP4", "Q4_0", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_S", "Q3_K_S",
-               "IQ3_XXS", "Q2_K", "IQ2_M", "Q5_K_M", "Q6_K", "Q8_0"),
-}  # fmt: skip
+    "micro": tuple("Q8_0 Q6_K Q5_K_M Q5_K_S Q4_K_M F16 BF16 Q4_K_S Q4_0 IQ4_XS IQ4_NL".split()),
+    "small": tuple(
+        (
+            "Q4_K_M Q5_K_M Q4_K_S Q5_K_S IQ4_XS IQ4_NL MXFP4 Q4_0 Q6_K Q8_0 Q3_K_L Q3_K_M IQ3_M Q3_K_S F16 "
+            "BF16"
+        ).split()
+    ),
+    "medium": tuple(
+        (
+            "Q4_K_M Q4_K_S IQ4_XS IQ4_NL MXFP4 Q4_0 Q3_K_L Q3_K_M IQ3_M IQ3_S Q3_K_S IQ3_XXS Q2_K IQ2_M "
+            "Q5_K_M Q6_K Q8_0"
+        ).split()
+    ),
+}
 _WHY = {
     "Q8_0": "hardly any loss, and a model of this size stays quick",
     "Q6_K": "next to no loss",

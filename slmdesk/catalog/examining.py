@@ -29,8 +29,12 @@ _MUCH_SMALLER = 0.6  # of the weights that the largest one has
 _PATIENCE_S = 20.0
 _log = logging.getLogger(__name__)
 _KINDS: dict[Companion, ChoiceKind] = {
-    "projector": "projector", "draft": "draft", "adapter": "adapter", "control vector": "adapter", "matrix": "matrix",
-}  # fmt: skip
+    "projector": "projector",
+    "draft": "draft",
+    "adapter": "adapter",
+    "control vector": "adapter",
+    "matrix": "matrix",
+}
 
 
 def doubtful(choices: Sequence[Choice]) -> list[Choice]:

@@ -30,8 +30,12 @@ _SORTS: dict[Sort, str] = {
     "created": "createdAt",
 }
 # "createdAt" and the rest come only when asked for by name; the card and the files are left out on purpose.
-_FACTS = ("downloads", "likes", "gated", "tags", "pipeline_tag", "lastModified", "createdAt", "trendingScore",
-          "safetensors", "gguf", "library_name")  # fmt: skip
+_FACTS = tuple(
+    (
+        "downloads likes gated tags pipeline_tag lastModified createdAt trendingScore safetensors gguf "
+        "library_name"
+    ).split()
+)
 _LANGUAGE = re.compile(r"^[a-z]{2}$")
 _MOST_TAGS = 400
 

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = re.compile(rf"^({_PART})/({_PART})$", re.ASCII)
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([BbMm])(?![A-Za-z0-9])")
-_INSTRUCT = re.compile(r"(?i)(^|[-_. ])(instruct|it|chat|instruction|assistant|thinking|reasoning|distill|rlhf|dpo)"
-                       r"($|[-_. ])")  # fmt: skip
+_INSTRUCT = re.compile(
+    r"(?i)(^|[-_. ])(instruct|it|chat|instruction|assistant|thinking|reasoning|distill|rlhf|dpo)"
+    r"($|[-_. ])"
+)
 _BASE = re.compile(r"(?i)(^|[-_. ])(base|pt|pretrain(ed)?)($|[-_. ])")
 _EMBEDDING_TASKS = {"feature-extraction", "sentence-similarity", "text-ranking"}
-_NOT_REPOS = {"api", "datasets", "spaces", "docs", "models", "collections", "settings", "papers", "blog", "join",
-              "login", "organizations", "pricing", "tasks", "posts", "chat", "new", "search"}  # fmt: skip
+_NOT_REPOS = frozenset(
+    (
+        "api datasets spaces docs models collections settings papers blog join login organizations pricing "
+        "tasks posts chat new search"
+    ).split()
+)
 
 _PLACES = {"tree", "blob", "resolve", "raw", "commit"}
 
@@ -44,8 +50,14 @@ def read(text: str) -> Wanted:
     """Understands `publisher/name`, hub addresses (model pages, trees, files), `hf.co/…`, `ollama run hf.co/…:Q`,
     `hf download …` lines and search addresses; everything else is words."""
     text = text.strip().strip("\"'<>")
-    for command in ("ollama run ", "ollama pull ", "hf download ", "huggingface-cli download ", "git clone ",
-                    "slmdesk pull "):  # fmt: skip
+    for command in (
+        "ollama run ",
+        "ollama pull ",
+        "hf download ",
+        "huggingface-cli download ",
+        "git clone ",
+        "slmdesk pull ",
+    ):
         text = text.removeprefix(command).strip()
     address = (
         text

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
     from slmdesk.hub.repo import RepoFile
 
-_KEPT = ("id", "sha", "gated", "private", "tags", "pipeline_tag", "library_name", "downloads", "likes", "trendingScore",
-         "createdAt", "lastModified", "safetensors", "siblings", "securityRepoStatus", "config")  # fmt: skip
+_KEPT = tuple(
+    (
+        "id sha gated private tags pipeline_tag library_name downloads likes trendingScore createdAt "
+        "lastModified safetensors siblings securityRepoStatus config"
+    ).split()
+)
 LISTED = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # what most publishers offer
 _FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(\s*<?https?://|<img\s", re.IGNORECASE)
@@ -82,7 +86,7 @@ def trimmed(data: Mapping[str, Any]) -> dict[str, Any]:
         kept["gguf"] = {name: gguf.get(name) for name in ("total", "architecture", "context_length")}
     card = data.get("cardData")
     if isinstance(card, dict):
-        kept["cardData"] = {name: card.get(name) for name in ("license", "license_name", "license_link")}
+        kept["cardData"] = {name: card.get(name) for name in ("license", "license_name")}
     if isinstance(kept.get("siblings"), list):
         kept["siblings"] = kept["siblings"][:MOST_FILES]
     return kept

@@ -160,9 +160,18 @@ class Answering:
             # The person still sees the text, and learns that it is not on disk.
             known = self.answer
             return Message(
-                known.id, known.conversation_id, known.parent_id, known.role, text, "interrupted",
-                known.model, known.created_at, time.time(), stats, unsaved.to_json(),
-            )  # fmt: skip
+                known.id,
+                known.conversation_id,
+                known.parent_id,
+                known.role,
+                text,
+                "interrupted",
+                known.model,
+                known.created_at,
+                time.time(),
+                stats,
+                unsaved.to_json(),
+            )
         self.saved = True
         return ended
 

@@ -360,9 +360,15 @@ class Chats:
         conversation_id, asked_id = path[-1].conversation_id, path[-1].id
         model = self._model(store.get_conversation(connection, conversation_id))
         answer = store.add_message(
-            connection, conversation_id, asked_id, "assistant", "",
-            state="streaming", model=model, owner=self._owner,
-        )  # fmt: skip
+            connection,
+            conversation_id,
+            asked_id,
+            "assistant",
+            "",
+            state="streaming",
+            model=model,
+            owner=self._owner,
+        )
         # From now on the conversation keeps the model it was begun with, whatever the settings become.
         store.update_conversation(connection, conversation_id, model=model)
         conversation = store.get_conversation(connection, conversation_id)

@@ -20,24 +20,51 @@ __all__ = ["Cores", "Gpu", "Hardware", "memory", "probe"]
 T = TypeVar("T")
 
 # What llama.cpp has faster code for, by the name Linux gives it.
-_FEATURES = (
-    "sse3", "ssse3", "sse4_1", "sse4_2", "avx", "avx2", "f16c", "fma", "bmi2", "avx_vnni", "avx512f", "avx512bw",
-    "avx512vl", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
-    "neon", "asimd", "asimddp", "fp16", "i8mm", "bf16", "sve", "sve2", "sme",
-)  # fmt: skip
+_FEATURES = tuple(
+    (
+        "sse3 ssse3 sse4_1 sse4_2 avx avx2 f16c fma bmi2 avx_vnni avx512f avx512bw avx512vl avx512_vnni "
+        "avx512_bf16 amx_tile amx_int8 amx_bf16 neon asimd asimddp fp16 i8mm bf16 sve sve2 sme"
+    ).split()
+)
 _LINUX_NAMES = {"pni": "sse3", "asimdhp": "fp16"}
 _MACOS_NAMES = {
-    "avx1.0": "avx", "avx2": "avx2", "f16c": "f16c", "fma": "fma", "bmi2": "bmi2", "sse3": "sse3",
-    "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "avx512f": "avx512f", "avx512bw": "avx512bw",
-    "avx512vl": "avx512vl", "avx512vnni": "avx512_vnni",
-    "feat_dotprod": "asimddp", "feat_i8mm": "i8mm", "feat_bf16": "bf16", "feat_fp16": "fp16", "feat_sme": "sme",
+    "avx1.0": "avx",
+    "avx2": "avx2",
+    "f16c": "f16c",
+    "fma": "fma",
+    "bmi2": "bmi2",
+    "sse3": "sse3",
+    "ssse3": "ssse3",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "feat_dotprod": "asimddp",
+    "feat_i8mm": "i8mm",
+    "feat_bf16": "bf16",
+    "feat_fp16": "fp16",
+    "feat_sme": "sme",
     "advsimd": "neon",
-}  # fmt: skip
+}
 # PF_* numbers of IsProcessorFeaturePresent (winnt.h).
 _WINDOWS_FEATURES = {
-    13: "sse3", 36: "ssse3", 37: "sse4_1", 38: "sse4_2", 39: "avx", 40: "avx2", 41: "avx512f",
-    19: "neon", 43: "asimddp", 46: "sve", 47: "sve2", 66: "i8mm", 67: "fp16", 68: "bf16",
-}  # fmt: skip
+    13: "sse3",
+    36: "ssse3",
+    37: "sse4_1",
+    38: "sse4_2",
+    39: "avx",
+    40: "avx2",
+    41: "avx512f",
+    19: "neon",
+    43: "asimddp",
+    46: "sve",
+    47: "sve2",
+    66: "i8mm",
+    67: "fp16",
+    68: "bf16",
+}
 
 
 @dataclass(frozen=True, slots=True)

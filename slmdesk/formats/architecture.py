@@ -19,10 +19,26 @@ if TYPE_CHECKING:
 
 # Every so many layers one without a window, where the file gives no pattern of its own (load_swa_pattern's default).
 _PATTERNS = {
-    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "cohere2moe": 4, "olmo2": 4, "gpt-oss": 2, "plamo3": 8,
-    "mellum": 4, "afmoe": 4, "exaone-moe": 4, "smallthinker": 4, "laguna": 4, "llama4": 4, "exaone4": 4,
-    "granite_swa": 4, "gemma4": 6, "mimo2": 6, "step35": 4,
-}  # fmt: skip
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "cohere2": 4,
+    "cohere2moe": 4,
+    "olmo2": 4,
+    "gpt-oss": 2,
+    "plamo3": 8,
+    "mellum": 4,
+    "afmoe": 4,
+    "exaone-moe": 4,
+    "smallthinker": 4,
+    "laguna": 4,
+    "llama4": 4,
+    "exaone4": 4,
+    "granite_swa": 4,
+    "gemma4": 6,
+    "mimo2": 6,
+    "step35": 4,
+}
 _DENSE_FIRST = {"smallthinker", "laguna"}
 _WINDOWS = {"gemma2": 4096, "llama4": 8192, "exaone4": 4096, "exaone-moe": 128, "smallthinker": 4096}
 _RECURRENT = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}

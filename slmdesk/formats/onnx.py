@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 were groups, which ONNX never had
 _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSET = 1, 2, 3, 7, 8
 # Each known field of ModelProto has its one wire type.
-_WIRE = {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT, 6: _BYTES, 7: _BYTES, 8: _BYTES, 14: _BYTES,
-         20: _BYTES, 25: _BYTES, 26: _BYTES}  # fmt: skip
+_WIRE = {
+    1: _VARINT,
+    2: _BYTES,
+    3: _BYTES,
+    4: _BYTES,
+    5: _VARINT,
+    6: _BYTES,
+    7: _BYTES,
+    8: _BYTES,
+    14: _BYTES,
+    20: _BYTES,
+    25: _BYTES,
+    26: _BYTES,
+}
 _FIELDS_LIMIT = 100_000  # functions and metadata repeat, one field each
 _TEXT_LIMIT = 64 * 1024
 _IR_LIMIT = 1_000  # the newest is 13

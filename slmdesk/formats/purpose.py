@@ -12,23 +12,31 @@ if TYPE_CHECKING:
 
 Companion = Literal["projector", "matrix", "control vector", "adapter", "draft"]
 
-_ENCODERS = {
-    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
-    "gemma-embedding", "t5encoder", "llama-embed",
-}  # fmt: skip
+_ENCODERS = frozenset(
+    (
+        "bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert "
+        "gemma-embedding t5encoder llama-embed"
+    ).split()
+)
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
-_PICTURES = {
-    "flux", "sd1", "sd2", "sd3", "sdxl", "aura", "hidream", "hyvid", "wan", "ltxv", "lumina2", "qwen_image", "cosmos",
-}  # fmt: skip
+_PICTURES = frozenset(("flux sd1 sd2 sd3 sdxl aura hidream hyvid wan ltxv lumina2 qwen_image cosmos").split())
 # Names that only Ollama's own engine has; its other files have the vision part inside, which is a file of its own else.
 _OLLAMA = {"gptoss", "mllama", "qwen25vl"}
 _SOUND = {"wavtokenizer-dec", "whisper"}
 _DRAFTS = ("eagle", "dflash", "dspark", "gemma4-assistant")
 _NAMES: dict[str, Companion] = {
-    "mmproj": "projector", "imatrix": "matrix", "lora": "adapter", "adapter": "adapter", "mtp": "draft",
-    "eagle3": "draft", "dflash": "draft", "dspark": "draft", "draft": "draft",
-    "control-vector": "control vector", "control_vector": "control vector",
-}  # fmt: skip
+    "mmproj": "projector",
+    "imatrix": "matrix",
+    "lora": "adapter",
+    "adapter": "adapter",
+    "mtp": "draft",
+    "eagle3": "draft",
+    "dflash": "draft",
+    "dspark": "draft",
+    "draft": "draft",
+    "control-vector": "control vector",
+    "control_vector": "control vector",
+}
 _NAMED = re.compile(
     r"(?i)(?:^|[-._])(mmproj|imatrix|lora|adapter|eagle3|control[-_]vector)(?=$|[-._])|^(mtp|dflash|dspark|draft)(?=[-._])"
 )

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats import gguf, safetensors
+from slmdesk.formats import gguf
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slmdesk.formats.gguf import GgufHeader
-    from slmdesk.formats.safetensors import SafetensorsHeader
 
     # The bytes of the file from `start` up to, not including, `end`; fewer where it ends before.
     Fetch = Callable[[int, int], Awaitable[bytes]]
@@ -43,15 +42,3 @@ async def read_remote_header(fetch: Fetch, *, name: str = "model.gguf", file_byt
     if not file_bytes:
         header = replace(header, file_bytes=header.data_offset + header.data_bytes)
     return header
-
-
-async def read_remote_safetensors(
-    fetch: Fetch, *, name: str = "model.safetensors", file_bytes: int = 0
-) -> SafetensorsHeader:
-    """The header of a safetensors file elsewhere. Raises as `safetensors.parse_header`, and what `fetch` raises."""
-    size = file_bytes or _UNKNOWN_SIZE
-    data = await fetch(0, min(gguf.FIRST_READ, size))
-    end = safetensors.header_end(name, data, size)
-    if end > len(data):
-        data += await fetch(len(data), end)
-    return safetensors.parse_header(name, data, file_bytes)

@@ -88,10 +88,6 @@ class StatusStrip(Pane):
         layout.addWidget(self._network)
         self.set_offline(offline=False)
 
-    @property
-    def model_words(self) -> str:
-        return self._model.text()
-
     def show_loaded(self, models: Sequence[Loaded]) -> None:
         """Say what the service holds in memory now."""
         words, colour = loaded_words(models)

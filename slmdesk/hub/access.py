@@ -263,8 +263,11 @@ class HubAccess:
         except HubError as error:
             if error.code != "repo_not_found":
                 raise
-            raise HubError("token_invalid", "The hub does not know this access token.",
-                           f"Copy it again from {self.endpoint}/settings/tokens.") from error  # fmt: skip
+            raise HubError(
+                "token_invalid",
+                "The hub does not know this access token.",
+                f"Copy it again from {self.endpoint}/settings/tokens.",
+            ) from error
         return str(answer.data.get("name", "")) if isinstance(answer.data, dict) else ""
 
     # Our own requests

@@ -53,7 +53,6 @@ class RepoInfo:
     private: bool = False
     scanned: bool | None = None
     licence: str = ""
-    licence_link: str = ""
 
     def file(self, path: str) -> RepoFile | None:
         """The file of that path."""
@@ -73,7 +72,7 @@ def repo_info(data: Any) -> RepoInfo:
     status = status if isinstance(status, dict) else None
     card = told.get("cardData")
     card = card if isinstance(card, dict) else {}
-    gated, licence, link = told.get("gated"), card.get("license"), _text(card, "license_link")
+    gated, licence = told.get("gated"), card.get("license")
     listed = told.get("siblings")
     levels = _levels(status)
     found = [_file(one, levels) for one in listed[:MOST_FILES]] if isinstance(listed, list) else []
@@ -85,7 +84,6 @@ def repo_info(data: Any) -> RepoInfo:
         private=bool(told.get("private")),
         scanned=bool(status.get("scansDone")) if status else None,
         licence=", ".join(map(str, licence)) if isinstance(licence, list) else _text(card, "license"),
-        licence_link=link if link.startswith("https://") else "",
     )
 
 

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 DEPTH = 16  # folders below a models folder that are looked into; a download may lie twelve below its model's
 # By whole name, or by ending.
 _KINDS = {
-    sidecar.NAME: "sidecar", "config.json": "config", "genai_config.json": "config",
-    "gguf": "gguf", "safetensors": "safetensors", "onnx": "onnx",
-}  # fmt: skip
+    sidecar.NAME: "sidecar",
+    "config.json": "config",
+    "genai_config.json": "config",
+    "gguf": "gguf",
+    "safetensors": "safetensors",
+    "onnx": "onnx",
+}
 
 
 class Seen(NamedTuple):

@@ -15,14 +15,23 @@ if TYPE_CHECKING:
 Form = Literal["csv", "md", "json"]
 FORMS: dict[str, Form] = {"csv": "csv", "md": "md", "json": "json"}
 """By the ending of a file's name."""
-_FIGURES = (
-    "size_bytes", "bits_per_weight", "perplexity", "perplexity_error", "perplexity_ratio", "kld_mean", "kld_error",
-    "kld_median", "kld_95", "kld_999", "top_1", "top_1_error", "prompt_tokens_s", "generation_tokens_s",
-    "first_token_seconds",
-    "load_seconds", "peak_memory_bytes", "quantize_seconds", "imatrix", "text", "text_sha256", "chunks",
-)  # fmt: skip
-_TITLES = ("Quant", "Size (MB)", "Bits a weight", "Perplexity", "Change", "KL divergence", "Same first choice",
-           "Tokens/s")  # fmt: skip
+_FIGURES = tuple(
+    (
+        "size_bytes bits_per_weight perplexity perplexity_error perplexity_ratio kld_mean kld_error "
+        "kld_median kld_95 kld_999 top_1 top_1_error prompt_tokens_s generation_tokens_s first_token_seconds "
+        "load_seconds peak_memory_bytes quantize_seconds imatrix text text_sha256 chunks"
+    ).split()
+)
+_TITLES = (
+    "Quant",
+    "Size (MB)",
+    "Bits a weight",
+    "Perplexity",
+    "Change",
+    "KL divergence",
+    "Same first choice",
+    "Tokens/s",
+)
 
 
 def exported(rows: Sequence[ResultRow], form: Form, model: str) -> str:

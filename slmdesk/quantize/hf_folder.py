@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 INDEX = "model.safetensors.index.json"
 _JSON_LIMIT = 64 * 1024 * 1024
 _FLOATS = {"F64", "F32", "F16", "BF16"}
-_TOKENIZERS = {
-    "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json",
-    "tekken.json", "tokenizer.jsonl", "rwkv_vocab_v20230424.txt", "tokenizer.tok.json",
-}  # fmt: skip
+_TOKENIZERS = frozenset(
+    (
+        "tokenizer.json tokenizer.model spiece.model sentencepiece.bpe.model vocab.txt vocab.json tekken.json "
+        "tokenizer.jsonl rwkv_vocab_v20230424.txt tokenizer.tok.json"
+    ).split()
+)
 _TOKENIZER_ENDS = (".tiktoken",)
 # As the converter does: some models name their text part's configuration otherwise.
 _TEXT_CONFIGS = ("text_config", "llm_config", "lm_config", "language_config")

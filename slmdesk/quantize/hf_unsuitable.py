@@ -16,10 +16,23 @@ _JSON_LIMIT = 1024 * 1024
 # Ways of packing weights, by what transformers calls them, that llama.cpp's converter cannot undo
 # (conversion/base.py, dequant_model). Ways not named here are tried.
 _PACKED = {
-    "bitsandbytes": "bitsandbytes", "awq": "AWQ", "hqq": "HQQ", "aqlm": "AQLM", "eetq": "EETQ", "quanto": "Quanto",
-    "torchao": "torchao", "vptq": "VPTQ", "higgs": "HIGGS", "spqr": "SpQR", "fbgemm_fp8": "FBGEMM", "quark": "Quark",
-    "auto-round": "AutoRound", "bitblas": "BitBLAS", "exl2": "EXL2", "exl3": "EXL3",
-}  # fmt: skip
+    "bitsandbytes": "bitsandbytes",
+    "awq": "AWQ",
+    "hqq": "HQQ",
+    "aqlm": "AQLM",
+    "eetq": "EETQ",
+    "quanto": "Quanto",
+    "torchao": "torchao",
+    "vptq": "VPTQ",
+    "higgs": "HIGGS",
+    "spqr": "SpQR",
+    "fbgemm_fp8": "FBGEMM",
+    "quark": "Quark",
+    "auto-round": "AutoRound",
+    "bitblas": "BitBLAS",
+    "exl2": "EXL2",
+    "exl3": "EXL3",
+}
 
 
 def refuse_packed(config: Mapping[str, Any]) -> None:

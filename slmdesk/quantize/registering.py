@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from slmdesk.quantize.source import Source
 
 # In the order of a table; those that were not measured are missing.
-_FIGURES = (
-    "size_bytes", "forecast_bytes", "bits_per_weight", "perplexity", "perplexity_error", "perplexity_ratio",
-    "perplexity_ratio_error", "source_perplexity", "kld_mean", "kld_error", "kld_median", "kld_95", "kld_999", "top_1",
-    "top_1_error",
-    "tokens_scored", "chunks", "text", "text_sha256", "prompt_tokens_s", "generation_tokens_s", "first_token_seconds",
-    "load_seconds", "peak_memory_bytes", "quantize_seconds", "fallbacks", "error",
-)  # fmt: skip
+_FIGURES = tuple(
+    (
+        "size_bytes forecast_bytes bits_per_weight perplexity perplexity_error perplexity_ratio "
+        "perplexity_ratio_error source_perplexity kld_mean kld_error kld_median kld_95 kld_999 top_1 "
+        "top_1_error tokens_scored chunks text text_sha256 prompt_tokens_s generation_tokens_s "
+        "first_token_seconds load_seconds peak_memory_bytes quantize_seconds fallbacks error"
+    ).split()
+)
 
 
 def facts(quant: str, entry: Mapping[str, Any], source: Source, request: Request) -> dict[str, Any]:

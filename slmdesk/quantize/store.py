@@ -101,17 +101,6 @@ class QuantStore:
 
         await self._database.run(work)
 
-    async def of_model(self, model: str) -> list[Quant]:
-        """The quants of a model (its library id), the latest last."""
-        return await self._database.read(
-            lambda connection: [
-                _quant(row)
-                for row in connection.execute(
-                    "SELECT * FROM quants WHERE model = ? ORDER BY made_at", (model,)
-                )
-            ]
-        )
-
     async def all(self) -> list[Quant]:
         """Everything that was made and measured here."""
         return await self._database.read(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.formats.remote import read_remote_safetensors
 from slmdesk.formats.safetensors import parse_header, parse_index, read_header
 
 GOOD: dict[str, Any] = {
@@ -93,19 +92,6 @@ def test_lengths_are_checked_before_they_are_believed(tmp_path: Path) -> None:
     with pytest.raises(SlmDeskError) as caught:
         read_header(tmp_path / "none.safetensors")
     assert caught.value.code == "file_missing"
-
-
-async def test_a_header_elsewhere() -> None:
-    data = _file(GOOD)
-    fetched = []
-
-    async def fetch(start: int, end: int) -> bytes:
-        fetched.append((start, end))
-        return data[start:end]
-
-    header = await read_remote_safetensors(fetch, file_bytes=len(data))
-    assert header.parameters == 38
-    assert fetched == [(0, len(data))]
 
 
 def test_an_index_names_files_in_its_folder_only() -> None:

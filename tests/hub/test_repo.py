@@ -91,11 +91,10 @@ def test_what_scanners_say(said: str, level: str, flagged: bool) -> None:
 
 
 def test_licence_and_gate() -> None:
-    card = {"license": ["mit", "apache-2.0"], "license_link": "https://example.org/licence"}
+    card = {"license": ["mit", "apache-2.0"]}
     info = repo_info({"gated": "manual", "private": True, "cardData": card})
     assert (info.gate, info.private, info.licence) == ("manual", True, "mit, apache-2.0")
-    assert info.licence_link == "https://example.org/licence"
-    assert repo_info({"gated": True, "cardData": {"license_link": "javascript:x"}}) == RepoInfo(gate="auto")
+    assert repo_info({"gated": True, "cardData": {"license": 5}}) == RepoInfo(gate="auto")
 
 
 def test_pickles_are_told_by_their_ending() -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 REST_MS = 500
 """Rows that stay in sight this long are looked at more closely."""
-MOST_COMPARED = 4
 
 
 class CatalogPlace(Place):

@@ -30,16 +30,32 @@ class ChatCommands:
             Action("chat.new", "New chat", shown(place.new_chat), "Ctrl+N", "add"),
             Action("chat.guide", "Ask about SLM Desk", shown(place.ask_guide), "F1", "built-in"),
             Action("chat.stop", "Stop the answer", self._stop, "", "stop", self._running),
-            Action("chat.regenerate", "Regenerate the last answer", self._again, "Ctrl+R", "refresh", self._answered),
+            Action(
+                "chat.regenerate",
+                "Regenerate the last answer",
+                self._again,
+                "Ctrl+R",
+                "refresh",
+                self._answered,
+            ),
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),
-            Action("chat.edit", "Edit the last message", shown(place.pane.edit_last), "", "edit", self._answered),
+            Action(
+                "chat.edit", "Edit the last message", shown(place.pane.edit_last), "", "edit", self._answered
+            ),
             Action("chat.model", "Choose a model", shown(place.choose_model), "Ctrl+Shift+M", "model"),
             Action("chat.search", "Search conversations", shown(place.find_here), "", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),
-            Action("chat.export.markdown", "Export the conversation as Markdown", markdown, "", "export", self._begun),
+            Action(
+                "chat.export.markdown",
+                "Export the conversation as Markdown",
+                markdown,
+                "",
+                "export",
+                self._begun,
+            ),
             Action("chat.export.json", "Export the conversation as JSON", json, "", "code", self._begun),
-        ]  # fmt: skip
+        ]
 
     @property
     def _current(self) -> int:

@@ -418,8 +418,9 @@ class LossChart(QWidget):
         area = self._box.sceneBoundingRect().adjusted(1, 0, 0, -1)
         dots = [(self._dot(row), self._diameter(row)) for row in self.rows]
         taken = [QRectF(c.x() - size / 2, c.y() - size / 2, size, size) for c, size in dots]
-        order = sorted(range(len(self.rows)),
-                       key=lambda at: (not self.rows[at].recommended, not self.rows[at].is_source))  # fmt: skip
+        order = sorted(
+            range(len(self.rows)), key=lambda at: (not self.rows[at].recommended, not self.rows[at].is_source)
+        )
         for at in order:
             centre, size = dots[at]
             text = self._names[at].textItem.boundingRect()

@@ -68,30 +68,62 @@ class ResultTable(Table[ResultRow]):
         self.rows_model = _Model(
             (
                 Column(
-                    "Quant", lambda row: row.name, sort=lambda row: -row.size_bytes, stretch=True,
+                    "Quant",
+                    lambda row: row.name,
+                    sort=lambda row: -row.size_bytes,
+                    stretch=True,
                     icon=lambda row: "best" if row.recommended else "",
-                    tone=lambda row: "accent_text" if row.recommended else "secondary" if row.is_source else "text",
+                    tone=lambda row: (
+                        "accent_text" if row.recommended else "secondary" if row.is_source else "text"
+                    ),
                 ),
-                Column("Size", lambda row: amounts.size_parts(row.size_bytes)[0], sort=lambda row: row.size_bytes,
-                       unit=lambda row: amounts.size_parts(row.size_bytes)[1], number=True),
-                Column("KL div.", lambda row: "" if row.is_source or row.kld is None else words.divergence(row.kld),
-                       sort=lambda row: _FAR if row.kld is None else row.kld, number=True,
-                       unit=lambda row: "" if row.is_source else words.error(row, "kld_error").strip(),
-                       tip="Mean Kullback-Leibler divergence from the source; 0 is no difference"),
-                Column("Perplexity", lambda row: f"{row.perplexity:.3f}" if row.perplexity else "",
-                       sort=lambda row: row.perplexity or _FAR, number=True,
-                       unit=lambda row: words.error(row, "perplexity_error").strip(),
-                       tip="How surprised the model is by the text; ± is how sure the figure is"),
-                Column("Grew", lambda row: "" if row.is_source or row.worse is None else words.signed(row.worse),
-                       sort=lambda row: row.worse or 0.0, number=True, tip="By how much perplexity grew"),
-                Column("Same", lambda row: "" if row.is_source else _share(row.top_1),
-                       sort=lambda row: row.top_1 or 0.0, number=True,
-                       unit=lambda row: "" if row.is_source else words.error(row, "top_1_error", 100).strip(),
-                       tip="How often its first choice is the source's"),
-                Column("Tokens/s", lambda row: words.speed(row.speed) if row.speed else "",
-                       sort=lambda row: row.speed or 0.0, number=True, tip="Generated on this machine"),
+                Column(
+                    "Size",
+                    lambda row: amounts.size_parts(row.size_bytes)[0],
+                    sort=lambda row: row.size_bytes,
+                    unit=lambda row: amounts.size_parts(row.size_bytes)[1],
+                    number=True,
+                ),
+                Column(
+                    "KL div.",
+                    lambda row: "" if row.is_source or row.kld is None else words.divergence(row.kld),
+                    sort=lambda row: _FAR if row.kld is None else row.kld,
+                    number=True,
+                    unit=lambda row: "" if row.is_source else words.error(row, "kld_error").strip(),
+                    tip="Mean Kullback-Leibler divergence from the source; 0 is no difference",
+                ),
+                Column(
+                    "Perplexity",
+                    lambda row: f"{row.perplexity:.3f}" if row.perplexity else "",
+                    sort=lambda row: row.perplexity or _FAR,
+                    number=True,
+                    unit=lambda row: words.error(row, "perplexity_error").strip(),
+                    tip="How surprised the model is by the text; ± is how sure the figure is",
+                ),
+                Column(
+                    "Grew",
+                    lambda row: "" if row.is_source or row.worse is None else words.signed(row.worse),
+                    sort=lambda row: row.worse or 0.0,
+                    number=True,
+                    tip="By how much perplexity grew",
+                ),
+                Column(
+                    "Same",
+                    lambda row: "" if row.is_source else _share(row.top_1),
+                    sort=lambda row: row.top_1 or 0.0,
+                    number=True,
+                    unit=lambda row: "" if row.is_source else words.error(row, "top_1_error", 100).strip(),
+                    tip="How often its first choice is the source's",
+                ),
+                Column(
+                    "Tokens/s",
+                    lambda row: words.speed(row.speed) if row.speed else "",
+                    sort=lambda row: row.speed or 0.0,
+                    number=True,
+                    tip="Generated on this machine",
+                ),
             )
-        )  # fmt: skip
+        )
         super().__init__(theme, self.rows_model, "What each quant cost")
         theme.changed.connect(self._fit_columns)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

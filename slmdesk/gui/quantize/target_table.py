@@ -88,33 +88,47 @@ class TargetTable(Table[TargetRow]):
                     tone=lambda row: "accent_text" if row.ticked else "text",
                 ),
                 Column(
-                    "Size", _size, sort=lambda row: row.bytes, number=True,
+                    "Size",
+                    _size,
+                    sort=lambda row: row.bytes,
+                    number=True,
                     unit=lambda row: amounts.size_parts(row.bytes)[1],
                     tip="By llama.cpp's dry run; ~ is an estimate",
                 ),
                 Column(
-                    "Time", _seconds, sort=lambda row: row.forecast.seconds if row.forecast else 0.0, number=True,
+                    "Time",
+                    _seconds,
+                    sort=lambda row: row.forecast.seconds if row.forecast else 0.0,
+                    number=True,
                     tip="To quantize, with how far such forecasts were off here",
                 ),
                 Column(
-                    "Here", lambda row: VERDICTS[row.fit.verdict][0] if row.fit else "",
+                    "Here",
+                    lambda row: VERDICTS[row.fit.verdict][0] if row.fit else "",
                     sort=lambda row: _ORDER[row.fit.verdict] if row.fit else 3,
                     tone=lambda row: VERDICTS[row.fit.verdict][2] if row.fit else "secondary",
                     icon=lambda row: VERDICTS[row.fit.verdict][1] if row.fit else "",
                     tip="Whether it runs in the memory that is free now",
                 ),
                 Column(
-                    "Context", lambda row: amounts.tokens(row.fit.max_context) if row.fit else "",
-                    sort=lambda row: row.fit.max_context if row.fit else 0, number=True,
+                    "Context",
+                    lambda row: amounts.tokens(row.fit.max_context) if row.fit else "",
+                    sort=lambda row: row.fit.max_context if row.fit else 0,
+                    number=True,
                     tip="The longest context that fits, in tokens",
                 ),
                 Column(
-                    "To know", words.note, stretch=True,
-                    tone=lambda row: "caution" if row.target.ternary or row.gains_nothing
-                    or (row.forecast and row.forecast.exists) else "secondary",
+                    "To know",
+                    words.note,
+                    stretch=True,
+                    tone=lambda row: (
+                        "caution"
+                        if row.target.ternary or row.gains_nothing or (row.forecast and row.forecast.exists)
+                        else "secondary"
+                    ),
                 ),
             )
-        )  # fmt: skip
+        )
         super().__init__(theme, self._targets, "Targets")
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSelectionMode(self.SelectionMode.NoSelection)

@@ -205,7 +205,6 @@ class Measure:
     stack: Final = 14
     catalog_row: Final = 76
     library_row: Final = 56
-    compare_column: Final = 190
     quantize_page: Final = 1160
     chart: Final = 300
 
@@ -241,7 +240,6 @@ class Motion:
     spin: Final = 900
     spin_step: Final = 40
     toast: Final = 6000
-    feedback: Final = 100
 
 
 SPACE = Space

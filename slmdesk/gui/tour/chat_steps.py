@@ -277,6 +277,15 @@ async def answered(driver: Driver, turns: int, *, least: int = 20) -> None:
 
 
 STEPS = (
-    first_start, ask_starter, ask_guide, ask_by_button, ask_by_typing, regenerate, edit_and_resend, formatted,
-    survive_engine, damaged_model, find_and_delete,
-)  # fmt: skip
+    first_start,
+    ask_starter,
+    ask_guide,
+    ask_by_button,
+    ask_by_typing,
+    regenerate,
+    edit_and_resend,
+    formatted,
+    survive_engine,
+    damaged_model,
+    find_and_delete,
+)

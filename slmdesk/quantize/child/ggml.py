@@ -44,9 +44,14 @@ class QuantizerLibrary(Binding):
         base.gguf_free.argtypes = [ctypes.c_void_p]
         base.ggml_quantize_chunk.restype = ctypes.c_size_t
         base.ggml_quantize_chunk.argtypes = [
-            ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+            ctypes.c_int,
             ctypes.c_void_p,
-        ]  # fmt: skip
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
         base.ggml_quantize_init.restype = None
         base.ggml_quantize_init.argtypes = [ctypes.c_int]
         base.ggml_op_name.restype = ctypes.c_char_p
@@ -57,8 +62,11 @@ class QuantizerLibrary(Binding):
         base.ggml_backend_buffer_is_host.argtypes = [ctypes.c_void_p]
         base.ggml_backend_tensor_get.restype = None
         base.ggml_backend_tensor_get.argtypes = [
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
-        ]  # fmt: skip
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_size_t,
+        ]
 
     def hear(self, text: bytes, *, warning: bool) -> None:  # noqa: ARG002 - all of it is listened to
         os.write(2, text)
