@@ -55,6 +55,24 @@ async def test_a_model_comes_whole_and_is_called_verified(app: Application, hub:
     assert hub.total_served == 0
 
 
+async def test_what_a_page_was_made_of_is_not_asked_again(app: Application, hub: LoopbackHub) -> None:
+    page = await app.catalog.model_page(REPO)
+    asked = await app.downloads.plan(REPO, [WEIGHTS, "config.json"])
+    before = len(hub.requests)
+    plan = await app.downloads.plan(REPO, [WEIGHTS, "config.json"], info=page.asked)
+    assert plan == asked
+    assert len(hub.requests) == before
+    for files, code in ((["none.gguf"], "files_missing"), (["pytorch_model.bin"], "pickle_refused")):
+        with pytest.raises(SlmDeskError) as caught:
+            await app.downloads.plan(REPO, files, info=page.asked)
+        assert caught.value.code == code
+    app.settings.set("network.offline", True)
+    with pytest.raises(SlmDeskError) as caught:
+        await app.downloads.plan(REPO, [WEIGHTS], info=page.asked)
+    assert caught.value.code == "offline"
+    assert len(hub.requests) == before
+
+
 DAMAGED = {
     "w.safetensors": (safetensors_file(5000)[:4000], "safetensors_truncated"),
     "x.safetensors": (b"\x20" + bytes(7) + b"<html>Please sign in</html>".ljust(40), "safetensors_damaged"),
