@@ -37,13 +37,16 @@ def _same(key: str, name: str, group: str, **changes: Any) -> Setting:
 
 LOADING: tuple[Setting, ...] = (
     _same(
-        "engine.context_length", "context_length", _LOADING, minimum=FITS,
+        "engine.context_length",
+        "context_length",
+        _LOADING,
+        minimum=FITS,
         help="How much of a conversation the model sees at once. -1 takes as much as fits the free memory, up to what "
         "the model was trained with; 0 the model's own, 8192 at most.",
     ),
     _same("engine.gpu_layers", "gpu_layers", _LOADING),
     _same("engine.cache_type", "cache_type", _LOADING),
-)  # fmt: skip
+)
 
 SAMPLING: tuple[Setting, ...] = (
     _same("chat.temperature", "temperature", _SAMPLING),
@@ -52,41 +55,67 @@ SAMPLING: tuple[Setting, ...] = (
     _same("chat.min_p", "min_p", _SAMPLING),
     _same("chat.repeat_penalty", "repeat_penalty", _SAMPLING),
     Setting(
-        "presence_penalty", float, 0.0, "Presence penalty",
+        "presence_penalty",
+        float,
+        0.0,
+        "Presence penalty",
         "Makes tokens that stand in the text already less likely, however often. 0 turns it off; below 0 they become "
         "likelier.",
-        _SAMPLING, minimum=-2, maximum=2,
+        _SAMPLING,
+        minimum=-2,
+        maximum=2,
     ),
     Setting(
-        "frequency_penalty", float, 0.0, "Frequency penalty",
+        "frequency_penalty",
+        float,
+        0.0,
+        "Frequency penalty",
         "Makes tokens less likely the more often they stand in the text. 0 turns it off; below 0 they become likelier.",
-        _SAMPLING, minimum=-2, maximum=2,
+        _SAMPLING,
+        minimum=-2,
+        maximum=2,
     ),
     Setting(
-        "penalty_last_n", int, 64, "Penalty window",
+        "penalty_last_n",
+        int,
+        64,
+        "Penalty window",
         "How many of the last tokens the penalties look at. 0 turns them off.",
-        _SAMPLING, minimum=0, maximum=2**20,
+        _SAMPLING,
+        minimum=0,
+        maximum=2**20,
     ),
     Setting(
-        "seed", int, 0, "Seed",
+        "seed",
+        int,
+        0,
+        "Seed",
         "The same seed gives the same answer to the same conversation. Without one every answer is another.",
-        _SAMPLING, minimum=0, maximum=MOST_SEED,
+        _SAMPLING,
+        minimum=0,
+        maximum=MOST_SEED,
     ),
-)  # fmt: skip
+)
 
 ANSWERING: tuple[Setting, ...] = (
     _same("chat.max_tokens", "max_tokens", _SAMPLING),
     Setting(
-        "stop", str, "", "Stop strings",
+        "stop",
+        str,
+        "",
+        "Stop strings",
         "Texts that end an answer as soon as the model writes one of them; they are no part of it.",
-        _SAMPLING, form="multiline",
+        _SAMPLING,
+        form="multiline",
     ),
     _same(
-        "chat.system_prompt", "system_prompt", _SAMPLING,
+        "chat.system_prompt",
+        "system_prompt",
+        _SAMPLING,
         help="Instructions that a new conversation with this model starts with, and that a program gets which sends "
         "none of its own.",
     ),
-)  # fmt: skip
+)
 
 MODEL_SETTINGS: tuple[Setting, ...] = (*LOADING, *SAMPLING, *ANSWERING)
 """What a model may keep of its own."""
