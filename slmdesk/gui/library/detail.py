@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
-from slmdesk.gui.library.file_step import step_for
 from slmdesk.core import amounts
+from slmdesk.gui.library.file_step import step_for
 from slmdesk.gui.library.model_panel import ModelPanel
 from slmdesk.gui.library.models import state_of
 from slmdesk.gui.loaded import memory_words

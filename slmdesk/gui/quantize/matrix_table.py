@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from slmdesk.gui import amounts
+from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.table import Column, Table, TableModel

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui import amounts
 from slmdesk.gui.downloads.words import now_words, share_of
 from slmdesk.gui.quantize.step_card import Notice
 from slmdesk.gui.theme import SPACE

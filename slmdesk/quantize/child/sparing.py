@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header
-from slmdesk.quantize.child.quantizing import Heard, Parameters
 from slmdesk.formats.quants import SHORT_ROWS, WITHOUT_MATRIX
+from slmdesk.quantize.child.quantizing import Heard, Parameters
 from slmdesk.quantize.source import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from slmdesk.quantize.child.ggml import QuantizerLibrary
     from slmdesk.formats.quants import QuantFormat
+    from slmdesk.quantize.child.ggml import QuantizerLibrary
     from slmdesk.quantize.matrix_file import Matrix
     from slmdesk.quantize.protocol import MatrixUse, Options
 
@@ -100,9 +100,8 @@ def _of_ends(
 
 
 def _in_dry_run(
-    library: QuantizerLibrary, source: Path, parameters: Parameters, target: Target
+    library: QuantizerLibrary, source: Path, parameters: Parameters, target: QuantFormat
 ) -> list[Spared]:
-def _in_dry_run(library: QuantizerLibrary, source: Path, parameters: Parameters, target: QuantFormat) -> list[Spared]:
     """The tensors that would get a type which needs a matrix."""
     heard, before = Heard(), library.on_line
     library.on_line = heard.line

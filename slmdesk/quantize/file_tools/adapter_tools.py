@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import gguf_pieces as pieces
+from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.quantize.adapter_file import check_belongs, read_adapter
 from slmdesk.quantize.adapter_types import AUTO, KEPT, WISHES, merged_type
 from slmdesk.quantize.file_tools.tool_plan import (
@@ -20,7 +21,6 @@ from slmdesk.quantize.file_tools.tool_plan import (
 )
 from slmdesk.quantize.protocol import AdapterMergeSpec, CheckSpec
 from slmdesk.quantize.source import open_source, stem_of
-from slmdesk.quantize.targets import FULL_PRECISION
 
 if TYPE_CHECKING:
     from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
@@ -19,7 +20,6 @@ from slmdesk.quantize.file_tools.tool_work import sha256_of
 from slmdesk.quantize.matrix_forecast import matrix_bytes, sum_bytes
 from slmdesk.quantize.protocol import ForecastSpec, MatrixMergeSpec, MatrixSpec
 from slmdesk.quantize.source import open_source, stem_of
-from slmdesk.quantize.targets import FULL_PRECISION
 from slmdesk.quantize.texts import calibration_text
 
 if TYPE_CHECKING:
