@@ -73,11 +73,25 @@ async def _show(file: str, model: str, out: Output) -> int:
     )
     out.text("")
     out.table(
-        ("LAYER", "TENSOR", "SUM", "LEAST", "MOST", "MEAN", "DEVIATION", "ACTIVE", "N", "ENTROPY", "OF MOST",
-         "OUTLIERS", "COSINE", "UNTOUCHED"),
+        (
+            "LAYER",
+            "TENSOR",
+            "SUM",
+            "LEAST",
+            "MOST",
+            "MEAN",
+            "DEVIATION",
+            "ACTIVE",
+            "N",
+            "ENTROPY",
+            "OF MOST",
+            "OUTLIERS",
+            "COSINE",
+            "UNTOUCHED",
+        ),
         [_row(tensor) for tensor in found["tensors"]],
         right=(0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
-    )  # fmt: skip
+    )
     if model:
         _show_uncovered(found, out)
     out.done(found)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
 from slmdesk.cli.following import follow
-from slmdesk.core.amounts import size
+from slmdesk.core import amounts
 
 if TYPE_CHECKING:
     import argparse
@@ -45,15 +45,15 @@ async def run_tool(wish: ToolWish, out: Output, *, dry_run: bool) -> int:
 def _show_plan(plan: ToolPlan, out: Output) -> None:
     about = "" if plan.exact else "about "
     for file in plan.files:
-        out.text(f"{file.path}  {about}{size(file.bytes)}")
+        out.text(f"{file.path}  {about}{amounts.size(file.bytes)}")
     if len(plan.files) > 1:
-        out.text(f"{len(plan.files)} files, {size(plan.bytes)}.")
+        out.text(f"{len(plan.files)} files, {amounts.size(plan.bytes)}.")
     for warning in plan.warnings:
         out.note(warning)
 
 
 def _show_result(result: dict[str, Any], out: Output) -> None:
     for file in result["files"]:
-        out.text(f"{file['path']}  {size(file['size_bytes'])}")
+        out.text(f"{file['path']}  {amounts.size(file['size_bytes'])}")
     if note := result.get("note"):
         out.note(note)

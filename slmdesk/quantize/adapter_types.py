@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmdesk.formats.ggml_types import TENSOR_TYPES
+from slmdesk.formats.quants import QUANTS, WITHOUT_MATRIX
 
 if TYPE_CHECKING:
     from slmdesk.formats.ggml_types import TensorType
@@ -13,14 +14,29 @@ AUTO, KEPT = "AUTO", ""
 WISHES = (AUTO, "F16", "BF16", "F32", KEPT)
 """What can be asked for: llama.cpp's choice, one type for all changed weights, or the types they have."""
 _BY_NAME = {kind.name: kind for kind in TENSOR_TYPES.values()}
-_FILE_TYPES = {AUTO: 1, "F16": 1, "BF16": 32, "F32": 0}  # enum llama_ftype
-# Types that ggml does not pack without an importance matrix (ggml_quantize_requires_imatrix), and the nearest that it
-# does; others that it cannot pack at all become F16.
-_OTHERWISE = {"IQ1_S": "Q2_K", "IQ1_M": "Q2_K", "IQ2_XXS": "Q2_K", "IQ2_XS": "Q2_K", "IQ2_S": "Q2_K"}
+# Types that ggml packs without an importance matrix; others that it cannot pack at all become F16.
 _PACKED = {
-    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ3_XXS",
-    "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4",
-}  # fmt: skip
+    "F32",
+    "F16",
+    "BF16",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "Q8_0",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+    "IQ3_XXS",
+    "IQ3_S",
+    "IQ4_NL",
+    "IQ4_XS",
+    "TQ1_0",
+    "TQ2_0",
+    "MXFP4",
+}
 
 
 def merged_type(kind: TensorType, wished: str) -> TensorType:
@@ -30,10 +46,12 @@ def merged_type(kind: TensorType, wished: str) -> TensorType:
         return kind if kind.name == "F32" else _BY_NAME["F16"]
     if wished != KEPT:
         return _BY_NAME[wished]
-    name = _OTHERWISE.get(kind.name, kind.name)
+    name = kind.name if kind.name in _PACKED else WITHOUT_MATRIX.get(kind.name, kind.name)
     return _BY_NAME[name if name in _PACKED else "F16"]
 
 
 def written_file_type(wished: str) -> int | None:
     """`general.file_type` of the result; None: as it was."""
-    return _FILE_TYPES.get(wished)
+    if wished == KEPT:
+        return None
+    return QUANTS["F16" if wished == AUTO else wished].ftype

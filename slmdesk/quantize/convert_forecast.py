@@ -22,9 +22,19 @@ _JSON_LIMIT = 64 * 1024 * 1024
 # routes to experts.
 _KEPT_WIDE = ("norm.weight", "gate_inp.weight", "mlp.gate.weight", "router.weight")
 _SEEING = (
-    "vision", "visual", "image", "audio", "speech", "multi_modal_projector", "mm_projector", "connector", "mlp1",
-    "patch_embed", "aligner", "resampler",
-)  # fmt: skip
+    "vision",
+    "visual",
+    "image",
+    "audio",
+    "speech",
+    "multi_modal_projector",
+    "mm_projector",
+    "connector",
+    "mlp1",
+    "patch_embed",
+    "aligner",
+    "resampler",
+)
 
 
 def converted_bytes(folder: HfFolder, out_type: str, *, projector: bool = False) -> int:

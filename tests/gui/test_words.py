@@ -44,7 +44,7 @@ def test_the_strip_says_what_is_in_memory(models: list[Model], words: str) -> No
 
 def test_memory_is_written_as_disks_are() -> None:
     assert [amounts.size(count) for count in (9_400_000, 99_999_999, 3_149_000_000)] == [
-        "9 MB",
+        "9.4 MB",
         "100 MB",
         "3.1 GB",
     ]

@@ -171,7 +171,7 @@ async def test_each_failure_has_its_words(make: Make, hub: LoopbackHub) -> None:
     hub.faults.status("/api/models", 429, retry_after=17)
     error = await refusal(listing())
     assert (error.code, error.retry_after_s, error.temporary) == ("rate_limited", 17, True)
-    assert "17 seconds" in error.hint
+    assert "in 17 s." in error.hint
     hub.faults.status("/api/models", 503)
     assert (await refusal(listing())).code == "hub_down"
     hub.faults.cut_json("/api/models")
@@ -214,7 +214,7 @@ async def test_a_listing_waits_as_long_as_the_hub_asks(make: Make, hub: Loopback
         await waiting
     hub.faults.clear()
     hub.faults.status("/api/models", 429, retry_after=60)
-    assert "60 seconds" in (await refusal(access.get_json("/api/models"))).hint
+    assert "in 1 min." in (await refusal(access.get_json("/api/models"))).hint
     hub.faults.status("/api/models", 503)
     assert (await refusal(access.get_json("/api/models"))).code == "hub_down"
 

@@ -72,9 +72,11 @@ def statistics(path: Path, matrix: Matrix) -> dict[str, Any]:
         "chunk_size": matrix.chunk_size,
         "tensors": tensors,
         "layers": _layers(tensors),
-        "untouched": _share([tensor["untouched"] * tensor["matrices"] for tensor in tensors],
-                            [tensor["matrices"] for tensor in tensors]),
-    }  # fmt: skip
+        "untouched": _share(
+            [tensor["untouched"] * tensor["matrices"] for tensor in tensors],
+            [tensor["matrices"] for tensor in tensors],
+        ),
+    }
 
 
 def _of_tensor(name: str, entry: Entry) -> dict[str, Any]:

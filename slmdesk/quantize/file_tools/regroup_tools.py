@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf_pieces import open_parts
 from slmdesk.quantize.file_tools.tool_plan import (
@@ -53,7 +54,7 @@ class SplitTool(FileTool):
         warnings: tuple[str, ...] = ()
         if wish.max_bytes and largest > wish.max_bytes:
             warnings = (
-                f"The largest part is {largest / 1e6:.0f} MB: one of its tensors alone is larger than the limit.",
+                f"The largest part is {amounts.size(largest)}: one of its tensors alone is larger than the limit.",
             )
         return ToolPlan(
             f"Split {self._source.name} into {len(files)} parts",
