@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.fitting import Fitting
+    from slmdesk.library.actions import LibraryActions
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
@@ -200,6 +201,13 @@ class Application:
         from slmdesk.quantize.convert import Converter
 
         return Converter(self.toolchains, self.paths.resources / "toolchains")
+
+    @property
+    def library_actions(self) -> LibraryActions:
+        """What a person can have done to the library."""
+        from slmdesk.library.actions import LibraryActions
+
+        return LibraryActions(self.library, self.jobs)
 
     @property
     def importer(self) -> Importer:

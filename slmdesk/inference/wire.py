@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path, PurePath
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ class Wire(msgspec.Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """As plain Python values."""
-        return dict(msgspec.to_builtins(self))
+        return dict(msgspec.to_builtins(self, enc_hook=_out))
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -28,7 +29,7 @@ class Wire(msgspec.Struct, frozen=True):
 def converted(data: object, kind: type[T]) -> T:
     """Plain values as `kind`. Raises `SlmDeskError("bad_request")` that says which field is wrong."""
     try:
-        return msgspec.convert(data, kind)
+        return msgspec.convert(data, kind, dec_hook=_in)
     except msgspec.ValidationError as error:
         raise _refused(error) from error
 
@@ -36,7 +37,7 @@ def converted(data: object, kind: type[T]) -> T:
 def decoded(data: bytes | str, kind: type[T]) -> T:
     """JSON as `kind`. Raises `SlmDeskError("bad_request")`: no JSON, or which field is wrong."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data, type=kind, dec_hook=_in)
     except msgspec.ValidationError as error:
         raise _refused(error) from error
     except (msgspec.DecodeError, RecursionError) as error:
@@ -45,7 +46,20 @@ def decoded(data: bytes | str, kind: type[T]) -> T:
 
 def encoded(value: object) -> bytes:
     """As JSON, in UTF-8."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(value, enc_hook=_out)
+
+
+def _out(value: object) -> str:
+    """What msgspec does not know: paths are text."""
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} does not travel")
+
+
+def _in(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"Expected `{'str' if kind is Path else kind.__name__}`, got `{type(value).__name__}`")
 
 
 _WORDS = {

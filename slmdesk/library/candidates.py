@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import field
+
+from slmdesk.inference.wire import Wire, converted
 from slmdesk.library.names import safe_name
 
 if TYPE_CHECKING:
@@ -67,7 +71,9 @@ class Candidate:
     inside: str = ""
     problem: SlmDeskError | None = None
     notes: tuple[str, ...] = ()  # what its source does with it and we do not, in sentences
-    settings: Mapping[str, Any] = field(default_factory=dict)  # the source's own, kept with the file's origin
+    settings: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # the source's own, kept with the file's origin
 
     @property
     def id(self) -> str:
@@ -105,28 +111,52 @@ class Candidate:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Candidate:
-        """The reverse of `to_json`."""
-        publisher, _, name = str(data["id"]).partition("/")
+    def from_json(cls, data: object) -> Candidate:
+        """The reverse of `to_json`. Raises `SlmDeskError("bad_request")` that says what is wrong."""
+        return cls.of(converted(data, KeptCandidate))
+
+    @classmethod
+    def of(cls, kept: KeptCandidate) -> Candidate:
+        """From what a job kept of it."""
+        publisher, _, name = kept.id.partition("/")
         return cls(
             publisher,
             name,
             tuple(
-                SourceFile(
-                    Path(file["path"]),
-                    file["name"],
-                    file["size_bytes"],
-                    file["sha256"],
-                    file["repo"],
-                    file["revision"],
-                )
-                for file in data["files"]
+                SourceFile(file.path, file.name, file.size, file.sha256, file.repo, file.revision)
+                for file in kept.files
             ),
-            source=data["source"],
-            format=data["format"],
-            folder=Path(data["folder"]) if data["folder"] else None,
-            licence=data["licence"],
-            title=data["title"],
-            notes=tuple(data.get("notes", ())),
-            settings=dict(data.get("settings", {})),
+            source=kept.source,
+            format=kept.format,
+            folder=Path(kept.folder) if kept.folder else None,
+            licence=kept.licence,
+            title=kept.title,
+            notes=kept.notes,
+            settings=kept.settings,
         )
+
+
+class KeptFile(Wire, frozen=True):
+    """`SourceFile` as JSON."""
+
+    path: Path
+    name: str
+    size: int = field(name="size_bytes")
+    sha256: str = ""
+    repo: str = ""
+    revision: str = ""
+
+
+class KeptCandidate(Wire, frozen=True):
+    """What is read back of `Candidate.to_json`. What is wrong with a candidate, and whether the library has it, is
+    found anew."""
+
+    id: str
+    files: tuple[KeptFile, ...]
+    title: str = ""
+    source: str = ""
+    format: str = "gguf"
+    folder: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -11,13 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import field
+
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.wire import Wire
 from slmdesk.library import sidecar, transfer
 from slmdesk.library.background import in_background
 from slmdesk.library.verify import entry_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from slmdesk.library.background import Meter, OnProgress
     from slmdesk.library.library import Library
@@ -53,15 +56,25 @@ class Duplicate:
         return (len(inodes) - len({device for device, _ in inodes})) * self.size
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "sha256": self.sha256,
-            "size_bytes": self.size,
-            "frees_bytes": self.frees,
-            "copies": [
-                {"id": copy.file_id, "path": str(copy.path), "in_place": copy.in_place}
-                for copy in self.copies
-            ],
-        }
+        places = tuple(EqualCopy(copy.file_id, copy.path, copy.in_place) for copy in self.copies)
+        return Equal(self.sha256, self.size, places, self.frees).to_json()
+
+
+class EqualCopy(Wire, frozen=True):
+    """One place of a content, as a job tells of it: the library file it belongs to, and its path."""
+
+    id: str
+    path: Path
+    in_place: bool = False
+
+
+class Equal(Wire, frozen=True):
+    """`Duplicate` as a job tells of it and takes it back: disks and inodes are looked up anew."""
+
+    sha256: str
+    size: int = field(name="size_bytes")
+    copies: tuple[EqualCopy, ...]
+    frees: int = field(name="frees_bytes", default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,21 +260,19 @@ def _join(kept: Path, other: Path, meter: Meter) -> None:
         raise transfer.linking_error(kept, other, error) from error
 
 
-def duplicate_from_json(data: Mapping[str, Any]) -> Duplicate:
-    """The reverse of `Duplicate.to_json`, with disks and inodes as they are now; what is gone is left out.
+def duplicate_now(equal: Equal) -> Duplicate:
+    """What was found, with disks and inodes as they are now; what is gone is left out.
 
     Raises `SlmDeskError("file_missing")` when fewer than two places are left.
     """
     copies: list[Copy] = []
-    for entry in data["copies"]:
-        path = Path(entry["path"])
+    for copy in equal.copies:
         with suppress(OSError):
-            status = path.stat()
-            copies.append(
-                Copy(entry["id"], path, status.st_dev, status.st_ino or hash(path), entry["in_place"])
-            )
+            status = copy.path.stat()
+            inode = status.st_ino or hash(copy.path)
+            copies.append(Copy(copy.id, copy.path, status.st_dev, inode, copy.in_place))
     if len(copies) < 2:
         raise SlmDeskError(
             "file_missing", "These files are not there any more.", "Look for duplicates again."
         )
-    return Duplicate(data["sha256"], data["size_bytes"], tuple(copies))
+    return Duplicate(equal.sha256, equal.size, tuple(copies))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.error_codes import NO_ROOM
@@ -13,18 +12,21 @@ from slmdesk.core.jobs.job_kinds import JobKind, JobPausedError, RunningJob
 from slmdesk.core.made_with import MADE_WITH
 from slmdesk.library import moving
 from slmdesk.library.background import Progress, in_background
-from slmdesk.library.candidates import Candidate
-from slmdesk.library.duplicates import Duplicates, duplicate_from_json
+from slmdesk.library.duplicates import Duplicates, duplicate_now
 from slmdesk.library.importing import Imported, Importer
+from slmdesk.library.requests import EqualRequest, ImportRequest, MoveRequest, VerifyRequest
 from slmdesk.library.verify import Verifier
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slmdesk.core.error_codes import ErrorCode
     from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
     from slmdesk.library.background import OnProgress
     from slmdesk.library.library import Library
+    from slmdesk.library.records import LibraryFile
 
 # What a person mends outside of the program; the job then goes on where it was.
 _WAITED_FOR: frozenset[ErrorCode] = NO_ROOM | {"file_unwritable", "file_unreadable", "folder_busy"}
@@ -41,8 +43,14 @@ def _telling(job: RunningJob, before: int = 0, total: int | None = None) -> OnPr
     return tell
 
 
+async def _wanted(library: Library, request: VerifyRequest) -> list[LibraryFile]:
+    wanted = set(request.ids)
+    models = await library.models(every_format=True)
+    return [file for model in models for file in model.files if not wanted or file.id in wanted]
+
+
 class VerifyJobs(JobKind):
-    """Parameters: `ids`, the files to verify; without them every file of the library. Result: `files`, `states`."""
+    """Parameters: `VerifyRequest`. Result: `files`, `states`."""
 
     name = "verify"
 
@@ -50,10 +58,7 @@ class VerifyJobs(JobKind):
         self._library = library
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
-        ids = job.parameters.get("ids")
-        wanted = set(ids) if ids else None
-        models = await self._library.models(every_format=True)
-        files = [file for model in models for file in model.files if wanted is None or file.id in wanted]
+        files = await _wanted(self._library, VerifyRequest.from_json(job.parameters))
         checks: list[dict[str, Any]] = list(job.memory.get("checks", []))
         known = {check["id"] for check in checks}
         total = sum(file.size_bytes for file in files)
@@ -69,7 +74,7 @@ class VerifyJobs(JobKind):
 
 
 class ImportJobs(JobKind):
-    """Parameters: `candidates` (of `Candidate.to_json`), `mode`, `name`. Result: `imported`, `failed`."""
+    """Parameters: `ImportRequest`. Result: `imported`, `failed`."""
 
     name = "import"
 
@@ -79,15 +84,14 @@ class ImportJobs(JobKind):
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
         importer = Importer(self._library)
-        chosen = [Candidate.from_json(data) for data in job.parameters["candidates"]]
-        mode = job.parameters.get("mode", "in-place")
-        needed = importer.bytes_needed(chosen, mode)
+        request = ImportRequest.from_json(job.parameters)
+        needed = importer.bytes_needed(request.candidates, request.mode)
         imported: list[Imported] = []
         try:
             if needed:
                 await self._space.reserve(job.id, self._library.folders[0], needed)
             imported = await importer.take(
-                chosen, mode, name=job.parameters.get("name", ""), on_progress=_telling(job)
+                request.candidates, request.mode, name=request.name, on_progress=_telling(job)
             )
         except SlmDeskError as error:
             raise _waiting(job, error) from error
@@ -98,8 +102,8 @@ class ImportJobs(JobKind):
 
 
 class DuplicateJobs(JobKind):
-    """Without parameters: find (result `duplicates`, `frees_bytes`). With `merge`, a list of `Duplicate.to_json`:
-    merge these (result `merged`, `freed_bytes`)."""
+    """Parameters: `EqualRequest`. Result: that of finding (`duplicates`, `frees_bytes`), or of merging (`merged`,
+    `freed_bytes`); `EqualResult` reads both."""
 
     name = "duplicates"
 
@@ -107,7 +111,8 @@ class DuplicateJobs(JobKind):
         self._duplicates = Duplicates(library)
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
-        if "merge" not in job.parameters:
+        merge = EqualRequest.from_json(job.parameters).merge
+        if merge is None:
             found = await self._duplicates.find(_telling(job))
             return {
                 "duplicates": [duplicate.to_json() for duplicate in found],
@@ -115,17 +120,17 @@ class DuplicateJobs(JobKind):
             }
         merged: list[dict[str, Any]] = list(job.memory.get("merged", []))
         known = {one["sha256"] for one in merged}
-        for data in job.parameters["merge"]:
-            if data["sha256"] not in known:
+        for equal in merge:
+            if equal.sha256 not in known:
                 await job.checkpoint()
-                done = await self._duplicates.merge(duplicate_from_json(data), _telling(job))
+                done = await self._duplicates.merge(duplicate_now(equal), _telling(job))
                 merged += [one.to_json() for one in done]
                 await job.remember({"merged": merged})
         return {"merged": merged, "freed_bytes": sum(one["freed_bytes"] for one in merged)}
 
 
 class MoveFolderJobs(JobKind):
-    """Parameters: `from`, `to`. Result: `files` brought, `left`: what could not be removed from the old place.
+    """Parameters: `MoveRequest`. Result: `files` brought, `left`: what could not be removed from the old place.
 
     Phases, remembered: bring (cancelling takes the new place away again), switch the setting, remove the old.
     """
@@ -139,7 +144,8 @@ class MoveFolderJobs(JobKind):
         self._store = store
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
-        source, target = Path(job.parameters["from"]), Path(job.parameters["to"])
+        move = MoveRequest.from_json(job.parameters)
+        source, target = move.source, move.target
         phase = job.memory.get("phase", "")
         try:
             if not phase:
@@ -157,9 +163,9 @@ class MoveFolderJobs(JobKind):
         return {"from": str(source), "to": str(target), "left": [str(path) for path in left]}
 
     async def discard(self, job: Job, *, keep: bool) -> None:
-        source, target = Path(job.parameters["from"]), Path(job.parameters["to"])
+        move = MoveRequest.from_json(job.parameters)
         if job.memory.get("phase") == "bring" and not keep:
-            await in_background(lambda _: moving.take_back(source, target))
+            await in_background(lambda _: moving.take_back(move.source, move.target))
 
     async def _begin(self, job: RunningJob, source: Path, target: Path) -> None:
         if self._settings.source("library.folders") == "environment":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,16 +11,19 @@ import pytest
 
 from slmdesk.core.database import Database
 from slmdesk.core.jobs.job_kinds import JobKind
+from slmdesk.core.jobs.job_queue import Jobs
 from slmdesk.core.jobs.job_runner import JobRunner
 from slmdesk.core.jobs.job_store import Job, JobStore
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
 from slmdesk.library import moving
+from slmdesk.library.actions import LibraryActions
 from slmdesk.library.background import Meter
 from slmdesk.library.importing import Importer
 from slmdesk.library.jobs import DuplicateJobs, ImportJobs, MoveFolderJobs, VerifyJobs
 from slmdesk.library.library import Library
+from slmdesk.library.requests import EqualResult, ImportRequest
 from slmdesk.library.sources import source_at
 from slmdesk.schema import MIGRATIONS
 
@@ -30,6 +34,7 @@ class Queue:
     """The runner of the jobs, in this process."""
 
     def __init__(self, database: Database, settings: Settings, library: Library) -> None:
+        self.database = database
         self.store = JobStore(database)
         self._space = space = Space(database)
         self._kinds: dict[str, Callable[[], JobKind]] = {
@@ -181,3 +186,67 @@ async def test_a_folder_a_download_writes_to_does_not_move(
     assert job.error.code == "folder_busy"
     assert (models / "p" / "a" / "a.gguf").exists()
     assert not (tmp_path / "disk").exists()
+
+
+class Actions:
+    """The feature as front ends have it, with the runner of `queue` for what it hands over."""
+
+    def __init__(self, queue: Queue, paths: Paths, library: Library) -> None:
+        self.queue = queue
+        nobody = [sys.executable, "-c", "pass"]  # the jobs are worked on here
+        self.ask = LibraryActions(library, Jobs(queue.database, paths, command=nobody))
+
+    async def done(self, job: Job) -> Job:
+        await self.queue.run()
+        return await self.queue.store.get(job.id)
+
+
+@pytest.fixture
+def actions(queue: Queue, paths: Paths, library: Library) -> Actions:
+    return Actions(queue, paths, library)
+
+
+async def test_every_action_is_understood_by_the_job_that_does_it(
+    actions: Actions, library: Library, models: Path, make: Make, tmp_path: Path
+) -> None:
+    source = make(tmp_path / "elsewhere" / "own-model.gguf")
+    (found,) = await Importer(library).find(source_at(source))
+    imported = await actions.done(
+        await actions.ask.import_models(ImportRequest((found,), "copy", name="me/own"))
+    )
+    assert imported.title == f"Import {found.id}"
+    assert imported.result is not None
+    assert imported.result["failed"] == 0
+    assert (models / "me" / "own" / "own-model.gguf").read_bytes() == source.read_bytes()
+
+    library.forget_listing()
+    (file,) = await library.files("me/own")
+    verified = await actions.done(await actions.ask.verify([file], "own"))
+    assert verified.title == "Verify own"
+    assert verified.result is not None
+    assert [check["id"] for check in verified.result["files"]] == [file.id]
+
+    whole = bytearray(source.read_bytes()).ljust(2_000_000, b"x")
+    for name in ("first", "second"):
+        (models / "me" / name).mkdir(parents=True)
+        (models / "me" / name / "same.gguf").write_bytes(whole)
+    library.forget_listing()
+    looked = EqualResult.from_json((await actions.done(await actions.ask.find_equal())).result)
+    (equal,) = looked.duplicates
+    assert equal.frees == len(whole)
+    merged = EqualResult.from_json((await actions.done(await actions.ask.merge_equal([equal]))).result)
+    assert merged.freed == len(whole)
+    assert (models / "me" / "first" / "same.gguf").samefile(models / "me" / "second" / "same.gguf")
+
+    target = tmp_path / "new-place"
+    moved = await actions.done(await actions.ask.move_folder(models, target))
+    assert moved.state == "done"
+    assert (target / "me" / "own" / "own-model.gguf").is_file()
+
+
+async def test_parameters_that_no_version_wrote_fail_with_the_field_that_is_wrong(queue: Queue) -> None:
+    job = await queue.work("import", candidates=[{"id": "me/own", "files": "none"}])
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error.code == "bad_request"
+    assert "candidates[0].files" in job.error.message

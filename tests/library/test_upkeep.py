@@ -15,7 +15,7 @@ from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.library import moving, sidecar, transfer
 from slmdesk.library.background import Meter
-from slmdesk.library.duplicates import Duplicates, duplicate_from_json
+from slmdesk.library.duplicates import Duplicates, Equal, duplicate_now
 from slmdesk.library.library import Library
 from slmdesk.library.orphans import Orphans
 from slmdesk.library.sidecar import Origin
@@ -53,7 +53,7 @@ async def test_equal_files_become_one(library: Library, put: Callable[..., Path]
     (found,) = await duplicates.find()
     assert {copy.path for copy in found.copies} == {one, two}
     assert found.frees == BIG
-    (merged,) = await duplicates.merge(duplicate_from_json(found.to_json()))
+    (merged,) = await duplicates.merge(duplicate_now(Equal.from_json(found.to_json())))
     assert (merged.freed, merged.problems) == (BIG, ())
     assert one.samefile(two)
     assert await duplicates.find() == []

@@ -10,16 +10,18 @@ from PySide6.QtCore import QObject, QTimer, QUrl
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.library.notices import Notice
+from slmdesk.library.requests import EqualResult
 from slmdesk.library.stamp import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.library.place import LibraryPlace
     from slmdesk.gui.place import WindowServices
     from slmdesk.library.candidates import Candidate
+    from slmdesk.library.importing import Mode
     from slmdesk.library.orphans import Orphan
     from slmdesk.library.records import LibraryFile
     from slmdesk.library.sources import Source
@@ -106,7 +108,7 @@ class LibraryController(QObject):
         elif job.kind == "import":
             self._came(result)
         elif job.kind == "duplicates":
-            self._equal_found(result)
+            self._equal_found(EqualResult.from_json(result))
         elif job.kind == "move-folder":
             self._services.run(self._folder_moved(), "reading the settings")
         if self._place.isVisible():
@@ -120,8 +122,7 @@ class LibraryController(QObject):
 
     def verify(self, files: list[LibraryFile], title: str) -> None:
         """Check files by their hashes, in the process that does jobs; without files, all of them."""
-        parameters: dict[str, Any] = {"ids": [file.id for file in files]} if files else {}
-        self._submit("verify", f"Verify {title}", parameters, f"Checking {title}.")
+        self._queue(self._app.library_actions.verify(files, title), f"Checking {title}.")
 
     def check_upstream(self) -> None:
         """Ask the hub whether there are newer versions."""
@@ -241,13 +242,16 @@ class LibraryController(QObject):
             raise
         sheet.show_candidates(found)
 
-    def take(self, chosen: list[Candidate], mode: str) -> None:
+    def take(self, chosen: list[Candidate], mode: Mode) -> None:
         """Import; what moves bytes is done by the process that does jobs."""
         self._services.run(self._take(chosen, mode), "importing")
 
-    async def _take(self, chosen: list[Candidate], mode: str) -> None:
+    async def _take(self, chosen: list[Candidate], mode: Mode) -> None:
+        from slmdesk.library.requests import ImportRequest
+
+        request = ImportRequest(tuple(chosen), mode)
         if mode == "in-place":
-            imported = await self._app.importer.take(chosen)
+            imported = await self._app.library_actions.import_now(request)
             problems = [one.problem for one in imported if one.problem is not None]
             self._app.library.forget_listing()
             self._place.close_sheet()
@@ -256,11 +260,13 @@ class LibraryController(QObject):
             if problems:
                 raise problems[0]
             return
-        parameters = {"candidates": [one.to_json() for one in chosen], "mode": mode}
-        title = chosen[0].id if len(chosen) == 1 else amounts.counted(len(chosen), "model")
-        await self._app.jobs.submit("import", f"Import {title}", parameters)
+        job = await self._app.library_actions.import_models(request)
         self._place.close_sheet()
-        self._services.toast(f"Importing {title}.", lambda: self._services.go_to("downloads"), "Show")
+        self._services.toast(
+            f"Importing {job.title.removeprefix('Import ')}.",
+            lambda: self._services.go_to("downloads"),
+            "Show",
+        )
 
     def _came(self, result: dict[str, Any]) -> None:
         """Say what an import brought; a single model is shown, and offered for a chat."""
@@ -309,27 +315,25 @@ class LibraryController(QObject):
 
     def find_equal(self) -> None:
         """Look for files with the same content."""
-        self._submit("duplicates", "Look for equal files", {}, "Looking for equal files.")
+        self._queue(self._app.library_actions.find_equal(), "Looking for equal files.")
 
-    def _equal_found(self, result: dict[str, Any]) -> None:
-        if "merged" in result:
+    def _equal_found(self, result: EqualResult) -> None:
+        if result.merged is not None:
             self._place.notices.take_away("equal")
-            self._services.toast(f"Merged; {amounts.size(result.get('freed_bytes', 0))} are free again.")
+            self._services.toast(f"Merged; {amounts.size(result.freed)} are free again.")
             return
-        found = [one for one in result.get("duplicates", []) if one.get("frees_bytes")]
+        found = [one for one in result.duplicates if one.frees]
         if not found:
             self._services.toast("No file lies here twice.")
             return
-        frees = amounts.size(sum(one["frees_bytes"] for one in found))
+        frees = amounts.size(sum(one.frees for one in found))
         many = "1 content lies" if len(found) == 1 else f"{len(found)} contents lie"
         self._place.offer(
             Notice(
                 "equal",
                 f"{many} here more than once. Merging keeps every name and frees {frees}.",
                 "Merge",
-                lambda: self._submit(
-                    "duplicates", "Merge equal files", {"merge": found}, "Merging equal files."
-                ),
+                lambda: self._queue(self._app.library_actions.merge_equal(found), "Merging equal files."),
                 "merge",
             )
         )
@@ -354,16 +358,15 @@ class LibraryController(QObject):
         source = self._app.library.folders[0]
         target = await choose_folder(self._services.window(), "Move the models to this folder")
         if target is not None and target != source:
-            await self._app.jobs.submit(
-                "move-folder", f"Move the models to {target.name}", {"from": str(source), "to": str(target)}
-            )
+            await self._app.library_actions.move_folder(source, target)
             self._services.toast("Moving the models.", lambda: self._services.go_to("downloads"), "Show")
 
-    def _submit(self, kind: str, title: str, parameters: dict[str, Any], told: str) -> None:
-        self._services.run(self._hand_over(kind, title, parameters, told), title)
+    def _queue(self, action: Coroutine[Any, Any, Job], told: str) -> None:
+        """Have an action done by the process that does jobs, and say so."""
+        self._services.run(self._hand_over(action, told), told)
 
-    async def _hand_over(self, kind: str, title: str, parameters: dict[str, Any], told: str) -> None:
-        await self._app.jobs.submit(kind, title, parameters)
+    async def _hand_over(self, action: Coroutine[Any, Any, Job], told: str) -> None:
+        await action
         self._services.toast(told, lambda: self._services.go_to("downloads"), "Show")
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.library.importing import ImportSheet
     from slmdesk.gui.place import WindowServices
     from slmdesk.library.candidates import Candidate
+    from slmdesk.library.importing import Mode
     from slmdesk.library.records import LibraryFile, LibraryModel
     from slmdesk.library.usage import ModelUsage, Usage
 
@@ -303,7 +304,7 @@ class LibraryPlace(Place):
         if self.controller is not None and paths:
             self.controller.look_at(paths)
 
-    def _take(self, chosen: list[Candidate], mode: str) -> None:
+    def _take(self, chosen: list[Candidate], mode: Mode) -> None:
         if self.controller is not None:
             self.controller.take(chosen, mode)
 
