@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.fitting import Fitting
+    from slmdesk.hub.logins import Logins
     from slmdesk.library.actions import LibraryActions
     from slmdesk.library.importing import Importer
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
+    from slmdesk.pulling import Pulling
     from slmdesk.quantize.convert import Converter
     from slmdesk.quantize.file_tools.tool_room import FileTools
     from slmdesk.quantize.room import Quantizing
@@ -160,6 +162,20 @@ class Application:
                 devices=self.devices,
             )
         return self._catalog
+
+    @property
+    def logins(self) -> Logins:
+        """A hub's token, a proxy's login."""
+        from slmdesk.hub.logins import Logins
+
+        return Logins(self.hub, self.secrets)
+
+    @property
+    def pulling(self) -> Pulling:
+        """Downloading a model of a hub."""
+        from slmdesk.pulling import Pulling
+
+        return Pulling(self.catalog, self.downloads)
 
     @property
     def quantizing(self) -> Quantizing:

@@ -11,14 +11,13 @@ from slmdesk.catalog import names
 from slmdesk.cli.main import UsageError
 from slmdesk.core import amounts, logs
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.pulling import PullRequest
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from slmdesk.cli.output import Output
     from slmdesk.core.jobs.job_store import Job
-    from slmdesk.downloads.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +48,12 @@ async def _pull(args: argparse.Namespace, out: Output) -> int:
             out.problem(problem)
             out.event("problem", error=problem.to_json())
         await application.downloads.ready()
-        plan = await _plan(application, repo, wanted, args.revision or revision, insist=args.insist)
+        request = PullRequest(repo, wanted, args.revision or revision, insist=args.insist)
+        pull = await application.pulling.plan(request)
+        plan = pull.plan
         for file in plan.flagged:
             out.note(f"The hub's scanners call {file.path} {file.flag}.")
-        job = await application.downloads.start(plan)
+        job = await application.pulling.start(pull)
         out.text(
             f"{plan.repo}: {amounts.counted(len(plan.files), 'file')}, {amounts.size(plan.size)}, into {plan.folder}"
         )
@@ -110,30 +111,6 @@ def _read(text: str) -> tuple[str, str, str]:
     if found is None:
         raise UsageError(f"{text!r} names no model on a hub.", "slmdesk pull publisher/name[:QUANT|/FILE]")
     return found
-
-
-async def _plan(application: Application, repo: str, wanted: str, revision: str, *, insist: bool) -> Plan:
-    page = await application.catalog.model_page(repo, revision=revision, refresh=True)
-    paths = [file.path for file in page.info.files]
-    if wanted in paths:
-        files: Sequence[str] = [wanted]
-        # One part of a split file is of no use alone.
-        for choice in page.choices:
-            inside = [file.path for file in choice.files]
-            if choice.kind == "gguf" and wanted in inside:
-                files = inside
-    else:
-        choice = await application.catalog.choose(page, wanted)
-        if choice.missing_parts:
-            raise SlmDeskError(
-                "model_parts_missing",
-                f"{choice.missing_parts} parts of {choice.id} are not on the hub.",
-                "Choose another quant.",
-            )
-        files = [file.path for file in choice.files]
-    return await application.downloads.plan(
-        page.repo, files, revision=revision or "main", info=page.asked, insist=insist
-    )
 
 
 def _line(job: Job) -> str:

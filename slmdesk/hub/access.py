@@ -201,13 +201,6 @@ class HubAccess:
         plain = {proxy.rstrip("/") for proxy in told}
         return {proxy for proxy in self.route().proxies.values() if proxy} == plain
 
-    def set_proxy_login(self, user: str, password: str) -> None:
-        """Keep the proxy's login in the keyring; an empty user forgets it. Blocks."""
-        if user:
-            self._secrets.set(PROXY_LOGIN_NAME, f"{user}:{password}")
-        else:
-            self._secrets.delete(PROXY_LOGIN_NAME)
-
     # The token
 
     def token(self, *, fresh: bool = False) -> str | None:

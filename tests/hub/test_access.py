@@ -21,6 +21,7 @@ from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
 from slmdesk.hub.access import HubAccess
 from slmdesk.hub.errors import HubError, hub_error, retry_after_s
+from slmdesk.hub.logins import Logins
 from tests.hub import LoopbackHub, User
 
 TOKEN = "hf_plantedTokenOfTheAccessTests"
@@ -287,7 +288,7 @@ async def test_close_breaks_off_what_runs(make: Make, hub: LoopbackHub) -> None:
 async def test_an_http_proxy_with_a_login(make: Make, hub: LoopbackHub) -> None:
     # A proxy is sent whole addresses; the loopback hub answers them like its own.
     access = make(HF_ENDPOINT="http://models.invalid", SLMDESK_NETWORK_PROXY=hub.url)
-    access.set_proxy_login("ada", "pass:word")
+    await Logins(access, access._secrets).keep_proxy_login("ada", "pass:word")
     assert (await access.get_json("/api/models")).data
     assert hub.requests[-1].headers["proxy-authorization"] == "Basic YWRhOnBhc3M6d29yZA=="
     assert "pass" not in repr(access.route())
@@ -346,3 +347,26 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+
+
+async def test_a_token_is_kept_once_the_hub_has_said_whose_it_is(make: Make) -> None:
+    access = make()
+    logins = Logins(access, access._secrets)
+    wrong = await refusal(logins.keep_token("hf_ofNobodyAtAllInTheseTests"))
+    assert wrong.code == "token_invalid"
+    assert access.token(fresh=True) is None
+    kept = await logins.keep_token(TOKEN)
+    assert (kept.name, kept.overruled) == ("ada", False)
+    assert kept.problem is access._secrets.known_problem  # no keyring here: for this session alone
+    assert access.token() == TOKEN
+    overruled = make(HF_TOKEN="hf_ofTheEnvironmentInTheseTests")
+    assert (await Logins(overruled, overruled._secrets).keep_token(TOKEN)).overruled
+
+
+async def test_a_proxy_login_is_forgotten_with_an_empty_user(make: Make) -> None:
+    access = make(SLMDESK_NETWORK_PROXY="http://127.0.0.1:9")
+    logins = Logins(access, access._secrets)
+    await logins.keep_proxy_login("ada", "pass:word")
+    assert "ada:pass" in str(dict(access.route().proxies))
+    await logins.keep_proxy_login("", "")
+    assert "ada" not in str(dict(access.route().proxies))

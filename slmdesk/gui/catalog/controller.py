@@ -14,6 +14,8 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.catalog.row_words import Offer, estimate, gguf_repo, good_for, offer_of, repos_of
 from slmdesk.gui.downloads import words as job_words
 from slmdesk.gui.downloads.when_ready import wish_chat
+from slmdesk.hub.errors import HubError
+from slmdesk.pulling import PullRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -320,14 +322,8 @@ class CatalogController(QObject):
         detail.gate.put_away()
         detail.set_starting(on=True)
         try:
-            plan = await application.downloads.plan(
-                page.repo,
-                [file.path for file in choice.files],
-                revision=page.info.revision or "main",
-                info=page.asked,
-                insist=insist,
-            )
-            job = await application.downloads.start(plan, title=f"{page.entry.name} {choice.quant}".strip())
+            request = PullRequest(page.repo, page=page, choice=choice, insist=insist, name=page.entry.name)
+            job = await application.pulling.pull(request)
         except SlmDeskError as error:
             if error.code in TOKEN | LICENCE:
                 self._pending = (page, choice)
@@ -400,25 +396,17 @@ class CatalogController(QObject):
     async def _keep_token(self, token: str) -> None:
         application, gate = self._services.application, self._place.detail.gate
         try:
-            name = await application.hub.whoami(token)
-        except SlmDeskError as error:
+            kept = await application.logins.keep_token(token)  # a locked keyring asks the person first
+        except HubError as error:
             gate.show_wrong(f"{error.message} {error.hint}".strip())
             return
         finally:
             gate.set_busy(busy=False)
-        gate.set_busy(busy=True)  # a locked keyring asks the person first
-        try:
-            await asyncio.to_thread(application.hub.set_token, token)
-            await asyncio.to_thread(application.hub.token, fresh=True)
-            persistent = await asyncio.to_thread(lambda: application.secrets.persistent)
-        finally:
-            gate.set_busy(busy=False)
         gate.put_away()
-        problem = application.secrets.known_problem
-        where = "" if persistent or problem is None else f" It counts until you close. {problem.message}"
-        if application.hub.token_source == "variable":  # noqa: S105 - a place, no token
+        where = f" It counts until you close. {kept.problem.message}" if kept.problem is not None else ""
+        if kept.overruled:
             where = " The variable HF_TOKEN goes before it as long as it is set."
-        self._services.toast(f"The hub knows you as {name}.{where}")
+        self._services.toast(f"The hub knows you as {kept.name}.{where}")
         self._try_again()
 
     def _try_again(self) -> None:

@@ -21,14 +21,13 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import Card, CardRow
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.pulling import PullRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from slmdesk.catalog.advise import Advice
-    from slmdesk.catalog.choices import Choice
-    from slmdesk.catalog.pages import ModelPage
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.widgets.panels import ErrorPanel
 
@@ -210,29 +209,8 @@ class FirstRunPlace(Place):
     async def _start(self, advice: Advice) -> Job:
         application = self.services.application
         page = await application.catalog.model_page(advice.repo)
-        choice = await self._choice(page, advice.quant)
-        plan = await application.downloads.plan(
-            page.repo,
-            [file.path for file in choice.files],
-            revision=page.info.revision or "main",
-            info=page.asked,
-        )
-        return await application.downloads.start(plan, title=f"{advice.model.name} {choice.quant}".strip())
-
-    async def _choice(self, page: ModelPage, quant: str) -> Choice:
-        """The quant that was advised, or the best one where the publisher has no such file."""
-        from slmdesk.catalog.choices import find
-
-        choice = find(page.choices, quant)
-        if choice is None or not choice.runs:
-            choice = (await self.services.application.catalog.judge(page)).best
-        if choice is None or not choice.runs:
-            raise SlmDeskError(
-                "files_missing",
-                f"{page.repo} has no file that runs here any more.",
-                "Look at other models in the catalog.",
-            )
-        return choice
+        request = PullRequest(advice.repo, advice.quant, page=page, or_best=True, name=advice.model.name)
+        return await application.pulling.pull(request)
 
     def _show_problem(self, error: SlmDeskError) -> None:
         from slmdesk.gui.widgets.panels import ErrorPanel
