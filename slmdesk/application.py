@@ -1,4 +1,5 @@
-"""The composition root: builds every room once and hands the pieces to a front end."""
+"""The composition root: builds every room once and hands the pieces to whoever starts: the window, each command, the
+process that does the jobs, the service."""
 
 from __future__ import annotations
 
@@ -6,162 +7,219 @@ import asyncio
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.chat.chats import Chats
-from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.events import EventBus
-from slmdesk.core.jobs.job_queue import Jobs
-from slmdesk.core.made_with import kept_settings
 from slmdesk.core.paths import Paths
-from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
-from slmdesk.core.space import Space
-from slmdesk.hub.access import HubAccess
-from slmdesk.library.library import Library
-from slmdesk.schema import MIGRATIONS
-from slmdesk.serving.connector import ServiceConnector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slmdesk.catalog.catalog import Catalog
+    from slmdesk.chat.chats import Chats
+    from slmdesk.core.database import Database
+    from slmdesk.core.events import EventBus
+    from slmdesk.core.jobs.job_queue import Jobs
+    from slmdesk.core.jobs.job_store import JobStore
+    from slmdesk.core.secrets import Secrets
+    from slmdesk.core.space import Space
     from slmdesk.downloads.downloads import Downloads
     from slmdesk.engines.devices import DeviceList
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
     from slmdesk.fitting import Fitting
+    from slmdesk.hub.access import HubAccess
     from slmdesk.hub.logins import Logins
     from slmdesk.library.actions import LibraryActions
     from slmdesk.library.importing import Importer
+    from slmdesk.library.library import Library
     from slmdesk.library.orphans import Orphans
     from slmdesk.library.trash import Trash
+    from slmdesk.library.upstream import Upstream
+    from slmdesk.memory.calibration import Calibration
     from slmdesk.pulling import Pulling
     from slmdesk.quantize.convert import Converter
     from slmdesk.quantize.file_tools.tool_room import FileTools
     from slmdesk.quantize.room import Quantizing
+    from slmdesk.serving.connector import ServiceConnector
     from slmdesk.toolchains.toolchains import Toolchains
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 _HARDLY_ANY = 4 * 1024 * 1024  # bytes of free space with which next to nothing can be kept
 
 
-@dataclass(slots=True)
 class Application:
     """Everything a front end works with.
 
-    `build` is cheap: it reads the settings file and opens nothing else. The database opens at its first
-    use or in `open`; the service starts at the first question asked of it. Catalog, downloads and quantizing are
-    imported and built when they are asked for: a window that only chats does without them.
+    Made at once: each room is imported and built when it is asked for, so that a list of models costs no more than
+    the library. The database opens at its first use or in `open`; the service starts at the first question asked
+    of it.
+
+    Attributes:
+        problems: what is wrong with folders or settings, after `build`.
     """
 
-    paths: Paths
-    settings: Settings
-    events: EventBus
-    database: Database
-    secrets: Secrets
-    library: Library
-    connector: ServiceConnector
-    chats: Chats
-    jobs: Jobs
-    hub: HubAccess
-    problems: list[SlmDeskError] = field(default_factory=list)
-    _downloads: Downloads | None = None
-    _catalog: Catalog | None = None
-    _quantizing: Quantizing | None = None
-    _devices: DeviceList | None = None
-    _fitting: Fitting | None = None
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        environ: Mapping[str, str] | None = None,
+        *,
+        secrets: Secrets | None = None,
+        database: Database | None = None,
+        problems: Sequence[SlmDeskError] = (),
+    ) -> None:
+        self.paths = paths
+        self.settings = settings
+        self.problems = list(problems)
+        self._environ = os.environ if environ is None else environ
+        if secrets is not None:
+            self.secrets = secrets
+        if database is not None:
+            self.database = database
 
     @classmethod
     def build(cls, environ: Mapping[str, str] | None = None, *, keep_chats: bool = True) -> Application:
-        """Put the rooms together for this user.
+        """For this user, with the folders made and the settings read.
 
         Without `keep_chats` the database is one in memory: conversations work and leave nothing behind.
         What is wrong with folders or settings lands in `problems`. Raises only
         `SlmDeskError("home_invalid")`, because without a home there is nothing to build on.
         """
-        env = os.environ if environ is None else environ
-        paths = Paths.resolve(env)
-        problems: list[SlmDeskError] = []
+        application = cls.look(environ)
+        problems = application.problems
         try:
-            paths.ensure()
+            application.paths.ensure()
         except SlmDeskError as error:
             problems.append(error)
-        settings = Settings(paths.settings_file, env)
-        settings.load()
-        problems.extend(settings.problems)
-        events = EventBus()
-        database = Database(paths.database if keep_chats else IN_MEMORY, MIGRATIONS)
-        library = Library(paths, settings)
-        connector = ServiceConnector(paths, settings)
-        chats = Chats(database, connector, library, settings, events)
-        secrets = Secrets()
-        hub = HubAccess(settings, secrets, env)
-        queue = Jobs(database, paths, secrets, made_with=lambda: _made_with(settings, hub))
-        return cls(
-            paths,
-            settings,
-            events,
-            database,
-            secrets,
-            library,
-            connector,
-            chats,
-            queue,
-            hub,
-            problems,
+        application.settings.load()
+        problems.extend(application.settings.problems)
+        if not keep_chats:
+            application.database = _database(IN_MEMORY)
+        return application
+
+    @classmethod
+    def look(cls, environ: Mapping[str, str] | None = None) -> Application:
+        """For a command that only looks: no folder is made, and the settings are read when one is asked for.
+
+        Raises `SlmDeskError("home_invalid")`.
+        """
+        env = os.environ if environ is None else environ
+        paths = Paths.resolve(env)
+        return cls(paths, Settings(paths.settings_file, env), env)
+
+    def with_settings(self, settings: Settings) -> Application:
+        """The same user's rooms under other settings; database and secrets are shared."""
+        return Application(self.paths, settings, self._environ, secrets=self.secrets, database=self.database)
+
+    @cached_property
+    def events(self) -> EventBus:
+        from slmdesk.core.events import EventBus
+
+        return EventBus()
+
+    @cached_property
+    def database(self) -> Database:
+        return _database(self.paths.database)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        from slmdesk.core.secrets import Secrets
+
+        return Secrets()
+
+    @cached_property
+    def library(self) -> Library:
+        from slmdesk.library.library import Library
+
+        return Library(self.paths, self.settings)
+
+    @cached_property
+    def connector(self) -> ServiceConnector:
+        from slmdesk.serving.connector import ServiceConnector
+
+        return ServiceConnector(self.paths, self.settings)
+
+    @cached_property
+    def chats(self) -> Chats:
+        from slmdesk.chat.chats import Chats
+
+        return Chats(self.database, self.connector, self.library, self.settings, self.events)
+
+    @cached_property
+    def hub(self) -> HubAccess:
+        from slmdesk.hub.access import HubAccess
+
+        return HubAccess(self.settings, self.secrets, self._environ)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        from slmdesk.core.jobs.job_queue import Jobs
+
+        return Jobs(self.database, self.paths, self.secrets, made_with=self._made_with)
+
+    @cached_property
+    def job_store(self) -> JobStore:
+        """The jobs' rows, for the process that does them."""
+        from slmdesk.core.jobs.job_store import JobStore
+
+        return JobStore(self.database)
+
+    @cached_property
+    def space(self) -> Space:
+        from slmdesk.core.space import Space
+
+        return Space(self.database)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What loads took, beside what was expected."""
+        from slmdesk.memory.fit import calibration_in
+
+        return calibration_in(self.paths.data)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        from slmdesk.downloads.downloads import Downloads
+
+        return Downloads(
+            self.hub,
+            self.jobs,
+            self.space,
+            self.library,
+            secrets=self.secrets,
+            default_root=self.paths.models,
         )
 
-    @property
-    def downloads(self) -> Downloads:
-        if self._downloads is None:
-            from slmdesk.downloads.downloads import Downloads
-
-            self._downloads = Downloads(
-                self.hub,
-                self.jobs,
-                Space(self.database),
-                self.library,
-                secrets=self.secrets,
-                default_root=self.paths.models,
-            )
-        return self._downloads
-
-    @property
+    @cached_property
     def devices(self) -> DeviceList:
         """What models can be computed on, asked when it is first needed."""
-        if self._devices is None:
-            from slmdesk.engines.devices import DeviceList
+        from slmdesk.engines.devices import DeviceList
 
-            self._devices = DeviceList(self.paths.backends)
-        return self._devices
+        return DeviceList(self.paths.backends)
 
-    @property
+    @cached_property
     def fitting(self) -> Fitting:
         """Forecasts: will a model run here."""
-        if self._fitting is None:
-            from slmdesk.fitting import Fitting
+        from slmdesk.fitting import Fitting
 
-            self._fitting = Fitting(self.paths.data, self.settings, self.library, self.catalog, self.devices)
-        return self._fitting
+        return Fitting(self.paths.data, self.settings, self.library, self.catalog, self.devices)
 
-    @property
+    @cached_property
     def catalog(self) -> Catalog:
-        if self._catalog is None:
-            from slmdesk.catalog.catalog import Catalog
+        from slmdesk.catalog.catalog import Catalog
 
-            self._catalog = Catalog(
-                self.hub,
-                self.database,
-                self.settings,
-                data=self.paths.data,
-                resources=self.paths.resources,
-                devices=self.devices,
-            )
-        return self._catalog
+        return Catalog(
+            self.hub,
+            self.database,
+            self.settings,
+            data=self.paths.data,
+            resources=self.paths.resources,
+            devices=self.devices,
+        )
 
     @property
     def logins(self) -> Logins:
@@ -177,15 +235,13 @@ class Application:
 
         return Pulling(self.catalog, self.downloads)
 
-    @property
+    @cached_property
     def quantizing(self) -> Quantizing:
-        if self._quantizing is None:
-            from slmdesk.quantize.room import Quantizing
+        from slmdesk.quantize.room import Quantizing
 
-            self._quantizing = Quantizing(
-                self.paths, self.database, self.library, self.jobs, self.settings, devices=self.devices
-            )
-        return self._quantizing
+        return Quantizing(
+            self.paths, self.database, self.library, self.jobs, self.settings, devices=self.devices
+        )
 
     @property
     def file_tools(self) -> FileTools:
@@ -238,6 +294,12 @@ class Application:
         return Trash(self.library)
 
     @property
+    def upstream(self) -> Upstream:
+        from slmdesk.library.upstream import Upstream
+
+        return Upstream(self.library, self.hub)
+
+    @property
     def orphans(self) -> Orphans:
         from slmdesk.library.orphans import Orphans
 
@@ -271,21 +333,30 @@ class Application:
         return found
 
     async def close(self) -> None:
-        """Stop running answers (what they wrote is kept), let go of the service and close the database."""
-        await self.chats.close()
-        await self.connector.close()
-        if self._catalog is not None:
-            await self._catalog.close()
-        await self.hub.close()
-        self.database.close()
+        """Stop running answers (what they wrote is kept), let go of the service and close the database: whatever of
+        it was built."""
+        built = vars(self)
+        for name in ("chats", "connector", "catalog", "hub"):
+            if name in built:
+                await built[name].close()
+        if "database" in built:
+            self.database.close()
+
+    def _made_with(self) -> dict[str, Any]:
+        """What a job is made with now. A hub or proxy that cannot be used stops no job that needs none."""
+        from slmdesk.core.made_with import kept_settings
+
+        made = kept_settings(self.settings)
+        with suppress(SlmDeskError):
+            made |= self.hub.way().to_json()
+        return made
 
 
-def _made_with(settings: Settings, hub: HubAccess) -> dict[str, Any]:
-    """What a job is made with now. A hub or proxy that cannot be used stops no job that needs none."""
-    made = kept_settings(settings)
-    with suppress(SlmDeskError):
-        made |= hub.way().to_json()
-    return made
+def _database(path: Path) -> Database:
+    from slmdesk.core.database import Database
+    from slmdesk.schema import MIGRATIONS
+
+    return Database(path, MIGRATIONS)
 
 
 def _full(folder: Path) -> list[SlmDeskError]:

@@ -1,6 +1,6 @@
 """`slmdesk work`: the process that runs the jobs of this user, one at a time; front ends start it.
 
-Here the kinds of jobs get the rooms they work with.
+Here the kinds of jobs get the rooms of the application that they work with.
 """
 
 from __future__ import annotations
@@ -13,28 +13,23 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.core.database import Database
+from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_kinds import JobKind
 from slmdesk.core.jobs.job_runner import JobRunner
-from slmdesk.core.jobs.job_store import JobStore
 from slmdesk.core.logs import configure, release
 from slmdesk.core.made_with import settings_of
 from slmdesk.core.paths import Paths
 from slmdesk.core.secrets import Secrets
 from slmdesk.core.settings import Settings
-from slmdesk.core.space import Space
-from slmdesk.schema import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from slmdesk.core.jobs.job_kinds import RunningJob
     from slmdesk.core.jobs.job_store import Job
-    from slmdesk.library.library import Library
 
 _IDLE_S = 15.0
 _LOCK_S = 10.0  # for another runner that is just ending
@@ -42,78 +37,52 @@ _INPUT_LIMIT = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What a kind of job may need."""
-
-    paths: Paths
-    settings: Settings
-    database: Database
-    store: JobStore
-    space: Space
-    secrets: Secrets
-
-
-def _download(rooms: Rooms) -> JobKind:
+def _download(rooms: Application) -> JobKind:
     from slmdesk.downloads.kind import DownloadKind
-    from slmdesk.hub.access import HubAccess
 
-    hub = HubAccess(rooms.settings, rooms.secrets)
-    return DownloadKind(hub, rooms.settings, rooms.space, rooms.paths.models)
+    return DownloadKind(rooms.hub, rooms.settings, rooms.space, rooms.paths.models)
 
 
-def _quantize(rooms: Rooms) -> JobKind:
-    from slmdesk.quantize.convert import Converter
+def _quantize(rooms: Application) -> JobKind:
     from slmdesk.quantize.job import QuantizeKind
-    from slmdesk.toolchains.toolchains import Toolchains
 
-    convert = Converter(Toolchains(rooms.paths, rooms.settings), rooms.paths.resources / "toolchains")
-    return QuantizeKind(rooms.paths, rooms.database, rooms.store, rooms.space, convert)
+    return QuantizeKind(rooms.paths, rooms.database, rooms.job_store, rooms.space, rooms.converter)
 
 
-def _file_tool(rooms: Rooms) -> JobKind:
-    from slmdesk.quantize.convert import Converter
+def _file_tool(rooms: Application) -> JobKind:
     from slmdesk.quantize.file_tools.tool_job import FileToolKind
-    from slmdesk.toolchains.toolchains import Toolchains
 
-    converter = Converter(Toolchains(rooms.paths, rooms.settings), rooms.paths.resources / "toolchains")
-    return FileToolKind(rooms.paths, rooms.store, rooms.space, converter)
+    return FileToolKind(rooms.paths, rooms.job_store, rooms.space, rooms.converter)
 
 
-def _library(rooms: Rooms) -> Library:
-    from slmdesk.library.library import Library
-
-    return Library(rooms.paths, rooms.settings)
-
-
-def _verify(rooms: Rooms) -> JobKind:
+def _verify(rooms: Application) -> JobKind:
     from slmdesk.library.jobs import VerifyJobs
 
-    return VerifyJobs(_library(rooms))
+    return VerifyJobs(rooms.library)
 
 
-def _import(rooms: Rooms) -> JobKind:
+def _import(rooms: Application) -> JobKind:
     from slmdesk.library.jobs import ImportJobs
 
-    return ImportJobs(_library(rooms), rooms.space)
+    return ImportJobs(rooms.library, rooms.space)
 
 
-def _duplicates(rooms: Rooms) -> JobKind:
+def _duplicates(rooms: Application) -> JobKind:
     from slmdesk.library.jobs import DuplicateJobs
 
-    return DuplicateJobs(_library(rooms))
+    return DuplicateJobs(rooms.library)
 
 
-def _move_folder(rooms: Rooms) -> JobKind:
+def _move_folder(rooms: Application) -> JobKind:
     from slmdesk.library.jobs import MoveFolderJobs
 
-    return MoveFolderJobs(_library(rooms), rooms.settings, rooms.space, rooms.store)
+    return MoveFolderJobs(rooms.library, rooms.settings, rooms.space, rooms.job_store)
 
 
 class _AsMade(JobKind):
     """A kind whose jobs each work with the settings they were made with."""
 
-    def __init__(self, make: Callable[[Rooms], JobKind], rooms: Rooms) -> None:
+    def __init__(self, make: Callable[[Application], JobKind], rooms: Application) -> None:
         self._make, self._rooms = make, rooms
         self._one = make(rooms)
         self.name, self.resumes, self.patience_s = self._one.name, self._one.resumes, self._one.patience_s
@@ -132,14 +101,14 @@ class _AsMade(JobKind):
 
     def _of(self, parameters: Mapping[str, Any]) -> JobKind:
         settings = settings_of(parameters, self._rooms.settings)
-        return self._make(replace(self._rooms, settings=settings))
+        return self._make(self._rooms.with_settings(settings))
 
 
 # A download looks at what it was made with itself, as all share one line; moving a folder is about the settings of now.
 _SHARED = {"download", "move-folder"}
 
 # Each imports its room when the first job of the kind comes.
-KINDS: dict[str, Callable[[Rooms], JobKind]] = {
+KINDS: dict[str, Callable[[Application], JobKind]] = {
     "download": _download,
     "quantize": _quantize,
     "file tool": _file_tool,
@@ -161,12 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.secrets_on_stdin:
         _take(secrets)
     paths = Paths.resolve()
+    rooms = Application(paths, Settings(paths.settings_file), secrets=secrets)
     try:
         paths.ensure()
-        settings = Settings(paths.settings_file)
-        settings.load()
-        configure(paths, "runner", str(settings.get("logs.level")))
-        return _run_alone(paths, settings, secrets, args)
+        rooms.settings.load()
+        configure(paths, "runner", str(rooms.settings.get("logs.level")))
+        return _run_alone(rooms, args)
     except SlmDeskError as error:
         _log.error("the jobs cannot be run: %s", error)
         sys.stderr.write(f"error: {error}\n")
@@ -175,12 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         release()
 
 
-def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, args: argparse.Namespace) -> int:
+def _run_alone(rooms: Application, args: argparse.Namespace) -> int:
     """One runner a user: a second one ends at once."""
     import filelock
 
-    lock = filelock.FileLock(str(paths.runtime / "runner.lock"), mode=0o600, thread_local=False)
-    database = Database(paths.database, MIGRATIONS)
+    lock = filelock.FileLock(str(rooms.paths.runtime / "runner.lock"), mode=0o600, thread_local=False)
     deadline = time.monotonic() + _LOCK_S
     try:
         while True:
@@ -188,24 +156,18 @@ def _run_alone(paths: Paths, settings: Settings, secrets: Secrets, args: argpars
                 lock.acquire(blocking=False)
                 break
             # The one that holds it works on; unless it has just told that it ends.
-            if asyncio.run(JobStore(database).runner()) is not None or time.monotonic() > deadline:
+            if asyncio.run(rooms.job_store.runner()) is not None or time.monotonic() > deadline:
                 return 0
             time.sleep(0.05)
-        return asyncio.run(
-            _run(
-                Rooms(paths, settings, database, JobStore(database), Space(database), secrets),
-                args.idle_s,
-                args.expect,
-            )
-        )
+        return asyncio.run(_run(rooms, args.idle_s, args.expect))
     finally:
-        database.close()
+        rooms.database.close()
         lock.release(force=True)
 
 
-async def _run(rooms: Rooms, idle_s: float, expected: str) -> int:
+async def _run(rooms: Application, idle_s: float, expected: str) -> int:
     kinds = {name: _bound(name, make, rooms) for name, make in KINDS.items()}
-    runner = JobRunner(rooms.store, rooms.space, kinds, idle_s=idle_s)
+    runner = JobRunner(rooms.job_store, rooms.space, kinds, idle_s=idle_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows
@@ -215,7 +177,7 @@ async def _run(rooms: Rooms, idle_s: float, expected: str) -> int:
     return 0
 
 
-def _bound(name: str, make: Callable[[Rooms], JobKind], rooms: Rooms) -> Callable[[], JobKind]:
+def _bound(name: str, make: Callable[[Application], JobKind], rooms: Application) -> Callable[[], JobKind]:
     return (lambda: make(rooms)) if name in _SHARED else (lambda: _AsMade(make, rooms))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.application import Application
 from slmdesk.cli.main import UsageError
-from slmdesk.core.paths import Paths
 from slmdesk.core.settings import SETTINGS, Setting, Settings, find_setting, settings_table_markdown
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.text(settings_table_markdown(), end="")
         out.done({"markdown": settings_table_markdown()})
         return 0
-    settings = Settings(Paths.resolve().settings_file)
+    application = Application.look()
+    settings = application.settings
     settings.load()
     for problem in settings.problems:
         out.problem(problem)
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     if args.model:
         from slmdesk.cli.model_config import run_for_model
 
-        return run_for_model(args, settings, out)
+        return run_for_model(args, application, out)
     if args.key is None:
         _show_all(settings, out)
     elif args.reset:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         _show_changed(settings, find_setting(args.key), out)
     elif args.value is not None:
         if find_setting(args.key).form == "model" and args.value.strip():
-            _look_up(args.value.strip(), settings)
+            _look_up(args.value.strip(), application)
         settings.set(args.key, args.value)
         _show_changed(settings, find_setting(args.key), out)
     else:
@@ -62,13 +63,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _look_up(model: str, settings: Settings) -> None:
+def _look_up(model: str, application: Application) -> None:
     """Only the library knows which models there are. Raises `model_not_found` with the nearest names."""
     import asyncio
 
-    from slmdesk.library.library import Library
-
-    asyncio.run(Library(Paths.resolve(), settings).resolve(model))
+    asyncio.run(application.library.resolve(model))
 
 
 def _show_all(settings: Settings, out: Output) -> None:

@@ -6,14 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slmdesk.application import Application
 from slmdesk.cli.main import UsageError
 from slmdesk.cli.verify import progress_line
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
-from slmdesk.library.importing import Imported, Importer, Mode
-from slmdesk.library.library import Library
+from slmdesk.library.requests import ImportRequest
 from slmdesk.library.sources import Source, source_at, standard_sources
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from slmdesk.cli.output import Output
     from slmdesk.library.candidates import Candidate
+    from slmdesk.library.importing import Imported, Mode
 
 _DONE: dict[Mode, str] = {
     "in-place": "used where it lies",
@@ -52,15 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     if bool(args.path) == bool(args.origin):
         raise UsageError("Give a path, or --from and a program.", "slmdesk import --help shows the options.")
-    paths = Paths.resolve()
-    importer = Importer(Library(paths, Settings(paths.settings_file)))
-    return asyncio.run(_import(importer, args, out))
+    return asyncio.run(_import(Application.look(), args, out))
 
 
-async def _import(importer: Importer, args: argparse.Namespace, out: Output) -> int:
+async def _import(application: Application, args: argparse.Namespace, out: Output) -> int:
     found: list[Candidate] = []
     for source in await asyncio.to_thread(_sources, args.path, args.origin):
-        found += await importer.find(source)
+        found += await application.importer.find(source)
     chosen = _chosen(found, args.model or [])
     if args.only_list:
         rows = [(c.title or c.id, amounts.size(c.size_bytes), _what(c)) for c in chosen]
@@ -80,9 +77,8 @@ async def _import(importer: Importer, args: argparse.Namespace, out: Output) -> 
             for note in imported.notes:
                 out.note(note)
 
-    imported = await importer.take(
-        chosen, args.mode, name=args.name or "", on_progress=progress_line(out, "importing"), on_model=told
-    )
+    request = ImportRequest(tuple(chosen), args.mode, args.name or "")
+    imported = await application.library_actions.import_now(request, progress_line(out, "importing"), told)
     out.clear_status()
     failed = [one.problem for one in imported if one.problem is not None]
     if failed and len(failed) == len(imported):

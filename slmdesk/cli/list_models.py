@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.application import Application
 from slmdesk.core import amounts
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
-from slmdesk.library.library import Library
 from slmdesk.library.usage import usage
 
 if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
-    from slmdesk.library.library import LibraryFile, LibraryModel
+    from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.library.usage import Usage
 
 
@@ -24,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    paths = Paths.resolve()
-    library = Library(paths, Settings(paths.settings_file))
+    library = Application.look().library
     models = asyncio.run(_models(library))
     rows = [_row(file) for model in models for file in model.files]
     if rows:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.core.paths import Paths
 from slmdesk.inference.limits import (
     MODEL_SETTINGS,
     find_model_setting,
@@ -14,24 +13,25 @@ from slmdesk.inference.limits import (
     parse_model_setting,
 )
 from slmdesk.library.in_force import InForce
-from slmdesk.library.library import Library
 
 if TYPE_CHECKING:
     import argparse
 
+    from slmdesk.application import Application
     from slmdesk.cli.output import Output
     from slmdesk.core.setting_table import Setting
     from slmdesk.core.settings import Settings
     from slmdesk.library.in_force import Says
+    from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
 
 OWN = "this model"
 _LONGEST = 60  # characters of a text that are shown
 
 
-def run_for_model(args: argparse.Namespace, settings: Settings, out: Output) -> int:
+def run_for_model(args: argparse.Namespace, application: Application, out: Output) -> int:
     """Show, set or reset what `args.model` keeps."""
-    library = Library(Paths.resolve(), settings)
+    settings, library = application.settings, application.library
     file = asyncio.run(library.resolve(args.model))
     keys = MODEL_SETTINGS if args.key is None else (find_model_setting(args.key),)
     if args.value is not None:

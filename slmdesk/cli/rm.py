@@ -6,19 +6,19 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from slmdesk.application import Application
 from slmdesk.cli.main import UsageError
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
-from slmdesk.library.library import Library
-from slmdesk.library.trash import GRACE_S, Trash
+from slmdesk.library.trash import GRACE_S
 
 if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
+    from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
+    from slmdesk.library.trash import Trash
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     if sum((bool(args.model), args.undo is not None, args.empty)) != 1:
         raise UsageError("Name one model, or --undo, or --empty.", "slmdesk list shows the models.")
-    paths = Paths.resolve()
-    library = Library(paths, Settings(paths.settings_file))
-    trash = Trash(library)
+    application = Application.look()
+    library, trash = application.library, application.trash
     if args.undo is not None:
         return asyncio.run(_undo(trash, args.undo, out))
     if args.empty:

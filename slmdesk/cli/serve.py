@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
+    from slmdesk.application import Application
     from slmdesk.serving.main import ServeOptions, serve_main
 
     return serve_main(
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
             as_json=out.as_json,
             on_demand=args.on_demand,
             idle_s=args.idle_s,
-        )
+        ),
+        Application.look(),
     )
 
 

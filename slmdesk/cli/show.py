@@ -6,18 +6,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.application import Application
 from slmdesk.cli.list_models import file_json
 from slmdesk.cli.model_config import Shown
 from slmdesk.core import amounts
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
 from slmdesk.engines.families import form_of_file, in_words
 from slmdesk.formats import gguf
 from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.split import read_whole
 from slmdesk.inference.limits import MODEL_SETTINGS
 from slmdesk.library import sidecar
-from slmdesk.library.library import Library
 from slmdesk.library.sidecar import Origin
 from slmdesk.library.verify import entry_place
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
-    from slmdesk.library.library import LibraryFile
+    from slmdesk.library.library import Library, LibraryFile
 
 _LONGEST = 2000  # characters of a text in the metadata that are shown
 
@@ -36,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    paths = Paths.resolve()
-    settings = Settings(paths.settings_file)
-    library = Library(paths, settings)
+    application = Application.look()
+    settings, library = application.settings, application.library
     file, header = asyncio.run(_read(library, args.model))
     out.fields(_rows(file, header))
     form = ""

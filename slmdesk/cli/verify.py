@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.application import Application
 from slmdesk.cli.main import UsageError
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
-from slmdesk.library.library import Library
-from slmdesk.library.verify import FileCheck, Verifier
 
 if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
     from slmdesk.library.background import OnProgress, Progress
+    from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
     from slmdesk.library.upstream import UpstreamCheck
+    from slmdesk.library.verify import FileCheck
 
 _WORDS = {
     "verified": "its content is what the publisher published",
@@ -41,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     if bool(args.model) == args.all:
         raise UsageError("Name one model, or --all.", "slmdesk list shows the models on this machine.")
-    paths = Paths.resolve()
-    settings = Settings(paths.settings_file)
-    library = Library(paths, settings)
-    checks, upstream = asyncio.run(_run(library, settings, args, out))
+    checks, upstream = asyncio.run(_run(Application.look(), args, out))
     out.clear_status()
     bad = [check for check in checks if check.problem is not None]
     for unkept in {str(check.unkept): check.unkept for check in checks if check.unkept}.values():
@@ -72,17 +68,19 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _run(
-    library: Library, settings: Settings, args: argparse.Namespace, out: Output
+    application: Application, args: argparse.Namespace, out: Output
 ) -> tuple[list[FileCheck], list[UpstreamCheck]]:
-    checks = await _verify(library, args.model, out)
-    return checks, await _ask(library, settings, args.model, out) if args.upstream else []
+    try:
+        files = await _files(application.library, args.model)
+        checks = await _verify(application, files, out)
+        if not args.upstream:
+            return checks, []
+        return checks, await _ask(application, await _files(application.library, args.model), out)
+    finally:
+        await application.close()
 
 
-async def _ask(library: Library, settings: Settings, ref: str | None, out: Output) -> list[UpstreamCheck]:
-    from slmdesk.core.secrets import Secrets
-    from slmdesk.hub.access import HubAccess
-    from slmdesk.library.upstream import Upstream
-
+async def _ask(application: Application, files: list[LibraryFile], out: Output) -> list[UpstreamCheck]:
     def told(check: UpstreamCheck) -> None:
         if check.problem is not None:
             out.problem(check.problem)
@@ -91,11 +89,7 @@ async def _ask(library: Library, settings: Settings, ref: str | None, out: Outpu
         elif check.changed:
             out.text(f"{out.wary('changed upstream')}  {check.file_id}: {check.repo} has a newer one")
 
-    hub = HubAccess(settings, Secrets())
-    try:
-        return await Upstream(library, hub).check(await _files(library, ref), told)
-    finally:
-        await hub.close()
+    return await application.upstream.check(files, told)
 
 
 async def _files(library: Library, ref: str | None) -> list[LibraryFile]:
@@ -104,8 +98,7 @@ async def _files(library: Library, ref: str | None) -> list[LibraryFile]:
     return [file for model in await library.models(every_format=True) for file in model.files]
 
 
-async def _verify(library: Library, ref: str | None, out: Output) -> list[FileCheck]:
-    files = await _files(library, ref)
+async def _verify(application: Application, files: list[LibraryFile], out: Output) -> list[FileCheck]:
 
     def told(check: FileCheck) -> None:
         out.clear_status()
@@ -117,7 +110,7 @@ async def _verify(library: Library, ref: str | None, out: Output) -> list[FileCh
         out.text(f"{paint(check.state)}  {name}: {words}")
         out.event("file", **check.to_json())
 
-    return await Verifier(library).verify(files, progress_line(out, "verifying"), told)
+    return await application.library_actions.verify_now(files, progress_line(out, "verifying"), told)
 
 
 def progress_line(out: Output, what: str) -> OnProgress:

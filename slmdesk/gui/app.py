@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, Qt, QTimer
@@ -18,6 +19,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.state import StateFile
+from slmdesk.engines.registry import KINDS
 from slmdesk.gui.closing import Closing
 from slmdesk.gui.collector import MainThreadCollector
 from slmdesk.gui.first_run import marker
@@ -75,8 +77,10 @@ PARTS = (
     "slmdesk.chat.store",
     "slmdesk.chat.chats",
     "slmdesk.core.secrets",
+    "slmdesk.hub.access",
+    "slmdesk.core.jobs.job_queue",
 )
-"""What `slmdesk.application` imports, in pieces that take some milliseconds each."""
+"""What the rooms behind every place import, in pieces that take some milliseconds each."""
 
 
 def run(argv: list[str]) -> int:
@@ -86,7 +90,7 @@ def run(argv: list[str]) -> int:
     Returns the exit code: 1 when there is no home to work in, or the first window does not answer.
     """
     app = qt_application(argv)
-    file = next((word for word in argv[1:] if word.lower().endswith(".gguf")), "")
+    file = next((word for word in argv[1:] if KINDS.runs(PurePath(word))), "")
     file = os.path.abspath(file) if file else ""  # noqa: PTH100 - links stay as they are named
     try:
         paths = Paths.resolve()

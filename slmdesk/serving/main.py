@@ -10,34 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import configure, release
-from slmdesk.core.paths import Paths
-from slmdesk.core.settings import Settings
 from slmdesk.serving.start import AlreadyServedError, ServeOptions, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from slmdesk.serving.start import ServiceRooms
 
 __all__ = ["ServeOptions", "serve_main"]
 
 EXIT_INTERRUPTED = 130
 
 
-def serve_main(options: ServeOptions, environ: Mapping[str, str] | None = None) -> int:
+def serve_main(options: ServeOptions, rooms: ServiceRooms) -> int:
     """Run the service until it ends; the exit code: 0, or 130 after Ctrl-C.
 
     Raises `SlmDeskError` when it cannot start: `service_running`, `port_in_use`, or what a model failed with.
     """
-    paths = Paths.resolve(environ)
-    paths.ensure()
-    settings = Settings(paths.settings_file, environ)
-    settings.load()
-    configure(paths, "service", str(settings.get("logs.level")))
+    rooms.paths.ensure()
+    rooms.settings.load()
+    configure(rooms.paths, "service", str(rooms.settings.get("logs.level")))
     console = Console(as_json=options.as_json)
     try:
-        with claim(paths, on_demand=options.on_demand):
+        with claim(rooms.paths, on_demand=options.on_demand):
             from slmdesk.serving.service import Service
 
-            ending = asyncio.run(Service(paths, settings, options).run(console))
+            ending = asyncio.run(Service(rooms, options).run(console))
     except AlreadyServedError:
         return 0
     finally:

@@ -20,11 +20,6 @@ from slmdesk import __version__
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
-from slmdesk.engines.devices import DeviceList
-from slmdesk.engines.safe_steps import safe_steps_in
-from slmdesk.engines.self_test import SelfTest
-from slmdesk.library.library import Library
-from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.app import Activity, build_app
 from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate
@@ -34,9 +29,7 @@ from slmdesk.serving.models import Models
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from slmdesk.core.paths import Paths
-    from slmdesk.core.settings import Settings
-    from slmdesk.serving.start import Announcer, Ending, ServeOptions
+    from slmdesk.serving.start import Announcer, Ending, ServeOptions, ServiceRooms
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +42,20 @@ _LAST_ANSWERS_S = 3.0  # for clients to read their last events when the service 
 class Service:
     """One service, whose place is claimed already. `run` returns when it has ended."""
 
-    def __init__(self, paths: Paths, settings: Settings, options: ServeOptions) -> None:
-        self._paths = paths
-        self._settings = settings
+    def __init__(self, rooms: ServiceRooms, options: ServeOptions) -> None:
+        self._rooms = rooms
+        self._paths = rooms.paths
+        self._settings = rooms.settings
         self._options = options
         self._ending: asyncio.Future[Ending] | None = None
         self._activity = Activity()
         self._models = Models(
-            Library(paths, settings),
-            settings,
-            paths.logs / "engine.log",
-            calibration_in(paths.data),
-            safe_steps_in(paths.data),
-            devices=DeviceList(paths.backends),
+            rooms.library,
+            rooms.settings,
+            rooms.paths.logs / "engine.log",
+            rooms.calibration,
+            rooms.safe_steps,
+            devices=rooms.devices,
             for_many=not options.on_demand,
         )
 
@@ -150,7 +144,7 @@ class Service:
             busy = any(slot.users or slot.loading is not None for slot in slots)
             return 0.0 if busy else time.monotonic() - last
 
-        test = SelfTest(self._paths, self._settings).run_when_idle(idle_s, after_s=_TEST_AFTER_S)
+        test = self._rooms.self_test.run_when_idle(idle_s, after_s=_TEST_AFTER_S)
         testing = asyncio.create_task(test, name="self-test when idle")
         try:
             yield

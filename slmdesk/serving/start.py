@@ -15,6 +15,12 @@ from slmdesk.serving.discovery import ServiceState, UserLock, read_state
 
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
+    from slmdesk.core.settings import Settings
+    from slmdesk.engines.devices import DeviceList
+    from slmdesk.engines.safe_steps import SafeSteps
+    from slmdesk.engines.self_test import SelfTest
+    from slmdesk.library.library import Library
+    from slmdesk.memory.calibration import Calibration
 
 _CLAIM_S = 20.0  # how long to wait for another service of this user that is just ending
 _LOOK_AGAIN_S = 0.05
@@ -33,6 +39,31 @@ class ServeOptions:
     as_json: bool = False
     on_demand: bool = False
     idle_s: float | None = None
+
+
+class ServiceRooms(Protocol):
+    """What a service works with; the composition root has it. Nothing is built before it is asked for."""
+
+    @property
+    def paths(self) -> Paths: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def library(self) -> Library: ...
+
+    @property
+    def calibration(self) -> Calibration: ...
+
+    @property
+    def safe_steps(self) -> SafeSteps: ...
+
+    @property
+    def devices(self) -> DeviceList: ...
+
+    @property
+    def self_test(self) -> SelfTest: ...
 
 
 class Announcer(Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from slmdesk.application import Application
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.engines.safe_steps import safe_steps_in
@@ -40,7 +41,7 @@ async def test_tested_once_nothing_was_asked_for_a_while(
 ) -> None:
     monkeypatch.setattr(service, "_TEST_AFTER_S", 0.5)
     settings = Settings(paths.settings_file, {})
-    running, told = Service(paths, settings, ServeOptions(port=0)), Told()
+    running, told = Service(Application(paths, settings, {}), ServeOptions(port=0)), Told()
     ended = asyncio.create_task(running.run(told))
     await told.is_ready.wait()
     question = {
@@ -69,7 +70,7 @@ async def test_a_service_that_ends_takes_the_test_with_it(
 ) -> None:
     monkeypatch.setattr(service, "_TEST_AFTER_S", 0.0)
     settings = Settings(paths.settings_file, {})
-    running, told = Service(paths, settings, ServeOptions(port=0)), Told()
+    running, told = Service(Application(paths, settings, {}), ServeOptions(port=0)), Told()
     ended = asyncio.create_task(running.run(told))
     await told.is_ready.wait()
     await asyncio.sleep(0.1)  # somewhere in the middle of it, or before; no process may stay either way

@@ -129,11 +129,9 @@ class LibraryController(QObject):
         self._services.run(self._upstream(), "looking for newer versions")
 
     async def _upstream(self) -> None:
-        from slmdesk.library.upstream import Upstream
-
         models = await self._app.library.models(every_format=True)
         files = [file for model in models for file in model.files if not file.shipped]
-        checks = await Upstream(self._app.library, self._app.hub).check(files)
+        checks = await self._app.upstream.check(files)
         changed = sum(bool(check.changed) for check in checks)
         failed = next((check.problem for check in checks if check.problem is not None), None)
         if failed is not None and not changed:
