@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from slmdesk.engines.registry import KINDS
 from slmdesk.formats.purpose import companion_named
 from slmdesk.formats.quants import PREFERRED, quant_named
 from slmdesk.hub.repo import is_pickle
@@ -80,8 +81,9 @@ class Choice:
 
     @property
     def runs(self) -> bool:
-        """Whether our engine runs it once it is here."""
-        return self.kind == "gguf" and not self.missing_parts
+        """Whether an engine runs it once it is here."""
+        path = PurePosixPath(self.files[0].path if self.files else "")
+        return KINDS.runs(path, self.kind) and not self.missing_parts
 
     @property
     def verdict(self) -> Verdict | None:

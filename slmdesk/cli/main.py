@@ -8,11 +8,13 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from slmdesk import __version__
 from slmdesk.cli.output import Output
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.registry import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +126,7 @@ def _dispatch(argv: list[str], out: Output) -> int:
         out.done({"version": __version__})
         return 0
     name = words[0]
-    if name.lower().endswith(".gguf") and len(words) == 1:
+    if len(words) == 1 and KINDS.runs(PurePath(name)):
         # What a double click on a model starts.
         return _no_command(out, name)
     command = COMMANDS.get(name)

@@ -8,7 +8,7 @@ from slmdesk.inference.engines import EngineKinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from slmdesk.engines.host import LlamaEngine
     from slmdesk.inference.loading import Loading
@@ -20,9 +20,9 @@ class LlamaKind:
 
     name = "llama.cpp"
 
-    def takes(self, path: Path) -> bool:
-        """Whether this is a GGUF file, by its name."""
-        return path.suffix.lower() == ".gguf"
+    def takes(self, path: PurePath, form: str = "") -> bool:
+        """Whether this is a GGUF file."""
+        return (form or path.suffix.lower().removeprefix(".")) == "gguf"
 
     async def start(
         self,

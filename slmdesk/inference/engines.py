@@ -9,7 +9,7 @@ from slmdesk.core.errors import SlmDeskError
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Callable, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from slmdesk.inference.answers import Delta, Sink, Stop
     from slmdesk.inference.asks import Ask
@@ -93,8 +93,9 @@ class EngineKind(Protocol):
         """Such as "llama.cpp"."""
         ...
 
-    def takes(self, path: Path) -> bool:
-        """Whether this is a file, by its name, that the runtime answers from. Nothing is read."""
+    def takes(self, path: PurePath, form: str = "") -> bool:
+        """Whether the runtime answers from this file. `form` is its format where somebody looked inside ("gguf",
+        "safetensors", …): another program's file may have any name. Without it the name tells. Nothing is read."""
         ...
 
     async def start(
@@ -120,14 +121,14 @@ class EngineKinds:
     def __init__(self, kinds: Sequence[EngineKind]) -> None:
         self._kinds = tuple(kinds)
 
-    def runs(self, path: Path) -> bool:
-        """Whether some runtime answers from this file."""
-        return any(kind.takes(path) for kind in self._kinds)
+    def runs(self, path: PurePath, form: str = "") -> bool:
+        """Whether some runtime answers from this file; `form` as in `EngineKind.takes`."""
+        return any(kind.takes(path, form) for kind in self._kinds)
 
-    def for_file(self, path: Path) -> EngineKind:
+    def for_file(self, path: PurePath, form: str = "") -> EngineKind:
         """The runtime for a file. Raises `SlmDeskError("model_not_runnable")`."""
         for kind in self._kinds:
-            if kind.takes(path):
+            if kind.takes(path, form):
                 return kind
         raise SlmDeskError(
             "model_not_runnable",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from slmdesk.engines.registry import KINDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,7 +59,7 @@ class LibraryFile:
     @property
     def runs(self) -> bool:
         """Whether an engine loads this format; safetensors and ONNX folders are there to be converted."""
-        return self.format == "gguf"
+        return KINDS.runs(self.path, self.format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from slmdesk.engines.registry import KINDS
 from slmdesk.inference.answers import AnswerEvent, Stop
 from slmdesk.serving.entries import ModelEntry, ServiceStatus
 from slmdesk.serving.http_client import LocalHttp, decoded, error_in, lost
@@ -141,7 +142,7 @@ def _about(model: str, context_length: int) -> dict[str, Any]:
 
 def _reference(model: str) -> str:
     """The service runs in a folder of its own, so a path is sent whole."""
-    return str(Path(model).expanduser().absolute()) if model.lower().endswith(".gguf") else model
+    return str(Path(model).expanduser().absolute()) if KINDS.runs(Path(model)) else model
 
 
 def service_gone(error: SlmDeskError) -> bool:

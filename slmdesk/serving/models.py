@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
@@ -321,7 +321,7 @@ class Models:
             loading = await self._as_long_as_fits(slot, at_step(slot.asked_loading, slot.step))
             loading, expected = await self._with_gpu(slot, loading)
             await self._make_room(slot, self._forecasts.needed(slot.file, expected))
-            kind = self._kinds.for_file(slot.file.path)
+            kind = self._kinds.for_file(slot.file.path, slot.file.format)
             try:
                 engine = await kind.start(
                     slot.file.path,
@@ -488,6 +488,4 @@ def _stopped(slot: ModelSlot) -> SlmDeskError:
 
 
 def _is_path(name: str) -> bool:
-    return (
-        name.lower().endswith(".gguf") or name.startswith(("/", ".", "~")) or "\\" in name or name[1:2] == ":"
-    )
+    return KINDS.runs(PurePath(name)) or name.startswith(("/", ".", "~")) or "\\" in name or name[1:2] == ":"

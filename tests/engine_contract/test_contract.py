@@ -374,6 +374,9 @@ def test_the_registry_finds_the_runtime_by_the_file(subject: Subject) -> None:
     assert kinds.for_file(subject.chat) is subject.kind
     assert kinds.runs(subject.chat)
     assert not kinds.runs(Path("letter.txt"))
+    # Where somebody looked inside, the name does not count: another program's file may have any.
+    assert kinds.runs(Path("sha256-0a1b"), subject.chat.suffix.removeprefix("."))
+    assert not kinds.runs(subject.chat, "adapter")
     with pytest.raises(SlmDeskError) as caught:
         kinds.for_file(Path("letter.txt"))
     assert caught.value.code == "model_not_runnable"

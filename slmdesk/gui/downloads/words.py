@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from slmdesk.core import amounts
 from slmdesk.core.error_codes import DANGEROUS, LICENCE, TOKEN
+from slmdesk.engines.registry import KINDS
 
 if TYPE_CHECKING:
     from slmdesk.core.error_codes import ErrorCode
@@ -139,12 +141,12 @@ def done_words(job: Job) -> str:
 
 
 def runnable(job: Job) -> str:
-    """The path of the GGUF file that a job brought, to chat with; "" where it brought none."""
+    """The path of the model file that a job brought, to chat with; "" where it brought none."""
     if (job.result or {}).get("tool") in _NO_MODEL:
         return ""
     for path in _files(job):
         name = path.lower().replace("\\", "/").rpartition("/")[2]
-        if name.endswith(".gguf") and "mmproj" not in name and "imatrix" not in name:
+        if KINDS.runs(PurePath(name)) and "mmproj" not in name and "imatrix" not in name:
             return path
     return ""
 

@@ -8,6 +8,7 @@ from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.registry import KINDS
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
@@ -147,7 +148,7 @@ class CompareSheet(Sheet):
 
     def show_rows(self, rows: Sequence[ResultRow]) -> None:
         """What can be compared: the source first, and the smallest quant beside it."""
-        choices = [(str(row.path), row.name) for row in rows if row.path.suffix.lower() == ".gguf"]
+        choices = [(str(row.path), row.name) for row in rows if KINDS.runs(row.path)]
         for side, at in zip(self.sides, (0, len(choices) - 1), strict=True):
             before = side.quant.value
             side.quant.set_choices(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
+from slmdesk.engines.registry import KINDS
 from slmdesk.gui.actions import Action
 from slmdesk.gui.place import Place
 from slmdesk.gui.quantize import exporting, presets
@@ -244,7 +245,7 @@ class QuantizePlace(Place):
 
     def compare(self) -> None:
         """Open two quants on the same prompt."""
-        rows = [row for row in self.results.rows if row.path.suffix.lower() == ".gguf"]
+        rows = [row for row in self.results.rows if KINDS.runs(row.path)]
         if len(rows) < 2:
             self.services.toast("There are no two quants of this model to compare yet.")
             return

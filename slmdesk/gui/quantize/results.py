@@ -10,6 +10,7 @@ from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QHeaderView, QSizePolicy, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
+from slmdesk.engines.registry import KINDS
 from slmdesk.gui.quantize import words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
@@ -245,7 +246,7 @@ class ResultsPanel(Pane):
             told.append(f"Not drawn: {amounts.counted(others, 'quant')} measured with another text.")
         self._note.setText(" ".join(told))
         self._holder.setVisible(bool(drawn))
-        self.compare.setEnabled(len([row for row in rows if row.path.suffix.lower() == ".gguf"]) > 1)
+        self.compare.setEnabled(len([row for row in rows if KINDS.runs(row.path)]) > 1)
         if drawn and self.chart is None and not self._chart_asked:
             self._chart_asked = True
             self.chart_wanted.emit()
