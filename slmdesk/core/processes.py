@@ -1,14 +1,13 @@
 """Child processes that never outlive their parent, on any system.
 
-The parent keeps the child's stdin open as a life line: the child ends when it closes (`end_with_stdin`,
-`read_spec_then_watch`). Linux children also ask the kernel to end them with their parent (`die_with_parent`),
-and on Windows the parent holds a job object that ends the child's whole tree when its last handle closes.
+The parent keeps the child's stdin open as a life line: the child ends when it closes. `child.py` has what our own
+children do for that. On Windows the parent holds a job object that ends the child's whole tree when its last handle
+closes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -18,7 +17,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 
@@ -290,71 +289,6 @@ def process_create_time(pid: int | None = None) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
-
-
-def die_with_parent() -> None:
-    """For children, early: ask the kernel to end this process when the thread that started it ends (Linux).
-
-    Elsewhere the watch on stdin does it.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-
-
-def end_with_stdin(on_end: Callable[[], None], *, descriptor: int = 0) -> threading.Thread:
-    """For children: call `on_end` (on a daemon thread) once the parent closed stdin. Input is dropped."""
-
-    def watch() -> None:
-        # os.read, not sys.stdin: a daemon thread inside a buffered reader aborts the interpreter's shutdown.
-        with suppress(OSError):
-            while os.read(descriptor, 65536):
-                pass
-        on_end()
-
-    thread = threading.Thread(target=watch, name="slmdesk-life-line", daemon=True)
-    thread.start()
-    return thread
-
-
-def read_spec_then_watch(
-    on_end: Callable[[], None], *, descriptor: int = 0, limit: int = 16 * 1024 * 1024
-) -> str:
-    """For children: the first line of stdin (without its end); afterwards `end_with_stdin`.
-
-    Blocks until the line is there. Empty when stdin closed before. Raises `SlmDeskError("spec_too_long")`.
-    """
-    data = bytearray()
-    while b"\n" not in data:
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            break
-        data += chunk
-        if len(data) > limit:
-            raise SlmDeskError("spec_too_long", "The first line of the input is too long.", "")
-    end_with_stdin(on_end, descriptor=descriptor)
-    return bytes(data).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-
-
-def own_stdout() -> Callable[[dict[str, Any]], None]:
-    """For children, before native code is loaded: a writer of JSON lines to the real stdout.
-
-    Native code prints where it likes, so what it prints to stdout goes to stderr from now on.
-    """
-    sys.stdout.flush()
-    descriptor = os.dup(1)
-    os.set_inheritable(descriptor, False)
-    os.dup2(2, 1)
-
-    def write(event: dict[str, Any]) -> None:
-        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(descriptor, data) :]
-
-    return write
 
 
 def _start_failed(argv: Sequence[str], error: Exception) -> SlmDeskError:

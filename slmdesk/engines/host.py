@@ -11,13 +11,14 @@ import itertools
 import json
 import secrets
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from slmdesk.core.child import SpokenChild
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.processes import ChildProcess, self_command, start_child
+from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.inference.answers import Stop, joined
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
+    from slmdesk.core.processes import ChildProcess
     from slmdesk.inference.answers import Delta, Sink
     from slmdesk.inference.asks import Ask
     from slmdesk.inference.engines import Ability
 
 _SILENCE = 300.0  # seconds without any progress after which a load is given up
+_GRACE = 0.5  # seconds for an engine that is not to start to end by itself
 DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
 
@@ -334,65 +337,50 @@ async def start_engine(
     """
     spec = replace(spec, token=spec.token or secrets.token_urlsafe(24))
     log = _Log(log_path)
-    child = await start_child(command or self_command("engine"), on_stderr=log.write)
+    child = await SpokenChild.start(
+        command or self_command("engine"), encoded(spec), on_stderr=log.write, grace_s=_GRACE
+    )
     try:
-        child.stdin.write(encoded(spec) + b"\n")
-        with suppress(OSError):
-            await child.stdin.drain()
         ready = await _until_ready(child, spec, on_progress)
-        engine = LlamaEngine(spec, child, ready)
+        engine = LlamaEngine(spec, child.process, ready)
         try:
             await engine.listen()
         except OSError as error:
             await engine.stop()
             raise failures.decode(
-                child.returncode, child.stderr_tail, spec.model_path, loading=False
+                child.process.returncode, child.tail, spec.model_path, loading=False
             ) from error
     except BaseException:
-        await asyncio.shield(child.terminate_tree(grace_s=0.5))
+        await child.end()
         raise
     return engine
 
 
 async def _until_ready(
-    child: ChildProcess, spec: EngineSpec, on_progress: Callable[[float], None] | None
+    child: SpokenChild, spec: EngineSpec, on_progress: Callable[[float], None] | None
 ) -> EngineReady:
-    heard = time.monotonic()
     in_driver = False
-    while True:
-        limit = DRIVER_SILENCE if in_driver else _SILENCE
-        try:
-            line = await asyncio.wait_for(
-                child.stdout.readline(), max(limit - (time.monotonic() - heard), 0.1)
-            )
-        except TimeoutError:
-            if in_driver:
-                raise failures.driver_hangs(limit, child.stderr_tail) from None
-            raise failures.start_timeout(spec.model_path, limit, child.stderr_tail) from None
-        if not line:
-            raise await _ended(child, spec, in_driver=in_driver)
-        heard = time.monotonic()
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # not ours
-        if event.get("event") == "progress" and on_progress is not None:
-            on_progress(float(event["fraction"]))
-        elif event.get("event") == "stage":
-            in_driver = event.get("stage") == "gpu"
-        elif event.get("event") == "error":
-            await child.terminate_tree(grace_s=0.5)
-            raise SlmDeskError.from_json(event["error"])
-        elif event.get("event") == "ready":
-            return converted(event, EngineReady)
 
+    def limit() -> float:
+        return DRIVER_SILENCE if in_driver else _SILENCE
 
-async def _ended(child: ChildProcess, spec: EngineSpec, *, in_driver: bool) -> SlmDeskError:
-    """Why it ended before it was ready."""
+    try:
+        async with aclosing(child.events(limit)) as said:
+            async for event in said:
+                if event.get("event") == "progress" and on_progress is not None:
+                    on_progress(float(event["fraction"]))
+                elif event.get("event") == "stage":
+                    in_driver = event.get("stage") == "gpu"
+                elif event.get("event") == "ready":
+                    return converted(event, EngineReady)
+    except TimeoutError:
+        if in_driver:
+            raise failures.driver_hangs(limit(), child.tail) from None
+        raise failures.start_timeout(spec.model_path, limit(), child.tail) from None
     status = await child.wait()
     if in_driver:
-        return failures.driver_failed(status, child.stderr_tail)
-    return failures.decode(status, child.stderr_tail, spec.model_path, loading=True)
+        raise failures.driver_failed(status, child.tail)
+    raise failures.decode(status, child.tail, spec.model_path, loading=True)
 
 
 class _Log:

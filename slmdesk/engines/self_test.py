@@ -13,12 +13,13 @@ import json
 import logging
 import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.child import SpokenChild
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
-from slmdesk.core.processes import self_command, start_child
+from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.fingerprint import fingerprint, installed
 from slmdesk.engines.safe_steps import ladder, safe_steps_in
@@ -238,32 +239,29 @@ class _Round:
 
     async def _child(self, folder: str) -> None:
         """Goes through the families that are left until one ends the process, which is its result then."""
-        child = await start_child(self._command)
+        spec = {**self._spec, "folder": folder, "families": self._rest()}
+        child = await SpokenChild.start(self._command, json.dumps(spec).encode())
         self._work, self._since, self._began = _START, time.monotonic(), False
         try:
-            child.stdin.write(
-                json.dumps({**self._spec, "folder": folder, "families": self._rest()}).encode() + b"\n"
-            )
-            with suppress(OSError):
-                await child.stdin.drain()
-            while line := await asyncio.wait_for(child.stdout.readline(), _SILENCE_S):
-                if not self._hear(line):
-                    return
-            self._died(failures.decode(await child.wait(), child.stderr_tail, "", loading=False))
+            async with aclosing(child.events(lambda: _SILENCE_S)) as said:
+                async for event in said:
+                    if not self._hear(event):
+                        return
+            self._died(failures.decode(await child.wait(), child.tail, "", loading=False))
+        except SlmDeskError as error:
+            if error.code != FAILED and not (self._device == "GPU" and error.code in _REFUSED):
+                raise
+            self._lost("failed", error.message, error.details)
         except TimeoutError:
             self._silences += 1
             if self._silences > 1:  # once may be a machine that slept
                 why = f"nothing was heard for {_SILENCE_S:.0f} seconds"
-                self._lost("silent", why, "\n".join(child.stderr_tail))
+                self._lost("silent", why, "\n".join(child.tail))
         finally:
-            await asyncio.shield(child.terminate_tree(grace_s=0.2))
+            await child.end()
 
-    def _hear(self, line: bytes) -> bool:
-        """Take one line of the child's; False where it was the last one."""
-        try:
-            event: dict[str, Any] = json.loads(line)
-        except ValueError:
-            return True  # cut off by the child's death
+    def _hear(self, event: dict[str, Any]) -> bool:
+        """Take one event of the child's; False where it was the last one."""
         kind = event.get("event")
         if kind == "no_device":
             self._families = self._families[: len(self._found)]  # nothing computes there
@@ -272,12 +270,7 @@ class _Round:
         elif kind == "family":
             self._add(FamilyResult.of(event, self._device))
             self._work, self._since = _START, time.monotonic()
-        elif kind == "error":
-            error = SlmDeskError.from_json(event["error"])
-            if error.code != FAILED and not (self._device == "GPU" and error.code in _REFUSED):
-                raise error
-            self._lost("failed", error.message, error.details)
-        return kind not in {"done", "error", "no_device"}
+        return kind not in {"done", "no_device"}
 
     def _died(self, error: SlmDeskError) -> None:
         """What ends a process from outside, or for want of memory, says nothing about the processor: raises it."""

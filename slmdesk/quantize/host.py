@@ -6,12 +6,13 @@ import asyncio
 import json
 import logging
 import re
-from contextlib import suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.child import SpokenChild
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
-from slmdesk.core.processes import ChildProcess, self_command, start_child
+from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.safe_steps import installed_ladder, next_step, safe_steps_in, words
 from slmdesk.quantize.protocol import STEP_VARIABLE
@@ -84,31 +85,27 @@ async def _run_once(
     command: Sequence[str] | None,
 ) -> dict[str, Any]:
     command = list(command or self_command("quantizer"))
-    child = await start_child(command, env={STEP_VARIABLE: step}, on_stderr=on_line)
+    line = json.dumps(spec.to_json()).encode()
+    child = await SpokenChild.start(command, line, env={STEP_VARIABLE: step}, on_stderr=on_line)
     try:
-        child.stdin.write(json.dumps(spec.to_json()).encode() + b"\n")
-        with suppress(OSError):
-            await child.stdin.drain()
         return await _until_result(child, spec, on_progress)
     finally:
-        await asyncio.shield(child.terminate_tree(grace_s=0.2))
+        await child.end()
 
 
 async def _until_result(
-    child: ChildProcess, spec: Spec, on_progress: Callable[[Progress], None] | None
+    child: SpokenChild, spec: Spec, on_progress: Callable[[Progress], None] | None
 ) -> dict[str, Any]:
-    while line := await child.stdout.readline():
-        try:
-            event: dict[str, Any] = json.loads(line)
-        except ValueError:
-            continue  # cut off by the child's death
-        if event.get("event") == "progress" and on_progress is not None:
-            on_progress(event)
-        elif event.get("event") == "result":
-            return dict(event["result"])
-        elif event.get("event") == "error":
-            raise _with_reason(SlmDeskError.from_json(event["error"]), child.stderr_tail, spec)
-    raise decode(await child.wait(), child.stderr_tail, spec)
+    try:
+        async with aclosing(child.events()) as said:
+            async for event in said:
+                if event.get("event") == "progress" and on_progress is not None:
+                    on_progress(event)
+                elif event.get("event") == "result":
+                    return dict(event["result"])
+    except SlmDeskError as error:
+        raise _with_reason(error, child.tail, spec) from None
+    raise decode(await child.wait(), child.tail, spec)
 
 
 def _with_reason(error: SlmDeskError, tail: Sequence[str], spec: Spec) -> SlmDeskError:

@@ -36,7 +36,7 @@ time.sleep(300)
 # A child as the program's own are: it ends with its parent.
 WELL_BEHAVED = """
 import os, time
-from slmdesk.core.processes import die_with_parent, read_spec_then_watch
+from slmdesk.core.child import die_with_parent, read_spec_then_watch
 {death}
 print(os.getpid(), read_spec_then_watch(lambda: os._exit(0)), flush=True)
 time.sleep(300)

@@ -5,20 +5,17 @@ A process of its own, because asking for devices starts graphics drivers.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+from slmdesk.core.child import die_with_parent, end_with_stdin, own_stdout
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
-from slmdesk.core.processes import die_with_parent, end_with_stdin
 
 
 def main() -> int:
     """Print `{"devices": […], "notes": […]}`; 1 where llama.cpp itself cannot be loaded."""
-    sys.stdout.flush()
-    out = os.dup(1)
-    os.dup2(2, 1)  # native code prints where it likes
+    tell = own_stdout()
     die_with_parent()
     end_with_stdin(lambda: os._exit(0))
     from slmdesk.llama import native
@@ -28,6 +25,5 @@ def main() -> int:
     except SlmDeskError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    answer = {"devices": [device.to_json() for device in found], "notes": notes}
-    os.write(out, json.dumps(answer).encode() + b"\n")
+    tell({"devices": [device.to_json() for device in found], "notes": notes})
     return 0

@@ -1,25 +1,23 @@
 """`slmdesk engine`: one child process that loads one model and answers until its stdin closes.
 
-stdin: an `EngineSpec` as one JSON line. stdout: JSON lines (`progress`, then `ready` or `error`). Native code prints
-where it likes, so descriptor 1 is pointed at stderr first and the real stdout kept aside.
+stdin: an `EngineSpec` as one JSON line. stdout: JSON lines (`progress`, then `ready` or `error`); see `core/child.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from slmdesk.core.child import begin, defect, reported
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.processes import die_with_parent, read_spec_then_watch
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.engines.safe_steps import at_step
@@ -29,6 +27,7 @@ from slmdesk.inference.wire import decoded
 from slmdesk.llama.tuning import SWITCH_INTERVAL, tune_native
 
 if TYPE_CHECKING:
+    from slmdesk.core.child import Tell
     from slmdesk.engines.families import ChatForm
     from slmdesk.engines.llama.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
@@ -44,57 +43,33 @@ _STACK = 64 * 1024 * 1024  # bytes; some tokenizers and grammars make llama.cpp 
 
 def main() -> int:
     """Run the engine. 0 after a clean end, 1 after an error that was reported on stdout."""
-    out = _Output()
-    threading.stack_size(_STACK)
-    die_with_parent()
-    line = read_spec_then_watch(lambda: os._exit(0))  # also in the middle of a load: nothing needs saving
+    line, tell = begin(stack_bytes=_STACK)  # ends also in the middle of a load: nothing needs saving
     if not line:
         return 0
-    try:
-        spec = _read_spec(line)
-        engine = _Engine(spec, out)
-        return asyncio.run(engine.run())
-    except SlmDeskError as error:
-        problem = error
-    except MemoryError:
-        problem = SlmDeskError("out_of_memory", "There is not enough memory to load the model.", "")
-    except Exception as error:  # noqa: BLE001 - a defect, reported with its traceback
-        failures.end_as_native(error)
-        problem = SlmDeskError(
-            "engine_crashed",
-            f"The engine could not start because of a defect: {str(error) or type(error).__name__}.",
-            "Report it with the details.",
-            details=traceback.format_exc(),
-        )
-    out.write({"event": "error", "error": problem.to_json()})
-    return 1
+
+    def work() -> None:
+        asyncio.run(_Engine(_read_spec(line), tell).run())
+
+    return reported(work, tell, _explained)
 
 
-class _Output:
-    """The real stdout, safe from what native code prints."""
-
-    def __init__(self) -> None:
-        sys.stdout.flush()
-        self._descriptor = os.dup(1)
-        os.set_inheritable(self._descriptor, False)
-        os.dup2(2, 1)
-
-    def write(self, event: dict[str, Any]) -> None:
-        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+def _explained(error: Exception) -> SlmDeskError:
+    if isinstance(error, MemoryError):
+        return SlmDeskError("out_of_memory", "There is not enough memory to load the model.", "")
+    failures.end_as_native(error)
+    return defect("engine_crashed", "The engine could not start", error)
 
 
 class _Engine:
     """Loads, says ready, serves."""
 
-    def __init__(self, spec: EngineSpec, out: _Output) -> None:
+    def __init__(self, spec: EngineSpec, tell: Tell) -> None:
         self._spec = spec
-        self._out = out
+        self._tell = tell
         self._last_progress = 0.0
         self._notes: list[str] = []  # what of the spec could not be done, in sentences
 
-    async def run(self) -> int:
+    async def run(self) -> None:
         started = time.perf_counter()
         header = _check_file(self._spec)
         tune_native()
@@ -120,7 +95,6 @@ class _Engine:
         imports.join()
         forget_peak()
         await self._serve(model, context, sizes, header, time.perf_counter() - started)
-        return 0
 
     def _prepare(
         self, native: Native, header: GgufHeader, device: tuple[int, Device] | None
@@ -152,9 +126,9 @@ class _Engine:
         found = llama_library.find(Paths.resolve().backends)
         if not found.parts:
             return None
-        self._out.write({"event": "stage", "stage": "gpu"})
+        self._tell({"event": "stage", "stage": "gpu"})
         chosen = native.open_best_gpu(found)
-        self._out.write({"event": "stage", "stage": "load"})
+        self._tell({"event": "stage", "stage": "load"})
         return chosen
 
     def _load(self, native: Native, sizes: Plan, device: int | None) -> Model:
@@ -256,14 +230,14 @@ class _Engine:
             notes=tuple(self._notes),
         )
         ready = EngineReady(port, os.getpid(), facts)
-        self._out.write({"event": "ready", **ready.to_json()})
+        self._tell({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process
 
     def _progress(self, fraction: float) -> None:
         now = time.monotonic()
         if fraction >= 1.0 or now - self._last_progress >= _PROGRESS_EVERY:
             self._last_progress = now
-            self._out.write({"event": "progress", "fraction": round(min(fraction, 1.0), 4)})
+            self._tell({"event": "progress", "fraction": round(min(fraction, 1.0), 4)})
 
 
 def _read_spec(line: str) -> EngineSpec:

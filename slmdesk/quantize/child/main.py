@@ -11,12 +11,12 @@ import os
 import sys
 import threading
 import time
-import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.child import begin, defect, reported
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.processes import die_with_parent, own_stdout, read_spec_then_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,60 +59,38 @@ class Teller:
 
 def main() -> int:
     """Run one operation. 0 after a result, 1 after an error that was reported on stdout."""
-    write = own_stdout()
-    die_with_parent()
-    line = read_spec_then_watch(lambda: os._exit(0))
+    line, tell = begin(stack_bytes=_STACK)
     if not line:
         return 0
     done: list[int] = []
-    threading.stack_size(_STACK)  # some tokenizers make llama.cpp recurse deeply
-    worker = threading.Thread(target=lambda: done.append(_run(line, write)))
+    worker = threading.Thread(
+        target=lambda: done.append(reported(lambda: _run(line, tell), tell, _explained))
+    )
     worker.start()
     worker.join()
     sys.stderr.flush()
     os._exit(done[0] if done else 1)  # nothing to tidy up; native threads would only be in the way
 
 
-def _run(line: str, write: Callable[[dict[str, Any]], None]) -> int:
-    try:
-        data = json.loads(line)
-        from slmdesk.llama.tuning import tune_native
+def _run(line: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads(line)
+    from slmdesk.llama.tuning import tune_native
 
-        tune_native()
-        operation = import_module(_OPERATIONS[data["op"]])
-        result = operation.run(data, Teller(write))
-        write({"event": "result", "result": result})
-        return 0
-    except SlmDeskError as error:
-        problem = error
-    except MemoryError:
-        problem = SlmDeskError(
+    tune_native()
+    operation = import_module(_OPERATIONS[data["op"]])
+    result = operation.run(data, Teller(tell))
+    tell({"event": "result", "result": result})
+
+
+def _explained(error: Exception) -> SlmDeskError:
+    if isinstance(error, MemoryError):
+        return SlmDeskError(
             "out_of_memory",
             "There is not enough memory for this.",
             "Close other programs, or use fewer quants.",
         )
-    except OSError as error:
-        problem = _system(error)
-    except Exception as error:  # noqa: BLE001 - the last place where a defect can become words
-        problem = _defect(error)
-    write({"event": "error", "error": problem.to_json()})
-    return 1
+    if isinstance(error, OSError) and error.filename:
+        from slmdesk.core.files import writing_error
 
-
-def _system(error: OSError) -> SlmDeskError:
-    from pathlib import Path
-
-    from slmdesk.core.files import writing_error
-
-    if error.filename:
         return writing_error(Path(str(error.filename)), error)
-    return _defect(error)
-
-
-def _defect(error: Exception) -> SlmDeskError:
-    return SlmDeskError(
-        "quantizer_crashed",
-        f"The quantizer stopped because of a defect: {str(error) or type(error).__name__}.",
-        "Report it with the details.",
-        details=traceback.format_exc(),
-    )
+    return defect("quantizer_crashed", "The quantizer stopped", error)

@@ -13,14 +13,13 @@ import json
 import os
 import sys
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.core.child import begin, defect, reported
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
-from slmdesk.core.processes import die_with_parent, own_stdout, read_spec_then_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,29 +45,24 @@ _ALL_LAYERS = 1000  # the small models have a few
 
 def main() -> int:
     """Run the families asked for. 0 after `done`, 1 after an error that was reported on stdout."""
-    write = own_stdout()
-    die_with_parent()
-    line = read_spec_then_watch(lambda: os._exit(0))
+    line, tell = begin()
     if not line:
         return 0
-    code = 1
-    try:
-        _run(json.loads(line), write)
-        write({"event": "done"})
-        code = 0
-    except SlmDeskError as error:
-        write({"event": "error", "error": error.to_json()})
-    except Exception as error:  # noqa: BLE001 - the last place where a defect can become words
-        from slmdesk.engines import failures
 
-        failures.end_as_native(error)
-        said = f"The self-test stopped because of a defect: {str(error) or type(error).__name__}."
-        problem = SlmDeskError(
-            "unexpected", said, "Report it with the details.", details=traceback.format_exc()
-        )
-        write({"event": "error", "error": problem.to_json()})
+    def work() -> None:
+        _run(json.loads(line), tell)
+        tell({"event": "done"})
+
+    code = reported(work, tell, _explained)
     sys.stderr.flush()
     os._exit(code)  # nothing to tidy up; native threads would only be in the way
+
+
+def _explained(error: Exception) -> SlmDeskError:
+    from slmdesk.engines import failures
+
+    failures.end_as_native(error)
+    return defect("unexpected", "The self-test stopped", error)
 
 
 def _run(spec: dict[str, Any], write: Callable[[dict[str, Any]], None]) -> None:
@@ -131,10 +125,10 @@ def _compare(
         flash_attention=spec["flash_attention"] and not holds(spec["step"], "no_flash_attention"),
     )
     worst, where = -1.0, ""
-    for work, begin, end, wanted in _WORK:
+    for work, first, end, wanted in _WORK:
         write({"event": "at", "family": name, "work": work})
         rows = list(wanted)
-        found = _evaluated(context, tokens, begin, end, rows).astype(np.float64)
+        found = _evaluated(context, tokens, first, end, rows).astype(np.float64)
         difference = np.linalg.norm(found - expected[rows], axis=1)
         error = float((difference / np.linalg.norm(expected[rows], axis=1)).max())
         error = error if np.isfinite(error) else 1e9
