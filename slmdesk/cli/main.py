@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "merge": Command("slmdesk.cli.merge", "join the parts of a model into one file"),
     "convert": Command("slmdesk.cli.convert", "make a GGUF of a Hugging Face folder, or of its projector"),
     "lora": Command("slmdesk.cli.lora", "LoRA adapters: convert one, merge some into a model"),
+    "login": Command("slmdesk.cli.login", "keep a hub's access token, or a proxy's login, in the keyring"),
     "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
     "config": Command("slmdesk.cli.config", "show or change settings"),
     "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),

@@ -298,7 +298,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Proxy",
         "The HTTP or SOCKS proxy on the way to other machines. Empty uses the system's. A login for it is kept in "
-        "the keyring, not here.",
+        "the keyring, by “slmdesk login --proxy USER”.",
         _NETWORK,
         schemes=("http", "https", "socks5", "socks5h"),
         also="password login company firewall",

@@ -38,13 +38,20 @@ class Logins:
         await asyncio.to_thread(self._hub.token, fresh=True)
         return KeptToken(name, self._hub.token_source == "variable", await self._not_lasting())  # noqa: S105 - a place
 
+    async def forget_token(self) -> SlmDeskError | None:
+        """Take it out of the keyring. Returns what is wrong with the keyring, where it could not be."""
+        await asyncio.to_thread(self._hub.set_token, "")
+        return await self._not_lasting()
+
     async def keep_proxy_login(self, user: str, password: str) -> SlmDeskError | None:
-        """Keep the login for the proxy of the settings; an empty user forgets it. Returns why it counts for this
-        session alone, where that is so."""
-        if user:
-            await asyncio.to_thread(self._secrets.set, PROXY_LOGIN_NAME, f"{user}:{password}")
-        else:
-            await asyncio.to_thread(self._secrets.delete, PROXY_LOGIN_NAME)
+        """Keep the login for the proxy of the settings. Returns why it counts for this session alone, where that is
+        so."""
+        await asyncio.to_thread(self._secrets.set, PROXY_LOGIN_NAME, f"{user}:{password}")
+        return await self._not_lasting()
+
+    async def forget_proxy_login(self) -> SlmDeskError | None:
+        """`forget_token` for the proxy's login."""
+        await asyncio.to_thread(self._secrets.delete, PROXY_LOGIN_NAME)
         return await self._not_lasting()
 
     async def _not_lasting(self) -> SlmDeskError | None:

@@ -363,10 +363,10 @@ async def test_a_token_is_kept_once_the_hub_has_said_whose_it_is(make: Make) -> 
     assert (await Logins(overruled, overruled._secrets).keep_token(TOKEN)).overruled
 
 
-async def test_a_proxy_login_is_forgotten_with_an_empty_user(make: Make) -> None:
+async def test_a_proxy_login_is_kept_and_forgotten(make: Make) -> None:
     access = make(SLMDESK_NETWORK_PROXY="http://127.0.0.1:9")
     logins = Logins(access, access._secrets)
     await logins.keep_proxy_login("ada", "pass:word")
     assert "ada:pass" in str(dict(access.route().proxies))
-    await logins.keep_proxy_login("", "")
+    await logins.forget_proxy_login()
     assert "ada" not in str(dict(access.route().proxies))
