@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from slmdesk.fitting import Fitting
     from slmdesk.hub.access import HubAccess
     from slmdesk.hub.logins import Logins
+    from slmdesk.hub_source import HubQuantizing
     from slmdesk.library.actions import LibraryActions
     from slmdesk.library.importing import Importer
     from slmdesk.library.library import Library
@@ -242,6 +243,13 @@ class Application:
         return Quantizing(
             self.paths, self.database, self.library, self.jobs, self.settings, devices=self.devices
         )
+
+    @property
+    def hub_quantizing(self) -> HubQuantizing:
+        """Quantizing what is still on a hub."""
+        from slmdesk.hub_source import HubQuantizing
+
+        return HubQuantizing(self.catalog, self.pulling, self.quantizing)
 
     @property
     def file_tools(self) -> FileTools:

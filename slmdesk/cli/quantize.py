@@ -267,11 +267,7 @@ async def _start(application: Application, request: Request, out: Output) -> Job
         named = names.is_repo(request.model) or names.is_bare(request.model)
         if error.code != "model_not_found" or not named:
             raise
-    from slmdesk.hub_source import quantize_from_hub
-
-    download, job = await quantize_from_hub(
-        application.catalog, application.downloads, application.quantizing, request
-    )
+    download, job = await application.hub_quantizing.start(request)
     out.note(f"{request.model} is downloaded first: slmdesk jobs shows it as {download.id}.")
     out.event("download", id=download.id, title=download.title)
     return job

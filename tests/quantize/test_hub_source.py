@@ -15,7 +15,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.hub.repo import RepoFile
-from slmdesk.hub_source import full_weights, quantize_from_hub
+from slmdesk.hub_source import full_weights
 from slmdesk.quantize.request import Request
 from tests.hub import LoopbackHub
 
@@ -59,7 +59,7 @@ async def ended(app: Application, job: Job) -> Job:
 async def test_fetched_and_quantized(hub_app: tuple[LoopbackHub, Application]) -> None:
     hub, app = hub_app
     request = Request(REPO, ("Q8_0",), measure=False)
-    download, job = await quantize_from_hub(app.catalog, app.downloads, app.quantizing, request)
+    download, job = await app.hub_quantizing.start(request)
     job = await ended(app, job)
     assert job.state == "done", job.error
     assert (await app.jobs.get(download.id)).state == "done"
@@ -85,7 +85,7 @@ async def test_what_is_refused_before_anything_is_fetched(
         (Request(REPO, ("IQ2_XS",), imatrix="none"), "imatrix_needed"),
     ):
         with pytest.raises(SlmDeskError) as caught:
-            await quantize_from_hub(app.catalog, app.downloads, app.quantizing, request)
+            await app.hub_quantizing.start(request)
         assert caught.value.code == code
     assert await app.jobs.list() == []
     assert hub.served(REPO, "small-F16.gguf") == 0
@@ -97,7 +97,7 @@ async def test_a_download_that_is_cancelled_ends_the_job_with_its_reason(
     hub, app = hub_app
     hub.faults.stall(f"{REPO}/small-F16.gguf", after=1000)
     request = Request(REPO, ("Q8_0",), measure=False)
-    download, job = await quantize_from_hub(app.catalog, app.downloads, app.quantizing, request)
+    download, job = await app.hub_quantizing.start(request)
     async with aclosing(app.jobs.watch(job.id)) as states:
         async for state in states:
             if state.detail.startswith("waiting for the download"):

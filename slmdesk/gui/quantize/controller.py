@@ -134,9 +134,7 @@ class QuantizeController:
 
     async def _look_on_hub(self, repo: str, revision: str) -> Subject:
         """A repository: what of it would be downloaded. Where the library has it, that is meant."""
-        from slmdesk.hub_source import look_on_hub
-
-        found = await look_on_hub(self._application.catalog, repo, revision=revision)
+        found = await self._application.hub_quantizing.look(repo, revision=revision)
         converter = await asyncio.to_thread(self._converter) if found.choice.kind != "gguf" else ""
         return looking.on_hub(found, self._application.paths.models, converter)
 
@@ -299,12 +297,8 @@ class QuantizeController:
 
     async def _start_from_hub(self, subject: Subject) -> Job:
         """The download and, when it is done, the quantizing: the job of the latter."""
-        from slmdesk.hub_source import quantize_from_hub
-
-        application = self._application
-        _, job = await quantize_from_hub(
-            application.catalog, application.downloads, self.room, replace(self.request, model=subject.id)
-        )
+        request = replace(self.request, model=subject.id)
+        _, job = await self._application.hub_quantizing.start(request)
         source = Path(str(job.parameters["source"]))
         self.subject = replace(subject, origin=replace(subject.origin, path=source))
         return job
