@@ -163,8 +163,9 @@ class Chats:
         self._changed(conversation_id)
 
     async def set_system_prompt(self, conversation_id: int, text: str) -> None:
-        """Change the instructions of one conversation."""
+        """Change the instructions of one conversation, from the next message on."""
         await self._run(lambda c: store.update_conversation(c, conversation_id, system_prompt=text))
+        self._changed(conversation_id)
 
     async def delete(self, conversation_id: int) -> None:
         """Put a conversation away; `restore` brings it back for 30 days. Stops a running answer."""

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 HELP = (
     ("/new", "start a new conversation; this one is kept"),
     ("/model [MODEL]", "answer with another model; without a name: show them"),
+    (
+        "/system [TEXT]",
+        "instructions for this conversation from here on; - takes them away; without a text: show them",
+    ),
     ("/regenerate", "write the last answer anew"),
     ("/help", "show this"),
     ("/exit", "leave (also Ctrl-D, or Ctrl-C twice)"),
@@ -108,6 +112,8 @@ class Terminal:
                 self._out.note("A new conversation.")
             case "/model":
                 await self._switch(rest.strip())
+            case "/system":
+                await self._instruct(rest.strip())
             case "/regenerate":
                 await self._regenerate()
             case _ if word.startswith("/") and word[1:].isalpha() and not rest:
@@ -126,6 +132,16 @@ class Terminal:
         for known in await self._application.library.models():
             for file in known.files:
                 self._out.text(f"  {file.id}")
+
+    async def _instruct(self, text: str) -> None:
+        if text:
+            await self._chats.set_system_prompt(self._conversation.id, "" if text == "-" else text)
+            self._conversation = (await self._chats.load(self._conversation.id)).conversation
+        told = self._conversation.system_prompt
+        if not text:
+            self._out.text(told or "This conversation has no instructions.")
+        else:
+            self._out.note("That counts from here on." if told else "There are no instructions any more.")
 
     async def _regenerate(self) -> None:
         tree = await self._chats.load(self._conversation.id)

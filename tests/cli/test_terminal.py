@@ -101,6 +101,39 @@ def stored(program: Program) -> list[tuple[str, str, str]]:
         connection.close()
 
 
+def test_the_instructions_of_a_conversation(shared: Program) -> None:
+    with terminal(shared, "--system", "Be brief.") as screen:
+        screen.wait_for(PROMPT)
+        screen.type("/system" + ENTER)
+        screen.wait_for("Be brief.")
+        screen.wait_for(PROMPT)
+        screen.type("/system Answer like a pirate." + ENTER)
+        screen.wait_for("That counts from here on.")
+        screen.wait_for(PROMPT)
+        assert instructions(shared) == "Answer like a pirate."
+        screen.type("/system -" + ENTER)
+        screen.wait_for("There are no instructions any more.")
+        screen.wait_for(PROMPT)
+        assert not instructions(shared)
+        screen.type("/system" + ENTER)
+        screen.wait_for("This conversation has no instructions.")
+        screen.wait_for(PROMPT)
+        screen.type("/exit" + ENTER)
+        assert screen.wait_for_end() == 0
+
+
+def instructions(program: Program) -> str:
+    """Those of the newest conversation."""
+    connection = sqlite3.connect(program.database)
+    try:
+        row = connection.execute(
+            "SELECT system_prompt FROM conversations ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return str(row[0])
+    finally:
+        connection.close()
+
+
 def test_talking_commands_and_leaving(shared: Program) -> None:
     before = len(stored(shared)) if shared.database.exists() else 0
     with terminal(shared, "--temperature", "0") as screen:
