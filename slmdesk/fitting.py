@@ -20,7 +20,7 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.purpose import not_for_chat
 from slmdesk.formats.split import read_whole
 from slmdesk.inference.model_settings import NOTHING
-from slmdesk.memory.fit import Fit, Wishes, calibration_in, fit
+from slmdesk.memory.fit import Fit, calibration_in, fit, loading_of
 from slmdesk.memory.offload import LayerWeights
 from slmdesk.memory.weights import weights_bytes
 
@@ -124,9 +124,9 @@ class Fitting:
     ) -> Fit:
         """The fit of a known architecture, for the settings' parallel answers, cache type, context and GPU layers;
         what is `kept` for the model goes before them. `freed` bytes are free by then beside those that are now."""
-        wishes = Wishes.of(self._settings, context=context, kept=kept)
+        loading = loading_of(self._settings, context=context, kept=kept)
         room = None
-        if self._devices is not None and wishes.gpu_layers != 0:
+        if self._devices is not None and loading.gpu_layers != 0:
             room = (await self._devices.now()).room
         correction = await asyncio.to_thread(self._calibration.correction)
         # A thread: the longest context that fits is found by many forecasts.
@@ -134,7 +134,7 @@ class Fitting:
             fit,
             architecture,
             weights,
-            wishes,
+            loading,
             available=memory()[1] + freed,
             calibration=correction,
             room=room,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from slmdesk.core import amounts
 from slmdesk.formats.quants import QUANTS, USUAL
-from slmdesk.memory.fit import Wishes, fit
+from slmdesk.inference.loading import Loading
+from slmdesk.memory.fit import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +84,7 @@ def advise(
     *,
     available: int,
     cores: int = 0,
-    wishes: Wishes | None = None,
+    loading: Loading | None = None,
     calibration: Correction | None = None,
     room: DeviceRoom | None = None,
     most: int = 5,
@@ -108,7 +109,7 @@ def advise(
             answers,
             available=available,
             reads=reads,
-            wishes=wishes or Wishes(),
+            loading=loading or Loading(),
             calibration=calibration,
             room=room,
         )
@@ -125,13 +126,15 @@ def _advice(
     *,
     available: int,
     reads: float,
-    wishes: Wishes,
+    loading: Loading,
     calibration: Correction | None,
     room: DeviceRoom | None,
 ) -> Advice | None:
     for quant in _quants(model, answers.priority):
         weights = int(QUANTS[quant].bytes_of(model.parameters) * _FILE_OVERHEAD)
-        expected = fit(architecture, weights, wishes, available=available, calibration=calibration, room=room)
+        expected = fit(
+            architecture, weights, loading, available=available, calibration=calibration, room=room
+        )
         if expected.verdict != "too_big" and expected.memory_bytes <= available:
             score = _score(model, answers, weights, tight=expected.verdict == "tight")
             reasons = _reasons(model, answers, quant, expected)

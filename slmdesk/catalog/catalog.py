@@ -333,9 +333,9 @@ class Catalog:
     def _judged(
         self, page: ModelPage, architecture: Architecture | None, context: int, room: DeviceRoom | None
     ) -> ModelPage:
-        from slmdesk.memory.fit import Wishes, calibration_in, fit
+        from slmdesk.memory.fit import calibration_in, fit, loading_of
 
-        wishes = Wishes.of(self._settings, context=context)
+        loading = loading_of(self._settings, context=context)
         correction = calibration_in(self._data).correction()
         available = memory()[1]
 
@@ -345,7 +345,7 @@ class Catalog:
             return fit(
                 architecture,
                 choice.weights_bytes,
-                wishes,
+                loading,
                 available=available,
                 calibration=correction,
                 room=room,
@@ -431,14 +431,14 @@ class Catalog:
 
     def _advised(self, answers: Answers, room: DeviceRoom | None) -> list[Advice]:
         from slmdesk.catalog.advise import advise
-        from slmdesk.memory.fit import Wishes, calibration_in
+        from slmdesk.memory.fit import calibration_in, loading_of
 
         return advise(
             self._known,
             answers,
             available=memory()[1],
             cores=model_threads(),
-            wishes=Wishes.of(self._settings),
+            loading=loading_of(self._settings),
             calibration=calibration_in(self._data).correction(),
             room=room,
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
 
 from slmdesk.inference.limits import FITS
+from slmdesk.inference.loading import Loading
 from slmdesk.inference.model_settings import NOTHING
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.calibration import Calibration
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.settings import Settings
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.inference.loading import CacheType
     from slmdesk.inference.model_settings import ModelSettings
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.forecast import Forecast, Verdict
@@ -26,28 +30,21 @@ LEAST = 256  # tokens: the steps, too, in which the longest context is looked fo
 MOST_UNTRAINED = 131072  # tokens, where a header does not tell what the model was trained with
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """How a model is to be loaded. `context` 0: the usual one; `FITS`: as long as leaves the verdict at "fits"."""
+def loading_of(settings: Settings, *, context: int = 0, kept: ModelSettings = NOTHING) -> Loading:
+    """What the settings say; what is `kept` for the model goes before them, and a `context` before both.
 
-    context: int = 0
-    parallel: int = 4
-    cache_type: str = "f16"
-    flash_attention: bool = True
-    gpu_layers: int = -1  # -1: as many as fit
-
-    @classmethod
-    def of(cls, settings: Settings, *, context: int = 0, kept: ModelSettings = NOTHING) -> Wishes:
-        """The settings' wishes; what is `kept` for the model goes before them, and a `context` before both."""
-        get = settings.get
-        wanted = get("engine.context_length") if kept.context_length is None else kept.context_length
-        return cls(
-            context=context or int(wanted),
-            parallel=int(get("engine.parallel")),
-            cache_type=kept.cache_type or str(get("engine.cache_type")),
-            flash_attention=bool(get("engine.flash_attention")),
-            gpu_layers=int(get("engine.gpu_layers") if kept.gpu_layers is None else kept.gpu_layers),
-        )
+    The context may be `FITS`: as long as leaves the verdict at "fits".
+    """
+    get = settings.get
+    wanted = get("engine.context_length") if kept.context_length is None else kept.context_length
+    return Loading(
+        context_length=context or int(wanted),
+        parallel=int(get("engine.parallel")),
+        threads=int(get("engine.threads")),
+        gpu_layers=int(get("engine.gpu_layers") if kept.gpu_layers is None else kept.gpu_layers),
+        cache_type=cast("CacheType", kept.cache_type or get("engine.cache_type")),
+        flash_attention=bool(get("engine.flash_attention")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class Fit:
 def fit(
     architecture: Architecture,
     weights_bytes: int,
-    wishes: Wishes,
+    loading: Loading,
     *,
     available: int,
     calibration: Correction | None = None,
@@ -101,24 +98,24 @@ def fit(
 
     `room`: the GPU that takes as many layers as fit there. `layers`: their sizes, where a header told them.
     """
-    if wishes.context == FITS:
+    if loading.context_length == FITS:
         longest = longest_context(
             architecture,
             weights_bytes,
-            wishes,
+            loading,
             available=available,
             calibration=calibration,
             room=room,
             layers=layers,
         )
-        wishes = replace(wishes, context=longest)
-    context = wishes.context or forecast.usual_context(architecture.context_length)
+        loading = replace(loading, context_length=longest)
+    context = loading.context_length or forecast.usual_context(architecture.context_length)
     if room is not None:
         weights = layers or offload.LayerWeights.about(architecture, weights_bytes)
         with_gpu = _with_gpu(
             architecture,
             weights,
-            wishes,
+            loading,
             room=room,
             context=context,
             available=available,
@@ -130,18 +127,18 @@ def fit(
         architecture,
         weights_bytes,
         context=context,
-        parallel=wishes.parallel,
-        cache_type=wishes.cache_type,
-        flash_attention=wishes.flash_attention,
+        parallel=loading.parallel,
+        cache_type=loading.cache_type,
+        flash_attention=loading.flash_attention,
         calibration=calibration,
     )
     longest = forecast.largest_context(
         architecture,
         weights_bytes,
         available=available,
-        parallel=wishes.parallel,
-        cache_type=wishes.cache_type,
-        flash_attention=wishes.flash_attention,
+        parallel=loading.parallel,
+        cache_type=loading.cache_type,
+        flash_attention=loading.flash_attention,
         calibration=calibration,
     )
     return Fit(
@@ -156,7 +153,7 @@ def fit(
 def longest_context(
     architecture: Architecture,
     weights_bytes: int,
-    wishes: Wishes,
+    loading: Loading,
     *,
     available: int,
     calibration: Correction | None = None,
@@ -173,7 +170,7 @@ def longest_context(
         return fit(
             architecture,
             weights_bytes,
-            replace(wishes, context=context),
+            replace(loading, context_length=context),
             available=available,
             calibration=calibration,
             room=room,
@@ -197,7 +194,7 @@ def _layers_of(found: Fit) -> int:
 def _with_gpu(
     architecture: Architecture,
     weights: LayerWeights,
-    wishes: Wishes,
+    loading: Loading,
     *,
     room: DeviceRoom,
     context: int,
@@ -211,13 +208,7 @@ def _with_gpu(
             architecture,
             weights,
             room,
-            offload.Load(
-                tokens,
-                wishes.parallel,
-                cache_type=wishes.cache_type,
-                flash_attention=wishes.flash_attention,
-            ),
-            most=wishes.gpu_layers,
+            replace(loading, context_length=tokens, cache_cells=0, threads=0),
             available=available,
             calibration=calibration,
         )

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture, Layer
     from slmdesk.formats.gguf import GgufHeader
     from slmdesk.inference.devices import Device
+    from slmdesk.inference.loading import Loading
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.forecast import Forecast
 
+_THREADS = 2  # where the loading leaves their number to the engine
 # Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9
 # The process's own memory for a driver. Measured with Mesa's software driver; what others take, loads teach.
@@ -184,33 +186,22 @@ class Split:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a split depends on beside the model: as `forecast.forecast` takes them."""
-
-    context: int
-    parallel: int = 1
-    cells: int = 0
-    cache_type: str = "f16"
-    flash_attention: bool = True
-    batch: int = forecast.BATCH
-    threads: int = 2
-
-
 def split(
     architecture: Architecture,
     weights: LayerWeights,
     room: DeviceRoom,
-    load: Load,
+    loading: Loading,
     *,
-    most: int = -1,
     available: int = 0,
     calibration: Correction | None = None,
 ) -> Split | None:
-    """The split with as many layers on the device as fit there, or `most` of them (-1: no limit); None for none.
+    """The split with as many layers on the device as fit there, or as the loading says; None for none.
+
+    Its `context_length` is the one that is opened, its `cache_cells` the cells where they are known (else 0).
 
     `available`: the machine's own free memory, which a device that shares it cannot exceed.
     """
+    most = loading.gpu_layers
     if most == 0:
         return None
     usable = room.usable_bytes
@@ -218,11 +209,11 @@ def split(
         usable = min(usable, available)
     of = len(architecture.layers) + 1
     top = of if most < 0 else min(most, of)
-    plain = _plain(architecture, load, calibration)
+    plain = _plain(architecture, loading, calibration)
     low, high = 0, top
     while low < high:  # more layers take more, so the largest that fits is found by halving
         middle = (low + high + 1) // 2
-        taken = _device_share(architecture, weights, load, plain, middle).total_bytes
+        taken = _device_share(architecture, weights, loading, plain, middle).total_bytes
         low, high = (middle, high) if taken <= usable else (low, middle - 1)
     if low == 0:
         return None
@@ -231,34 +222,34 @@ def split(
         layers=low,
         of=of,
         cells=plain.cells,
-        device=_device_share(architecture, weights, load, plain, low),
-        processor=_processor_share(architecture, weights, load, plain, low),
+        device=_device_share(architecture, weights, loading, plain, low),
+        processor=_processor_share(architecture, weights, loading, plain, low),
         shared=room.shared,
         free_bytes=room.free_bytes,
     )
 
 
-def _plain(architecture: Architecture, load: Load, calibration: Correction | None) -> Forecast:
+def _plain(architecture: Architecture, loading: Loading, calibration: Correction | None) -> Forecast:
     """The forecast of one side with everything on it, weights left out."""
     return forecast.forecast(
         architecture,
         0,
-        context=load.context,
-        parallel=load.parallel,
-        cells=load.cells,
-        cache_type=load.cache_type,
-        flash_attention=load.flash_attention,
-        batch=load.batch,
-        threads=load.threads,
+        context=loading.context_length,
+        parallel=loading.parallel,
+        cells=loading.cache_cells,
+        cache_type=loading.cache_type,
+        flash_attention=loading.flash_attention,
+        batch=loading.batch,
+        threads=loading.threads or _THREADS,
         calibration=calibration,
     )
 
 
-def _kept(layers: tuple[Layer, ...], architecture: Architecture, load: Load, cells: int) -> int:
-    sequences = forecast.conversations(architecture, load.parallel)
+def _kept(layers: tuple[Layer, ...], architecture: Architecture, loading: Loading, cells: int) -> int:
+    sequences = forecast.conversations(architecture, loading.parallel)
     numbers = sum(layer.keys + layer.values for layer in layers)
     states = sum(layer.state for layer in layers) * sequences * _FLOAT
-    return int(numbers * cells * forecast.CELL_BYTES[load.cache_type] + states)
+    return int(numbers * cells * forecast.CELL_BYTES[loading.cache_type] + states)
 
 
 def _on_processor(architecture: Architecture, layers: int) -> int:
@@ -267,41 +258,41 @@ def _on_processor(architecture: Architecture, layers: int) -> int:
 
 
 def _device_share(
-    architecture: Architecture, weights: LayerWeights, load: Load, plain: Forecast, layers: int
+    architecture: Architecture, weights: LayerWeights, loading: Loading, plain: Forecast, layers: int
 ) -> Share:
     stay = _on_processor(architecture, layers)
     moved = sum(weights.layers[stay:]) + weights.output
-    kept = _kept(architecture.layers[stay:], architecture, load, plain.cells)
-    compute = plain.compute_bytes - _rows(architecture, load)
+    kept = _kept(architecture.layers[stay:], architecture, loading, plain.cells)
+    compute = plain.compute_bytes - _rows(architecture, loading)
     if stay:
         # A large step copies the matrices of the processor's layers over, one after the other.
         compute += int(max(weights.layers[:stay]) * _LARGEST_MATRIX)
     else:
-        compute -= _streams(architecture, load, plain)
+        compute -= _streams(architecture, loading, plain)
     return Share(moved, kept, max(compute, 0))
 
 
 def _processor_share(
-    architecture: Architecture, weights: LayerWeights, load: Load, plain: Forecast, layers: int
+    architecture: Architecture, weights: LayerWeights, loading: Loading, plain: Forecast, layers: int
 ) -> Share:
     """Where a GPU is in use, large steps are computed there for all layers: here lies what they are handed."""
     stay = _on_processor(architecture, layers)
-    kept = _kept(architecture.layers[:stay], architecture, load, plain.cells)
-    mask = _batch(load, plain) * plain.cells * 2
-    compute = _streams(architecture, load, plain) + mask + _rows(architecture, load)
+    kept = _kept(architecture.layers[:stay], architecture, loading, plain.cells)
+    mask = _batch(loading, plain) * plain.cells * 2
+    compute = _streams(architecture, loading, plain) + mask + _rows(architecture, loading)
     weighs = weights.looked_up + sum(weights.layers[:stay])
     return Share(weighs, kept, compute, plain.overhead_bytes + int(DRIVER))
 
 
-def _batch(load: Load, plain: Forecast) -> int:
-    return min(max(load.batch, load.parallel), plain.cells)
+def _batch(loading: Loading, plain: Forecast) -> int:
+    return min(max(loading.batch, loading.parallel), plain.cells)
 
 
-def _streams(architecture: Architecture, load: Load, plain: Forecast) -> int:
+def _streams(architecture: Architecture, loading: Loading, plain: Forecast) -> int:
     """The embeddings of a step, twice: looked up here, handed over."""
-    return 2 * _batch(load, plain) * architecture.hidden * _FLOAT
+    return 2 * _batch(loading, plain) * architecture.hidden * _FLOAT
 
 
-def _rows(architecture: Architecture, load: Load) -> int:
+def _rows(architecture: Architecture, loading: Loading) -> int:
     """The rows of logits that come back, which always lie in the machine's memory."""
-    return forecast.conversations(architecture, load.parallel) * architecture.vocabulary * _FLOAT
+    return forecast.conversations(architecture, loading.parallel) * architecture.vocabulary * _FLOAT

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.formats.quants import FULL_PRECISION, QUANTS, USUAL, quant_named
-from slmdesk.memory.fit import Fit, Wishes, fit
+from slmdesk.memory.fit import Fit, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.inference.loading import Loading
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.offload import DeviceRoom
     from slmdesk.quantize.source import Source
@@ -62,7 +63,7 @@ class Recommendation:
 def recommend(
     source: Source,
     architecture: Architecture,
-    wishes: Wishes,
+    loading: Loading,
     *,
     available: int,
     correction: Correction | None = None,
@@ -77,7 +78,7 @@ def recommend(
     """
 
     def fitting(size: int) -> Fit:
-        return fit(architecture, size, wishes, available=available, calibration=correction, room=gpu)
+        return fit(architecture, size, loading, available=available, calibration=correction, room=gpu)
 
     first = first_quant(source.parameters)
     choices = [(name, _size(source, name, sizes)) for name in ADVISED[ADVISED.index(first) :]]

@@ -14,7 +14,7 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.library.library import BUILT_IN
 from slmdesk.library.names import LOCAL
-from slmdesk.memory.fit import Wishes, calibration_in, fit
+from slmdesk.memory.fit import calibration_in, fit, loading_of
 from slmdesk.quantize import planning, registering
 from slmdesk.quantize.folder_forecast import folder_forecast
 from slmdesk.quantize.hf_folder import examine
@@ -185,7 +185,7 @@ class Quantizing:
             architecture = architecture_of()
         except SlmDeskError:
             return plan  # an architecture whose memory nobody can forecast
-        wishes, available = Wishes.of(self._settings), memory()[1]
+        loading, available = loading_of(self._settings), memory()[1]
         correction = calibration_in(self._paths.data).correction()
         return replace(
             plan,
@@ -195,7 +195,7 @@ class Quantizing:
                     fit=fit(
                         architecture,
                         quant.bytes,
-                        wishes,
+                        loading,
                         available=available,
                         calibration=correction,
                         room=gpu,
@@ -219,7 +219,7 @@ class Quantizing:
             return recommend(
                 source,
                 Architecture.from_gguf(source.header),
-                Wishes.of(settings),
+                loading_of(settings),
                 available=memory()[1],
                 correction=calibration_in(self._paths.data).correction(),
                 known=known,

@@ -15,7 +15,7 @@ from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.split import read_whole
 from slmdesk.memory import forecast, offload
-from slmdesk.memory.fit import Wishes, longest_context
+from slmdesk.memory.fit import longest_context
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_THREADS = 2  # that a forecast counts with, whatever the engine takes
 _UNKNOWN_BYTES = 200_000_000  # beside the weights, where a header does not tell
 
 
@@ -98,16 +99,14 @@ class LoadForecast:
     ) -> offload.Split | None:
         if self._device is None:
             return None
-        loading = self._loading
-        load = offload.Load(
-            context, parallel, cells, loading.cache_type, loading.flash_attention, loading.batch, threads=2
+        opened = replace(
+            self._loading, context_length=context, parallel=parallel, cache_cells=cells, threads=_THREADS
         )
         return offload.split(
             self._architecture,
             self._layers,
             offload.DeviceRoom.of(self._device),
-            load,
-            most=loading.gpu_layers,
+            opened,
             available=memory()[1],
             calibration=correction,
         )
@@ -149,7 +148,7 @@ class Forecasts:
             return longest_context(
                 architecture,
                 weights_bytes(header, file_bytes=file.size_bytes, copied=copied),
-                Wishes(0, loading.parallel, loading.cache_type, loading.flash_attention, loading.gpu_layers),
+                replace(loading, context_length=0),
                 available=free,
                 calibration=self._calibration.correction(_kind(device)) if self._calibration else None,
                 room=offload.DeviceRoom.of(device) if device is not None else None,

@@ -9,7 +9,7 @@ import time
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -22,8 +22,7 @@ from slmdesk.engines.registry import KINDS
 from slmdesk.engines.safe_steps import at_step
 from slmdesk.formats.recommended import recommended_beside
 from slmdesk.inference.limits import FITS
-from slmdesk.inference.loading import Loading
-from slmdesk.memory.fit import Wishes
+from slmdesk.memory.fit import loading_of
 from slmdesk.serving import content
 from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.inference.engines import Engine, EngineKinds
-    from slmdesk.inference.loading import CacheType
+    from slmdesk.inference.loading import Loading
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.entries import LoadedModel
@@ -449,17 +448,11 @@ class Models:
 
     def _loading(self, file: LibraryFile, context_length: int = 0) -> Loading:
         """How a file is loaded: what a request asks for, what is kept for the model, what the settings say."""
-        get = self._settings.get
         kept = self._library.kept.of(file)
-        wishes = Wishes.of(self._settings, context=context_length, kept=kept.effective)
-        return Loading(
-            context_length=wishes.context,
-            parallel=wishes.parallel,
-            contexts=wishes.parallel if self._for_many else 1,
-            threads=get("engine.threads"),
-            gpu_layers=wishes.gpu_layers,
-            cache_type=cast("CacheType", wishes.cache_type),
-            flash_attention=wishes.flash_attention,
+        loading = loading_of(self._settings, context=context_length, kept=kept.effective)
+        return replace(
+            loading,
+            contexts=loading.parallel if self._for_many else 1,
             template=kept.template,
             adapters=tuple(map(str, kept.adapters)),
         )

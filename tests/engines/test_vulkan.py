@@ -22,7 +22,8 @@ from slmdesk.engines.self_test import SelfTest
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
 from slmdesk.inference.answers import Stop
-from slmdesk.memory.offload import LayerWeights, Load, split
+from slmdesk.inference.loading import Loading
+from slmdesk.memory.offload import LayerWeights, split
 from tests.asking import spec_of
 
 from . import gpus
@@ -108,7 +109,7 @@ async def test_what_lies_on_the_device_is_what_was_forecast(
     architecture = Architecture.from_gguf(header)
     listing = await list_devices(software_driver)
     assert listing.room is not None
-    load = Load(ready.context_length, 1, ready.cache_cells, cache_type, threads=1)
+    load = Loading(ready.context_length, 1, cache_cells=ready.cache_cells, cache_type=cache_type, threads=1)
     expected = split(architecture, LayerWeights.of(header, architecture), listing.room, load, most=layers)
     assert expected is not None
     assert ready.gpu_layers == expected.layers == layers

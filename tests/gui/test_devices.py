@@ -11,7 +11,8 @@ from slmdesk.gui.catalog.forecast_view import gpu_words, sum_words
 from slmdesk.gui.device_row import DeviceRow
 from slmdesk.gui.settings_page import SettingsPlace
 from slmdesk.gui.widgets.base import Label
-from slmdesk.memory.fit import Wishes, fit
+from slmdesk.inference.loading import Loading
+from slmdesk.memory.fit import fit
 from slmdesk.memory.offload import DeviceRoom
 from tests.engines import gpus
 
@@ -69,7 +70,7 @@ def test_the_catalog_says_what_the_graphics_card_takes() -> None:
             "vocab_size": 128256,
         }
     )
-    wishes = Wishes(context=4096, parallel=1)
+    wishes = Loading(context_length=4096, parallel=1)
     part = fit(architecture, 7 * GB, wishes, available=8 * GB, room=DeviceRoom("GPU0", 6 * GB, 8 * GB))
     assert part.split is not None
     words = sum_words(part)

@@ -9,8 +9,9 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from slmdesk.formats.architecture import Architecture
+from slmdesk.inference.loading import Loading
 from slmdesk.memory.calibration import Correction
-from slmdesk.memory.fit import Wishes, fit
+from slmdesk.memory.fit import fit
 from slmdesk.memory.forecast import cells_for, expect, forecast, largest_context, usual_context, verdict
 
 GB = 10**9
@@ -109,11 +110,11 @@ def test_cells_for_more_contexts_only_where_they_are_asked_for_and_there_is_room
 def test_the_verdict_is_about_one_conversation() -> None:
     """However many answers are written at once, and however much memory is free."""
     one = forecast(SMALL, GB, context=8192, parallel=4)
-    found = fit(SMALL, GB, Wishes(parallel=4), available=100 * GB)
+    found = fit(SMALL, GB, Loading(parallel=4), available=100 * GB)
     assert (found.forecast, found.least_bytes) == (one, one.total_bytes)
     assert found.forecast.cells == 8192
-    assert fit(SMALL, GB, Wishes(parallel=4), available=one.total_bytes).verdict != "too_big"
-    assert fit(SMALL, GB, Wishes(parallel=4), available=one.total_bytes - 1).verdict == "too_big"
+    assert fit(SMALL, GB, Loading(parallel=4), available=one.total_bytes).verdict != "too_big"
+    assert fit(SMALL, GB, Loading(parallel=4), available=one.total_bytes - 1).verdict == "too_big"
 
 
 def test_the_longest_context_fits_and_a_longer_one_does_not() -> None:
@@ -129,10 +130,10 @@ def test_verdicts() -> None:
     assert verdict(50, 100) == "fits"
     assert verdict(90, 100) == "tight"
     assert verdict(101, 100) == "too_big"
-    found = fit(SMALL, GB, Wishes(), available=4 * GB)
+    found = fit(SMALL, GB, Loading(), available=4 * GB)
     assert (found.verdict, found.forecast.context) == ("fits", 8192)
     assert found.forecast.total_bytes <= 4 * GB
-    too_big = fit(SMALL, 5 * GB, Wishes(context=4096), available=4 * GB)
+    too_big = fit(SMALL, 5 * GB, Loading(context_length=4096), available=4 * GB)
     assert (too_big.verdict, too_big.max_context) == ("too_big", 0)
     assert too_big.to_json()["total_bytes"] > 5 * GB
     assert usual_context(0) == usual_context(131072) == 8192

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
 from slmdesk.inference.limits import FITS
+from slmdesk.inference.loading import Loading
 from slmdesk.inference.model_settings import ModelSettings
-from slmdesk.memory.fit import LEAST, Fit, Wishes, fit
+from slmdesk.memory.fit import LEAST, Fit, fit, loading_of
 from slmdesk.memory.offload import DeviceRoom, LayerWeights
 from slmdesk.memory.weights import weights_bytes
 
@@ -35,7 +37,7 @@ def at(
     **wishes: str,
 ) -> Fit:
     architecture, weights, layers = starter
-    wished = replace(Wishes(context=context), **wishes)  # type: ignore[arg-type]
+    wished = replace(Loading(context_length=context), **wishes)  # type: ignore[arg-type]
     return fit(architecture, weights, wished, available=available, room=room, layers=layers)
 
 
@@ -65,7 +67,7 @@ def test_what_fits_in_no_way_gets_the_least_and_is_called_too_big(
 
 def test_the_gpu_keeps_its_layers(starter: tuple[Architecture, int, LayerWeights]) -> None:
     architecture, weights, layers = starter
-    longer = (replace(architecture, context_length=131072), weights, layers)
+    longer = (dataclasses.replace(architecture, context_length=131072), weights, layers)
     room = DeviceRoom("GPU0", 1400 * MB, 1400 * MB)
     usual, found = at(longer, 0, 64_000 * MB, room), at(longer, FITS, 64_000 * MB, room)
     assert usual.split is not None
@@ -81,8 +83,8 @@ def test_what_is_kept_goes_before_the_settings_and_what_is_asked_for_before_both
     settings.set("engine.context_length", 1000)
     settings.set("engine.gpu_layers", 5)
     kept = ModelSettings(context_length=2000, gpu_layers=0, cache_type="q8_0")
-    assert Wishes.of(settings).context == 1000
-    wishes = Wishes.of(settings, kept=kept)
-    assert (wishes.context, wishes.gpu_layers, wishes.cache_type) == (2000, 0, "q8_0")
-    assert Wishes.of(settings, kept=kept, context=3000).context == 3000
-    assert Wishes.of(settings, kept=ModelSettings(context_length=0)).context == 0
+    assert loading_of(settings).context_length == 1000
+    wishes = loading_of(settings, kept=kept)
+    assert (wishes.context_length, wishes.gpu_layers, wishes.cache_type) == (2000, 0, "q8_0")
+    assert loading_of(settings, kept=kept, context=3000).context_length == 3000
+    assert loading_of(settings, kept=ModelSettings(context_length=0)).context_length == 0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
-from slmdesk.memory.fit import Wishes, fit
-from slmdesk.memory.offload import DeviceRoom, LayerWeights, Load, split
+from slmdesk.inference.loading import Loading
+from slmdesk.memory.fit import fit
+from slmdesk.memory.offload import DeviceRoom, LayerWeights, split
 from slmdesk.memory.weights import weights_bytes
 
 MB, GB = 10**6, 10**9
 ROOMY = DeviceRoom("GPU0", 100 * GB, 100 * GB)
-LOAD = Load(context=2048, parallel=1)
+LOAD = Loading(context_length=2048, parallel=1, threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_with_room_for_all_the_gpu_takes_all(starter: tuple[Architecture, LayerW
 
 def test_half_of_it(starter: tuple[Architecture, LayerWeights]) -> None:
     architecture, weights = starter
-    half = split(architecture, weights, ROOMY, LOAD, most=16)
+    half = split(architecture, weights, ROOMY, replace(LOAD, gpu_layers=16))
     assert half is not None
     assert half.layers == 16
     # Again as llama.cpp's log has it: 63.33 + 23.59 + 16.56 MB on the device, 23.59 MB of cache beside it.
@@ -84,7 +85,7 @@ def test_as_many_layers_as_fit_and_not_one_more(starter: tuple[Architecture, Lay
         if found is not None:
             assert found.device.total_bytes <= room.usable_bytes
         if layers < 31:
-            more = split(architecture, weights, ROOMY, LOAD, most=layers + 1)
+            more = split(architecture, weights, ROOMY, replace(LOAD, gpu_layers=layers + 1))
             assert more is not None
             assert more.device.total_bytes > room.usable_bytes
         tried.append(layers)
@@ -98,8 +99,8 @@ def test_a_longer_context_leaves_room_for_fewer_layers(starter: tuple[Architectu
     architecture, weights = starter
     room = DeviceRoom("GPU0", 450 * MB, GB)
     short = split(architecture, weights, room, LOAD)
-    long = split(architecture, weights, room, replace(LOAD, context=8192))
-    exact = split(architecture, weights, room, replace(LOAD, context=8192, cache_type="q8_0"))
+    long = split(architecture, weights, room, replace(LOAD, context_length=8192))
+    exact = split(architecture, weights, room, replace(LOAD, context_length=8192, cache_type="q8_0"))
     assert short is not None
     assert long is not None
     assert exact is not None
@@ -107,7 +108,7 @@ def test_a_longer_context_leaves_room_for_fewer_layers(starter: tuple[Architectu
 
 
 def test_nothing_is_taken_where_nothing_is_asked_for(starter: tuple[Architecture, LayerWeights]) -> None:
-    assert split(*starter, ROOMY, LOAD, most=0) is None
+    assert split(*starter, ROOMY, replace(LOAD, gpu_layers=0)) is None
     assert split(*starter, DeviceRoom("GPU0", 100 * MB, GB), LOAD) is None
 
 
@@ -125,7 +126,7 @@ def test_a_model_too_large_for_the_machine_runs_with_a_gpu() -> None:
             "max_position_embeddings": 131072,
         }
     )
-    wishes = Wishes(context=4096, parallel=1)
+    wishes = Loading(context_length=4096, parallel=1)
     alone = fit(architecture, 7 * GB, wishes, available=4 * GB)
     assert alone.verdict == "too_big"
     room = DeviceRoom("GPU0", 6 * GB, 8 * GB)
@@ -152,7 +153,7 @@ def test_a_gpu_that_shares_the_memory_adds_none(starter: tuple[Architecture, Lay
     found = fit(
         architecture,
         8 * GB,
-        Wishes(context=2048, parallel=1),
+        Loading(context_length=2048, parallel=1),
         available=4 * GB,
         room=DeviceRoom("Apple", 20 * GB, 20 * GB, shared=True),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from slmdesk.core.settings import Settings
 from slmdesk.formats.architecture import Architecture
-from slmdesk.memory.fit import Wishes
+from slmdesk.memory.fit import loading_of
 from slmdesk.quantize.planning import sizes
 from slmdesk.quantize.recommending import ADVISED, Recommendation, recommend
 from slmdesk.quantize.source import Source, open_source
@@ -19,7 +19,7 @@ ROOM = 16 * 10**9
 
 @pytest.fixture
 def advise(tmp_path: Path):  # type: ignore[no-untyped-def]
-    wishes = Wishes.of(Settings(tmp_path / "settings.toml"))
+    wishes = loading_of(Settings(tmp_path / "settings.toml"))
 
     def look(source: Source, available: int = ROOM, exact: dict[str, int] | None = None) -> Recommendation:
         return recommend(

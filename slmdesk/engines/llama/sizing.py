@@ -147,18 +147,10 @@ def _split(
     """The layers that go to the device; None where there is none, or where nothing fits it."""
     if device is None or architecture is None:
         return None
-    load = offload.Load(
-        context=context,
-        parallel=loading.parallel,
-        cells=loading.cache_cells,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        batch=loading.batch,
-        threads=threads,
-    )
+    opened = replace(loading, context_length=context, threads=threads)
     room = offload.DeviceRoom.of(device)
     layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
-    return offload.split(architecture, layered, room, load, most=loading.gpu_layers, available=available)
+    return offload.split(architecture, layered, room, opened, available=available)
 
 
 def _expected(
