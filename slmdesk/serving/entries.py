@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Literal
+
+from slmdesk.inference.wire import Wire
 
 LoadState = Literal["loading", "ready", "failed"]
 
 
-class Entry:
-    """JSON codec: unknown keys are ignored, so either side may be newer."""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{key: value for key, value in data.items() if key in known})
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry(Entry):
+class ModelEntry(Wire, frozen=True):
     """One model that can be asked for by `id`. Sizes in bytes, context length in tokens (0: not known)."""
 
     id: str
@@ -36,8 +24,7 @@ class ModelEntry(Entry):
     problem: dict[str, str] | None = None  # SlmDeskError.to_json(): why it cannot be loaded
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel(Entry):
+class LoadedModel(Wire, frozen=True):
     """A model that is loading, ready or failed. `names` are all the names it was asked for by."""
 
     id: str
@@ -57,29 +44,14 @@ class LoadedModel(Entry):
     gpu_layers: int = 0  # of the model, those that a GPU has
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceStatus(Entry):
+class ServiceStatus(Wire, frozen=True):
     """What the service does right now."""
 
-    loaded: tuple[LoadedModel, ...]
-    uptime_s: float
-    version: str
+    loaded: tuple[LoadedModel, ...] = ()
+    uptime_s: float = 0.0
+    version: str = ""
     pid: int = 0
     started_by: str = "hand"
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ServiceStatus:
-        models = tuple(
-            LoadedModel.from_json({**model, "names": tuple(model.get("names", ()))})
-            for model in data.get("loaded", ())
-        )
-        return cls(
-            models,
-            float(data.get("uptime_s", 0.0)),
-            str(data.get("version", "")),
-            int(data.get("pid", 0)),
-            str(data.get("started_by", "hand")),
-        )
 
     def model(self, name: str) -> LoadedModel | None:
         """The loaded model that `name` (an id, or any name it was asked for by) means."""

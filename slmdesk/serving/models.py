@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -437,7 +436,7 @@ class Models:
 
     def describe(self) -> list[LoadedModel]:
         """What the status tells of each model, and whether it would be loaded otherwise by now."""
-        return [dataclasses.replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
+        return [replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
 
     def _outdated(self, slot: ModelSlot) -> bool:
         return (
