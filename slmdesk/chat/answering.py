@@ -19,7 +19,7 @@ from slmdesk.chat.turns import TurnEnded, TurnEvent
 from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import Splitter
-from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop
+from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop, Timings, Usage
 from slmdesk.inference.asks import Ask, Sampling, Turn
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 0.4  # with the write itself, text is at most half a second old when the power goes
 
-# The service itself is gone or about to be, as opposed to an engine of it: look for it again.
+MEASURE_STOPPED_S = 2.0  # what counting a stopped answer's tokens may take at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ class Answering:
         self._question = question
         self._text = answer.text
         self._kept = len(answer.text)
-        self._started = False
+        self._started: Started | None = None
+        self._client: ServiceClient | None = None
+        self._first_text_at = 0.0  # by time.monotonic(); 0.0: none came yet
         self._stats = dict(answer.stats)
         self._thinking = ThinkingTime(answer.text, float(answer.stats.get("reasoning_s", 0.0)))
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
@@ -121,10 +123,12 @@ class Answering:
         saver = asyncio.create_task(self._save_regularly())
         error: SlmDeskError | None = None
         state: MessageState = "complete"
+        ended_at = 0.0
         try:
             await self._answer()
         except asyncio.CancelledError:
             state = "stopped"
+            ended_at = time.monotonic()
         except SlmDeskError as raised:
             error = raised
             state = "interrupted" if self._text else "failed"
@@ -142,8 +146,37 @@ class Answering:
         saver.cancel()
         with suppress(asyncio.CancelledError):
             await saver
+        if state == "stopped":
+            await self._measure_stopped(ended_at)
         ended = await asyncio.shield(self._finish(state, error))
         self._events.put_nowait(TurnEnded(ended))
+
+    async def _measure_stopped(self, ended_at: float) -> None:
+        """What an answer used that was ended here: its engine tells that only of answers that came to their end.
+
+        Where the tokens cannot be counted at once the figures stay unsaid.
+        """
+        started, client = self._started, self._client
+        if started is None or client is None or not self._text:
+            return
+        try:
+            async with asyncio.timeout(MEASURE_STOPPED_S):
+                tokens = await client.count(self._ask_for(started.trimmed_turns, self._text))
+        except (SlmDeskError, TimeoutError) as error:
+            log.info("what answer %d used is not known: %s", self.answer.id, error)
+            return
+        usage = Usage(started.prompt_tokens, 0, max(tokens - started.prompt_tokens, 0))
+        seconds = ended_at - self._first_text_at if self._first_text_at else 0.0
+        # The first token's own time lies before the first text.
+        rate = max(usage.completion_tokens - 1, 0) / seconds if seconds > 0 else 0.0
+        self._keep_figures(usage, Timings(generate_s=seconds, tokens_per_s=rate), started.context_length)
+
+    def _keep_figures(self, usage: Usage, timings: Timings, context_length: int) -> None:
+        self._stats |= {
+            "usage": {**usage.to_json(), "total_tokens": usage.total_tokens},
+            "timings": timings.to_json(),
+            "context_length": context_length,
+        }
 
     async def _finish(self, state: MessageState, error: SlmDeskError | None) -> Message:
         details = error.to_json() if error else None
@@ -193,8 +226,8 @@ class Answering:
     async def _answer(self) -> None:
         for last_try in (False, True):
             try:
-                client = await self._connector.connect()
-                await self._ask(client)
+                self._client = await self._connector.connect()
+                await self._ask(self._client)
                 return
             except SlmDeskError as error:
                 if error.code not in SERVICE_GONE:
@@ -225,32 +258,27 @@ class Answering:
     def _take(self, event: AnswerEvent, skip: int) -> None:
         match event:
             case str():
-                self._started = True
+                self._first_text_at = self._first_text_at or time.monotonic()
                 self._text += event
                 self._thinking.take(event)
             case Started():
-                self._started = True
                 self._stats["trimmed_turns"] = skip
                 if event.chat_form:
                     self._stats["chat_form"] = event.chat_form
-                event = replace(event, trimmed_turns=skip)
+                event = self._started = replace(event, trimmed_turns=skip)
             case EngineChanged(text=text):
                 self._stats["engine_change"] = text
             case Stop():
-                self._stats |= {
-                    "reason": event.reason,
-                    "usage": {**event.usage.to_json(), "total_tokens": event.usage.total_tokens},
-                    "timings": event.timings.to_json(),
-                    "context_length": event.context_length,
-                }
+                self._stats["reason"] = event.reason
+                self._keep_figures(event.usage, event.timings, event.context_length)
         self._events.put_nowait(event)
 
-    def _ask_for(self, skip: int) -> Ask:
-        """What is asked of the service, without the `skip` oldest turns."""
+    def _ask_for(self, skip: int, begun: str = "") -> Ask:
+        """What is asked of the service, without the `skip` oldest turns, behind what is `begun` of the answer."""
         question = self._question
         return Ask(
             model=question.model,
-            turns=self._turns(skip),
+            turns=self._turns(skip, begun or self.answer.text),
             sampling=question.sampling,
             max_tokens=question.max_tokens,
             stop=question.stop or None,
@@ -259,11 +287,11 @@ class Answering:
             kept_instructions=False,  # the conversation has its own
         )
 
-    def _turns(self, skip: int) -> tuple[Turn, ...]:
+    def _turns(self, skip: int, begun: str) -> tuple[Turn, ...]:
         turns = build_turns(self._question.system_prompt, self._question.path, skip)
-        if self.answer.text:
+        if begun:
             # An answer being continued stands last, unfinished, and the model goes on behind it.
-            turns.append(Turn.of("assistant", self.answer.text))
+            turns.append(Turn.of("assistant", begun))
         return tuple(turns)
 
     async def _skip_beforehand(self, client: ServiceClient) -> int:

@@ -113,12 +113,14 @@ class LoadProgress(Wire, frozen=True, tag="loading"):
 class Started(Wire, frozen=True, tag="started", omit_defaults=True):
     """The engine took the prompt, of so many tokens; the `trimmed_turns` oldest turns were left out before.
 
-    `chat_form`: what stands in for a chat template that the model's file does not have.
+    `chat_form`: what stands in for a chat template that the model's file does not have. `context_length`: of the
+    engine, in tokens; 0: not told.
     """
 
     prompt_tokens: int
     trimmed_turns: int = 0
     chat_form: str = ""
+    context_length: int = 0
 
 
 class EngineChanged(Wire, frozen=True, tag="changed"):

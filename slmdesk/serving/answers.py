@@ -80,7 +80,10 @@ class Answers:
                 async def started(prompt_tokens: int) -> None:
                     if stream.response is None:
                         await stream.open(headers)
-                    stream.flow(Started(prompt_tokens, chat_form=held.engine.facts.chat_form))
+                    facts = held.engine.facts
+                    stream.flow(
+                        Started(prompt_tokens, chat_form=facts.chat_form, context_length=facts.context_length)
+                    )
 
                 changed()
                 stop = await self._run(held, ask, Receiver(stream.take, stream.ended, started, changed))

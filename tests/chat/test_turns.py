@@ -134,6 +134,31 @@ async def test_stop_still_tells_how_it_ended(application: Application, endless_m
     await chats.stop(conversation.id)  # nothing runs any more
 
 
+async def test_a_stopped_answer_tells_what_it_used(application: Application, endless_model: Path) -> None:
+    chats = application.chats
+    conversation = await chats.create(str(endless_model))
+    ended, pieces = None, 0
+    async for event in chats.send(conversation.id, QUESTION):
+        if isinstance(event, str):
+            pieces += 1
+            if pieces == 5:
+                await chats.stop(conversation.id)
+        if isinstance(event, TurnEnded):
+            ended = event.message
+    assert ended is not None
+    usage, timings = ended.stats["usage"], ended.stats["timings"]
+    assert usage["prompt_tokens"] > 0
+    assert usage["completion_tokens"] >= pieces
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert timings["tokens_per_s"] > 0
+    client = await application.connector.connect()
+    loaded = (await client.status()).model(str(endless_model))
+    assert loaded is not None
+    assert ended.stats["context_length"] == loaded.context_length > 0
+    # Kept, so that the figures are there when the conversation is opened again.
+    assert (await chats.load(conversation.id)).path()[-1].stats["usage"] == usage
+
+
 async def test_cancelling_the_reader_stops_the_answer(application: Application, endless_model: Path) -> None:
     chats = application.chats
     conversation = await chats.create(str(endless_model))

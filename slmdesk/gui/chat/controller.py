@@ -191,11 +191,21 @@ class ChatController(QObject):
         return frozenset(self._turns)
 
     @property
-    def last_stats(self) -> dict[str, Any] | None:
-        """What the last answer shown used, if it is known."""
+    def last_stats(self) -> dict[str, Any]:
+        """What the last answer shown used, as far as it is known.
+
+        Where that is not known, or not yet, it is the context that the answer before it used, without its speed.
+        """
         if self.tree is None:
-            return None
-        return next((message.stats for message in reversed(self.tree.path()) if message.stats), None)
+            return {}
+        turn = self._turns.get(self.current)
+        if turn is not None and turn.stats and turn.ended is None:
+            return turn.stats
+        answers = [message for message in reversed(self.tree.path()) if message.role == "assistant"]
+        known = next((message for message in answers if message.stats.get("usage")), None)
+        if known is None:
+            return answers[0].stats if answers else {}
+        return known.stats if known is answers[0] else {**known.stats, "timings": {}}
 
     def title(self, conversation_id: int) -> str:
         if self.tree is not None and self.tree.conversation.id == conversation_id:

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.engines.reasoning import split
-from slmdesk.gui.chat.body.body import COPIED_MS, MessageBody
+from slmdesk.gui.chat.body.body import MessageBody
 from slmdesk.gui.chat.edit_box import EditBox
 from slmdesk.gui.chat.markdown.blocks import verbatim
+from slmdesk.gui.chat.message_actions import BranchSwitch, MessageActions
 from slmdesk.gui.chat.notes import Waiting, note_for
+from slmdesk.gui.chat.speaker import Speaker
 from slmdesk.gui.chat.thought import Thought
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
-from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -87,13 +89,13 @@ class MessageView(QWidget):
         self._hovered = False
         self._by_keyboard = False
         self._whole = False
-        self._actions: QWidget | None = None
-        self._branches: QWidget | None = None
+        self._actions: MessageActions | None = None
+        self._branches: BranchSwitch | None = None
         self._note: QWidget | None = None
         self._changed: Label | None = None
         self._more: Button | None = None
         self._editor: EditBox | None = None
-        self._name = Label(theme, item.name, role="strong", parent=self)
+        self._speaker = Speaker(theme, item.name, model=item.answer, parent=self)
         self.body = MessageBody(theme, typesetter.style, typesetter.highlighter, parent=self)
         self.body.changed.connect(self._body_changed)
         self.body.selecting.connect(self.selecting)
@@ -111,7 +113,7 @@ class MessageView(QWidget):
     def update_item(self, item: MessageItem) -> None:
         """Show the message as it is now. Text that only grew is streamed; other text is shown anew."""
         self.item = item
-        self._name.setText(item.name)
+        self._speaker.set_name(item.name)
         self._show_text()
         self._show_state()
         self._resized()
@@ -130,6 +132,11 @@ class MessageView(QWidget):
     @property
     def editing(self) -> bool:
         return self._editor is not None
+
+    @property
+    def speaker(self) -> Speaker:
+        """The line over the text."""
+        return self._speaker
 
     @property
     def note(self) -> QWidget | None:
@@ -282,8 +289,8 @@ class MessageView(QWidget):
         """Place everything for `width` pixels; returns the height."""
         self._width = width
         x, y = INSET, SPACE.tiny
-        name_height = self._name.sizeHint().height()
-        self._name.setGeometry(x, y, width, name_height)
+        name_height = self._speaker.sizeHint().height()
+        self._speaker.setGeometry(x, y, width, name_height)
         y += name_height + SPACE.tiny
         if self._editor is not None:
             height = self._editor.sizeHint().height()
@@ -330,27 +337,16 @@ class MessageView(QWidget):
         if self._branches is not None:
             branches, self._branches = self._branches, None
             let_go(branches, self)
-        at, count = self.item.branch, self.item.branches
-        if count < 2:
+        if self.item.branches < 2:
             return
-        self._branches = QWidget(self)
-        back = IconButton(self.theme, "chevron-left", "Earlier version", small=True)
-        on = IconButton(self.theme, "chevron-right", "Later version", small=True)
-        words = Label(self.theme, f"{at + 1}/{count}", role="small", tone="secondary")
-        words.setFont(self.theme.font("small", tabular=True))
-        words.setAccessibleName(f"Version {at + 1} of {count}")
-        back.setEnabled(at > 0 and not self.item.live)
-        on.setEnabled(at < count - 1 and not self.item.live)
-        back.clicked.connect(lambda: self.asked.emit("branch", at - 1))
-        on.clicked.connect(lambda: self.asked.emit("branch", at + 1))
-        _row(self._branches, back, words, on)
+        self._branches = BranchSwitch(self.theme, self.item, parent=self)
+        self._branches.chosen.connect(lambda branch: self.asked.emit("branch", branch))
         self._branches.show()
 
     @property
     def branch_words(self) -> str:
         """What the branch switcher says ("2/3"), or ""."""
-        words = self._branches.findChild(Label) if self._branches else None
-        return words.text() if words else ""
+        return self._branches.words if self._branches is not None else ""
 
     def _show_actions(self) -> None:
         focused = self.hasFocus() or (self.focusWidget() is not None and self.focusWidget().hasFocus())
@@ -363,32 +359,12 @@ class MessageView(QWidget):
         if self._actions is not None:
             self._actions.setVisible(wanted)
 
-    def _make_actions(self) -> QWidget:
-        group = QWidget(self)
-        copy = IconButton(self.theme, "copy", "Copy", small=True)
-        copy.clicked.connect(lambda: self._copy(copy))
-        buttons = [copy]
-        if self.item.answer:
-            again = IconButton(self.theme, "refresh", "Regenerate", small=True)
-            again.clicked.connect(lambda: self.asked.emit("regenerate", None))
-            buttons.append(again)
-        else:
-            edit = IconButton(self.theme, "edit", "Edit", small=True)
-            edit.clicked.connect(self.edit)
-            buttons.append(edit)
-        _row(group, *buttons)
-        return group
-
-    def _copy(self, button: IconButton) -> None:
-        self.copy()
-        button.set_icon("check")
-        button.rename("Copied")
-        QTimer.singleShot(COPIED_MS, button, lambda: self._copied_long_ago(button))
-
-    @staticmethod
-    def _copied_long_ago(button: IconButton) -> None:
-        button.set_icon("copy")
-        button.rename("Copy")
+    def _make_actions(self) -> MessageActions:
+        actions = MessageActions(self.theme, answer=self.item.answer, parent=self)
+        actions.copy_wanted.connect(self.copy)
+        actions.again_wanted.connect(lambda: self.asked.emit("regenerate", None))
+        actions.edit_wanted.connect(self.edit)
+        return actions
 
     def copy(self) -> None:
         """Copy the selection, or else the whole message as it was written, without the reasoning."""
@@ -479,14 +455,6 @@ class MessageView(QWidget):
 def folded(text: str) -> str:
     """What is shown at first of a message of the person."""
     return "\n".join(text[:LONG_CHARACTERS].split("\n")[:LONG_LINES])
-
-
-def _row(group: QWidget, *widgets: QWidget) -> None:
-    layout = QHBoxLayout(group)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(SPACE.tiny)
-    for widget in widgets:
-        layout.addWidget(widget)
 
 
 def _height(widget: QWidget, width: int) -> int:

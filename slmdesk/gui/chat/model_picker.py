@@ -1,4 +1,4 @@
-"""The list of models that opens above the composer."""
+"""The list of models that opens at a button: above the composer, or below the top of a conversation."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.round_popup import round_corners
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slmdesk.gui.chat.model_entries import ModelEntry
     from slmdesk.gui.theme import Theme
@@ -161,18 +162,20 @@ class ModelPicker(QWidget):
 
     Signals:
         chosen(str): the id of the file to chat with.
+        more_wanted: none of these is what the person looks for.
         settings_wanted(str): the person wants to see how the current model is loaded and asked.
         closed: the list is gone, whether something was chosen or not.
     """
 
     chosen = Signal(str)
+    more_wanted = Signal()
     settings_wanted = Signal(str)
     closed = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
-        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setWindowFlag(Qt.WindowType.NoDropShadowWindowHint)
+        round_corners(self)
         self.setAccessibleName("Models")
         self._theme = theme
         self._host = parent
@@ -196,10 +199,8 @@ class ModelPicker(QWidget):
         self._empty = Label(theme, "No model holds these letters.", tone="secondary")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setFixedHeight(row_height(theme))
-        self._settings = Button(theme, "How it is loaded and answers", kind="quiet", icon="tune", small=True)
-        self._settings.setFixedHeight(MEASURE.control)
-        self._settings.clicked.connect(self._want_settings)
-        self._settings.installEventFilter(self)
+        self._settings = self._foot_button("How it is loaded and answers", "tune", self._want_settings)
+        self._more = self._foot_button("Get more models", "catalog", self._want_more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE.tiny, SPACE.tiny, SPACE.tiny, SPACE.tiny)
         layout.setSpacing(SPACE.tiny)
@@ -207,6 +208,14 @@ class ModelPicker(QWidget):
         layout.addWidget(self._view)
         layout.addWidget(self._empty)
         layout.addWidget(self._settings)
+        layout.addWidget(self._more)
+
+    def _foot_button(self, words: str, icon: str, pressed: Callable[[], None]) -> Button:
+        button = Button(self._theme, words, kind="quiet", icon=icon, small=True)
+        button.setFixedHeight(MEASURE.control)
+        button.clicked.connect(pressed)
+        button.installEventFilter(self)
+        return button
 
     @property
     def entries(self) -> list[ModelEntry]:
@@ -214,7 +223,7 @@ class ModelPicker(QWidget):
         return self._model.entries
 
     def open_over(self, button: QWidget, entries: Sequence[ModelEntry], current: str) -> None:
-        """List `entries` above `button`, the one with the id `current` ticked."""
+        """List `entries` at `button`, the one with the id `current` ticked."""
         self._all = list(entries)
         self._delegate.current = current
         self._search.setVisible(len(entries) >= SEARCH_FROM)
@@ -233,12 +242,19 @@ class ModelPicker(QWidget):
             self._stand_over(self._button)
 
     def _stand_over(self, button: QWidget) -> None:
-        """Stand with the lower edge on the button; below it where there is no room above."""
-        place = button.mapToGlobal(QPoint(0, -self.height() - SPACE.tiny))
+        """Stand with the lower edge on the button, or below it where the button stands in the upper half.
+
+        At a button near the right edge of the window the right edges stand in line.
+        """
+        window = button.window()
+        over = button.mapTo(window, QPoint(0, button.height())).y() > window.height() // 2
+        y = -self.height() - SPACE.tiny if over else button.height() + SPACE.tiny
+        place = button.mapToGlobal(QPoint(0, y))
+        if place.x() + self.width() > window.mapToGlobal(window.rect().topRight()).x():
+            place.setX(place.x() + button.width() - self.width())
         room = button.screen().availableGeometry()
         place.setX(min(max(place.x(), room.left()), room.right() - self.width()))
-        if place.y() < room.top():
-            place.setY(button.mapToGlobal(QPoint(0, button.height() + SPACE.tiny)).y())
+        place.setY(min(max(place.y(), room.top()), room.bottom() - self.height()))
         self.move(place)
 
     def _filter(self, words: str) -> None:
@@ -257,7 +273,7 @@ class ModelPicker(QWidget):
         if usable:
             self._view.setCurrentIndex(self._model.index(usable[0] if first is None else first))
         self._settings.setVisible(any(entry.id == self._delegate.current for entry in self._all))
-        parts = (self._search, self._view, self._empty, self._settings)
+        parts = (self._search, self._view, self._empty, self._settings, self._more)
         shown_parts = [part for part in parts if not part.isHidden()]
         heights = [MEASURE.control if part is self._search else part.minimumHeight() for part in shown_parts]
         self.setFixedSize(self._wide_enough(), sum(heights) + SPACE.tiny * (len(heights) + 1))
@@ -288,6 +304,10 @@ class ModelPicker(QWidget):
     def _want_settings(self) -> None:
         self.close()
         self.settings_wanted.emit(self._delegate.current)
+
+    def _want_more(self) -> None:
+        self.close()
+        self.more_wanted.emit()
 
     def _take(self) -> None:
         self._choose(self._view.currentIndex())

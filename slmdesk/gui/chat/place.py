@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 from slmdesk.core.error_codes import UNFIT
 from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
+from slmdesk.gui.chat.model_button import ModelButton, where_words
 from slmdesk.gui.chat.names import BUILT_IN
 from slmdesk.gui.place import Place
 from slmdesk.gui.theme import MEASURE
@@ -53,6 +54,8 @@ class ChatPlace(Place):
         self.list.setFixedWidth(LIST_WIDTH)
         self.pane = ConversationPane(self.theme, self._mend)
         self._picker: ModelPicker | None = None
+        self.model_button = ModelButton(self.theme)
+        self.model_button.clicked.connect(lambda: self.choose_model(self.model_button))
         self._open_list = IconButton(self.theme, "list", "Show conversations")
         self._open_list.clicked.connect(self.toggle_list)
         self._open_list.hide()
@@ -68,7 +71,7 @@ class ChatPlace(Place):
         self.pane.installEventFilter(self)
 
     def header_widgets(self) -> list[QWidget]:
-        return [self._open_list, self._menu_button]
+        return [self.model_button, self._open_list, self._menu_button]
 
     def foot_height(self) -> int:
         return self.pane.composer.height()
@@ -110,6 +113,7 @@ class ChatPlace(Place):
         composer.edit_last.connect(self.pane.edit_last)
         composer.draft.connect(lambda text: controller.save_draft(controller.current, text))
         composer.model_wanted.connect(self.choose_model)
+        self.services.loaded.changed.connect(self._show_where)
         self.pane.first_start.asked.connect(self._send_example)
         self.pane.first_start.guide_asked.connect(self.ask_guide)
         self.pane.asked.connect(self._asked)
@@ -157,8 +161,7 @@ class ChatPlace(Place):
     def _show_item(self, item: MessageItem) -> None:
         assert self.controller is not None
         self.pane.messages.update_item(item)
-        if not item.live:
-            self.pane.composer.set_stats(self.controller.last_stats)
+        self.pane.composer.set_stats(self.controller.last_stats)
 
     def _show_running(self) -> None:
         assert self.controller is not None
@@ -170,8 +173,15 @@ class ChatPlace(Place):
         assert self.controller is not None
         name = self.controller.model_name
         self.pane.composer.set_model(name)
+        self._show_where()
         guide = any(entry.built_in and not entry.problem for entry in self.controller.entries)
         self.pane.first_start.show_model(self.controller.model_entry, name, guide=guide)
+
+    def _show_where(self) -> None:
+        assert self.controller is not None
+        entry = self.controller.model_entry
+        loaded = self.services.loaded.get(entry.id if entry else self.controller.model)
+        self.model_button.show_model(self.controller.model_name, where_words(loaded))
 
     def _show_models(self) -> None:
         if self._picker is not None and self._picker.isVisible() and self.controller is not None:
@@ -253,8 +263,8 @@ class ChatPlace(Place):
         words = f"Deleted “{title}”." if title else "Deleted the conversation."
         self.services.toast(words, lambda: controller.restore(conversation_id))
 
-    def choose_model(self) -> None:
-        """Open the list of models above the composer."""
+    def choose_model(self, button: QWidget | None = None) -> None:
+        """Open the list of models at `button`; without one, above the composer."""
         if self.controller is None:
             return
         if self._picker is None:
@@ -263,11 +273,12 @@ class ChatPlace(Place):
             self._picker = ModelPicker(self.theme, self)
             self._picker.chosen.connect(self.controller.choose_model)
             self._picker.closed.connect(self.pane.focus)
+            self._picker.more_wanted.connect(lambda: self.services.go_to("catalog"))
             self._picker.settings_wanted.connect(lambda file: self.services.ask("library", "kept", file))
         self.controller.refresh_models()
         entry = self.controller.model_entry
         current = entry.id if entry else self.controller.model
-        self._picker.open_over(self.pane.composer.model_button, self.controller.entries, current)
+        self._picker.open_over(button or self.pane.composer.model_button, self.controller.entries, current)
 
     def _show_menu(self) -> None:
         if self.controller is not None and self.controller.current:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmdesk.chat.turns import MessageStored, TurnEnded, TurnEvent
 from slmdesk.gui.chat.names import short_name
@@ -26,6 +26,7 @@ class RunningTurn:
         answer: the row of the answer, once it is stored.
         status: what is being waited for, in words; empty once text comes.
         ended: the answer as it was saved.
+        stats: what is known of it while it is written, as `Message.stats` has it.
     """
 
     conversation_id: int
@@ -34,6 +35,7 @@ class RunningTurn:
     answer: Message | None = None
     ended: Message | None = None
     status: str = ""
+    stats: dict[str, Any] = field(default_factory=dict)
     _parts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class RunningTurn:
                 name = short_name(self.answer.model, self.names) if self.answer else "the model"
                 self.status = f"Loading {name}… {fraction:.0%}".replace("%", " %")
             case Started(prompt_tokens=tokens):
+                self.stats = {
+                    "usage": {"prompt_tokens": tokens},
+                    "context_length": event.context_length,
+                    "trimmed_turns": event.trimmed_turns,
+                }
                 self.status = f"Reading {tokens:,} tokens…" if tokens >= LONG_PROMPT else "Thinking…"
             case str():
                 self._parts.append(event)

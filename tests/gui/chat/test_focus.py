@@ -109,6 +109,65 @@ def test_esc_stops_an_answer_wherever_the_focus_is(play: Play, endless_model: Pa
     play(scene)
 
 
+def test_the_figures_below_belong_to_the_answer_that_is_shown(play: Play, endless_model: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("What is Q4_K_M?")
+        await desk.answered()
+        assert desk.composer.speed_words
+        whole = desk.composer.meter.accessibleName()
+        assert whole
+        desk.controller.choose_model(str(endless_model))
+        await until(lambda: desk.composer.model_button.text().strip() == endless_model.name, "the model")
+        await desk.mid_answer("And now?")
+        assert desk.composer.speed_words == "", "the speed of the answer before"
+        desk.controller.stop()
+        await desk.answered()
+        assert desk.items[-1].message.state == "stopped"
+        assert desk.composer.speed_words, "a stopped answer has a speed too"
+        assert desk.controller.last_stats["usage"]["completion_tokens"] > 0
+        stopped = desk.items[-1].id
+        desk.controller.regenerate(stopped)
+        await until(lambda: desk.items[-1].id != stopped, "another version")
+        assert desk.composer.speed_words == ""
+        desk.controller.stop()
+        await desk.answered()
+        desk.application.settings.reset("chat.model")
+
+    play(scene)
+
+
+def test_the_button_at_the_top_names_the_model_and_where_it_runs(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        button = desk.place.model_button
+        assert button.isVisible()
+        await desk.ask("What is Q4_K_M?")
+        await desk.answered()
+        await until(lambda: button.words.endswith("on the processor"), "the loaded model")
+        assert button.words.startswith("Desk Guide")
+        press(button)
+        picker = desk.place.findChild(ModelPicker)
+        assert picker is not None
+        await until(picker.isVisible, "the list of models")
+        assert picker.y() > button.mapToGlobal(button.rect().center()).y()
+        QTest.keyClick(picker.focusWidget(), Qt.Key.Key_Escape)
+        await until(lambda: not picker.isVisible(), "a closed list")
+
+    play(scene)
+
+
+def test_what_was_asked_and_what_was_answered_have_marks_of_their_own(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("What is Q4_K_M?")
+        await desk.answered()
+        mine, models = desk.view(0).speaker, desk.view(1).speaker
+        assert (mine.name, mine.mark.model) == ("You", False)
+        assert models.mark.model
+        assert mine.mark.isVisible()
+        assert mine.mark.grab().toImage() != models.mark.grab().toImage()
+
+    play(scene)
+
+
 def test_letters_typed_on_a_message_go_into_the_composer(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.activateWindow()

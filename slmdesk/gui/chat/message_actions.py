@@ -1,0 +1,87 @@
+"""What stands below a message: the way between its versions, and what can be done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from slmdesk.gui.chat.body.body import COPIED_MS
+from slmdesk.gui.theme import SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import IconButton
+
+if TYPE_CHECKING:
+    from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.theme import Theme
+
+
+class BranchSwitch(QWidget):
+    """Which of several versions is shown ("2/3"), between two arrows.
+
+    Signals:
+        chosen(int): another one is wanted; counted from 0.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self, theme: Theme, item: MessageItem, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        at, count = item.branch, item.branches
+        back = IconButton(theme, "chevron-left", "Earlier version", small=True)
+        on = IconButton(theme, "chevron-right", "Later version", small=True)
+        self._words = Label(theme, f"{at + 1}/{count}", role="small", tone="secondary")
+        self._words.setFont(theme.font("small", tabular=True))
+        self._words.setAccessibleName(f"Version {at + 1} of {count}")
+        back.setEnabled(at > 0 and not item.live)
+        on.setEnabled(at < count - 1 and not item.live)
+        back.clicked.connect(lambda: self.chosen.emit(at - 1))
+        on.clicked.connect(lambda: self.chosen.emit(at + 1))
+        _row(self, back, self._words, on)
+
+    @property
+    def words(self) -> str:
+        return self._words.text()
+
+
+class MessageActions(QWidget):
+    """Copy, and Regenerate for an answer or Edit for what the person wrote.
+
+    Signals:
+        copy_wanted, again_wanted, edit_wanted: one was pressed.
+    """
+
+    copy_wanted = Signal()
+    again_wanted = Signal()
+    edit_wanted = Signal()
+
+    def __init__(self, theme: Theme, *, answer: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._copy = IconButton(theme, "copy", "Copy", small=True)
+        self._copy.clicked.connect(self._copied)
+        if answer:
+            other = IconButton(theme, "refresh", "Regenerate", small=True)
+            other.clicked.connect(self.again_wanted)
+        else:
+            other = IconButton(theme, "edit", "Edit", small=True)
+            other.clicked.connect(self.edit_wanted)
+        _row(self, self._copy, other)
+
+    def _copied(self) -> None:
+        self.copy_wanted.emit()
+        self._copy.set_icon("check")
+        self._copy.rename("Copied")
+        QTimer.singleShot(COPIED_MS, self._copy, self._copied_long_ago)
+
+    def _copied_long_ago(self) -> None:
+        self._copy.set_icon("copy")
+        self._copy.rename("Copy")
+
+
+def _row(group: QWidget, *widgets: QWidget) -> None:
+    layout = QHBoxLayout(group)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(SPACE.tiny)
+    for widget in widgets:
+        layout.addWidget(widget)
