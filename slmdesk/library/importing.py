@@ -44,6 +44,7 @@ class Imported:
     skipped: bool = False
     problem: SlmDeskError | None = None
     notes: tuple[str, ...] = ()  # what its source did with it and we do not
+    paths: tuple[str, ...] = ()  # where the files lie now
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +56,7 @@ class Imported:
             "skipped": self.skipped,
             "problem": self.problem.to_json() if self.problem else None,
             "notes": list(self.notes),
+            "paths": list(self.paths),
         }
 
 
@@ -147,13 +149,18 @@ class Importer:
             return Imported(candidate.inside, mode, skipped=True)
         try:
             if mode == "in-place":
-                return Imported(model_id, mode, home, _remember(candidate, home), notes=candidate.notes)
+                names = _remember(candidate, home)
+                paths = tuple(str(file.path) for file in candidate.files)
+                return Imported(model_id, mode, home, names, notes=candidate.notes, paths=paths)
             names, written = _bring(candidate, home, mode, meter)
         except SlmDeskError as error:
             return Imported(model_id, mode, home, problem=error)
         except OSError as error:
             return Imported(model_id, mode, home, problem=writing_error(home, error))
-        return Imported(model_id, mode, home, names, written, skipped=not names, notes=candidate.notes)
+        return Imported(
+            model_id, mode, home, names, written, skipped=not names, notes=candidate.notes,
+            paths=tuple(str(home / name) for name in names),
+        )  # fmt: skip
 
 
 def _marked(found: list[Candidate], known: list[LibraryModel]) -> list[Candidate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.text_input import TextInput
@@ -36,7 +36,6 @@ class EditBox(QWidget):
         self.field.put(text)
         self.field.submitted.connect(self._send)
         self.field.escaped.connect(self.cancelled)
-        self.field.installEventFilter(self)
         send = Button(theme, "Send", kind="primary", small=True)
         send.clicked.connect(self._send)
         cancel = Button(theme, "Cancel", kind="quiet", small=True)
@@ -59,10 +58,12 @@ class EditBox(QWidget):
         """Take the focus."""
         self.field.setFocus()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        # The field knows how many lines it needs once it has its width; then it wants another height.
+        if event.type() == QEvent.Type.LayoutRequest and self.sizeHint().height() != self.height():
             self.changed.emit()
-        return super().eventFilter(watched, event)
+        return done
 
     def _send(self) -> None:
         text = self.field.toPlainText()

@@ -40,7 +40,7 @@ class ActiveRow(ProgressRow):
     asked = Signal(str)
 
     def __init__(self, theme: Theme, job: Job, kept: str = "") -> None:
-        super().__init__(theme, job.title or job.kind)
+        super().__init__(theme, job.title or job.kind, icon=words.running_icon(job))
         self.job = job
         self._kept = Label(theme, role="small", tone="secondary", wrap=True)
         self._here = Button(theme, "Use what counts today", kind="link", small=True)

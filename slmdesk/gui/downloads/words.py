@@ -50,6 +50,14 @@ HELP_WORDS: dict[Help, str] = {
 }
 
 
+_ICONS = {
+    "quantize": "quantize",
+    "file tool": "quantize",
+    "import": "import",
+    "verify": "verified",
+    "move-folder": "folder",
+    "duplicates": "merge",
+}
 # Tools whose files are no models.
 _NO_MODEL = {"imatrix", "imatrix sum", "adapter"}
 
@@ -127,6 +135,11 @@ def help_for(error: SlmDeskError | None) -> Help:
     return "retry"
 
 
+def running_icon(job: Job) -> str:
+    """What stands beside the words of a job under way."""
+    return _ICONS.get(job.kind, "download")
+
+
 def done_words(job: Job) -> str:
     """ "2.5 GB, verified · 5 min ago"."""
     result = job.result or {}
@@ -167,7 +180,11 @@ def folder(job: Job) -> str:
 
 def _files(job: Job) -> list[str]:
     """The paths of what a job brought; some kinds tell more of each file."""
-    files = (job.result or {}).get("files")
+    result = job.result or {}
+    imported = result.get("imported")
+    if isinstance(imported, list):
+        return [str(path) for one in imported if not one.get("problem") for path in one.get("paths", ())]
+    files = result.get("files")
     if not isinstance(files, list):
         return []
     return [str(file["path"]) if isinstance(file, dict) else str(file) for file in files]

@@ -105,6 +105,8 @@ class TokenMeter(QWidget):
 class ProgressRow(QWidget):
     """One job: its name, a bar, what happens now in words, and what can be done about it.
 
+    `icon` stands beside the words while it runs.
+
     Attributes:
         body: the layout below the words, for what needs the row's width.
         buttons: the layout at the right.
@@ -117,15 +119,18 @@ class ProgressRow(QWidget):
     resume = Signal()
     cancel = Signal()
 
-    def __init__(self, theme: Theme, name: str, *, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, theme: Theme, name: str, *, icon: str = "download", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.theme = theme
+        self._icon = icon
         self._state: JobState = "queued"
         self._name = ElidedLabel(theme, name, role="strong")
         self._rest = Label(theme, role="small", tone="secondary")
         self._rest.setFont(theme.font("small", tabular=True))
         self._bar = Meter(theme, f"Progress of {name}", height=MEASURE.bar)
-        self._mark = Icon(theme, "download", size=MEASURE.icon_small, colour="secondary")
+        self._mark = Icon(theme, icon, size=MEASURE.icon_small, colour="secondary")
         self._words = ElidedLabel(theme, role="small", tone="secondary")
         self._hold = IconButton(theme, "pause", f"Pause {name}")
         self._stop = IconButton(theme, "close", f"Cancel {name}")
@@ -183,7 +188,7 @@ class ProgressRow(QWidget):
         self._state = state
         icon, tone = {
             "queued": ("history", "secondary"),
-            "running": ("download", "secondary"),
+            "running": (self._icon, "secondary"),
             "paused": ("pause", "caution"),
             "failed": ("error", "bad"),
             "done": ("good", "good"),

@@ -144,6 +144,24 @@ def test_editing_a_message_asks_anew_and_keeps_the_old(play: Play) -> None:
     play(scene)
 
 
+def test_a_question_of_several_lines_is_edited_in_a_field_that_shows_them_all(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask("What is a quant, and which of them suits a machine with little memory? " * 3)
+        await desk.answered()
+        QTest.keyClick(desk.composer.field, Qt.Key.Key_Up)
+        editor = desk.view(0).findChild(type(desk.composer.field))
+        assert editor is not None
+
+        def lines() -> int:
+            return round(editor.document().documentLayout().documentSize().height())
+
+        await until(lambda: lines() > 1, "the width of the message")
+        await until(lambda: editor.height() >= lines() * editor.fontMetrics().lineSpacing(), "room for all")
+        assert editor.geometry().bottom() < editor.parentWidget().height()
+
+    play(scene)
+
+
 def test_an_engine_killed_in_mid_answer(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         begun = await killed_in_mid_answer(desk, own_engines)

@@ -47,9 +47,9 @@ def test_the_list_opens_below_a_button_at_the_top_and_leads_to_more_models(
 ) -> None:
     window = QWidget()
     qtbot.addWidget(window)
-    window.resize(1100, 700)
+    window.resize(700, 500)
     button = QPushButton("The model", window)
-    button.setGeometry(900, 8, 180, 32)
+    button.setGeometry(500, 8, 180, 32)
     window.show()
     picker = ModelPicker(theme, window)
     entries = [

@@ -15,7 +15,7 @@ from slmdesk.gui.job_watch import summary
 
 def job(state: JobState = "running", **more: object) -> Job:
     given: dict[str, object] = {"done": 1.2e9, "total": 2.5e9, **more}
-    return Job("1", "download", state, **given)  # type: ignore[arg-type]
+    return Job("1", str(given.pop("kind", "download")), state, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,20 @@ def test_only_a_model_can_be_chatted_with() -> None:
     assert words.runnable(job("done", result={"files": files})) == "/m/model-Q4_0.gguf"
     assert words.runnable(job("done", result={"files": ["/m/model.safetensors"]})) == ""
     assert words.source(job("done", result={"files": ["/m/model.safetensors"]})) == "/m/model.safetensors"
+
+
+def test_what_an_import_brought_can_be_chatted_with_and_quantized() -> None:
+    brought = {"folder": "/m/local/tiny", "files": ["tiny.gguf"], "paths": ["/elsewhere/tiny.gguf"]}
+    failed = {"paths": ["/elsewhere/bad.gguf"], "problem": {"code": "not_gguf"}}
+    done = job("done", kind="import", result={"imported": [failed, brought], "failed": 1})
+    assert words.runnable(done) == words.source(done) == "/elsewhere/tiny.gguf"
+    skipped = job("done", kind="import", result={"imported": [{"skipped": True}], "failed": 0})
+    assert words.runnable(skipped) == ""
+
+
+def test_each_kind_of_job_has_an_icon_of_its_own() -> None:
+    kinds = ("download", "import", "quantize", "verify")
+    assert len({words.running_icon(job(kind=kind)) for kind in kinds}) == len(kinds)
 
 
 def test_the_strip_tells_the_whole_of_all_downloads() -> None:
