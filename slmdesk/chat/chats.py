@@ -19,6 +19,7 @@ from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, T
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive, process_create_time
 from slmdesk.inference.asks import Sampling
+from slmdesk.library.in_force import metadata_of
 from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
@@ -120,16 +121,18 @@ class Chats:
 
     async def _instructions(self, model: str) -> str:
         """What a conversation with this model begins with: what is kept for it, then what a person set for all."""
+        file = kept = None
         try:
             file = await self._library.resolve(model)
             kept = (await asyncio.to_thread(self._library.kept.of, file)).effective.system_prompt
         except SlmDeskError:
-            kept = None  # asking it will say what is wrong
+            pass  # asking it will say what is wrong
         if kept is not None:
             return kept
         if self._settings.source("chat.system_prompt") != "default":
             return str(self._settings.get("chat.system_prompt"))
-        return first_instructions(model)
+        metadata = await asyncio.to_thread(metadata_of, file) if file is not None else {}
+        return first_instructions(model, metadata)
 
     async def load(self, conversation_id: int) -> ConversationTree:
         """A conversation with all its branches. Raises `conversation_not_found`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.recommended import recommended_beside, recommended_sampling
@@ -11,6 +11,8 @@ from slmdesk.formats.split import read_whole
 from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slmdesk.core.setting_table import Setting
     from slmdesk.core.settings import Settings
     from slmdesk.inference.limits import Value
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from slmdesk.library.records import LibraryFile
 
 Says = Literal["model", "brought", "settings", "publisher", "default"]
+
+
+def metadata_of(file: LibraryFile) -> Mapping[str, Any]:
+    """The metadata in a file's header; nothing where there is none or it cannot be read. Blocking."""
+    try:
+        return read_whole(file.path).metadata if file.format == "gguf" else {}
+    except SlmDeskError:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,9 @@ class InForce:
     @classmethod
     def of(cls, file: LibraryFile, library: Library, settings: Settings) -> InForce:
         """Blocking: reads the file's header. Nothing raises; a file that cannot be read recommends nothing."""
-        try:
-            inside = recommended_sampling(read_whole(file.path).metadata) if file.format == "gguf" else {}
-        except SlmDeskError:
-            inside = {}
-        beside = recommended_beside(file.path.parent)
-        return cls(library.kept.of(file), {**inside, **beside}, settings, first_instructions(file.id))
+        metadata = metadata_of(file)
+        recommended = {**recommended_sampling(metadata), **recommended_beside(file.path.parent)}
+        return cls(library.kept.of(file), recommended, settings, first_instructions(file.id, metadata))
 
     def value(self, key: Setting) -> tuple[Value | None, Says]:
         """The value, and who says so; None where there is none (no seed, no stop strings)."""

@@ -20,6 +20,7 @@ from slmdesk.library.records import FileState, LibraryFile, LibraryModel
 from slmdesk.library.sidecar import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from slmdesk.core.paths import Paths
@@ -152,9 +153,22 @@ class Shipped:
         return self._guide_state[1]
 
 
-def first_instructions(model_id: str) -> str:
-    """The system prompt that a conversation with this model begins with unless a person chose one."""
-    return STARTER_INSTRUCTIONS if model_id.partition(":")[0] == STARTER else ""
+def first_instructions(model_id: str, metadata: Mapping[str, object]) -> str:
+    """The system prompt that a conversation with this model begins with unless a person chose one.
+
+    `metadata`: of the file's header, by which the starter's model is known wherever its file came from.
+    """
+    starter = model_id.partition(":")[0] == STARTER or _is_starters_model(metadata)
+    return STARTER_INSTRUCTIONS if starter else ""
+
+
+def _is_starters_model(metadata: Mapping[str, object]) -> bool:
+    """Whether a header is that of SmolLM2-135M-Instruct: the base model has another template, which names nobody."""
+    name = str(metadata.get("general.basename", "")).casefold()
+    size = str(metadata.get("general.size_label", ""))
+    return (name, size) == ("smollm2", "135M") and "SmolLM" in str(
+        metadata.get("tokenizer.chat_template", "")
+    )
 
 
 def with_starter(models: dict[str, LibraryModel], file: LibraryFile) -> LibraryModel:

@@ -48,3 +48,13 @@ def test_without_it_desk_guide_answers(program: Program) -> None:
     done = program.run("chat", "-p", "What is a quant?", "--json")
     assert done.result["model"] == "slmdesk/desk-guide"
     assert "quant" in done.result["text"]
+
+
+def test_the_same_model_from_elsewhere_answers_as_well(starter: Path, program: Program) -> None:
+    """It is known by its header, whatever it is called here."""
+    done = program.run("import", str(starter), "--copy", "--as", "somebody/little", "--json")
+    assert done.code == 0, done.err
+    ask = ("-p", "What is the capital of France?", "--max-tokens", "16", "--json")
+    own, shipped = (program.run("chat", model, *ask) for model in ("somebody/little", STARTER))
+    assert "Paris" in own.result["text"]
+    assert own.result["usage"]["prompt_tokens"] == shipped.result["usage"]["prompt_tokens"]

@@ -131,6 +131,8 @@ class Detail(QWidget):
     def show_model(self, model: LibraryModel | None, usage: ModelUsage | None = None) -> None:
         """Show a model, with the same file chosen when it was shown before."""
         before = self.chosen
+        if model is not None and (self.model is None or model.id != self.model.id):
+            self._scroll.verticalScrollBar().setValue(0)
         self.model, self._usage = model, usage
         self._stack.setCurrentIndex(0 if model is None else 1)
         if model is None:
@@ -282,7 +284,7 @@ class Detail(QWidget):
             ("Licence", file.licence or (origin.licence if origin else "")),
             ("Came from", _source_words(file)),
             ("Revision", origin.revision[:12] if origin else ""),
-            ("Checked", amounts.moment(origin.checked_at) if origin and origin.checked_at else "never"),
+            ("Checked", _checked_words(file)),
             ("SHA-256", origin.sha256 if origin else ""),
             ("Lies at", str(file.path)),
         ]
@@ -301,6 +303,17 @@ class Detail(QWidget):
 
 def _repo(file: LibraryFile) -> str:
     return next((origin.repo for origin in file.origins if origin.repo), "")
+
+
+def _checked_words(file: LibraryFile) -> str:
+    """When the file was compared with its publisher's checksum, or what stands in for that."""
+    origin = file.origins[0] if file.origins else None
+    if origin is None or not origin.checked_at:
+        return "never"
+    when = amounts.moment(origin.checked_at)
+    if file.state == "unverified":
+        return f"{when}, without a publisher's checksum to compare with"
+    return when
 
 
 def _source_words(file: LibraryFile) -> str:
