@@ -128,6 +128,7 @@ class Desk(QObject):
         self._single = single
         self._exit_code = 0
         self._closed: asyncio.Future[None] | None = None
+        self._torn_off = False
         self._ended = False
         self.application: Application | None = None
         self._companion: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -165,13 +166,26 @@ class Desk(QObject):
         loop = AsyncLoop(self.app)
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._loop_failed)
+        self.app.aboutToQuit.connect(self._quit_by_others)
         try:
             with MainThreadCollector(self), loop:
                 loop.run_until_complete(self._live())
+        except RuntimeError:
+            if not self._torn_off:
+                raise
+            # Nothing can be shown any more, and no coroutine goes on. Drafts and answers are on the disk.
+            sys.stderr.write(
+                "error: The display that the window was on is gone.\nStart SLM Desk again; nothing is lost.\n"
+            )
+            return 1
         finally:
             asyncio.set_event_loop(None)
             sys.excepthook = sys.__excepthook__
         return self._exit_code
+
+    def _quit_by_others(self) -> None:
+        """Qt's loop ends. Before our own end that happens only where the connection to the display broke."""
+        self._torn_off = not self._ended
 
     def open_file(self, path: str) -> None:
         """Begin a chat with the model in that file."""

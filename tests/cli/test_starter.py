@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from slmdesk.library.shipped import STARTER, STARTER_INSTRUCTIONS
@@ -50,9 +51,12 @@ def test_without_it_desk_guide_answers(program: Program) -> None:
     assert "quant" in done.result["text"]
 
 
-def test_the_same_model_from_elsewhere_answers_as_well(starter: Path, program: Program) -> None:
+def test_the_same_model_from_elsewhere_answers_as_well(
+    starter: Path, program: Program, tmp_path: Path
+) -> None:
     """It is known by its header, whatever it is called here."""
-    done = program.run("import", str(starter), "--copy", "--as", "somebody/little", "--json")
+    there = shutil.copyfile(starter, tmp_path / "little.gguf")
+    done = program.run("import", str(there), "--as", "somebody/little", "--json")
     assert done.code == 0, done.err
     ask = ("-p", "What is the capital of France?", "--max-tokens", "16", "--json")
     own, shipped = (program.run("chat", model, *ask) for model in ("somebody/little", STARTER))

@@ -188,7 +188,9 @@ class LibraryController(QObject):
         await self._refresh()
 
     async def _undo(self, key: str) -> None:
-        await self._app.trash.undo(key)
+        back = await self._app.trash.undo(key)
+        if back.file_ids:
+            self._place.show_imported(back.file_ids[0].partition(":")[0])
         await self._refresh()
 
     # Importing

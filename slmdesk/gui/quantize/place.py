@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, QUrl
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from slmdesk.engines.registry import KINDS
 from slmdesk.gui.actions import Action
@@ -15,6 +15,7 @@ from slmdesk.gui.quantize import exporting, presets
 from slmdesk.gui.quantize.measure_menu import offer
 from slmdesk.gui.quantize.results import ResultsPanel
 from slmdesk.gui.quantize.run_card import RunCard
+from slmdesk.gui.quantize.sheets import Sheets
 from slmdesk.gui.quantize.source_card import SourceCard
 from slmdesk.gui.quantize.targets_card import TargetsCard
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -28,17 +29,11 @@ if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.place import WindowServices
-    from slmdesk.gui.quantize.compare import CompareSheet
     from slmdesk.gui.quantize.controller import QuantizeController
     from slmdesk.gui.quantize.looking import Offer, Subject
-    from slmdesk.gui.quantize.tool_sheet import ToolSheet
     from slmdesk.quantize.planning import Forecast
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
-
-MODELS = "Models (*.gguf)"
-TEXTS = "Texts (*.txt *.md)"
-MATRICES = "Importance matrices (*.gguf *.dat *.imatrix)"
 
 
 class QuantizePlace(Place):
@@ -47,6 +42,7 @@ class QuantizePlace(Place):
 
     Attributes:
         source, targets, run_card: the three steps.
+        sheets: what opens over the page.
         controller: there from the first `activated` on.
     """
 
@@ -59,11 +55,10 @@ class QuantizePlace(Place):
         super().__init__(services)
         theme = self.theme
         self.controller: QuantizeController | None = None
-        self.compare_sheet: CompareSheet | None = None
-        self.tool_sheet: ToolSheet | None = None
         self._size = 0
         self._under_way = ""
         self._results_due = False
+        self._run_due = False
         self._begun = False
         self.source = SourceCard(theme)
         self._results: ResultsPanel | None = None
@@ -71,14 +66,13 @@ class QuantizePlace(Place):
         self._newest: list[ResultRow] = []
         self._wanted = ""
         self.source.chosen.connect(self.choose)
-        self.source.file_wanted.connect(lambda: services.run(self._open_file(), "opening a model"))
-        self.source.folder_wanted.connect(lambda: services.run(self._open_folder(), "opening a folder"))
+        self.source.file_wanted.connect(lambda: services.run(self._open(folder=False), "opening a model"))
+        self.source.folder_wanted.connect(lambda: services.run(self._open(folder=True), "opening a folder"))
         self.source.hub_wanted.connect(lambda: services.go_to("catalog"))
-        self._stack = QStackedWidget()
-        self._stack.addWidget(self._page())
+        self.sheets = Sheets(services, self._page())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._stack)
+        layout.addWidget(self.sheets)
         services.jobs.ended.connect(self._job_ended)
 
     @cached_property
@@ -180,9 +174,7 @@ class QuantizePlace(Place):
             self.open_tools(tool, {key: path} if path else {})
 
     async def shut_down(self) -> None:
-        for sheet in (self.compare_sheet, self.tool_sheet):
-            if sheet is not None:
-                sheet.stop()
+        self.sheets.stop()
 
     def _page(self) -> QWidget:
         holder = QWidget()
@@ -235,6 +227,7 @@ class QuantizePlace(Place):
         ):
             self.run_card.show_problem(None)
             self.run_card.start.setEnabled(False)
+            self._run_due = True
             self.controller.start()
 
     def measure(self) -> None:
@@ -249,36 +242,16 @@ class QuantizePlace(Place):
         if len(rows) < 2:
             self.services.toast("There are no two quants of this model to compare yet.")
             return
-        if self.compare_sheet is None:
-            from slmdesk.gui.quantize.compare import CompareSheet
-
-            self.compare_sheet = CompareSheet(self.services)
-            self.compare_sheet.closed.connect(self.close_compare)
-            self._stack.addWidget(self.compare_sheet)
-        self.compare_sheet.show_rows(rows)
-        self._stack.setCurrentWidget(self.compare_sheet)
-        self.compare_sheet.prompt.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.sheets.open_compare(rows)
 
     def close_compare(self) -> None:
         """Back to the page."""
-        if self.compare_sheet is not None:
-            self.compare_sheet.stop()
-        self._stack.setCurrentIndex(0)
+        self.sheets.to_page()
 
     def open_tools(self, tool: str = "", values: dict[str, str] | None = None) -> None:
         """The sheet of single steps, with one of them and what is known for it."""
         self.services.go_to(self.id)
-        if self.tool_sheet is None:
-            from slmdesk.gui.quantize.tool_sheet import ToolSheet
-
-            self.tool_sheet = ToolSheet(self.services)
-            self.tool_sheet.closed.connect(self.close_compare)
-            self._stack.addWidget(self.tool_sheet)
-        if tool:
-            self.tool_sheet.choose(tool, values)
-        self.tool_sheet.refresh()
-        self._stack.setCurrentWidget(self.tool_sheet)
-        self.tool_sheet.tools.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.sheets.open_tools(tool, values)
 
     def _toggle(self, quant: str) -> None:
         if self.controller is not None:
@@ -309,28 +282,18 @@ class QuantizePlace(Place):
         )
         self.targets.show_rows(self.controller)
 
-    async def _open_file(self) -> None:
-        from slmdesk.gui import dialogs
+    async def _open(self, *, folder: bool) -> None:
+        from slmdesk.gui.quantize import choosing
 
-        path = await dialogs.open_file(self.services.window(), "Open a model to quantize", kinds=MODELS)
-        if path is not None:
-            self.choose(str(path))
-
-    async def _open_folder(self) -> None:
-        from slmdesk.gui import dialogs
-
-        path = await dialogs.choose_folder(self.services.window(), "Open a folder with safetensors files")
+        window = self.services.window()
+        path = await (choosing.model_folder(window) if folder else choosing.model_file(window))
         if path is not None:
             self.choose(str(path))
 
     async def _choose_path(self, name: str) -> None:
-        from slmdesk.gui import dialogs
+        from slmdesk.gui.quantize import choosing
 
-        if name == "output":
-            path = await dialogs.choose_folder(self.services.window(), "Where the quants go")
-        else:
-            kinds = MATRICES if name == "imatrix" else TEXTS
-            path = await dialogs.open_file(self.services.window(), "Choose a file", kinds=kinds)
+        path = await choosing.for_option(self.services.window(), name)
         if path is not None:
             self._change({name: str(path)})
         elif name == "output":
@@ -448,6 +411,13 @@ class QuantizePlace(Place):
         top = self.results.y() + (page.y() if page is not None else 0)
         bar.setValue(min(top - SPACE.large, bar.maximum()))
 
+    def to_run(self) -> None:
+        """Scroll so that the run is in sight, its lower end first."""
+        page = self.area.widget()
+        if page is not None and (layout := page.layout()) is not None:
+            layout.activate()
+        self.area.ensureWidgetVisible(self.run_card, 0, SPACE.large)
+
     def _show_hint(self) -> None:
         none = self._results is None or self._results.isHidden()
         self._hint.setVisible(none and not self.targets.unfolded)
@@ -462,6 +432,10 @@ class QuantizePlace(Place):
         ended = own and job is not None and job.state == "done" and job.id == self._under_way
         self._under_way = job.id if job is not None and not job.ended else ""
         self.run_card.show_job(job, own=own)
+        if self._run_due and own:
+            # It began at the lower edge of a long page: what happens now is in sight.
+            self._run_due = False
+            QTimer.singleShot(0, self, self.to_run)
         self._results_due = self._results_due or ended
 
     def start_failed(self, error: SlmDeskError) -> None:

@@ -95,7 +95,7 @@ async def compare(driver: Driver) -> None:
     async with driver.step("Two quants on one prompt, the first differing token marked") as step:
         place = place_of(driver)
         await driver.click(place.results.compare)
-        sheet = place.compare_sheet
+        sheet = place.sheets.compare
         assert sheet is not None
         await driver.click(sheet.ask)
         await driver.until(lambda: sheet.ask.busy, "the question")

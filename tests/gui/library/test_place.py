@@ -71,6 +71,7 @@ def test_a_model_is_deleted_and_comes_back(with_jobs: Play, desk_guide: Path) ->
         assert desk.window.message.startswith("Deleted one")
         assert desk.window.undo()
         await until(lambda: listed(place, "a/one") is not None, "the model to come back")
+        await until(lambda: place.detail.model is not None and place.detail.model.id == "a/one", "its page")
         assert file.read_bytes() == desk_guide.read_bytes()
         built_in = await shown(place, "slmdesk/desk-guide")
         assert worst_state(built_in) == "built_in"

@@ -85,7 +85,7 @@ def test_one_click_makes_measures_and_draws(with_jobs: Callable[[Act], None], tm
         assert not place.run_card.start.isEnabled()
         # Both answer the same prompt.
         QTest.mouseClick(place.results.compare, Qt.MouseButton.LeftButton)
-        sheet = place.compare_sheet
+        sheet = place.sheets.compare
         assert sheet is not None
         QTest.mouseClick(sheet.ask, Qt.MouseButton.LeftButton)
         await until(lambda: sheet.compared is not None, "both answers")

@@ -33,8 +33,8 @@ def opened(desk: Desk, tool: str = "") -> ToolSheet:
     place = desk.window.place("quantize")
     assert isinstance(place, QuantizePlace)
     place.open_tools(tool)
-    assert place.tool_sheet is not None
-    return place.tool_sheet
+    assert place.sheets.tools is not None
+    return place.sheets.tools
 
 
 async def shoot(desk: Desk, name: str) -> None:
