@@ -111,7 +111,7 @@ class CatalogController(QObject):
         fresh, barren = ordered, 0
         async with aclosing(self._catalog.search(query)) as pages:
             async for page in pages:
-                place.show_note(page.note)
+                place.show_note(page.note, self._remedy())
                 if fresh and page.entries:
                     model.show(page.entries)
                     fresh = False
@@ -264,6 +264,7 @@ class CatalogController(QObject):
         """What could not be asked for may be now, and what failed is told as what it is now."""
         page = self._place.detail.page
         if self._entry is not None and (page is None or page.listed):
+            self._place.detail.forget_page()
             self._open_files(self._repo)
 
     async def _complete(self, entry: CatalogEntry, page: ModelPage) -> None:

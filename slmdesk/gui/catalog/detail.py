@@ -98,7 +98,6 @@ class Detail(QWidget):
     def show_entry(self, entry: CatalogEntry, about: str, repos: Sequence[str], *, compared: bool) -> None:
         """Show what the list knows; the files follow."""
         publisher, name = publisher_and_name(entry.id)
-        self.page = None
         self._job = None
         self._title.setText(name)
         self._publisher.setText(publisher)
@@ -106,15 +105,20 @@ class Detail(QWidget):
         self.set_compared(on=compared)
         self._show_badges(entry)
         self.show_repos(repos, repos[0] if repos else entry.id)
-        self._files.hide()
-        self._actions.hide()
-        self._waiting.show()
-        self._note.hide()
+        self.forget_page()
         self._card_box.hide()
         self.gate.put_away()
         self.show_problem(None)
         self._stack.setCurrentIndex(1)
         self._scroll.verticalScrollBar().setValue(0)
+
+    def forget_page(self) -> None:
+        """The files are being asked for; what was known of them before counts no more."""
+        self.page = None
+        self._files.hide()
+        self._actions.hide()
+        self._waiting.show()
+        self._note.hide()
 
     def show_repos(self, repos: Sequence[str], current: str) -> None:
         """The repositories that hold the model."""

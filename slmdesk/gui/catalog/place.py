@@ -20,12 +20,14 @@ from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.two_panes import TwoPanes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.records import CatalogEntry
     from slmdesk.gui.catalog.controller import CatalogController
     from slmdesk.gui.catalog.row_words import Offer
     from slmdesk.gui.catalog.sheets import AdviceSheet, CompareSheet
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.place import Remedy, WindowServices
 
 REST_MS = 500
 """Rows that stay in sight this long are looked at more closely."""
@@ -131,9 +133,10 @@ class CatalogPlace(Place):
         note.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
         self._note_words = Label(theme, role="small", tone="caution", wrap=True)
         note.addWidget(self._note_words, 1)
-        again = Button(theme, "Try again", kind="link", small=True)
-        again.clicked.connect(self.look)
-        note.addWidget(again, 0, Qt.AlignmentFlag.AlignTop)
+        self._note_button = Button(theme, "Try again", kind="link", small=True)
+        self._note_button.clicked.connect(lambda _checked: self._mend_note())
+        self._mend_note: Callable[[], object] = self.look
+        note.addWidget(self._note_button, 0, Qt.AlignmentFlag.AlignTop)
         self._note.hide()
         column.addWidget(self._note)
         self._empty = EmptyState(
@@ -174,9 +177,11 @@ class CatalogPlace(Place):
 
     # What the controller shows
 
-    def show_note(self, words: str) -> None:
-        """One line on why the hub did not answer; "" when it did."""
+    def show_note(self, words: str, remedy: Remedy | None = None) -> None:
+        """One line on why the hub did not answer, with what helps, or else a new try; "" when it did."""
         self._note_words.setText(words)
+        name, self._mend_note = remedy or ("Try again", self.look)
+        self._note_button.setText(name)
         self._note.setVisible(bool(words))
 
     def show_found(self, *, searching: bool) -> None:

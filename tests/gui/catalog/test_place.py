@@ -323,6 +323,44 @@ def test_a_known_model_has_its_forecast_without_a_network_and_a_way_online(
     play(scene)
 
 
+def test_the_page_and_the_list_follow_the_switch_of_the_network(with_jobs: Play, hub: LoopbackHub) -> None:
+    """Turned off and on by whatever means: here by the setting, as the strip and the palette do it."""
+
+    async def scene(desk: Desk) -> None:
+        settings = desk.window.application.settings
+        place = catalog(desk)
+        await until(lambda: place.controller is not None, "the place")
+        assert place.controller is not None
+        await asyncio.to_thread(settings.set, "network.offline", True)
+        await until(place._note.isVisible, "the note that nothing is asked for")
+        assert buttons(place, "Go online"), "trying again would not help"
+        place.controller.open_repo("Qwen/Qwen3-0.6B-GGUF")
+        await judged(place)
+        detail = place.detail
+        assert detail.page is not None
+        assert detail.page.listed
+        await asyncio.to_thread(settings.set, "network.offline", False)
+        await until(lambda: not place._note.isVisible(), "the list to be asked for anew")
+        await until(lambda: bool(detail.findChildren(ErrorPanel)), "what this hub says: it has no such model")
+        assert detail.page is None, "what was said without a network counts no more"
+        assert not [one for one in buttons(detail, "Go online") if one.isVisible()]
+        assert "works offline" not in words_of(detail)
+        # A model that the hub has, opened without a network, gets its page when there is one.
+        await asyncio.to_thread(settings.set, "network.offline", True)
+        place.controller.open_repo(REPO)
+        await until(lambda: bool(buttons(detail, "Go online")), "the way online")
+        await asyncio.to_thread(settings.set, "network.offline", False)
+        await judged(place)
+        assert detail.page is not None
+        assert not detail.page.listed
+        # And one whose page is there keeps it when the network is turned off.
+        await asyncio.to_thread(settings.set, "network.offline", True)
+        await until(place._note.isVisible, "the note")
+        assert detail.page is not None
+
+    with_jobs(scene)
+
+
 def test_an_unknown_model_offline_offers_the_way_online(play: Play, hub: LoopbackHub) -> None:
     async def scene(desk: Desk) -> None:
         await asyncio.to_thread(desk.window.application.settings.set, "network.offline", True)
