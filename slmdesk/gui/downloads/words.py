@@ -184,6 +184,9 @@ def _files(job: Job) -> list[str]:
     imported = result.get("imported")
     if isinstance(imported, list):
         return [str(path) for one in imported if not one.get("problem") for path in one.get("paths", ())]
+    quants = result.get("quants")
+    if isinstance(quants, list):
+        return [str(one["path"]) for one in quants if one.get("path")]
     files = result.get("files")
     if not isinstance(files, list):
         return []

@@ -92,6 +92,13 @@ def test_what_an_import_brought_can_be_chatted_with_and_quantized() -> None:
     assert words.runnable(skipped) == ""
 
 
+def test_what_was_quantized_can_be_chatted_with_and_shown() -> None:
+    quants = [{"quant": "Q4_0", "path": ""}, {"quant": "Q8_0", "path": "/m/a/one-Q8_0.gguf"}]
+    done = job("done", kind="quantize", result={"quants": quants})
+    assert words.runnable(done) == "/m/a/one-Q8_0.gguf"
+    assert words.folder(done).replace("\\", "/") == "/m/a"
+
+
 def test_each_kind_of_job_has_an_icon_of_its_own() -> None:
     kinds = ("download", "import", "quantize", "verify")
     assert len({words.running_icon(job(kind=kind)) for kind in kinds}) == len(kinds)
