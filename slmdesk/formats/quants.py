@@ -103,7 +103,7 @@ _GOOD_FOR = {
     "Q4_K_S": "Like Q4_K_M, a little smaller and a little worse.",
     "Q4_1": "An older format; Q4_K_M is better at the same size.",
     "Q4_0": "An older format that some processors run very quickly.",
-    "IQ4_XS": "Smaller than Q4_K_S at nearly the same quality; slower on a processor.",
+    "IQ4_XS": "Smaller than Q4_K_S, nearly as good; slower on a processor.",
     "IQ4_NL": "Like IQ4_XS for models whose rows are no multiple of 256.",
     "MXFP4": "The format of models published in 4 bits, such as gpt-oss.",
     "Q3_K_L": "When Q4_K_M does not fit; the loss can be noticed.",
