@@ -145,6 +145,7 @@ class Job:
             "kind": self.kind,
             "title": self.title,
             "state": self.state,
+            "wish": self.wish,
             "detail": self.detail,
             "done": self.done,
             "total": self.total,

@@ -306,14 +306,18 @@ def _repo(file: LibraryFile) -> str:
 
 
 def _checked_words(file: LibraryFile) -> str:
-    """When the file was compared with its publisher's checksum, or what stands in for that."""
+    """When the file was compared with its publisher's checksum; where it is unverified all the same, why."""
     origin = file.origins[0] if file.origins else None
     if origin is None or not origin.checked_at:
         return "never"
     when = amounts.moment(origin.checked_at)
-    if file.state == "unverified":
-        return f"{when}, without a publisher's checksum to compare with"
-    return when
+    if file.state != "unverified":
+        return when
+    return (
+        f"{when}, and the file was changed since"
+        if origin.published
+        else f"{when}, with no checksum of a publisher to compare"
+    )
 
 
 def _source_words(file: LibraryFile) -> str:

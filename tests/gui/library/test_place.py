@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
@@ -247,5 +248,34 @@ def test_a_fresh_library_shows_the_starter_as_checked(starter: Path, with_jobs: 
             return str(worst_state(model))
 
         await until(lambda: state() == "starter", "the check of the starter")
+
+    with_jobs(scene)
+
+
+def test_a_models_page_begins_at_its_top_and_says_what_a_check_was_worth(
+    with_jobs: Play, desk_guide: Path
+) -> None:
+    async def scene(desk: Desk) -> None:
+        now = time.time()
+        one = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
+        size, modified = one.stat().st_size, one.stat().st_mtime_ns
+        taken = Origin("unverified", size, "1" * 64, published=False, checked_at=now, modified_ns=modified)
+        sidecar.record(one.parent, {one.name: taken})
+        two = put(desk, "b/two", "two-Q8_0.gguf", desk_guide)
+        compared = Origin(
+            "verified", size, "2" * 64, source="hub", checked_at=now, modified_ns=modified - 10**10
+        )
+        sidecar.record(two.parent, {two.name: compared})
+        place = library(desk)
+        desk.window.resize(900, 600)
+        await shown(place, "a/one")
+        await until(lambda: said(place.detail, "Checked: "), "the facts")
+        assert "no checksum of a publisher" in said(place.detail, "Checked: ")
+        bar = place.detail._scroll.verticalScrollBar()
+        await until(lambda: place.detail.panel.built and bar.maximum() > 100, "the whole page")
+        bar.setValue(bar.maximum())
+        await shown(place, "b/two")
+        assert bar.value() == 0
+        assert "changed since" in said(place.detail, "Checked: ")
 
     with_jobs(scene)
