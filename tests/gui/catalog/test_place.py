@@ -328,11 +328,13 @@ def test_the_page_and_the_list_follow_the_switch_of_the_network(with_jobs: Play,
 
     async def scene(desk: Desk) -> None:
         settings = desk.window.application.settings
+        # Before the first search: a young answer of the hub would be shown without a word.
+        await asyncio.to_thread(settings.set, "network.offline", True)
+        await until(lambda: bool(desk.live.get("network.offline")), "the setting")
         place = catalog(desk)
         await until(lambda: place.controller is not None, "the place")
         assert place.controller is not None
-        await asyncio.to_thread(settings.set, "network.offline", True)
-        await until(place._note.isVisible, "the note that nothing is asked for")
+        await until(lambda: not place._note.isHidden(), "the note that nothing is asked for")
         assert buttons(place, "Go online"), "trying again would not help"
         place.controller.open_repo("Qwen/Qwen3-0.6B-GGUF")
         await judged(place)
@@ -340,7 +342,7 @@ def test_the_page_and_the_list_follow_the_switch_of_the_network(with_jobs: Play,
         assert detail.page is not None
         assert detail.page.listed
         await asyncio.to_thread(settings.set, "network.offline", False)
-        await until(lambda: not place._note.isVisible(), "the list to be asked for anew")
+        await until(place._note.isHidden, "the list to be asked for anew")
         await until(lambda: bool(detail.findChildren(ErrorPanel)), "what this hub says: it has no such model")
         assert detail.page is None, "what was said without a network counts no more"
         assert not [one for one in buttons(detail, "Go online") if one.isVisible()]
@@ -355,8 +357,9 @@ def test_the_page_and_the_list_follow_the_switch_of_the_network(with_jobs: Play,
         assert not detail.page.listed
         # And one whose page is there keeps it when the network is turned off.
         await asyncio.to_thread(settings.set, "network.offline", True)
-        await until(place._note.isVisible, "the note")
+        await until(lambda: bool(desk.live.get("network.offline")), "the setting")
         assert detail.page is not None
+        assert not detail.page.listed
 
     with_jobs(scene)
 

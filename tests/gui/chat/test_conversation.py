@@ -32,12 +32,19 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         assert desk.place.pane.empty
         arrived: list[str] = []
-        desk.controller.text_arrived.connect(lambda _id, text: arrived.append(text))
+        midway: list[bool] = []
+
+        def arrives(_id: int, text: str) -> None:
+            arrived.append(text)
+            midway.append(bool(desk.controller.running))
+
+        desk.controller.text_arrived.connect(arrives)
         await desk.ask("What is Q4_K_M?")
         await until(lambda: len(desk.items) == 2, "the answer's row")
         assert desk.items[1].live
         await desk.answered()
-        assert len(arrived) > 3
+        assert midway
+        assert all(midway), "text came before the end"
         answer = desk.items[-1].message
         assert answer.state == "complete"
         assert "".join(arrived) == answer.text
