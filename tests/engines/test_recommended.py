@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slmdesk.engines.requests import read_sampling
-
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.recommended import recommended_sampling
+from slmdesk.serving.defaults import Defaults
+from tests.asking import asking
 
 METADATA = {
     "general.sampling.temp": 0.6,
@@ -30,5 +30,7 @@ def test_a_family_whose_files_say_nothing_is_known_by_its_publishers_page(smollm
 
 
 def test_a_request_comes_before_the_file_and_the_file_before_the_default() -> None:
-    sampling = read_sampling({"temperature": 0.1, "top_k": None}, recommended_sampling(METADATA))
-    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.1, 20, 0.95)
+    ask = asking(sampling={"temperature": 0.1, "top_k": None})
+    sampling = Defaults(recommended=recommended_sampling(METADATA)).fill(ask).sampling
+    assert (sampling.temperature, sampling.top_k) == (0.1, 20)
+    assert sampling.top_p is None, "what nobody names is the engine's default"

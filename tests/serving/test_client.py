@@ -73,7 +73,7 @@ async def test_a_first_question_loads_the_model_and_tells_how_far_it_is(front: F
     assert isinstance(end, Stop)
     assert end.reason == "length"
     assert end.usage.completion_tokens == 8
-    assert events[started] == Started(end.usage.prompt_tokens)
+    assert events[started] == Started(end.usage.prompt_tokens, context_length=end.context_length)
     assert end.timings.tokens_per_s > 0
 
     again = await everything(client, short())
