@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import pytest_asyncio
 
 from slmdesk.engines.registry import LlamaKind
 from slmdesk.formats.gguf import read_header
@@ -118,14 +119,14 @@ def _llama(smollm2: Path, random_models: ModuleType, tmp_path_factory: pytest.Te
     return Subject(LlamaKind(), smollm2, Path(slow), broken)
 
 
-@pytest.fixture(params=["llama.cpp"])
+@pytest.fixture(scope="module", params=["llama.cpp"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Each runtime in turn."""
     found: Subject = request.getfixturevalue({"llama.cpp": "_llama"}[request.param])
     return found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def engine(subject: Subject) -> AsyncIterator[Engine]:
     """The model that chats, four conversations at once."""
     started = await subject.start()

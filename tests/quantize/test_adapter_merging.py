@@ -45,6 +45,7 @@ async def merged(tools: ToolBench, model: Path, out: Path, *adapters: tuple[Path
     return out
 
 
+@pytest.mark.slow
 async def test_the_merged_model_computes_what_the_adapter_beside_it_does(
     tools: ToolBench, full: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -74,6 +75,7 @@ async def test_the_weights_are_the_sum(tools: ToolBench, full: Path, adapter: Pa
             np.testing.assert_array_equal(after[name], values)
 
 
+@pytest.mark.slow
 async def test_adapted_embeddings_have_their_factors_the_other_way_round(
     tools: ToolBench, full: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ async def test_adapted_embeddings_have_their_factors_the_other_way_round(
     assert float(np.abs(inside - beside).max()) < 1e-4 * float(np.abs(beside).max())
 
 
+@pytest.mark.slow
 async def test_into_a_quantized_model_and_what_that_costs(
     tools: ToolBench, desk_guide: Path, adapter: Path, tmp_path: Path
 ) -> None:
