@@ -158,9 +158,15 @@ class Importer:
         except OSError as error:
             return Imported(model_id, mode, home, problem=writing_error(home, error))
         return Imported(
-            model_id, mode, home, names, written, skipped=not names, notes=candidate.notes,
+            model_id,
+            mode,
+            home,
+            names,
+            written,
+            skipped=not names,
+            notes=candidate.notes,
             paths=tuple(str(home / name) for name in names),
-        )  # fmt: skip
+        )
 
 
 def _marked(found: list[Candidate], known: list[LibraryModel]) -> list[Candidate]:
