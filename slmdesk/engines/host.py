@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from slmdesk.inference.engines import Ability
 
 _SILENCE = 300.0  # seconds without any progress after which a load is given up
-_GRACE = 0.5  # seconds for an engine that is not to start to end by itself
 DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
+_GRACE = 0.5  # seconds for an engine that is not to start to end by itself
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
-
-
 _ABILITIES: frozenset[Ability] = frozenset({"chat", "text", "grammar", "json_schema"})
 
 

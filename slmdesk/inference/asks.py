@@ -153,7 +153,7 @@ class ToolChoice(Wire, frozen=True):
 class Ask(Wire, frozen=True, omit_defaults=True):
     """One answer asked for: exactly one of `turns` (chat template applied) and `prompt` (raw text) is given.
 
-    When the last turn is the assistant's, the model goes on with it. None and "": left open.
+    When the last turn is the assistant's, the model goes on with it. None, "" and 0: left open.
     """
 
     model: str = ""
@@ -161,7 +161,7 @@ class Ask(Wire, frozen=True, omit_defaults=True):
     prompt: str | None = None
     id: str = ""  # names the answer for `cancel`
     sampling: Sampling = Sampling()
-    max_tokens: int | None = None  # 0: until the model ends or the context is full
+    max_tokens: int = 0  # 0: what is kept or set, else until the model ends or the context is full
     stop: tuple[str, ...] | None = None
     shape: Shape | None = None
     tools: tuple[Tool, ...] = ()
@@ -177,7 +177,7 @@ class Ask(Wire, frozen=True, omit_defaults=True):
         """Raise `SlmDeskError("bad_request")` where it makes no sense."""
         if bool(self.turns) == (self.prompt is not None):
             raise bad("Give either a conversation or a prompt.")
-        if self.max_tokens is not None and self.max_tokens < 0:
+        if self.max_tokens < 0:
             raise bad("max_tokens must be a whole number, 0 or more.")
         if len(self.stop or ()) > MOST_STOPS:
             raise bad(f"stop must be a list of at most {MOST_STOPS} texts.")

@@ -95,7 +95,7 @@ def read_chat(body: Mapping[str, Any]) -> Asked:
         refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
     if any(kind != "text" for kind in values.get("modalities", ())):
         refuse("modalities", "Only text can be generated.", code="unsupported")
-    limit = values.get("max_completion_tokens", values.get("max_tokens"))
+    limit = values.get("max_completion_tokens", values.get("max_tokens", 0))
     ask = Ask(
         turns=_turns(_required(values, "messages")),
         template_options=values.get("chat_template_kwargs", {}),
@@ -120,7 +120,7 @@ def read_completion(body: Mapping[str, Any]) -> Asked:
         refuse("suffix", "Filling in before a suffix is not supported.", code="unsupported")
     if "logprobs" in values:
         refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
-    return _asked(Ask(prompt=prompt, **_common(values, values.get("max_tokens"))), values)
+    return _asked(Ask(prompt=prompt, **_common(values, values.get("max_tokens", 0))), values)
 
 
 def read_tokenize(body: Mapping[str, Any]) -> Ask:
@@ -144,7 +144,7 @@ def _asked(ask: Ask, values: dict[str, Any]) -> Asked:
     return Asked(ask, stream, include_usage=stream and bool(options.get("include_usage", False)))
 
 
-def _common(values: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
+def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
     if values.get("n", 1) != 1:
         refuse(
             "n", "Only one answer can be asked for at once.", "Ask again for another one.", code="unsupported"
