@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from slmdesk.inference.answers import Delta, Stop
 from slmdesk.inference.asks import Ask, Sampling, Turn
 from slmdesk.inference.engines import Engine, EngineKind
 from slmdesk.inference.loading import Loading
+from tests.random_models import generator
 
 GREEDY = Sampling(temperature=0.0)
 _numbers = itertools.count(1)
@@ -96,14 +95,7 @@ async def told(engine: Engine, ask: Ask) -> tuple[str, Stop]:
 @pytest.fixture(scope="session")
 def random_models() -> ModuleType:
     """The generator of random models, which the benchmarks use too."""
-    path = Path(__file__).parent.parent / "benchmarks" / "models.py"
-    spec = importlib.util.spec_from_file_location("contract_models", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["contract_models"] = module
-    spec.loader.exec_module(module)
-    return module
+    return generator()
 
 
 @pytest.fixture(scope="session")

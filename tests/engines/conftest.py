@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from slmdesk.engines.host import LlamaEngine as Engine
 from slmdesk.engines.host import start_engine
 from slmdesk.inference.answers import Delta, Stop
 from tests.asking import asking, spec_of
+from tests.random_models import generator
 
 GREEDY = {"temperature": 0.0}
 _numbers = itertools.count(1)
@@ -109,14 +108,7 @@ async def start(desk_guide: Path) -> AsyncIterator[StartEngine]:
 @pytest.fixture(scope="session")
 def models() -> ModuleType:
     """The generator of random models, which the benchmarks use too."""
-    path = Path(__file__).parent.parent / "benchmarks" / "models.py"
-    spec = importlib.util.spec_from_file_location("benchmark_models", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_models"] = module
-    spec.loader.exec_module(module)
-    return module
+    return generator()
 
 
 @pytest.fixture(scope="session")

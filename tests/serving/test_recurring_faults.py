@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -16,6 +15,7 @@ from slmdesk.inference.answers import EngineChanged, Stop
 from slmdesk.serving.client import ServiceClient
 from tests.asking import chatting
 from tests.faulty import faulty_environment
+from tests.random_models import generator
 from tests.serving.conftest import Front, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD")
@@ -24,13 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD")
 @pytest.fixture(scope="module")
 def repacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model whose weights (Q4_0) the processor keeps in an order of its own."""
-    path = Path(__file__).parent.parent / "benchmarks" / "models.py"
-    spec = importlib.util.spec_from_file_location("benchmark_models", path)
-    assert spec is not None
-    assert spec.loader is not None
-    models = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_models"] = models
-    spec.loader.exec_module(models)
+    models = generator()
     file = tmp_path_factory.mktemp("repacked") / "repacked.gguf"
     return Path(models.random_llama_gguf(file, models.TINY, quant="Q4_0"))
 
