@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.pulling import PullRequest
-from slmdesk.quantize.room import Fetch, Origin
+from slmdesk.quantize.room import Fetch, Quantizable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class HubQuantizing:
         path = plan.folder
         if choice.kind == "gguf":
             path = min(plan.target(file) for file in plan.files if file.local.lower().endswith(".gguf"))
-        origin = Origin(plan.repo, path, plan.folder)
+        origin = Quantizable(plan.repo, path, plan.folder)
         await self._quantizing.refuse(request, Fetch("", origin, choice.quant))
         download = await self._pulling.start(pull)
         return download, await self._quantizing.start(request, fetch=Fetch(download.id, origin, choice.quant))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.pages import ModelPage
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.downloads.downloads import Downloads
-    from slmdesk.downloads.plan import Plan
+    from slmdesk.downloads.plan import DownloadPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PullRequest:
 class Pull:
     """A download that is planned: its files, and what its job is called ("": after the files)."""
 
-    plan: Plan
+    plan: DownloadPlan
     title: str = ""
 
 

@@ -57,7 +57,7 @@ _MANY = "mul"
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Preferences:
     """The three questions: what for, speed against quality, languages (ISO codes; none: English will do)."""
 
     use: Use = "chat"
@@ -80,7 +80,7 @@ class Advice:
 
 def advise(
     known: KnownModels,
-    answers: Answers,
+    answers: Preferences,
     *,
     available: int,
     cores: int = 0,
@@ -122,7 +122,7 @@ def advise(
 def _advice(
     model: CatalogModel,
     architecture: Architecture,
-    answers: Answers,
+    answers: Preferences,
     *,
     available: int,
     reads: float,
@@ -156,7 +156,7 @@ def _quants(model: CatalogModel, priority: Priority) -> tuple[str, ...]:
     return (USUAL,)
 
 
-def _score(model: CatalogModel, answers: Answers, weights: int, *, tight: bool) -> float:
+def _score(model: CatalogModel, answers: Preferences, weights: int, *, tight: bool) -> float:
     score = sum(worth for word, worth in _WANTED[answers.use].items() if word in model.strengths)
     score += _KINDS.get(answers.use, {}).get(model.kind, 0.0)
     if model.kind == "code" and answers.use != "code":
@@ -187,7 +187,7 @@ def _speaks_any(model: CatalogModel, languages: Iterable[str]) -> bool:
     return not wanted or _MANY in model.languages or bool(wanted & set(model.languages))
 
 
-def _reasons(model: CatalogModel, answers: Answers, quant: str, expected: Fit) -> tuple[str, ...]:
+def _reasons(model: CatalogModel, answers: Preferences, quant: str, expected: Fit) -> tuple[str, ...]:
     needs, free = amounts.size(expected.memory_bytes), amounts.size(expected.available_bytes)
     reasons = [model.good_for, f"As {quant} it takes about {needs} of the {free} free now."]
     if expected.split is not None:

@@ -61,7 +61,7 @@ _TUPLES = ("formats", "languages")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedValue:
     """Something kept, and how many seconds ago it came from the hub."""
 
     data: Any
@@ -69,7 +69,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSearch:
+class CachedSearch:
     """One page of an earlier search."""
 
     entries: tuple[CatalogEntry, ...]
@@ -94,10 +94,10 @@ class Cache:
 
         return await asyncio.to_thread(lambda: [e for text in texts if (e := _entry(text)) is not None])
 
-    async def search(self, hub: str, query: str, page: int) -> KeptSearch | None:
+    async def search(self, hub: str, query: str, page: int) -> CachedSearch | None:
         """A page of an earlier search with the same words, filters and order."""
 
-        def work(connection: sqlite3.Connection) -> KeptSearch | None:
+        def work(connection: sqlite3.Connection) -> CachedSearch | None:
             row = connection.execute(
                 "SELECT ids, next_page, fetched_at FROM catalog_searches WHERE hub = ? AND query = ? AND page = ?",
                 (hub, query, page),
@@ -112,7 +112,7 @@ class Cache:
                 entry = _entry(found[0]) if found else None
                 if entry is not None:
                     entries.append(entry)
-            return KeptSearch(tuple(entries), row["next_page"], time.time() - row["fetched_at"])
+            return CachedSearch(tuple(entries), row["next_page"], time.time() - row["fetched_at"])
 
         return await self._quiet(self._database.read(work))
 
@@ -133,15 +133,15 @@ class Cache:
 
         await self._quiet(self._database.run(work))
 
-    async def page(self, hub: str, repo: str, name: str) -> Kept | None:
+    async def page(self, hub: str, repo: str, name: str) -> CachedValue | None:
         """Something kept of a model: its facts ("model"), its card ("card"), a configuration."""
 
-        def work(connection: sqlite3.Connection) -> Kept | None:
+        def work(connection: sqlite3.Connection) -> CachedValue | None:
             row = connection.execute(
                 "SELECT data, fetched_at FROM catalog_pages WHERE hub = ? AND repo = ? AND name = ?",
                 (hub, repo, name),
             ).fetchone()
-            return Kept(json.loads(row["data"]), time.time() - row["fetched_at"]) if row else None
+            return CachedValue(json.loads(row["data"]), time.time() - row["fetched_at"]) if row else None
 
         return await self._quiet(self._database.read(work))
 

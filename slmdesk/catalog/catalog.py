@@ -16,7 +16,7 @@ from slmdesk.catalog.choices import find, judged, usual_choice
 from slmdesk.catalog.examining import MOST, Examiner, doubtful
 from slmdesk.catalog.known import KnownModels
 from slmdesk.catalog.pages import Card, Comparison, ModelPage, card_of, compare, listed_page, page_of, trimmed
-from slmdesk.catalog.records import CatalogEntry, CatalogQuery, Found, SearchPage, accepts
+from slmdesk.catalog.records import CatalogEntry, CatalogQuery, SearchPage, SearchResults, accepts
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from pathlib import Path
 
-    from slmdesk.catalog.advise import Advice, Answers
+    from slmdesk.catalog.advise import Advice, Preferences
     from slmdesk.catalog.choices import Choice
     from slmdesk.catalog.index import CatalogIndex
     from slmdesk.core.database import Database
@@ -87,10 +87,10 @@ class Catalog:
             self._ready = asyncio.create_task(self._load())
         await asyncio.shield(self._ready)
 
-    def instant(self, query: CatalogQuery, limit: int = _LOCAL) -> Found:
+    def instant(self, query: CatalogQuery, limit: int = _LOCAL) -> SearchResults:
         """What is known here already, in a few milliseconds. Empty before `ready`."""
         if self._index is None:
-            return Found((), 0)
+            return SearchResults((), 0)
         wanted = names.read(query.text)
         return self._index.search(replace(query, text=wanted.repo or wanted.words), limit)
 
@@ -425,11 +425,11 @@ class Catalog:
         pages = await asyncio.gather(*(self.model_page(repo) for repo in repos))
         return compare(await asyncio.gather(*(self.judge(page, context=context) for page in pages)))
 
-    async def advise(self, answers: Answers) -> list[Advice]:
+    async def advise(self, answers: Preferences) -> list[Advice]:
         """Help me choose: a ranked short list for this machine as it is now, never one that does not fit."""
         return await asyncio.to_thread(self._advised, answers, await self._room())
 
-    def _advised(self, answers: Answers, room: DeviceRoom | None) -> list[Advice]:
+    def _advised(self, answers: Preferences, room: DeviceRoom | None) -> list[Advice]:
         from slmdesk.catalog.advise import advise
         from slmdesk.memory.fit import calibration_in, loading_of
 

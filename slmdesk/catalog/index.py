@@ -22,7 +22,7 @@ from slmdesk.catalog.records import (
     TIERS,
     CatalogEntry,
     CatalogQuery,
-    Found,
+    SearchResults,
     Sort,
     rough_memory,
 )
@@ -53,8 +53,8 @@ class CatalogIndex:
 
     def __init__(self, entries: Iterable[CatalogEntry] = ()) -> None:
         self._all = {entry.id: entry for entry in entries}
-        self._main = _Segment(list(self._all.values()))
-        self._recent = _Segment([])
+        self._main = _IndexSegment(list(self._all.values()))
+        self._recent = _IndexSegment([])
 
     def __len__(self) -> int:
         return len(self._all)
@@ -73,13 +73,13 @@ class CatalogIndex:
         recent = {entry.id: entry for entry in self._recent.entries} | new
         self._all |= new
         if len(recent) > _MERGE_AT:
-            self._main = _Segment(list(self._all.values()))
-            self._recent = _Segment([])
+            self._main = _IndexSegment(list(self._all.values()))
+            self._recent = _IndexSegment([])
         else:
             self._main.hide(new)
-            self._recent = _Segment(list(recent.values()))
+            self._recent = _IndexSegment(list(recent.values()))
 
-    def search(self, query: CatalogQuery, limit: int = 200) -> Found:
+    def search(self, query: CatalogQuery, limit: int = 200) -> SearchResults:
         """The best `limit` entries for the query's words, filters and order."""
         words = [word.lower().encode() for word in _WORD.findall(query.text)]
         parts = [segment.search(words, query, limit) for segment in (self._main, self._recent)]
@@ -89,17 +89,17 @@ class CatalogIndex:
             total = sum(len(part.ids) for part in parts)
         scored = [pair for part in parts for pair in zip(part.scores, part.ids, strict=True)]
         scored.sort(key=lambda pair: pair[0], reverse=True)
-        return Found(tuple(self._all[entry_id] for _, entry_id in scored[:limit]), total)
+        return SearchResults(tuple(self._all[entry_id] for _, entry_id in scored[:limit]), total)
 
 
 @dataclass(slots=True)
-class _Part:
+class _Hits:
     ids: list[str]
     scores: list[Any]
     total: int
 
 
-class _Segment:
+class _IndexSegment:
     """Columns of a set of entries, made once."""
 
     def __init__(self, entries: list[CatalogEntry]) -> None:
@@ -134,10 +134,10 @@ class _Segment:
             if row < len(self.entries) and self.entries[row].id == entry_id:
                 self._shown[row] = False
 
-    def search(self, words: Sequence[bytes], query: CatalogQuery, limit: int) -> _Part:
+    def search(self, words: Sequence[bytes], query: CatalogQuery, limit: int) -> _Hits:
         rows = np.flatnonzero(self._allowed(query))
         if not len(rows):
-            return _Part([], [], 0)
+            return _Hits([], [], 0)
         found = [self._word(word) for word in words]
         for scores in found:
             rows = rows[scores[rows] > 0]
@@ -150,16 +150,16 @@ class _Segment:
             rows, keys = rows[best], keys[best]
         order = np.argsort(-keys, kind="stable")
         rows, keys = rows[order], keys[order]
-        return _Part([self.entries[row].id for row in rows.tolist()], keys.tolist(), total)
+        return _Hits([self.entries[row].id for row in rows.tolist()], keys.tolist(), total)
 
-    def similar(self, words: Sequence[bytes], query: CatalogQuery) -> _Part:
+    def similar(self, words: Sequence[bytes], query: CatalogQuery) -> _Hits:
         """Entries with words spelled nearly like these."""
         if not self.entries:
-            return _Part([], [], 0)
+            return _Hits([], [], 0)
         wanted = _grams_of(words)
         bits = int(np.bitwise_count(wanted).sum())
         if not 0 < bits < 256:
-            return _Part([], [], 0)
+            return _Hits([], [], 0)
         counts = np.bitwise_count(self._grams & wanted).view(np.uint64).ravel()
         shared = (counts * _ADD_BYTES >> np.uint64(56)).astype(
             np.float64
@@ -177,7 +177,7 @@ class _Segment:
             likeness = alike.of(typed, entry.id.lower())
             if likeness >= _NEAR:
                 found.append((likeness - 1.0 + float(self._orders["relevance"][row]) / 10, entry.id))
-        return _Part([entry_id for _, entry_id in found], [score for score, _ in found], len(found))
+        return _Hits([entry_id for _, entry_id in found], [score for score, _ in found], len(found))
 
     def _word(self, word: bytes) -> NDArray[np.uint8]:
         """For each entry how well it holds the word: 0 not at all, 1 inside, 2 at a word's begin, 3 at a name's,

@@ -111,7 +111,7 @@ class SearchPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResults:
     """The best entries in order, and how many there are in all."""
 
     entries: tuple[CatalogEntry, ...]

@@ -39,7 +39,7 @@ MEASURE_STOPPED_S = 2.0  # what counting a stopped answer's tokens may take at m
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TurnRequest:
     """What is asked: the path up to the message to answer, and how to answer it."""
 
     model: str
@@ -86,7 +86,7 @@ class Answering:
     """
 
     def __init__(
-        self, database: Database, connector: ServiceConnector, question: Question, answer: Message
+        self, database: Database, connector: ServiceConnector, question: TurnRequest, answer: Message
     ) -> None:
         self.answer = answer
         self.saved = False  # whether the end has reached the database

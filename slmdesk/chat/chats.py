@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from slmdesk.chat import export as exporting
 from slmdesk.chat import search as searching
 from slmdesk.chat import store
-from slmdesk.chat.answering import Answering, Question
+from slmdesk.chat.answering import Answering, TurnRequest
 from slmdesk.chat.titles import title_of
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
@@ -334,7 +334,7 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
     ) -> tuple[_Prepared, Answering]:
         prepared = await self._database.run(prepare)
-        question = Question(
+        question = TurnRequest(
             prepared.model,
             prepared.conversation.system_prompt,
             prepared.path,

@@ -12,7 +12,7 @@ from slmdesk.cli.verify import progress_line
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library.requests import ImportRequest
-from slmdesk.library.sources import Source, source_at, standard_sources
+from slmdesk.library.sources import ImportSource, source_at, standard_sources
 
 if TYPE_CHECKING:
     import argparse
@@ -87,7 +87,7 @@ async def _import(application: Application, args: argparse.Namespace, out: Outpu
     return 1 if failed else 0
 
 
-def _sources(path: str | None, origin: str | None) -> list[Source]:
+def _sources(path: str | None, origin: str | None) -> list[ImportSource]:
     if path is not None:
         return [source_at(Path(path))]
     there = [source for source in standard_sources() if source.kind == origin]

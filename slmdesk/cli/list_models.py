@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from slmdesk.cli.output import Output
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
-    from slmdesk.library.usage import Usage
+    from slmdesk.library.usage import DiskUsage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ async def _models(library: Library) -> list[LibraryModel]:
     return await library.models(every_format=True)
 
 
-def _print_sizes(used: Usage, out: Output) -> None:
+def _print_sizes(used: DiskUsage, out: Output) -> None:
     out.text()
     rows = [
         (

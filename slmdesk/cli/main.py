@@ -73,7 +73,7 @@ class UsageError(Exception):
         self.usage = usage
 
 
-class _Parser(argparse.ArgumentParser):
+class _ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage().strip())
 
@@ -134,7 +134,7 @@ def _dispatch(argv: list[str], out: Output) -> int:
     if command is None:
         raise UsageError(_unknown(name), "slmdesk --help lists the commands.")
     module = cast("CommandModule", import_module(command.module))
-    parser = _Parser(
+    parser = _ArgumentParser(
         prog=f"slmdesk {name}",
         description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
         allow_abbrev=False,

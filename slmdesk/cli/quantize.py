@@ -21,8 +21,8 @@ from slmdesk.quantize.targets import TARGETS
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
     from slmdesk.core.jobs.job_store import Job
-    from slmdesk.quantize.planning import Forecast
-    from slmdesk.quantize.room import Origin
+    from slmdesk.quantize.planning import QuantizePlan
+    from slmdesk.quantize.room import Quantizable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -249,7 +249,7 @@ async def _export(application: Application, model: str, path: Path, out: Output)
     return len(rows)
 
 
-async def _recommended(application: Application, origin: Origin) -> str:
+async def _recommended(application: Application, origin: Quantizable) -> str:
     try:
         advice = await application.quantizing.recommend(
             origin.model or str(origin.path), application.settings
@@ -310,7 +310,7 @@ def _row(facts: dict[str, Any], name: str) -> tuple[str, ...]:
     )
 
 
-def _show_forecast(forecast: Forecast, out: Output) -> None:
+def _show_forecast(forecast: QuantizePlan, out: Output) -> None:
     rows = [
         (
             quant.quant,

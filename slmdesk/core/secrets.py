@@ -48,7 +48,7 @@ class Secrets:
         self._backend: KeyringBackend | None = None
         self._opened = False
         self._problem: SlmDeskError | None = None
-        self._line: _Line | None = None
+        self._line: _CallThread | None = None
         self._unanswered: Future[Any] | None = None
 
     @property
@@ -213,7 +213,7 @@ class Secrets:
                 return None
             self._unanswered = None
             if self._line is None:
-                self._line = _Line()
+                self._line = _CallThread()
             return self._line.take(call)
 
     def _wait(self, asked: Future[T] | None, limit_s: float) -> T | None:
@@ -238,7 +238,7 @@ class Secrets:
         )
 
 
-class _Line:
+class _CallThread:
     """A thread that does one call after the other, that nobody has to wait for, and that ends when it is idle."""
 
     def __init__(self) -> None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slmdesk.downloads.plan import Plan, PlannedFile
+    from slmdesk.downloads.plan import DownloadPlan, PlannedFile
 
 _log = logging.getLogger(__name__)
 _REPLACE_TRIES = 20  # Windows refuses while a scanner looks at the file
 
 
-def already_there(plan: Plan, file: PlannedFile, *, look_inside: bool = True) -> bool:
+def already_there(plan: DownloadPlan, file: PlannedFile, *, look_inside: bool = True) -> bool:
     """Whether the very file lies in its place already: by the sidecar, or, with `look_inside`, by its content.
 
     Blocks; hashing a file takes a while.
@@ -56,7 +56,7 @@ def already_there(plan: Plan, file: PlannedFile, *, look_inside: bool = True) ->
     return True
 
 
-def arrive(plan: Plan, file: PlannedFile) -> None:
+def arrive(plan: DownloadPlan, file: PlannedFile) -> None:
     """Move a checked partial file into its place. Blocks.
 
     Raises `DiskError`, or what is wrong with the file's header: such a file stays set aside.
@@ -77,7 +77,7 @@ def arrive(plan: Plan, file: PlannedFile) -> None:
     _note(plan, file, target, {sidecar.UNFLUSHED: sidecar.this_boot()})
 
 
-def flush(plan: Plan, file: PlannedFile) -> None:
+def flush(plan: DownloadPlan, file: PlannedFile) -> None:
     """Let the disk have what arrived, and take that down. Blocks for as long as the disk takes; never raises.
 
     Until then the file counts as verified only while the system runs: a power cut may still take it.
@@ -99,7 +99,7 @@ def flush(plan: Plan, file: PlannedFile) -> None:
         _log.warning("%s is not known to be on the disk: %s", plan.target(file), error)
 
 
-def _check_header(plan: Plan, file: PlannedFile, path: Path) -> None:
+def _check_header(plan: DownloadPlan, file: PlannedFile, path: Path) -> None:
     """A file may be what the hub promised and yet be damaged."""
     name = file.local.lower()
     try:
@@ -135,7 +135,7 @@ def _check_gguf(file: PlannedFile, path: Path) -> None:
         gguf.check_weights(header)
 
 
-def _note(plan: Plan, file: PlannedFile, target: Path, more: Mapping[str, str] | None = None) -> None:
+def _note(plan: DownloadPlan, file: PlannedFile, target: Path, more: Mapping[str, str] | None = None) -> None:
     try:
         status = target.stat()
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.kind import KIND
-from slmdesk.downloads.plan import Plan, make_plan
+from slmdesk.downloads.plan import DownloadPlan, make_plan
 from slmdesk.downloads.transfer import drive_missing, partial_size
 from slmdesk.hub.access import TOKEN_NAME
 
@@ -58,7 +58,7 @@ class Downloads:
         info: RepoInfo | None = None,
         insist: bool = False,
         root: Path | None = None,
-    ) -> Plan:
+    ) -> DownloadPlan:
         """What fetching these files of a repository means; see `make_plan` for what it raises.
 
         `info`: what the hub said of that revision a moment ago. `insist` takes pickle files and files the hub's
@@ -67,7 +67,7 @@ class Downloads:
         chosen = root or self._library.folders[0]
         return await make_plan(self._hub, repo, files, chosen, revision=revision, info=info, insist=insist)
 
-    async def start(self, plan: Plan, title: str = "") -> Job:
+    async def start(self, plan: DownloadPlan, title: str = "") -> Job:
         """Queue a planned download with its space reserved. A download of the same files that is under way is
         returned instead, and goes on if it was paused.
 
@@ -91,7 +91,7 @@ class Downloads:
         await self._hand_token()
         return await self._jobs.resume(job_id, here=here)
 
-    async def _again(self, job: Job, plan: Plan) -> Job:
+    async def _again(self, job: Job, plan: DownloadPlan) -> Job:
         """A failed one makes room for a new try with what the hub says now."""
         await self._jobs.forget(job.id)
         return await self.start(plan, job.title)
@@ -104,18 +104,18 @@ class Downloads:
         self._hub.hand_logins()
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: DownloadPlan) -> str:
     names = [file.local.rpartition("/")[2] for file in plan.files]
     return f"{plan.repo}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _to_write(plan: Plan) -> int:
+def _to_write(plan: DownloadPlan) -> int:
     return sum(file.size - partial_size(plan.partial(file), file.size) for file in plan.files)
 
 
-def _same(job: Job, plan: Plan) -> bool:
+def _same(job: Job, plan: DownloadPlan) -> bool:
     try:
-        other = Plan.from_json(job.parameters)
+        other = DownloadPlan.from_json(job.parameters)
     except (SlmDeskError, KeyError, TypeError):
         return False
     return other.folder == plan.folder and {(f.local, f.key) for f in other.files} == {

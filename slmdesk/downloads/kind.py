@@ -15,8 +15,8 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.core.made_with import settings_of
 from slmdesk.downloads.arrival import already_there, arrive, flush
-from slmdesk.downloads.pace import Pace
-from slmdesk.downloads.plan import PARTIAL_FOLDER, Plan
+from slmdesk.downloads.plan import PARTIAL_FOLDER, DownloadPlan
+from slmdesk.downloads.rate_limit import RateLimit
 from slmdesk.downloads.sources import HttpsSource
 from slmdesk.downloads.transfer import DiskError, Transfer, TransferStoppedError, drive_missing, partial_size
 from slmdesk.downloads.xet import EitherSource, XetSource
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.core.space import Space
     from slmdesk.downloads.plan import PlannedFile
-    from slmdesk.downloads.sources import Source
+    from slmdesk.downloads.sources import StreamSource
     from slmdesk.hub.access import HubAccess
 
 P = ParamSpec("P")
@@ -66,7 +66,7 @@ class DownloadKind(JobKind):
         self._settings = settings
         self._space = space
         self._default_root = default_root
-        self._pace = Pace()
+        self._pace = RateLimit()
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="slmdesk-download")
         self._flushing: set[asyncio.Task[None]] = set()
         self._busy: dict[Path, asyncio.Lock] = {}
@@ -87,8 +87,8 @@ class DownloadKind(JobKind):
         return bool(self._flushing)
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
-        plan = Plan.from_json(job.parameters)
-        work = _Work(job, plan)
+        plan = DownloadPlan.from_json(job.parameters)
+        work = _DownloadState(job, plan)
         self._look_at_settings(at_once=True)  # it may be tried again because of what was just changed there
         try:
             await self._prepare(work)
@@ -116,11 +116,11 @@ class DownloadKind(JobKind):
     async def discard(self, job: Job, *, keep: bool) -> None:
         """Remove the partial files of a cancelled download; what is complete stays."""
         if not keep:
-            plan = Plan.from_json(job.parameters)
+            plan = DownloadPlan.from_json(job.parameters)
             await self._in_thread(_remove_partials, plan)
 
     async def may_resume(self, job: Job) -> bool:
-        plan = Plan.from_json(job.parameters)
+        plan = DownloadPlan.from_json(job.parameters)
         code = job.error.code if job.error else ""
         self._look_at_settings()
         if code == "drive_missing":
@@ -135,7 +135,7 @@ class DownloadKind(JobKind):
             return await self._in_thread(_reachable, hub.endpoint)
         return True
 
-    async def _prepare(self, work: _Work) -> None:
+    async def _prepare(self, work: _DownloadState) -> None:
         """The disk is there, and there is room."""
         plan, job = work.plan, work.job
         if not await self._in_thread(plan.root.is_dir):
@@ -149,7 +149,7 @@ class DownloadKind(JobKind):
                 raise DiskError(error, waits=True) from error
             raise
 
-    def _source(self, hub: HubAccess, plan: Plan, job: RunningJob) -> Source:
+    def _source(self, hub: HubAccess, plan: DownloadPlan, job: RunningJob) -> StreamSource:
         way = settings_of(job.parameters, self._settings).get("downloads.transfer")
         hub.token(fresh=True)
         https = HttpsSource(hub, plan)
@@ -158,7 +158,7 @@ class DownloadKind(JobKind):
         xet = XetSource(https, hub.endpoint)
         return xet if way == "xet" else EitherSource(xet, https, job.log)
 
-    async def _bring(self, work: _Work, source: Source, file: PlannedFile) -> None:
+    async def _bring(self, work: _DownloadState, source: StreamSource, file: PlannedFile) -> None:
         """One file, unless it is there already. Two jobs never write the same one at once."""
         plan = work.plan
         async with self._busy.setdefault(plan.partial(file), asyncio.Lock()):
@@ -173,7 +173,7 @@ class DownloadKind(JobKind):
         work.finished += file.size
         await self._progress(work, None, file)
 
-    async def _fetch(self, work: _Work, source: Source, file: PlannedFile) -> None:
+    async def _fetch(self, work: _DownloadState, source: StreamSource, file: PlannedFile) -> None:
         transfer = Transfer(work.plan, file, source, self._pace, work.job.log)
         task = asyncio.get_running_loop().run_in_executor(self._threads, transfer.run)
         try:
@@ -192,7 +192,7 @@ class DownloadKind(JobKind):
                 task.exception()  # seen
             work.fetched += transfer.fetched
 
-    async def _progress(self, work: _Work, transfer: Transfer | None, file: PlannedFile) -> None:
+    async def _progress(self, work: _DownloadState, transfer: Transfer | None, file: PlannedFile) -> None:
         self._look_at_settings()
         at = transfer.at if transfer is not None else 0
         done = work.finished + at
@@ -202,7 +202,7 @@ class DownloadKind(JobKind):
             with suppress(SlmDeskError):
                 await self._space.shrink(work.job.id, work.plan.folder, work.plan.size - done)
 
-    async def _waiting(self, work: _Work, error: HubError) -> Exception:
+    async def _waiting(self, work: _DownloadState, error: HubError) -> Exception:
         """A job that pauses until the fault has passed, or the error itself."""
         if error.code not in _PASSING:
             return error
@@ -232,10 +232,10 @@ class DownloadKind(JobKind):
         return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
 
 
-class _Work:
+class _DownloadState:
     """What one run of a job keeps in mind."""
 
-    def __init__(self, job: RunningJob, plan: Plan) -> None:
+    def __init__(self, job: RunningJob, plan: DownloadPlan) -> None:
         self.job = job
         self.plan = plan
         self.finished = 0
@@ -243,7 +243,7 @@ class _Work:
         self.shrunk_at = time.monotonic()
 
 
-def _detail(plan: Plan, transfer: Transfer | None, file: PlannedFile) -> str:
+def _detail(plan: DownloadPlan, transfer: Transfer | None, file: PlannedFile) -> str:
     number = f" ({plan.files.index(file) + 1} of {len(plan.files)})" if len(plan.files) > 1 else ""
     doing = transfer.doing if transfer is not None else "done"
     if doing in {"", "done"}:
@@ -253,7 +253,7 @@ def _detail(plan: Plan, transfer: Transfer | None, file: PlannedFile) -> str:
     return doing
 
 
-def _left(plan: Plan) -> int:
+def _left(plan: DownloadPlan) -> int:
     """Bytes still to be written."""
     return sum(
         file.size - partial_size(plan.partial(file), file.size)
@@ -262,7 +262,7 @@ def _left(plan: Plan) -> int:
     )
 
 
-def _make(plan: Plan) -> None:
+def _make(plan: DownloadPlan) -> None:
     try:
         plan.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -273,7 +273,7 @@ def _make(plan: Plan) -> None:
         ) from error
 
 
-def _remove_partials(plan: Plan) -> None:
+def _remove_partials(plan: DownloadPlan) -> None:
     left = 0
     for file in plan.files:
         for path in (plan.partial(file), plan.quarantine(file)):
@@ -291,7 +291,7 @@ def _remove_partials(plan: Plan) -> None:
         )
 
 
-def _tidy(plan: Plan) -> None:
+def _tidy(plan: DownloadPlan) -> None:
     """No empty folders are left behind."""
     folders = [plan.folder / PARTIAL_FOLDER]
     if not any(plan.target(file).exists() for file in plan.files):

@@ -38,7 +38,7 @@ class PlannedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """A whole download, enough to do it again at any time. `root` is the models folder."""
 
     repo: str
@@ -86,7 +86,7 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+    def from_json(cls, data: Mapping[str, Any]) -> DownloadPlan:
         """The reverse. Names are checked again: a job's row may be older than the checks."""
         files = tuple(PlannedFile(**entry) for entry in data["files"])
         if [file.local for file in files] != list(local_paths(file.path for file in files).values()):
@@ -108,7 +108,7 @@ async def make_plan(
     revision: str = "main",
     info: RepoInfo | None = None,
     insist: bool = False,
-) -> Plan:
+) -> DownloadPlan:
     """Look up what is to be fetched, and whether the hub gives it to this person. `info` is what the hub said of that
     revision a moment ago; it is asked where there is none.
 
@@ -136,7 +136,7 @@ async def make_plan(
     if info.gate or info.private:
         # The list of files is open to all; only a file tells whether this person gets it.
         await hub.get_file(repo, planned[0].path, revision=commit, start=0, count=1)
-    return Plan(info.id if _same_model(info.id, repo) else repo, commit, root, planned, info.licence)
+    return DownloadPlan(info.id if _same_model(info.id, repo) else repo, commit, root, planned, info.licence)
 
 
 def _refuse_dangerous(repo: str, files: Sequence[PlannedFile]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from slmdesk.downloads.plan import Plan, PlannedFile
+    from slmdesk.downloads.plan import DownloadPlan, PlannedFile
     from slmdesk.hub.access import HubAccess
 
 READ_S = 20.0  # nothing is silent for longer
@@ -41,7 +41,7 @@ class Stream(Protocol):
         """Break it off, from any thread: whoever waits for bytes gets an error at once."""
 
 
-class Source(Protocol):
+class StreamSource(Protocol):
     """Opens streams. Raises `HubError`; one that is `temporary` is worth another try."""
 
     @property
@@ -60,7 +60,7 @@ class HttpsSource:
 
     name = "HTTPS"
 
-    def __init__(self, hub: HubAccess, plan: Plan) -> None:
+    def __init__(self, hub: HubAccess, plan: DownloadPlan) -> None:
         from slmdesk.hub.client import sync_client
 
         self._hub = hub

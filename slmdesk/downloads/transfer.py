@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slmdesk.downloads.pace import Pace
-    from slmdesk.downloads.plan import Plan, PlannedFile
-    from slmdesk.downloads.sources import Source, Stream
+    from slmdesk.downloads.plan import DownloadPlan, PlannedFile
+    from slmdesk.downloads.rate_limit import RateLimit
+    from slmdesk.downloads.sources import Stream, StreamSource
 
 _TRIES = 5  # in a row, with hardly a byte between them
 _GETS_ON = 64 * 1024  # bytes: a line that breaks after fewer every time is no better than none
@@ -46,10 +46,10 @@ class Transfer:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: DownloadPlan,
         file: PlannedFile,
-        source: Source,
-        pace: Pace,
+        source: StreamSource,
+        pace: RateLimit,
         log: Callable[[str], None],
     ) -> None:
         self._plan = plan
@@ -208,7 +208,7 @@ def partial_size(path: Path, expected: int) -> int:
     return size if size <= expected else 0
 
 
-def disk_error(plan: Plan, path: Path, error: OSError) -> DiskError:
+def disk_error(plan: DownloadPlan, path: Path, error: OSError) -> DiskError:
     """What the disk's refusal means for a download."""
     if not plan.root.is_dir():
         return DiskError(drive_missing(plan.root), waits=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.error_codes import ErrorCode
     from slmdesk.downloads.plan import PlannedFile
-    from slmdesk.downloads.sources import HttpsSource, Source, Stream
+    from slmdesk.downloads.sources import HttpsSource, Stream, StreamSource
 
 _WORTH_BYTES = 8 * 1024 * 1024  # below, asking the storage costs more than it saves
 _AHEAD = 4  # pieces
@@ -142,7 +142,7 @@ class EitherSource:
         self._xet: XetSource | None = xet
         self._https = https
         self._log = log
-        self._now: Source = https
+        self._now: StreamSource = https
 
     @property
     def name(self) -> str:

@@ -51,7 +51,7 @@ _BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class SplitText:
     """A text cut in two. `thinking`: the reasoning has no end yet, so nothing of the answer is there."""
 
     reasoning: str
@@ -59,22 +59,22 @@ class Split:
     thinking: bool = False
 
 
-def split(text: str, *, growing: bool = False) -> Split:
+def split(text: str, *, growing: bool = False) -> SplitText:
     """The reasoning and the answer in a text. `growing`: more comes, so an end that may become a mark is left out."""
     splitter = Splitter()
     reasoning, visible = splitter.push(text)
     if growing:
-        return Split(reasoning.strip(), visible, splitter.thinking)
+        return SplitText(reasoning.strip(), visible, splitter.thinking)
     more_reasoning, more_visible = splitter.finish()
     reasoning, visible = reasoning + more_reasoning, visible + more_visible
     if not splitter.reasoned:
         if (said := _IN_WORDS.fullmatch(text)) is not None:
-            return Split(said[1].strip(), _without_blank_start(said[2]))
+            return SplitText(said[1].strip(), _without_blank_start(said[2]))
         lone = _LONE_CLOSE.search(text) if "</think>" in text else None
         if lone is not None and "<think>" not in text[: lone.start()]:
             # Opened in the prompt, so only the end was written.
-            return Split(text[: lone.start()].strip(), _without_blank_start(text[lone.end() :]))
-    return Split(reasoning.strip(), visible, splitter.thinking)
+            return SplitText(text[: lone.start()].strip(), _without_blank_start(text[lone.end() :]))
+    return SplitText(reasoning.strip(), visible, splitter.thinking)
 
 
 def visible(text: str) -> str:

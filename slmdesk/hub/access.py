@@ -87,7 +87,7 @@ class HubAccess:
         self._environ = os.environ if environ is None else environ
         self._way = way
         self._lock = threading.Lock()
-        self._line: _Line | None = None
+        self._line: _LoopThread | None = None
         self._client: httpx2.AsyncClient | None = None
         self._client_route: HubRoute | None = None
         self._token: str | None = None
@@ -293,7 +293,7 @@ class HubAccess:
         self.require_online()
         with self._lock:
             if self._line is None:
-                self._line = _Line()
+                self._line = _LoopThread()
             line = self._line
         return await line.call(make)
 
@@ -425,7 +425,7 @@ class HubAccess:
             await client.aclose()
 
 
-class _Line:
+class _LoopThread:
     """A thread with an event loop, for calls from any other loop."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class WorkStoppedError(Exception):
     """Raised in the thread where its work was called off."""
 
 
-class Meter:
+class ThreadProgress:
     """What the thread tells and hears."""
 
     def __init__(self, total: int = 0) -> None:
@@ -56,14 +56,14 @@ class Meter:
 
 
 async def in_background(
-    work: Callable[[Meter], T], on_progress: OnProgress | None = None, *, total: int = 0
+    work: Callable[[ThreadProgress], T], on_progress: OnProgress | None = None, *, total: int = 0
 ) -> T:
     """Run `work(meter)` in a thread and return what it returns.
 
     When the caller is cancelled, or `on_progress` raises, the thread is told to stop and has ended before that
     goes on to the caller: nothing is written afterwards.
     """
-    meter = Meter(total)
+    meter = ThreadProgress(total)
     task = asyncio.create_task(asyncio.to_thread(work, meter))
     rates: list[tuple[float, int]] = [(time.monotonic(), 0)]
     try:
@@ -90,7 +90,7 @@ async def _ended(task: asyncio.Task[T]) -> None:
         task.exception()
 
 
-def _progress(meter: Meter, rates: list[tuple[float, int]]) -> Progress:
+def _progress(meter: ThreadProgress, rates: list[tuple[float, int]]) -> Progress:
     now, done = time.monotonic(), meter.done
     rates.append((now, done))
     while len(rates) > 2 and rates[1][0] < now - _RATE_S:

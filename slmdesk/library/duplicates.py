@@ -22,7 +22,7 @@ from slmdesk.library.verify import entry_place
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from slmdesk.library.background import Meter, OnProgress
+    from slmdesk.library.background import OnProgress, ThreadProgress
     from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
     from slmdesk.library.sidecar import Origin
@@ -124,7 +124,7 @@ class Duplicates:
         groups = [copies for copies in by_disk.values() if len({copy.inode for copy in copies}) > 1]
         total = sum((len({copy.inode for copy in copies}) - 1) * duplicate.size for copies in groups)
 
-        def work(meter: Meter) -> list[Merged]:
+        def work(meter: ThreadProgress) -> list[Merged]:
             return [_merge(duplicate, copies, meter) for copies in groups]
 
         try:
@@ -155,7 +155,7 @@ def _keep_states(files: Sequence[LibraryFile], merged: Sequence[Merged]) -> None
                 sidecar.change(place[0], [place[1]], with_time)
 
 
-def _find(files: Iterable[LibraryFile], meter: Meter) -> list[Duplicate]:
+def _find(files: Iterable[LibraryFile], meter: ThreadProgress) -> list[Duplicate]:
     by_size: dict[int, list[Copy]] = {}
     for copy, size in _copies(files):
         by_size.setdefault(size, []).append(copy)
@@ -218,7 +218,7 @@ def _edges(path: Path, size: int) -> bytes:
     return digest.digest()
 
 
-def _merge(duplicate: Duplicate, copies: Sequence[Copy], meter: Meter) -> Merged:
+def _merge(duplicate: Duplicate, copies: Sequence[Copy], meter: ThreadProgress) -> Merged:
     # A file of our own is kept rather than another program's, which may be taken away by it.
     kept = min(copies, key=lambda copy: (copy.in_place, str(copy.path)))
     joined: list[Path] = []
@@ -241,7 +241,7 @@ def _merge(duplicate: Duplicate, copies: Sequence[Copy], meter: Meter) -> Merged
     )
 
 
-def _join(kept: Path, other: Path, meter: Meter) -> None:
+def _join(kept: Path, other: Path, meter: ThreadProgress) -> None:
     """Put a hard link to `kept` in the place of `other`."""
     if not transfer.same_content(kept, other, meter):
         raise SlmDeskError(

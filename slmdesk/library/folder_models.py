@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.error_codes import FILE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import onnx, safetensors
-from slmdesk.library.index import Facts
+from slmdesk.library.index import HeaderFacts
 
 if TYPE_CHECKING:
     from slmdesk.library.walk import Folder
@@ -22,11 +22,11 @@ def size_and_time(folder: Folder) -> tuple[int, int]:
     return sum(seen.size for seen in folder.files), max((seen.time_ns for seen in folder.files), default=0)
 
 
-def read(folder: Folder) -> Facts:
+def read(folder: Folder) -> HeaderFacts:
     """The facts of the model in a folder; `quant` is the format's name."""
     size, time_ns = size_and_time(folder)
     path = Path(folder.path)
-    facts = Facts(size, time_ns, quant=folder.weights, format=folder.weights)
+    facts = HeaderFacts(size, time_ns, quant=folder.weights, format=folder.weights)
     try:
         config = _config(path)
         parameters = sum(_checked(path / seen.name) for seen in folder.files)

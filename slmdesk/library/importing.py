@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from slmdesk.library.background import Meter, OnProgress
+    from slmdesk.library.background import OnProgress, ThreadProgress
     from slmdesk.library.candidates import Candidate, SourceFile
     from slmdesk.library.library import Library
     from slmdesk.library.records import FileState, LibraryModel
-    from slmdesk.library.sources import Source
+    from slmdesk.library.sources import ImportSource
 
 Mode = Literal["in-place", "copy", "move", "link"]
 # Stores whose files belong to an index of their own: taking one away breaks the other program.
@@ -66,7 +66,7 @@ class Importer:
     def __init__(self, library: Library) -> None:
         self._library = library
 
-    async def find(self, source: Source) -> list[Candidate]:
+    async def find(self, source: ImportSource) -> list[Candidate]:
         """The models of a source; those the library has already say so in `inside`.
 
         Raises `SlmDeskError("import_nothing")` when the source cannot be read.
@@ -117,7 +117,7 @@ class Importer:
             self.target(candidate, name)
         transfer.require_room(self._library.folders[0], self.bytes_needed(chosen, mode))
 
-        def work(meter: Meter) -> list[Imported]:
+        def work(meter: ThreadProgress) -> list[Imported]:
             meter.total = sum(candidate.size_bytes for candidate in chosen)
             done: list[Imported] = []
             for candidate in chosen:
@@ -133,7 +133,7 @@ class Importer:
         finally:
             self._library.forget_listing()
 
-    def _one(self, candidate: Candidate, mode: Mode, name: str, meter: Meter) -> Imported:
+    def _one(self, candidate: Candidate, mode: Mode, name: str, meter: ThreadProgress) -> Imported:
         home = self.target(candidate, name)
         model_id = f"{home.parent.name}/{home.name}"
         problem = candidate.problem
@@ -215,7 +215,9 @@ def _remember(candidate: Candidate, home: Path) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def _bring(candidate: Candidate, home: Path, mode: Mode, meter: Meter) -> tuple[tuple[str, ...], int]:
+def _bring(
+    candidate: Candidate, home: Path, mode: Mode, meter: ThreadProgress
+) -> tuple[tuple[str, ...], int]:
     """Copy, move or link the files into `home`, each with its entry; their names, and bytes copied.
 
     A file that is there already with the same content is left alone.
@@ -251,7 +253,7 @@ def _bring(candidate: Candidate, home: Path, mode: Mode, meter: Meter) -> tuple[
     return tuple(names), written
 
 
-def _transfer(file: SourceFile, target: Path, mode: Mode, meter: Meter) -> tuple[str, int]:
+def _transfer(file: SourceFile, target: Path, mode: Mode, meter: ThreadProgress) -> tuple[str, int]:
     """The hash where the content was read, and how many bytes were copied."""
     if mode == "copy":
         return transfer.copy(file.path, target, meter, expected=file.sha256), file.size

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting
     from slmdesk.core.settings import Settings
     from slmdesk.inference.limits import Value
-    from slmdesk.library.kept import Kept
+    from slmdesk.library.kept import FileSettings
     from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
 
@@ -36,7 +36,7 @@ class InForce:
     """The values in force for one file. `recommended`: by its publisher, by the names of sampling; `instructions`:
     what conversations with it begin with where nobody chose any."""
 
-    kept: Kept
+    kept: FileSettings
     recommended: dict[str, float]
     settings: Settings
     instructions: str = ""

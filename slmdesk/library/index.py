@@ -35,7 +35,7 @@ _READERS = 16
 _log = logging.getLogger(__name__)
 
 
-class Facts(NamedTuple):
+class HeaderFacts(NamedTuple):
     """What the header of one file says; `error` is its `SlmDeskError.to_json()` where it does not parse, or where it
     is whole and for something else than chatting (`model_not_chat`)."""
 
@@ -55,21 +55,21 @@ class Facts(NamedTuple):
         return SlmDeskError.from_json(self.error) if self.error else None
 
 
-_NOTHING = Facts(-1, -1)
+_NOTHING = HeaderFacts(-1, -1)
 
 
 class Index:
-    """Facts by path, and sidecars by folder. Safe to use from several threads."""
+    """Headers by path, and sidecars by folder. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._loaded = False
         self._changed = False
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[str, HeaderFacts] = {}
         self._sidecars: dict[str, tuple[int, int, dict[str, Origin]]] = {}
 
-    def facts(self, path: Path, *, whole: bool) -> Facts:
+    def facts(self, path: Path, *, whole: bool) -> HeaderFacts:
         """What the file's header says, read when the file is new or changed.
 
         `whole` is false for the later parts of a split file, which tell of weights only. Raises `OSError` when
@@ -78,7 +78,7 @@ class Index:
         status = path.stat()
         return self.known(path, status.st_size, status.st_mtime_ns, whole=whole)
 
-    def known(self, path: Path, size: int, time_ns: int, *, whole: bool) -> Facts:
+    def known(self, path: Path, size: int, time_ns: int, *, whole: bool) -> HeaderFacts:
         """The same for a file whose size and time were just seen."""
         return self.look(str(path), size, time_ns, lambda: _read(path, size, time_ns, whole=whole))
 
@@ -104,12 +104,12 @@ class Index:
         self._take(_read_all(files))
         return time.perf_counter() - began > 3 * (time.thread_time() - worked)
 
-    def _take(self, found: dict[str, Facts]) -> None:
+    def _take(self, found: dict[str, HeaderFacts]) -> None:
         with self._lock:
             self._facts.update(found)
             self._changed = True
 
-    def look(self, path: str, size: int, time_ns: int, read: Callable[[], Facts]) -> Facts:
+    def look(self, path: str, size: int, time_ns: int, read: Callable[[], HeaderFacts]) -> HeaderFacts:
         """What is known of anything with a size and a time; `read` finds it out when it is new or changed."""
         self._load()
         known = self._facts.get(path)
@@ -121,7 +121,7 @@ class Index:
             self._changed = True
         return facts
 
-    def remembered(self, path: str) -> Facts | None:
+    def remembered(self, path: str) -> HeaderFacts | None:
         """What was known of a file when it was last there."""
         self._load()
         return self._facts.get(path)
@@ -138,7 +138,7 @@ class Index:
             self._changed = True
         return origins
 
-    def below(self, folder: Path) -> tuple[dict[str, Facts], dict[str, Mapping[str, Origin]]]:
+    def below(self, folder: Path) -> tuple[dict[str, HeaderFacts], dict[str, Mapping[str, Origin]]]:
         """The files and the sidecars that were below a folder when it was there."""
         self._load()
         start = _start(folder)
@@ -207,15 +207,15 @@ def _start(folder: Path) -> str:
     return text if text.endswith(os.sep) else text + os.sep
 
 
-def _facts(entry: list[Any]) -> Facts:
-    facts = Facts(*entry)
+def _facts(entry: list[Any]) -> HeaderFacts:
+    facts = HeaderFacts(*entry)
     numbers = (facts.size, facts.time_ns, facts.parameters, facts.context_length)
     if any(type(number) is not int for number in numbers):
         raise TypeError(entry)
     return facts
 
 
-def _read_all(files: Sequence[tuple[Path, int, int, bool]]) -> dict[str, Facts]:
+def _read_all(files: Sequence[tuple[Path, int, int, bool]]) -> dict[str, HeaderFacts]:
     shared = Vocabularies()
     return {
         str(path): _read(path, size, time_ns, whole=whole, shared=shared)
@@ -223,7 +223,9 @@ def _read_all(files: Sequence[tuple[Path, int, int, bool]]) -> dict[str, Facts]:
     }
 
 
-def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabularies | None = None) -> Facts:
+def _read(
+    path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabularies | None = None
+) -> HeaderFacts:
     try:
         header = gguf.read_header(path, vocabularies=shared)
         other = not_for_chat(header) if whole else None
@@ -234,8 +236,8 @@ def _read(path: Path, size: int, time_ns: int, *, whole: bool, shared: Vocabular
     except SlmDeskError as error:
         if error.code in FILE_GONE:
             time_ns = -1  # may be readable the next time, without a change
-        return Facts(size, time_ns, error=error.to_json())
-    return Facts(
+        return HeaderFacts(size, time_ns, error=error.to_json())
+    return HeaderFacts(
         size=size,
         time_ns=time_ns,
         kind=companion_kind(header) or "model",

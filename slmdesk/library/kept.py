@@ -39,7 +39,7 @@ _Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class FileSettings:
     """What is kept for one file. `own`: by a person of this program; `brought`: with it from the program `source`.
 
     `template`: the text of a template that `source` speaks to it with; `adapters`: files that change it; `unused`:
@@ -76,7 +76,7 @@ class KeptSettings:
         self._lock = threading.Lock()
         self._read: dict[Path, tuple[_Stamp, Any]] = {}
 
-    def of(self, file: LibraryFile) -> Kept:
+    def of(self, file: LibraryFile) -> FileSettings:
         """What is kept for a file. Nothing raises: what cannot be read is not there."""
         place = self._place(file)
         entries = self._entries(place[0]) if place is not None else {}
@@ -94,7 +94,7 @@ class KeptSettings:
             adapters=_adapters(folder, origin, entries),
         )
 
-    def change(self, file: LibraryFile, changes: Mapping[str, object]) -> Kept:
+    def change(self, file: LibraryFile, changes: Mapping[str, object]) -> FileSettings:
         """Keep other values for a file; None takes one out again.
 
         Raises `setting_unknown`, `setting_invalid`, and `file_unwritable` or `disk_full` where it can be kept nowhere.
@@ -114,7 +114,7 @@ class KeptSettings:
             self._write_apart(file, own)
         return replace(now, own=own)
 
-    def reset(self, file: LibraryFile, names: tuple[str, ...] = ()) -> Kept:
+    def reset(self, file: LibraryFile, names: tuple[str, ...] = ()) -> FileSettings:
         """Take these values out, all without names. Raises as `change` does."""
         wanted = names or tuple(self.of(file).own.items())
         return self.change(file, {find_model_setting(name).key: None for name in wanted})
@@ -226,12 +226,12 @@ def _renamed(file: LibraryFile, place: Place, entries: Mapping[str, Origin]) -> 
     return ""
 
 
-def _brought(origin: Origin | None) -> Kept:
+def _brought(origin: Origin | None) -> FileSettings:
     """What came with a file from the program it was imported from."""
     said = origin.extra.get("ollama") if origin is not None else None
     if not isinstance(said, dict):
-        return Kept()
-    return Kept(
+        return FileSettings()
+    return FileSettings(
         brought=settings_of(said),
         source="Ollama",
         template=text_of(said, "template"),

@@ -22,7 +22,7 @@ from slmdesk.library.shipped import BUILT_IN, STARTER, Shipped, with_starter
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
-    from slmdesk.library.index import Facts
+    from slmdesk.library.index import HeaderFacts
 
 __all__ = ["BUILT_IN", "STARTER", "FileState", "Library", "LibraryFile", "LibraryModel"]
 
@@ -131,7 +131,7 @@ class Library:
                 return list(model.files)
         return [file]
 
-    def facts(self, path: Path, *, whole: bool = True) -> Facts:
+    def facts(self, path: Path, *, whole: bool = True) -> HeaderFacts:
         """What the header of any GGUF file says; blocking. Raises `OSError` when it is not there."""
         return self._index.facts(path, whole=whole)
 

@@ -16,13 +16,13 @@ from slmdesk.library import transfer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.library.background import Meter
+    from slmdesk.library.background import ThreadProgress
 
 _ROUNDS = 5  # listings until nothing new appears in the old place
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MovedFile:
     """One file below the folder that moves. `link` is where a symbolic link points to."""
 
     relative: Path
@@ -52,9 +52,9 @@ def check(source: Path, target: Path, folders: Sequence[Path]) -> None:
         raise SlmDeskError("move_invalid", f"{target} is a file.", "Choose a folder.")
 
 
-def listing(source: Path) -> list[Entry]:
+def listing(source: Path) -> list[MovedFile]:
     """Everything below a folder, links as links. Raises `SlmDeskError("file_unreadable")`."""
-    found: list[Entry] = []
+    found: list[MovedFile] = []
 
     def refuse(error: OSError) -> None:
         raise error
@@ -67,7 +67,9 @@ def listing(source: Path) -> list[Entry]:
                 status = path.lstat()
                 link = str(path.readlink()) if path.is_symlink() else ""
                 inode = (status.st_dev, status.st_ino or hash(path))
-                found.append(Entry(path.relative_to(source), status.st_size, status.st_mtime_ns, inode, link))
+                found.append(
+                    MovedFile(path.relative_to(source), status.st_size, status.st_mtime_ns, inode, link)
+                )
     except OSError as error:
         raise SlmDeskError(
             "file_unreadable",
@@ -98,7 +100,7 @@ def refuse_conflicts(source: Path, target: Path) -> None:
         transfer.refuse_existing(target / entry.relative)
 
 
-def bring(source: Path, target: Path, meter: Meter) -> int:
+def bring(source: Path, target: Path, meter: ThreadProgress) -> int:
     """Make the new place like the old one; what is there already, whole, is not made again. Files brought.
 
     The old place stays as it is. Listed again until nothing new appeared. Raises as `transfer.copy` does.
@@ -124,7 +126,7 @@ def bring(source: Path, target: Path, meter: Meter) -> int:
     )
 
 
-def remove_old(source: Path, target: Path, meter: Meter) -> list[Path]:
+def remove_old(source: Path, target: Path, meter: ThreadProgress) -> list[Path]:
     """Remove what arrived at the new place from the old one; what stays there, with nothing of it lost."""
     left: list[Path] = []
     for entry in listing(source):
@@ -152,7 +154,7 @@ def take_back(source: Path, target: Path) -> None:
     _remove_empty(target)
 
 
-def _there(path: Path, entry: Entry) -> bool:
+def _there(path: Path, entry: MovedFile) -> bool:
     """Whether a file has arrived: it has its name only when it is whole, and then its time, too."""
     try:
         status = path.lstat()
@@ -166,7 +168,7 @@ def _there(path: Path, entry: Entry) -> bool:
     )
 
 
-def _bring_one(path: Path, target: Path, entry: Entry, first: Path, meter: Meter) -> None:
+def _bring_one(path: Path, target: Path, entry: MovedFile, first: Path, meter: ThreadProgress) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import folder_models, walk
-from slmdesk.library.index import Facts
+from slmdesk.library.index import HeaderFacts
 from slmdesk.library.names import model_of, quant_in, safe_name, split_part
 from slmdesk.library.records import FileFormat, FileState, LibraryFile, LibraryModel
 from slmdesk.library.sidecar import Origin
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
     name: str
     path: Path
-    facts: Facts
+    facts: HeaderFacts
     origin: Origin = _UNKNOWN
     in_place: bool = False
     problem: SlmDeskError | None = None
@@ -81,7 +81,7 @@ def remembered(root: Path, index: Index, missing: SlmDeskError) -> list[LibraryM
         parts = Path(place).relative_to(root).parts
         for name, origin in origins.items():
             if origin.path:
-                known = index.remembered(origin.path) or Facts(max(origin.size, 0), 0)
+                known = index.remembered(origin.path) or HeaderFacts(max(origin.size, 0), 0)
                 items.append((parts, Item(name, Path(origin.path), known, origin, True, missing)))
     return _models(root, items)
 
@@ -203,13 +203,13 @@ def _in_place(name: str, origin: Origin, index: Index) -> Item:
             f"{path} is used where it lies, and is not there any more.",
             "Connect its disk, import it again, or remove it from the library.",
         )
-        facts = index.remembered(str(path)) or Facts(max(origin.size, 0), 0)
+        facts = index.remembered(str(path)) or HeaderFacts(max(origin.size, 0), 0)
         return Item(name, path, facts, origin, in_place=True, problem=gone)
 
 
-def _weights(folder: Folder, index: Index) -> Facts:
+def _weights(folder: Folder, index: Index) -> HeaderFacts:
     if not folder.weights:
-        return Facts(0, 0)
+        return HeaderFacts(0, 0)
     size, time_ns = folder_models.size_and_time(folder)
     return index.look(folder.path, size, time_ns, partial(folder_models.read, folder))
 

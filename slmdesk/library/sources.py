@@ -30,7 +30,7 @@ _WORDS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImportSource:
     """A place that holds models."""
 
     kind: SourceKind
@@ -43,7 +43,7 @@ class Source:
 
 def standard_sources(
     environ: Mapping[str, str] | None = None, home: Path | None = None, platform: str = sys.platform
-) -> list[Source]:
+) -> list[ImportSource]:
     """Where the Hugging Face cache, LM Studio and Ollama keep models on this system; only places that are there."""
     env = os.environ if environ is None else environ
     user = Path.home() if home is None else home
@@ -52,26 +52,26 @@ def standard_sources(
         *(("lm-studio", path) for path in _lm_studio(user)),
         *(("ollama", path) for path in _ollama(env, user, platform)),
     ]
-    return [Source(kind, path) for kind, path in dict.fromkeys(places) if _is_folder(path)]
+    return [ImportSource(kind, path) for kind, path in dict.fromkeys(places) if _is_folder(path)]
 
 
-def source_at(path: Path) -> Source:
+def source_at(path: Path) -> ImportSource:
     """What kind of source a path is. Raises `SlmDeskError("import_nothing")` where nothing is."""
     path = path.expanduser().absolute()
     if path.is_file():
-        return Source("file", path)
+        return ImportSource("file", path)
     if not path.is_dir():
         raise SlmDeskError("import_nothing", f"There is no {path}.", "Check the path.")
     if (path / "manifests").is_dir() and (path / "blobs").is_dir():
-        return Source("ollama", path)
+        return ImportSource("ollama", path)
     if (path / "models" / "manifests").is_dir():
-        return Source("ollama", path / "models")
+        return ImportSource("ollama", path / "models")
     if any(_snapshots(path)) or ((path / "hub").is_dir() and any(_snapshots(path / "hub"))):
-        return Source("hf-cache", path if any(_snapshots(path)) else path / "hub")
-    return Source("folder", path)
+        return ImportSource("hf-cache", path if any(_snapshots(path)) else path / "hub")
+    return ImportSource("folder", path)
 
 
-def candidates(source: Source) -> list[Candidate]:
+def candidates(source: ImportSource) -> list[Candidate]:
     """The models of a source; nothing but names, sizes and manifests is read. Blocking.
 
     Raises `SlmDeskError("import_nothing")` when the source cannot be listed.
@@ -152,7 +152,7 @@ def _single(path: Path) -> Candidate:
     return Candidate(publisher, name, tuple(_file(file) for file in files), source="file")
 
 
-def _of_folder(source: Source) -> list[Candidate]:
+def _of_folder(source: ImportSource) -> list[Candidate]:
     found: dict[tuple[str, str], list[tuple[tuple[str, ...], SourceFile]]] = {}
     folders: list[Candidate] = []
     for folder in walk.folders(source.path):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.error_codes import ErrorCode
-    from slmdesk.library.background import Meter
+    from slmdesk.library.background import ThreadProgress
 
 PARTIAL = ".slmdesk-part"
 _BLOCK = 4 * 1024 * 1024
@@ -35,7 +35,7 @@ def partial_of(target: Path) -> Path:
     return target.with_name(f".{target.name}{PARTIAL}")
 
 
-def sha256(path: Path, meter: Meter) -> str:
+def sha256(path: Path, meter: ThreadProgress) -> str:
     """The file's SHA-256 as hexadecimal text. Raises `SlmDeskError` (file_missing, file_unreadable)."""
     try:
         with path.open("rb", buffering=0) as file:
@@ -44,7 +44,7 @@ def sha256(path: Path, meter: Meter) -> str:
         raise _unreadable(path, error) from error
 
 
-def same_content(one: Path, other: Path, meter: Meter) -> bool:
+def same_content(one: Path, other: Path, meter: ThreadProgress) -> bool:
     """Byte for byte. Raises as `sha256` does."""
     try:
         with one.open("rb") as first, other.open("rb") as second:
@@ -62,7 +62,7 @@ def same_content(one: Path, other: Path, meter: Meter) -> bool:
 def copy(
     source: Path,
     target: Path,
-    meter: Meter,
+    meter: ThreadProgress,
     *,
     expected: str = "",
     resume: bool = False,
@@ -105,7 +105,7 @@ def copy(
     return digest
 
 
-def move(source: Path, target: Path, meter: Meter) -> None:
+def move(source: Path, target: Path, meter: ThreadProgress) -> None:
     """Move a file: renamed on one disk; across disks copied, read again, and only then removed at its old place.
 
     Raises as `copy` does.
@@ -212,7 +212,7 @@ def _refuse_other(source: Path, digest: str, expected: str) -> None:
         )
 
 
-def _refuse_miswritten(partial: Path, digest: str, meter: Meter) -> None:
+def _refuse_miswritten(partial: Path, digest: str, meter: ThreadProgress) -> None:
     if _read_again(partial, meter) != digest:
         raise SlmDeskError(
             "copy_wrong",
@@ -221,7 +221,7 @@ def _refuse_miswritten(partial: Path, digest: str, meter: Meter) -> None:
         )
 
 
-def _copied(source: Path, partial: Path, meter: Meter, *, resume: bool) -> tuple[str, bool]:
+def _copied(source: Path, partial: Path, meter: ThreadProgress, *, resume: bool) -> tuple[str, bool]:
     """Write the partial file; its content's hash, and whether some of it was there before."""
     there = 0
     if resume:
@@ -241,7 +241,7 @@ def _copied(source: Path, partial: Path, meter: Meter, *, resume: bool) -> tuple
     return digest, there > 0
 
 
-def _pour(source: FileIO, target: FileIO | None, meter: Meter, there: int) -> str:
+def _pour(source: FileIO, target: FileIO | None, meter: ThreadProgress, there: int) -> str:
     """Read all of `source`, hash it, and write what lies behind the first `there` bytes to `target`."""
     digest = hashlib.sha256()
     view = memoryview(bytearray(_BLOCK))
@@ -257,7 +257,7 @@ def _pour(source: FileIO, target: FileIO | None, meter: Meter, there: int) -> st
     return digest.hexdigest()
 
 
-def _read_again(path: Path, meter: Meter) -> str:
+def _read_again(path: Path, meter: ThreadProgress) -> str:
     """Hash what was written, from the disk itself where the system can be asked to forget its own copy."""
     advise = getattr(os, "posix_fadvise", None)
     with path.open("rb", buffering=0) as file:

@@ -41,7 +41,7 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class DiskUsage:
     """The most space first; `missing` are models folders that are not there. `total` bytes are all models together,
     wherever they lie, each byte counted once."""
 
@@ -76,13 +76,13 @@ class Usage:
         }
 
 
-async def usage(library: Library) -> Usage:
+async def usage(library: Library) -> DiskUsage:
     """What the models of the library take, and what is free beside them."""
     models = await library.models(every_format=True)
     return await asyncio.to_thread(_usage, models, library.folders, library.own_folder)
 
 
-def _usage(models: Sequence[LibraryModel], folders: Sequence[Path], own: Path) -> Usage:
+def _usage(models: Sequence[LibraryModel], folders: Sequence[Path], own: Path) -> DiskUsage:
     owners: dict[tuple[int, int], set[str]] = {}
     sizes: dict[tuple[int, int], int] = {}
     inside: set[tuple[int, int]] = set()
@@ -110,7 +110,7 @@ def _usage(models: Sequence[LibraryModel], folders: Sequence[Path], own: Path) -
     used = [ModelUsage(name, size, shared[name], elsewhere.get(name, 0)) for name, size in taken.items()]
     volumes, missing = _volumes(folders, {inode: sizes[inode] for inode in inside}, own)
     used.sort(key=lambda model: model.size_bytes, reverse=True)
-    return Usage(tuple(used), volumes, missing, sum(sizes.values()))
+    return DiskUsage(tuple(used), volumes, missing, sum(sizes.values()))
 
 
 def _volumes(

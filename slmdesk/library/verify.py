@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.error_codes import ErrorCode
-    from slmdesk.library.background import Meter, OnProgress
+    from slmdesk.library.background import OnProgress, ThreadProgress
     from slmdesk.library.library import Library
     from slmdesk.library.records import FileState, LibraryFile
 
@@ -83,7 +83,7 @@ class Verifier:
         was found until then is kept. Nothing raises for a bad file: its check says what is wrong.
         """
 
-        def work(meter: Meter) -> list[FileCheck]:
+        def work(meter: ThreadProgress) -> list[FileCheck]:
             parts = [part for file in files for part in _parts(file)]
             meter.total = sum(part.size for part in parts)
             checks: list[FileCheck] = []
@@ -160,7 +160,7 @@ def _beside(path: Path) -> Origin:
     return Origin()
 
 
-def _checked(part: _Part, meter: Meter) -> FileCheck:
+def _checked(part: _Part, meter: ThreadProgress) -> FileCheck:
     meter.detail = part.path.name
     origin = part.origin
     base = FileCheck(

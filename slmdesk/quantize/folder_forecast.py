@@ -14,10 +14,10 @@ from slmdesk.core.space import existing_parent
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.quants import SHORT_ROWS
 from slmdesk.quantize.planning import (
-    Forecast,
     QuantForecast,
+    QuantizePlan,
+    QuantizeStep,
     Reckoner,
-    Step,
     convert_step,
     matrix_words,
     measured_by_default,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.hf_folder import HfFolder
-    from slmdesk.quantize.planning import Place
+    from slmdesk.quantize.planning import Destination
     from slmdesk.quantize.request import Request
     from slmdesk.quantize.store import Pace
 
@@ -48,15 +48,15 @@ _OUTPUTS, _EMBEDDINGS = (
 def folder_forecast(
     request: Request,
     folder: HfFolder,
-    place: Place,
+    place: Destination,
     paces: Mapping[tuple[str, str], Pace],
     vocabulary: int,
-) -> Forecast:
+) -> QuantizePlan:
     """An estimate for every target. Blocking: the disk is asked for its free space."""
     parameters = sum(header.parameters for header in folder.headers.values())
     threads = request.options.threads or worker_threads()
     reckoner = Reckoner(parameters, vocabulary, threads, paces, _TEXT_TOKENS, _TEXT_TOKENS)
-    steps: list[Step] = [convert_step(folder.bytes, paces)]
+    steps: list[QuantizeStep] = [convert_step(folder.bytes, paces)]
     if request.matrix == AUTO:
         steps.append(reckoner.matrix())
     quants = []
@@ -86,7 +86,7 @@ def folder_forecast(
     if measured:
         steps.append(reckoner.measure(len(quants)))
         steps += [reckoner.speed(quant.bytes, quant.quant) for quant in quants]
-    return Forecast(
+    return QuantizePlan(
         quants=tuple(quants),
         steps=tuple(steps),
         seconds=sum(step.seconds for step in steps),

@@ -21,7 +21,7 @@ from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.quantize import planning
 from slmdesk.quantize.measuring import MeasureOnly, Measuring
 from slmdesk.quantize.placing import PARTIAL_PREFIX, clear_partial, move_into_place, refuse_existing, sweep
-from slmdesk.quantize.planning import Forecast, Place, QuantForecast, Step
+from slmdesk.quantize.planning import Destination, QuantForecast, QuantizePlan, QuantizeStep
 from slmdesk.quantize.protocol import CHUNK, CheckSpec, MatrixSpec, QuantizeSpec
 from slmdesk.quantize.store import QuantStore
 from slmdesk.quantize.texts import calibration_text
@@ -59,7 +59,7 @@ class QuantizeKind(JobKind):
         self.convert = convert
 
     async def run(self, job: RunningJob) -> dict[str, Any]:
-        work: Measuring = MeasureOnly(self, job) if job.parameters.get("measure") else _Work(self, job)
+        work: Measuring = MeasureOnly(self, job) if job.parameters.get("measure") else MakeQuants(self, job)
         partial = self.partial_folder(job)
         try:
             result = await work.run()
@@ -89,13 +89,13 @@ class QuantizeKind(JobKind):
         shutil.rmtree(self.work_folder(job_id), ignore_errors=True)
 
 
-class _Work(Measuring):
+class MakeQuants(Measuring):
     """One run of one job that makes quants."""
 
     def __init__(self, kind: QuantizeKind, job: RunningJob) -> None:
         super().__init__(kind, job)
         self.request = self.request.checked()
-        self.place = Place(Path(job.parameters["output"]), self.name)
+        self.place = Destination(Path(job.parameters["output"]), self.name)
         self.partial = kind.partial_folder(job)
 
     async def run(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class _Work(Measuring):
 
         await asyncio.to_thread(make)
 
-    async def _forecast(self) -> Forecast:
+    async def _forecast(self) -> QuantizePlan:
         await self.job.tell("working out sizes")
         paces = await self.kind.store.paces()
         found = await self._unless_cancelled(
@@ -146,7 +146,7 @@ class _Work(Measuring):
         await self._remember()
         return found
 
-    async def _reserve(self, forecast: Forecast) -> None:
+    async def _reserve(self, forecast: QuantizePlan) -> None:
         needed = sum(quant.bytes for quant in forecast.quants if self._state(quant.quant) in {"", "written"})
         await self.kind.space.reserve(self.job.id, self.place.folder, needed)
 
@@ -172,7 +172,7 @@ class _Work(Measuring):
                 threads=self.request.options.threads,
             )
             try:
-                await self._child(Step("imatrix"), spec, "importance matrix")
+                await self._child(QuantizeStep("imatrix"), spec, "importance matrix")
                 await asyncio.to_thread(partial.replace, target)
             finally:
                 with suppress(OSError):
@@ -215,7 +215,7 @@ class _Work(Measuring):
             matrix=use,
             buffer_bytes=planning.buffer_bytes(memory()[1]),
         )
-        made = await self._child(Step("quantize", quant.quant), spec, quant.quant)
+        made = await self._child(QuantizeStep("quantize", quant.quant), spec, quant.quant)
         await asyncio.to_thread(self.source.check_unchanged)
         entry.update(state="written", quantize_seconds=made["seconds"], fallbacks=made["fallbacks"])
         entry["spared"] = made["spared"]
@@ -226,7 +226,7 @@ class _Work(Measuring):
         types = {**quant.types, **entry.get("spared", {})}
         spec = CheckSpec([str(file) for file in files], types, self.request.options.threads)
         try:
-            found = await self._child(Step("check", quant.quant), spec, f"checking {quant.quant}")
+            found = await self._child(QuantizeStep("check", quant.quant), spec, f"checking {quant.quant}")
         except SlmDeskError as error:
             if error.code == "check_failed":
                 await self._loads(self.source.path)  # what the source lacks no quant of it can have
@@ -250,13 +250,13 @@ class _Work(Measuring):
         await asyncio.to_thread(clear_partial, self.partial / quant.quant)
         await self._register(quant.quant, entry)
 
-    async def _result(self, forecast: Forecast) -> dict[str, Any]:
+    async def _result(self, forecast: QuantizePlan) -> dict[str, Any]:
         return await self._told_result([quant.quant for quant in forecast.quants], forecast.warnings)
 
     def _state(self, quant: str) -> str:
         return str(self.memory["quants"].get(quant, {}).get("state", ""))
 
-    def _is_done(self, step: Step) -> bool:
+    def _is_done(self, step: QuantizeStep) -> bool:
         entry = self.memory["quants"].get(step.quant, {})
         state = entry.get("state", "")
         if step.name == "quantize":

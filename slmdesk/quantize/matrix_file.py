@@ -29,7 +29,7 @@ _ENTRIES_LIMIT, _NAME_LIMIT, _VALUES_LIMIT = 100_000, 512, 2**28
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MatrixEntry:
     """One weight tensor's: sums of shape (matrices, row length), counts of shape (matrices,), both float32."""
 
     sums: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Entry:
 class Matrix:
     """An importance matrix. `legacy`: from a `.dat`, whose sums are means times the calls in `counts`."""
 
-    entries: Mapping[str, Entry] = field(repr=False)
+    entries: Mapping[str, MatrixEntry] = field(repr=False)
     datasets: tuple[str, ...]
     chunks: int
     chunk_size: int
@@ -134,7 +134,7 @@ def _read_gguf(path: Path) -> Matrix:
             sums = _values(path, header, name)
             if not len(counts) or len(sums) % len(counts):
                 raise _unreadable(path, f"the sums and counts of {own} do not match")
-            entries[own] = Entry(sums.reshape(len(counts), -1), np.rint(counts))
+            entries[own] = MatrixEntry(sums.reshape(len(counts), -1), np.rint(counts))
     if not entries:
         raise _unreadable(path, "it is a GGUF file, but of something else")
     return Matrix(entries, datasets, chunks, size)
@@ -150,7 +150,7 @@ def _values(path: Path, header: GgufHeader, name: str) -> NDArray[np.float32]:
 def _read_legacy(path: Path) -> Matrix:
     """int32 entries; each: int32 length, name, int32 calls, int32 values, float32 values; then calls and text."""
     data = path.read_bytes()
-    reader = _Reader(data)
+    reader = _DatReader(data)
     try:
         (count,) = reader.take("<i")
         if not 0 < count <= _ENTRIES_LIMIT:
@@ -163,7 +163,7 @@ def _read_legacy(path: Path) -> Matrix:
             values = np.frombuffer(reader.bytes(4 * size, 4 * _VALUES_LIMIT), "<f4").astype(np.float32)
             if not size:
                 raise _unreadable(path, f"{name} has no values")
-            entries[name] = Entry(values.reshape(1, -1), np.array([calls], np.float32))
+            entries[name] = MatrixEntry(values.reshape(1, -1), np.array([calls], np.float32))
         chunks, datasets = 0, tuple[str, ...]()
         if reader.left >= 4:
             (chunks,) = reader.take("<i")
@@ -175,7 +175,7 @@ def _read_legacy(path: Path) -> Matrix:
     return Matrix(entries, datasets, chunks, 0, legacy=True)
 
 
-class _Reader:
+class _DatReader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0

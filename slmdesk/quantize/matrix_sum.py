@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.matrix_file import Entry, Matrix
+from slmdesk.quantize.matrix_file import Matrix, MatrixEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ def merged(matrices: Sequence[tuple[str, Matrix]], chunk: int) -> Matrix:
     """
     size = next((matrix.chunk_size for _, matrix in matrices if matrix.chunk_size > 0), chunk)
     first = matrices[0][0]
-    entries: dict[str, Entry] = {}
+    entries: dict[str, MatrixEntry] = {}
     for name, matrix in matrices:
         if entries and not entries.keys() & matrix.entries.keys():
             raise _mismatch(first, name, "they have no tensor in common")
@@ -42,13 +42,13 @@ def plain(matrix: Matrix, chunk: int) -> Matrix:
     if not matrix.legacy:
         return matrix
     entries = {
-        name: Entry(entry.sums * np.float32(chunk), entry.counts * np.float32(chunk))
+        name: MatrixEntry(entry.sums * np.float32(chunk), entry.counts * np.float32(chunk))
         for name, entry in matrix.entries.items()
     }
     return Matrix(entries, matrix.datasets, matrix.chunks, chunk)
 
 
-def _sum(one: Entry, other: Entry, tensor: str, first: str, name: str) -> Entry:
+def _sum(one: MatrixEntry, other: MatrixEntry, tensor: str, first: str, name: str) -> MatrixEntry:
     if one.sums.size != other.sums.size:
         raise _mismatch(first, name, f"{tensor} has {other.sums.size} values in place of {one.sums.size}")
     # An older file counts all experts of a tensor together: its count stands for each of them.
@@ -58,7 +58,7 @@ def _sum(one: Entry, other: Entry, tensor: str, first: str, name: str) -> Entry:
             raise _mismatch(first, name, f"{tensor} has another number of experts")
     counts = np.broadcast_to(one.counts, matrices) + np.broadcast_to(other.counts, matrices)
     sums = one.sums.reshape(matrices, -1) + other.sums.reshape(matrices, -1)
-    return Entry(sums.astype(np.float32), counts.astype(np.float32))
+    return MatrixEntry(sums.astype(np.float32), counts.astype(np.float32))
 
 
 def _mismatch(first: str, name: str, why: str) -> SlmDeskError:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.quantize import planning, registering
-from slmdesk.quantize.planning import Step
+from slmdesk.quantize.job_run import QuantizeRun
+from slmdesk.quantize.planning import QuantizeStep
 from slmdesk.quantize.protocol import CHUNK, QualitySpec, SpeedSpec
-from slmdesk.quantize.stepping import Stepping
-from slmdesk.quantize.texts import Text, measuring_text
+from slmdesk.quantize.texts import TextFile, measuring_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MEMORY_SHARE = 0.6  # of free memory that the models measured at once may fill
 
 
-class Measuring(Stepping):
+class Measuring(QuantizeRun):
     """A run that measures what its memory holds as placed."""
 
     async def _measure(self) -> None:
@@ -32,7 +32,7 @@ class Measuring(Stepping):
         for name, entry in placed.items():
             if "generation_tokens_s" not in entry:
                 spec = SpeedSpec(entry["path"], str(self._text().path), self.request.options.threads)
-                entry.update(await self._child(Step("speed", name), spec, f"timing {name}"))
+                entry.update(await self._child(QuantizeStep("speed", name), spec, f"timing {name}"))
                 await self._remember()
             await self._register(name, entry)
 
@@ -74,7 +74,7 @@ class Measuring(Stepping):
             "quants": quants,
         }
 
-    def _text(self) -> Text:
+    def _text(self) -> TextFile:
         return measuring_text(self.kind.paths, self.source.header, self.request.text)
 
     def _groups(self, placed: dict[str, dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
@@ -102,7 +102,7 @@ class Measuring(Stepping):
             answers_only=text.special,  # a model trained on answers alone has no opinion on questions
             threads=self.request.options.threads,
         )
-        found = await self._child(Step("measure"), spec, "measuring")
+        found = await self._child(QuantizeStep("measure"), spec, "measuring")
         await asyncio.to_thread(self.source.check_unchanged)
         about = {"text": text.name, "text_sha256": text.digest(), "chunks": found["chunks"]}
         self.memory["measured_source"] = {**found["source"], **about}

@@ -16,10 +16,10 @@ from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CHUNK, ForecastSpec, MatrixUse
 from slmdesk.quantize.request import AUTO, NONE, Request
-from slmdesk.quantize.source import Source, output_name, stem_of
+from slmdesk.quantize.source import SourceGguf, output_name, stem_of
 from slmdesk.quantize.store import Pace
 from slmdesk.quantize.targets import find_target
-from slmdesk.quantize.texts import Text, calibration_text, measuring_text, own_text
+from slmdesk.quantize.texts import TextFile, calibration_text, measuring_text, own_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ _LARGEST_BUFFER, _SMALLEST_BUFFER = 8 << 30, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class QuantizeStep:
     """One piece of the work. `reckoned`: seconds of work in it as reckoned, `seconds`: as expected by experience."""
 
     name: str  # "convert", "imatrix", "quantize", "check", "measure", "speed"
@@ -70,11 +70,11 @@ class QuantForecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class QuantizePlan:
     """The whole plan. `disk_bytes` includes what is temporary."""
 
     quants: tuple[QuantForecast, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[QuantizeStep, ...]
     seconds: float
     disk_bytes: int
     free_bytes: int
@@ -93,7 +93,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """Where results go: the folder, and the name that patterns are filled with."""
 
     folder: Path
@@ -110,17 +110,17 @@ class Place:
         return [self.folder / f"{stem}.gguf"]
 
 
-def place_for(request: Request, source: Source, home: Path) -> Place:
+def place_for(request: Request, source: SourceGguf, home: Path) -> Destination:
     """`home` is the model's folder in the library, used where no output folder was asked for."""
     folder = Path(request.output).expanduser().absolute() if request.output else home
-    return Place(folder, stem_of(source.path, source.quant))
+    return Destination(folder, stem_of(source.path, source.quant))
 
 
-def matrix_name(place: Place) -> str:
+def matrix_name(place: Destination) -> str:
     return f"{place.name}.imatrix.gguf"
 
 
-def matrix_use(request: Request, place: Place, text: Text, path: str = "") -> MatrixUse | None:
+def matrix_use(request: Request, place: Destination, text: TextFile, path: str = "") -> MatrixUse | None:
     """The matrix as quants will name it; `path` "" while it is still to be computed."""
     if request.matrix == NONE:
         return None
@@ -139,8 +139,12 @@ def buffer_bytes(available: int) -> int:
 
 
 async def forecast(
-    request: Request, source: Source, place: Place, paths: Paths, paces: Mapping[tuple[str, str], Pace]
-) -> Forecast:
+    request: Request,
+    source: SourceGguf,
+    place: Destination,
+    paths: Paths,
+    paces: Mapping[tuple[str, str], Pace],
+) -> QuantizePlan:
     """Look at every target: llama.cpp's dry run in a child, and this machine's pace.
 
     Raises `imatrix_needed`, `text_too_short`, and what `host.run_child` raises.
@@ -179,7 +183,7 @@ async def forecast(
         for q in quants
         if q.bytes >= source.bytes
     ]
-    return Forecast(
+    return QuantizePlan(
         quants=quants,
         steps=steps,
         seconds=sum(step.seconds for step in steps),
@@ -192,7 +196,7 @@ async def forecast(
     )
 
 
-async def sizes(source: Source, quants: Iterable[str]) -> dict[str, int]:
+async def sizes(source: SourceGguf, quants: Iterable[str]) -> dict[str, int]:
     """Exact bytes of quants by llama.cpp's dry run, without times. Raises what `host.run_child` raises."""
     spec = ForecastSpec(str(source.path), list(quants), matrix=asdict(MatrixUse()), timed=False)
     found = await run_child(spec)
@@ -212,12 +216,12 @@ def matrix_words(request: Request) -> str:
 
 
 async def measuring_steps(
-    source: Source,
+    source: SourceGguf,
     sizes: Mapping[str, int],
-    text: Text,
+    text: TextFile,
     threads: int,
     paces: Mapping[tuple[str, str], Pace],
-) -> tuple[Step, ...]:
+) -> tuple[QuantizeStep, ...]:
     """The steps of measuring quants that are there; `sizes`: their names and bytes. Raises `text_too_short`, and what
     `host.run_child` raises."""
     found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path)]))
@@ -231,7 +235,7 @@ async def measuring_steps(
     )
 
 
-def check_length(source: Source, text: Text, tokens: int) -> None:
+def check_length(source: SourceGguf, text: TextFile, tokens: int) -> None:
     """Raises `SlmDeskError("text_too_short")` where the text is less than what is evaluated at once, twice."""
     needed = 2 * min(CHUNK, source.header.context_length or CHUNK)
     if tokens < needed:
@@ -242,7 +246,7 @@ def check_length(source: Source, text: Text, tokens: int) -> None:
         )
 
 
-async def check_texts(request: Request, source: Source, paths: Paths) -> None:
+async def check_texts(request: Request, source: SourceGguf, paths: Paths) -> None:
     """Refuse texts of a person's own that are too short for what they are to be used for, before anything is made.
 
     Raises `text_too_short`, `text_unreadable`.
@@ -263,11 +267,11 @@ def measured_by_default(request: Request, parameters: int) -> bool:
     return request.measure if request.measure is not None else parameters < MEASURED_BELOW
 
 
-def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> Step:
+def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> QuantizeStep:
     """How long a folder takes to become a GGUF: its libraries load, then every weight is read and written."""
     reckoned = _CONVERTER_S + weights_bytes / _CONVERTED_BYTES_S
     pace = paces.get(("convert", "")) or Pace()
-    return Step("convert", "", reckoned, pace.seconds(reckoned), pace.error)
+    return QuantizeStep("convert", "", reckoned, pace.seconds(reckoned), pace.error)
 
 
 def check_wishes(request: Request) -> None:
@@ -289,7 +293,7 @@ def check_wishes(request: Request) -> None:
         )
 
 
-def check_patterns(request: Request, source: Source) -> None:
+def check_patterns(request: Request, source: SourceGguf) -> None:
     """Refuse a wish for tensors that the model does not have. Raises `pattern_matches_nothing`."""
     names = [
         tensor.name
@@ -326,25 +330,25 @@ class Reckoner:
         self._calibration = calibration_tokens // CHUNK * CHUNK
         self._text = text_tokens // CHUNK * CHUNK
 
-    def step(self, name: str, quant: str, reckoned: float) -> Step:
+    def step(self, name: str, quant: str, reckoned: float) -> QuantizeStep:
         pace = self._paces.get((name, quant)) or self._paces.get((name, "")) or Pace()
-        return Step(name, quant, reckoned, pace.seconds(reckoned), pace.error)
+        return QuantizeStep(name, quant, reckoned, pace.seconds(reckoned), pace.error)
 
-    def quantize(self, entry: Mapping[str, Any]) -> Step:
+    def quantize(self, entry: Mapping[str, Any]) -> QuantizeStep:
         reckoned = float(entry["seconds"]) / self._threads + float(entry["starts"])
         return self.step("quantize", str(entry["quant"]), reckoned)
 
-    def check(self, size: int, quant: str) -> Step:
+    def check(self, size: int, quant: str) -> QuantizeStep:
         return self.step("check", quant, 3 * size / _READ_BYTES_S)
 
-    def matrix(self) -> Step:
+    def matrix(self) -> QuantizeStep:
         return self.step("imatrix", "", self._evaluation(self._calibration))
 
-    def measure(self, quants: int) -> Step:
+    def measure(self, quants: int) -> QuantizeStep:
         compared = self._text / 2 * self._vocabulary * _ROW_S * quants
         return self.step("measure", "", self._evaluation(self._text) * (quants + 1) + compared)
 
-    def speed(self, size: int, quant: str) -> Step:
+    def speed(self, size: int, quant: str) -> QuantizeStep:
         return self.step("speed", quant, self._evaluation(2048) + 300 * size / 1e10)
 
     def _evaluation(self, tokens: int) -> float:
@@ -352,7 +356,7 @@ class Reckoner:
 
 
 def _quant(
-    request: Request, source: Source, place: Place, entry: Mapping[str, Any], reckoner: Reckoner
+    request: Request, source: SourceGguf, place: Destination, entry: Mapping[str, Any], reckoner: Reckoner
 ) -> QuantForecast:
     target = find_target(str(entry["quant"]))
     size = int(entry["bytes"])
@@ -381,8 +385,8 @@ def _steps(
     reckoner: Reckoner,
     *,
     measured: bool,
-) -> tuple[Step, ...]:
-    steps: list[Step] = []
+) -> tuple[QuantizeStep, ...]:
+    steps: list[QuantizeStep] = []
     if request.matrix == AUTO:
         steps.append(reckoner.matrix())
     for quant, entry in zip(quants, entries, strict=True):

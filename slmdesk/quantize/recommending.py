@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.inference.loading import Loading
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.offload import DeviceRoom
-    from slmdesk.quantize.source import Source
+    from slmdesk.quantize.source import SourceGguf
     from slmdesk.quantize.store import Quant
 
 # The best first; each is a clear step below the one before. Smaller ones cost small models too much to be advised.
@@ -61,7 +61,7 @@ class Recommendation:
 
 
 def recommend(
-    source: Source,
+    source: SourceGguf,
     architecture: Architecture,
     loading: Loading,
     *,
@@ -104,15 +104,15 @@ def recommend(
     )
 
 
-def _size(source: Source, name: str, sizes: Mapping[str, int] | None) -> int:
+def _size(source: SourceGguf, name: str, sizes: Mapping[str, int] | None) -> int:
     return (sizes or {}).get(name) or QUANTS[name].bytes_of(source.parameters)
 
 
-def _clearly_less(source: Source, name: str, size: int) -> bool:
+def _clearly_less(source: SourceGguf, name: str, size: int) -> bool:
     return size <= CLEARLY_LESS * source.bytes and QUANTS[name].bits <= CLEARLY_LESS * bits_of(source)
 
 
-def bits_of(source: Source) -> float:
+def bits_of(source: SourceGguf) -> float:
     """Bits a weight of the source, by its quant's name; of an unknown one the mean over the file."""
     known = quant_named(source.quant)
     return known.bits if known is not None else source.bytes * 8 / max(source.parameters, 1)

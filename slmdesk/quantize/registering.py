@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.paths import Paths
     from slmdesk.quantize.request import Request
-    from slmdesk.quantize.source import Source
+    from slmdesk.quantize.source import SourceGguf
 
 # In the order of a table; those that were not measured are missing.
 _FIGURES = tuple(
@@ -32,7 +32,7 @@ _FIGURES = tuple(
 )
 
 
-def facts(quant: str, entry: Mapping[str, Any], source: Source, request: Request) -> dict[str, Any]:
+def facts(quant: str, entry: Mapping[str, Any], source: SourceGguf, request: Request) -> dict[str, Any]:
     """One quant of a result."""
     found: dict[str, Any] = {"quant": quant, "path": entry.get("path"), "paths": entry.get("paths", [])}
     found |= {name: entry[name] for name in _FIGURES if name in entry}
@@ -41,7 +41,7 @@ def facts(quant: str, entry: Mapping[str, Any], source: Source, request: Request
     return found
 
 
-def found(path: Path, source: Source) -> dict[str, Any]:
+def found(path: Path, source: SourceGguf) -> dict[str, Any]:
     """The entry of a quant that is there and was not made by this job. Blocking. Raises what `open_source` raises,
     and `vocabulary_differs` or `source_differs` where it cannot be of this source."""
     other = open_source(path)
@@ -74,7 +74,7 @@ def found(path: Path, source: Source) -> dict[str, Any]:
     }
 
 
-def all_found(paths: Sequence[Path], source: Source) -> dict[str, dict[str, Any]]:
+def all_found(paths: Sequence[Path], source: SourceGguf) -> dict[str, dict[str, Any]]:
     """`found` of each, by a name that none shares: its quant, with the file's name where several are of one quant."""
     entries: dict[str, dict[str, Any]] = {}
     for path in paths:
@@ -88,7 +88,7 @@ def record(model: str, source: Path, quant: str, figures: Mapping[str, Any]) -> 
     return Quant(str(figures["path"]), model, str(source), quant, dict(figures), time.time())
 
 
-def record_source(model: str, path: Path, source: Source, figures: Mapping[str, Any]) -> Quant:
+def record_source(model: str, path: Path, source: SourceGguf, figures: Mapping[str, Any]) -> Quant:
     """The source as a row of the chart: what all its quants are compared with. `path`: the file, or the folder
     it was converted from."""
     known = {
@@ -103,7 +103,7 @@ def record_source(model: str, path: Path, source: Source, figures: Mapping[str, 
 
 
 def write_sidecar(
-    paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], origin: Path, source: Source
+    paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], origin: Path, source: SourceGguf
 ) -> None:
     """Note the files in the model's `slmdesk.json`; of files that this job did not make only the figures, where the
     files are noted there. Blocking. Raises as `sidecar.record` does."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.quantize.planning import Step
+    from slmdesk.quantize.planning import QuantizeStep
 
 _SURE_S, _SURE_SHARE = 3.0, 0.05  # before, what a step was seen to do tells nothing
 _LEAST = 0.1  # of the plan stays for a step that takes longer and does not say how far it is
 
 
-def seconds_left(steps: Sequence[Step], running: Step, share: float, ran_s: float) -> float:
+def seconds_left(steps: Sequence[QuantizeStep], running: QuantizeStep, share: float, ran_s: float) -> float:
     """Seconds until the end. `steps`: those not done, with the one that runs; `share` of it was done in `ran_s`
     seconds.
 

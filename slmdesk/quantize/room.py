@@ -21,12 +21,12 @@ from slmdesk.quantize.hf_folder import examine
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.job import KIND
 from slmdesk.quantize.placing import refuse_existing
-from slmdesk.quantize.planning import Forecast, Place
+from slmdesk.quantize.planning import Destination, QuantizePlan
 from slmdesk.quantize.protocol import CompareSpec, Options
 from slmdesk.quantize.recommending import ADVISED, Recommendation, recommend
 from slmdesk.quantize.request import Request
 from slmdesk.quantize.results import ResultRow, result_rows
-from slmdesk.quantize.source import Source, open_source, stem_of
+from slmdesk.quantize.source import SourceGguf, open_source, stem_of
 from slmdesk.quantize.store import MIGRATIONS, Quant, QuantStore
 from slmdesk.quantize.tensor_report import tensor_report
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from slmdesk.library.library import Library, LibraryFile
     from slmdesk.memory.offload import DeviceRoom
 
-__all__ = ["MIGRATIONS", "Origin", "Quantizing"]
+__all__ = ["MIGRATIONS", "Quantizable", "Quantizing"]
 
 _BEST_SOURCES = ("BF16", "F32", "F16")  # of several full files of one model
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Quantizable:
     """What would be quantized: the model's id ("" for a file outside the library), the file or safetensors
     folder, and the folder in which its quants belong."""
 
@@ -62,7 +62,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GreedyAnswer:
     """A greedy answer. `pieces` are the texts of its `tokens`; `stopped`: the model ended it itself."""
 
     path: Path
@@ -81,8 +81,8 @@ class Compared:
     same."""
 
     prompt: str
-    first: Answer
-    second: Answer
+    first: GreedyAnswer
+    second: GreedyAnswer
     differs_at: int | None
 
 
@@ -91,7 +91,7 @@ class Fetch:
     """A source that a download still brings: the download's job, what `origin` will be, and its quant."""
 
     job: str
-    origin: Origin
+    origin: Quantizable
     quant: str
 
 
@@ -115,7 +115,7 @@ class Quantizing:
         self._jobs = jobs
         self.store = QuantStore(database)
 
-    async def origin(self, model: str) -> Origin:
+    async def origin(self, model: str) -> Quantizable:
         """What `model` (library id or path) means here: of a model with several files the fullest one.
 
         Raises `model_not_found`, `source_unsuitable`, …
@@ -123,12 +123,12 @@ class Quantizing:
         path = await asyncio.to_thread(_as_path, model)
         if path is not None:
             known = await self._in_library(path)
-            return known or Origin("", path, self._paths.models / LOCAL / (path.stem or "model"))
+            return known or Quantizable("", path, self._paths.models / LOCAL / (path.stem or "model"))
         file = await self._library.resolve(model)
         better = await self._fullest(file) if ":" not in model.rsplit("/", 1)[-1] else file
         return self._of(better)
 
-    async def forecast(self, request: Request) -> Forecast:
+    async def forecast(self, request: Request) -> QuantizePlan:
         """Sizes, times and needs of everything asked for. Nothing is written.
 
         Those of a safetensors folder are estimates: its GGUF is not there yet. Raises `imatrix_needed`, and what
@@ -145,7 +145,7 @@ class Quantizing:
             self._with_fits, plan, lambda: Architecture.from_gguf(source.header), await self._gpu()
         )
 
-    async def tensors(self, request: Request, plan: Forecast) -> dict[str, list[dict[str, Any]]]:
+    async def tensors(self, request: Request, plan: QuantizePlan) -> dict[str, list[dict[str, Any]]]:
         """For each target of a forecast what becomes of every tensor: `name`, `shape`, `from`, `to`, `bytes`, and
         `meant` where it could not have the type that was meant for it. Raises `convert_first`, and as `open_source`.
         """
@@ -155,17 +155,21 @@ class Quantizing:
         source = await asyncio.to_thread(open_source, origin.path)
         return await asyncio.to_thread(tensor_report, source, plan)
 
-    async def _folder_forecast(self, request: Request, origin: Origin) -> Forecast:
+    async def _folder_forecast(self, request: Request, origin: Quantizable) -> QuantizePlan:
         await asyncio.to_thread(planning.check_wishes, request)
         paces, gpu = await self.store.paces(), await self._gpu()
 
-        def look() -> Forecast:
+        def look() -> QuantizePlan:
             known = (self._paths.resources / "toolchains" / "convert-architectures.txt").read_text("utf-8")
             folder = examine(origin.path, known.split())
             config = json.loads((origin.path / "config.json").read_text("utf-8"))
             output = Path(request.output).expanduser().absolute() if request.output else origin.home
             plan = folder_forecast(
-                request, folder, Place(output, origin.path.name), paces, int(config.get("vocab_size") or 0)
+                request,
+                folder,
+                Destination(output, origin.path.name),
+                paces,
+                int(config.get("vocab_size") or 0),
             )
             return self._with_fits(plan, lambda: Architecture.from_config(config), gpu)
 
@@ -178,8 +182,8 @@ class Quantizing:
         return (await self._devices.now()).room
 
     def _with_fits(
-        self, plan: Forecast, architecture_of: Callable[[], Architecture], gpu: DeviceRoom | None
-    ) -> Forecast:
+        self, plan: QuantizePlan, architecture_of: Callable[[], Architecture], gpu: DeviceRoom | None
+    ) -> QuantizePlan:
         """Whether each quant will run here, and with how long a context."""
         try:
             architecture = architecture_of()
@@ -252,7 +256,7 @@ class Quantizing:
             },
         )
 
-    async def measurable(self, origin: Origin) -> list[Path]:
+    async def measurable(self, origin: Quantizable) -> list[Path]:
         """The quants of a source that are there and were never measured: those made here, and the model's others."""
         rows = await self.rows(origin)
         known = {row.path for row in rows if row.measured}
@@ -335,7 +339,7 @@ class Quantizing:
         spec = CompareSpec([str(first), str(second)], prompt, max(1, most_tokens))
         found = await run_child(spec, on_progress=on_progress)
         one, other = (
-            Answer(Path(answer["path"]), answer["tokens"], answer["pieces"], answer["stopped"])
+            GreedyAnswer(Path(answer["path"]), answer["tokens"], answer["pieces"], answer["stopped"])
             for answer in found["answers"]
         )
         return Compared(prompt, one, other, found["differs_at"])
@@ -345,7 +349,7 @@ class Quantizing:
         found = await self.store.all()
         return [quant for quant in found if model in {quant.model, quant.source, quant.path}]
 
-    async def rows(self, origin: Origin, recommended: str = "") -> list[ResultRow]:
+    async def rows(self, origin: Quantizable, recommended: str = "") -> list[ResultRow]:
         """The quants of a source that are still there, and the source itself once it was measured."""
         known = {quant.path: quant for quant in await self.results(origin.model or str(origin.path))}
         known |= {quant.path: quant for quant in await self.results(str(origin.path))}
@@ -353,30 +357,30 @@ class Quantizing:
         there = await asyncio.to_thread(lambda: {row.path for row in rows if row.path.exists()})
         return [row for row in rows if row.path in there]
 
-    def _place(self, request: Request, origin: Origin, fetch: Fetch | None = None) -> Place:
+    def _place(self, request: Request, origin: Quantizable, fetch: Fetch | None = None) -> Destination:
         """Where results go; refuses what can be refused before anything runs."""
         planning.check_wishes(request)
         if fetch is not None and not origin.needs_conversion:
             folder = Path(request.output).expanduser().absolute() if request.output else origin.home
-            place, parts = Place(folder, stem_of(origin.path, fetch.quant)), 1
+            place, parts = Destination(folder, stem_of(origin.path, fetch.quant)), 1
         elif origin.needs_conversion:
             folder = Path(request.output).expanduser().absolute() if request.output else origin.home
-            place, parts = Place(folder, origin.path.name), 1
+            place, parts = Destination(folder, origin.path.name), 1
         else:
-            source: Source = open_source(origin.path)
+            source: SourceGguf = open_source(origin.path)
             planning.check_patterns(request, source)
             place, parts = planning.place_for(request, source, origin.home), len(source.parts)
         refuse_existing(file for name in request.targets for file in place.final(request, name, parts))
         return place
 
-    async def _in_library(self, path: Path) -> Origin | None:
+    async def _in_library(self, path: Path) -> Quantizable | None:
         for model in await self._library.models():
             for file in model.files:
                 if path in {file.path, *file.parts}:
                     return self._of(file)
         return None
 
-    def _of(self, file: LibraryFile) -> Origin:
+    def _of(self, file: LibraryFile) -> Quantizable:
         if file.problem is not None:
             raise file.problem
         if file.format == "onnx":
@@ -385,13 +389,13 @@ class Quantizing:
             )
         model = file.id.partition(":")[0]
         if file.home is not None:
-            return Origin(model, file.path, file.home)
+            return Quantizable(model, file.path, file.home)
         if model == BUILT_IN:
             # Its quants are a model of their own, which a person may delete again.
-            return Origin(model, file.path, self._paths.models / LOCAL / model.split("/")[1])
+            return Quantizable(model, file.path, self._paths.models / LOCAL / model.split("/")[1])
         if file.shipped:
-            return Origin(model, file.path, self._library.folders[0].joinpath(*model.split("/")))
-        return Origin("", file.path, self._paths.models / LOCAL / file.path.stem)
+            return Quantizable(model, file.path, self._library.folders[0].joinpath(*model.split("/")))
+        return Quantizable("", file.path, self._paths.models / LOCAL / file.path.stem)
 
     async def _fullest(self, file: LibraryFile) -> LibraryFile:
         """Of the files of one model the one that lost least."""
@@ -407,7 +411,7 @@ class Quantizing:
         return folders[0] if folders and file.quant not in FULL_PRECISION else file
 
 
-def _convert_first(origin: Origin) -> SlmDeskError:
+def _convert_first(origin: Quantizable) -> SlmDeskError:
     return SlmDeskError(
         "convert_first",
         f"{origin.path.name} is a safetensors folder; its exact sizes are known once it is converted.",

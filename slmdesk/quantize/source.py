@@ -21,7 +21,7 @@ _HASHED = 1024 * 1024  # bytes of the beginning that go into the fingerprint
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceGguf:
     """A GGUF to quantize. `header` is the first part's, with the tensors of all."""
 
     path: Path
@@ -52,7 +52,7 @@ class Source:
             )
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> SourceGguf:
     """Read and check a GGUF, all parts of a split one.
 
     Raises `SlmDeskError`: `source_missing`, `source_parts_missing`, `source_unsuitable`, and what
@@ -77,7 +77,7 @@ def open_source(path: Path) -> Source:
             f"{path.name} is no model but of the kind “{first.kind}”.",
             "Choose the model's own file.",
         )
-    return Source(
+    return SourceGguf(
         path=parts[0],
         parts=parts,
         header=joined(headers),

@@ -8,11 +8,11 @@ from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header
 
 if TYPE_CHECKING:
-    from slmdesk.quantize.planning import Forecast
-    from slmdesk.quantize.source import Source
+    from slmdesk.quantize.planning import QuantizePlan
+    from slmdesk.quantize.source import SourceGguf
 
 
-def tensor_report(source: Source, plan: Forecast) -> dict[str, list[dict[str, Any]]]:
+def tensor_report(source: SourceGguf, plan: QuantizePlan) -> dict[str, list[dict[str, Any]]]:
     """By quant, in the order of the file: `name`, `shape`, `from`, `to`, `bytes`, and `meant` for a tensor that could
     not have the type that was meant for it. Blocking: reads headers."""
     kinds = {kind.name.upper(): kind for kind in TENSOR_TYPES.values()}

@@ -18,7 +18,7 @@ _LEAST_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextFile:
     """A text file. `name` is what results and files say; `special`: it spells control tokens of a chat."""
 
     path: Path
@@ -37,28 +37,28 @@ class Text:
             ) from error
 
 
-def measuring_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
+def measuring_text(paths: Paths, header: GgufHeader, chosen: str = "") -> TextFile:
     """The text to measure with. The built-in model knows nothing but questions about small models, so it is
     measured with such questions; every other model with a text of many subjects and languages."""
     if chosen:
         return own_text(chosen)
     folder = paths.resources / "quantize"
     if header.name == _GUIDE:
-        return Text(folder / "guide-measure.txt", "slmdesk guide answers 1", special=True)
-    return Text(folder / "measure.txt", "slmdesk measuring text 1")
+        return TextFile(folder / "guide-measure.txt", "slmdesk guide answers 1", special=True)
+    return TextFile(folder / "measure.txt", "slmdesk measuring text 1")
 
 
-def calibration_text(paths: Paths, header: GgufHeader, chosen: str = "") -> Text:
+def calibration_text(paths: Paths, header: GgufHeader, chosen: str = "") -> TextFile:
     """The text to compute an importance matrix with; never the one that is measured with."""
     if chosen:
         return own_text(chosen)
     folder = paths.resources / "quantize"
     if header.name == _GUIDE:
-        return Text(folder / "guide-calibration.txt", "slmdesk guide calibration 1", special=True)
-    return Text(folder / "calibration.txt", "slmdesk calibration text 1")
+        return TextFile(folder / "guide-calibration.txt", "slmdesk guide calibration 1", special=True)
+    return TextFile(folder / "calibration.txt", "slmdesk calibration text 1")
 
 
-def own_text(chosen: str) -> Text:
+def own_text(chosen: str) -> TextFile:
     """A text of a person's own. Raises `text_unreadable`, and `text_too_short` where no model would find tokens enough
     in it."""
     path = Path(chosen).expanduser().absolute()
@@ -70,4 +70,4 @@ def own_text(chosen: str) -> Text:
         ) from error
     if size < _LEAST_BYTES:
         raise SlmDeskError("text_too_short", f"{path.name} holds only {size} bytes.", "Choose a longer text.")
-    return Text(path, path.name)
+    return TextFile(path, path.name)

@@ -47,7 +47,7 @@ class RequestError(SlmDeskError):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class BodyField:
     """What one field may hold. null always counts as absent, as other servers of this API have it."""
 
     kind: Kind
@@ -76,7 +76,7 @@ def parse_body(data: bytes) -> dict[str, Any]:
     return body
 
 
-def read_fields(body: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, Any]:
+def read_fields(body: Mapping[str, Any], table: Mapping[str, BodyField]) -> dict[str, Any]:
     """The known fields that are present, checked; unknown ones are left out.
 
     Raises `RequestError("invalid_type" | "invalid_value")`.
@@ -96,7 +96,7 @@ def refuse(name: str, message: str, hint: str = "", *, code: ErrorCode = "invali
     raise RequestError(code, message, hint, param=name)
 
 
-def _check(name: str, value: object, field: Field) -> None:
+def _check(name: str, value: object, field: BodyField) -> None:
     # true is an int to Python and nothing of the kind to a person.
     wrong = not isinstance(value, _TYPES[field.kind]) or (isinstance(value, bool) and field.kind != "boolean")
     if wrong:
@@ -121,7 +121,7 @@ def _refuse_half_characters(body: object) -> None:
         ) from error
 
 
-def _limits(field: Field) -> str:
+def _limits(field: BodyField) -> str:
     if field.maximum == math.inf:
         return f"{field.minimum:g} or more"
     if field.minimum == -math.inf:

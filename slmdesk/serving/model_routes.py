@@ -16,7 +16,7 @@ from slmdesk.inference.wire import decoded
 from slmdesk.serving.api_errors import error_object, json_response
 from slmdesk.serving.dialects.openai_requests import read_tokenize
 from slmdesk.serving.entries import ModelEntry, ServiceStatus
-from slmdesk.serving.fields import Field, parse_body, read_fields, refuse
+from slmdesk.serving.fields import BodyField, parse_body, read_fields, refuse
 from slmdesk.serving.gate import CALLER
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ModelRoutes:
                 "unauthorized", "Only who knows the key may end the service.", "End it where it was started."
             )
         data = await request.read()
-        values = read_fields(parse_body(data) if data else {}, {"if_idle": Field("boolean")})
+        values = read_fields(parse_body(data) if data else {}, {"if_idle": BodyField("boolean")})
         if values.get("if_idle") and self._activity.running > 1:
             raise SlmDeskError(
                 "service_busy",
@@ -196,11 +196,11 @@ def _api_model(entry: ModelEntry, created: int) -> dict[str, Any]:
 
 
 def _context_of(body: dict[str, Any]) -> int:
-    return int(read_fields(body, {"context_length": Field("integer", 1, 2**24)}).get("context_length", 0))
+    return int(read_fields(body, {"context_length": BodyField("integer", 1, 2**24)}).get("context_length", 0))
 
 
 def _model_of(body: dict[str, Any]) -> str:
-    name = read_fields(body, {"model": Field("text")}).get("model", "").strip()
+    name = read_fields(body, {"model": BodyField("text")}).get("model", "").strip()
     if not name:
         refuse("model", "“model” is missing.", code="missing_field")
     return str(name)

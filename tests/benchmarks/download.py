@@ -107,8 +107,8 @@ async def ours(target: Path) -> int:
     from slmdesk.core.settings import Settings
     from slmdesk.downloads import sources, transfer
     from slmdesk.downloads.arrival import arrive
-    from slmdesk.downloads.pace import Pace
     from slmdesk.downloads.plan import make_plan
+    from slmdesk.downloads.rate_limit import RateLimit
     from slmdesk.hub.access import HubAccess
 
     hub = HubAccess(Settings(target / "settings.toml"), Secrets())
@@ -116,7 +116,7 @@ async def ours(target: Path) -> int:
     begun = time.perf_counter()
     plan = await make_plan(hub, REPO, [FILE], target)
     source = sources.HttpsSource(hub, plan)
-    transfer.Transfer(plan, plan.files[0], source, Pace(), lambda _: None).run()
+    transfer.Transfer(plan, plan.files[0], source, RateLimit(), lambda _: None).run()
     arrive(plan, plan.files[0])
     took = time.perf_counter() - begun
     source.close()

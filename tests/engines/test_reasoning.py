@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmdesk.engines.reasoning import PAIRS, Split, Splitter, begins, opened_at_end, split, visible
+from slmdesk.engines.reasoning import PAIRS, Splitter, SplitText, begins, opened_at_end, split, visible
 
 HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|channel|>final<|message|>Paris."
 
@@ -45,13 +45,13 @@ HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|cha
     ],
 )  # fmt: skip
 def test_the_split_of_a_whole_text(text: str, reasoning: str, answer: str) -> None:
-    assert split(text) == Split(reasoning, answer)
+    assert split(text) == SplitText(reasoning, answer)
     assert visible(text) == answer
 
 
 @pytest.mark.parametrize("mark", [*PAIRS, "<|channel|>analysis<|message|>"])
 def test_reasoning_without_an_end_is_all_there_is(mark: str) -> None:
-    assert split(f"{mark}\nHm. Let me") == Split("Hm. Let me", "", thinking=True)
+    assert split(f"{mark}\nHm. Let me") == SplitText("Hm. Let me", "", thinking=True)
     assert begins(f"\n{mark}\nHm.")
 
 

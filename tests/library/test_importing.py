@@ -15,12 +15,12 @@ import pytest
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import sidecar, transfer
-from slmdesk.library.background import Meter, Progress
+from slmdesk.library.background import Progress, ThreadProgress
 from slmdesk.library.candidates import Candidate
 from slmdesk.library.importing import Imported, Importer
 from slmdesk.library.library import Library
 from slmdesk.library.names import check_model_id, safe_name
-from slmdesk.library.sources import Source, source_at, standard_sources
+from slmdesk.library.sources import ImportSource, source_at, standard_sources
 from slmdesk.library.verify import Verifier
 from tests.hub.companions import write_companions
 
@@ -120,14 +120,16 @@ def test_standard_places(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b" / "hub").mkdir(parents=True)
     (tmp_path / "c" / "manifests").mkdir(parents=True)
-    assert standard_sources(places["hub"], tmp_path, "darwin") == [Source("hf-cache", tmp_path / "a")]
-    assert standard_sources(places["home"], tmp_path, "win32") == [Source("hf-cache", tmp_path / "b" / "hub")]
-    assert standard_sources(places["ollama"], tmp_path, "win32") == [Source("ollama", tmp_path / "c")]
+    assert standard_sources(places["hub"], tmp_path, "darwin") == [ImportSource("hf-cache", tmp_path / "a")]
+    assert standard_sources(places["home"], tmp_path, "win32") == [
+        ImportSource("hf-cache", tmp_path / "b" / "hub")
+    ]
+    assert standard_sources(places["ollama"], tmp_path, "win32") == [ImportSource("ollama", tmp_path / "c")]
     chosen = tmp_path / "disk"
     chosen.mkdir()
     (tmp_path / ".lmstudio").mkdir()
     (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": str(chosen)}))
-    assert standard_sources({}, tmp_path, "win32") == [Source("lm-studio", chosen)]
+    assert standard_sources({}, tmp_path, "win32") == [ImportSource("lm-studio", chosen)]
 
 
 async def test_ollamas_names(library: Library, make: Make, tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_a_full_disk(make: Make, tmp_path: Path) -> None:
     target.parent.mkdir()
     transfer.partial_of(target).symlink_to("/dev/full")
     with pytest.raises(SlmDeskError) as caught:
-        transfer.copy(source, target, Meter())
+        transfer.copy(source, target, ThreadProgress())
     assert caught.value.code == "disk_full"
     assert list(target.parent.iterdir()) == []
     assert source.exists()
@@ -307,12 +309,12 @@ def test_a_copy_goes_on_where_it_was(make: Make, tmp_path: Path) -> None:
     target.parent.mkdir()
     content = source.read_bytes()
     transfer.partial_of(target).write_bytes(content[:1000])
-    assert transfer.copy(source, target, Meter(), resume=True) == sha256(source)
+    assert transfer.copy(source, target, ThreadProgress(), resume=True) == sha256(source)
     assert target.read_bytes() == content
     # What was there before may be anything: it is read again, and not believed.
     target.unlink()
     transfer.partial_of(target).write_bytes(b"x" * 1000)
-    assert transfer.copy(source, target, Meter(), resume=True) == sha256(source)
+    assert transfer.copy(source, target, ThreadProgress(), resume=True) == sha256(source)
     assert target.read_bytes() == content
     assert [path.name for path in target.parent.iterdir()] == ["a.gguf"]
 

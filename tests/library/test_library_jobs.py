@@ -19,7 +19,7 @@ from slmdesk.core.settings import Settings
 from slmdesk.core.space import Space
 from slmdesk.library import moving
 from slmdesk.library.actions import LibraryActions
-from slmdesk.library.background import Meter
+from slmdesk.library.background import ThreadProgress
 from slmdesk.library.importing import Importer
 from slmdesk.library.jobs import DuplicateJobs, ImportJobs, MoveFolderJobs, VerifyJobs
 from slmdesk.library.library import Library
@@ -162,7 +162,7 @@ async def test_a_move_goes_on_after_the_process_died(
     target = tmp_path / "disk"
 
     # As a process leaves it that died after the switch, in the middle of removing.
-    moving.bring(models, target, Meter())
+    moving.bring(models, target, ThreadProgress())
     job = await queue.store.create("move-folder", {"from": str(models), "to": str(target)})
     await queue.store.update(job.id, memory={"phase": "remove"})
     (models / "p" / "a" / "a.gguf").unlink()

@@ -14,7 +14,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.jobs.job_store import Job
 from slmdesk.core.paths import Paths
 from slmdesk.library import moving, sidecar, transfer
-from slmdesk.library.background import Meter
+from slmdesk.library.background import ThreadProgress
 from slmdesk.library.duplicates import Duplicates, Equal, duplicate_now
 from slmdesk.library.library import Library
 from slmdesk.library.orphans import Orphans
@@ -153,13 +153,13 @@ def test_a_folder_moves(tmp_path: Path, make: Make, links: bool, monkeypatch: py
 
         monkeypatch.setattr(os, "link", refused)
     moving.refuse_conflicts(source, target)
-    assert moving.bring(source, target, Meter()) == len(before)
+    assert moving.bring(source, target, ThreadProgress()) == len(before)
     assert contents(source) == before
     assert contents(target) == before
     # Something came meanwhile; going on brings that alone.
     (source / "late.txt").write_text("late")
-    assert moving.bring(source, target, Meter()) == 1
-    assert moving.remove_old(source, target, Meter()) == []
+    assert moving.bring(source, target, ThreadProgress()) == 1
+    assert moving.remove_old(source, target, ThreadProgress()) == []
     assert not source.exists()
     assert contents(target) == before | {"late.txt": b"late"}
     assert {path.name: path.stat().st_mtime_ns for path in target.rglob("*.gguf")} == times
@@ -170,7 +170,7 @@ def test_a_move_that_is_given_up_leaves_the_old_place_alone(tmp_path: Path, make
     before = small_tree(source, make)
     target.mkdir()
     (target / "mine.txt").write_text("mine")
-    moving.bring(source, target, Meter())
+    moving.bring(source, target, ThreadProgress())
     transfer.partial_of(target / "p" / "a" / "a.gguf").write_bytes(b"half")
     moving.take_back(source, target)
     assert contents(source) == before
@@ -180,9 +180,9 @@ def test_a_move_that_is_given_up_leaves_the_old_place_alone(tmp_path: Path, make
 def test_what_did_not_arrive_is_not_removed(tmp_path: Path, make: Make) -> None:
     source, target = tmp_path / "old", tmp_path / "new"
     small_tree(source, make)
-    moving.bring(source, target, Meter())
+    moving.bring(source, target, ThreadProgress())
     (target / "p" / "a" / "a.gguf").unlink()
-    assert moving.remove_old(source, target, Meter()) == [source / "p" / "a" / "a.gguf"]
+    assert moving.remove_old(source, target, ThreadProgress()) == [source / "p" / "a" / "a.gguf"]
     assert (source / "p" / "a" / "a.gguf").exists()
 
 

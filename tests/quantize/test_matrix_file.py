@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.quantize.matrix_file import Entry, Matrix, read_matrix, write_matrix
+from slmdesk.quantize.matrix_file import Matrix, MatrixEntry, read_matrix, write_matrix
 
 
 def _matrix() -> Matrix:
     random = np.random.default_rng(3)
-    dense = Entry(random.random((1, 48), np.float32), np.array([512], np.float32))
-    experts = Entry(random.random((4, 32), np.float32), np.array([100, 0, 7, 3], np.float32))
+    dense = MatrixEntry(random.random((1, 48), np.float32), np.array([512], np.float32))
+    experts = MatrixEntry(random.random((4, 32), np.float32), np.array([100, 0, 7, 3], np.float32))
     return Matrix(
         {"blk.1.ffn_down_exps.weight": experts, "blk.0.attn_q.weight": dense}, ("some text", "more"), 5, 512
     )
@@ -81,7 +81,9 @@ def test_what_is_no_matrix(tmp_path: Path, desk_guide: Path) -> None:
     write_matrix(tmp_path / "m.gguf", _matrix())
     whole = (tmp_path / "m.gguf").read_bytes()
     (tmp_path / "cut.gguf").write_bytes(whole[:-100])
-    endless = Matrix({"blk.0.x": Entry(np.array([[np.inf]], np.float32), np.ones(1, np.float32))}, (), 1, 512)
+    endless = Matrix(
+        {"blk.0.x": MatrixEntry(np.array([[np.inf]], np.float32), np.ones(1, np.float32))}, (), 1, 512
+    )
     write_matrix(tmp_path / "inf.gguf", endless)
     (tmp_path / "text.gguf").write_text("GGUF? no")
     for path in (desk_guide, tmp_path / "cut.gguf", tmp_path / "inf.gguf", tmp_path / "text.gguf"):

@@ -17,7 +17,7 @@ from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.child.matrix_statistics import statistics
 from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish, ToolWish
 from slmdesk.quantize.host import run_child
-from slmdesk.quantize.matrix_file import Entry, Matrix, read_matrix, write_matrix
+from slmdesk.quantize.matrix_file import Matrix, MatrixEntry, read_matrix, write_matrix
 from slmdesk.quantize.matrix_sum import merged
 from slmdesk.quantize.protocol import QuantizeSpec
 from tests.quantize.tool_bench import ToolBench
@@ -27,11 +27,11 @@ TOOLS = os.environ.get("SLMDESK_LLAMA_TOOLS", "")
 GUIDE = "slmdesk/desk-guide"
 
 
-def entry(sums: list[list[float]], counts: list[float]) -> Entry:
-    return Entry(np.array(sums, np.float32), np.array(counts, np.float32))
+def entry(sums: list[list[float]], counts: list[float]) -> MatrixEntry:
+    return MatrixEntry(np.array(sums, np.float32), np.array(counts, np.float32))
 
 
-def matrix(**entries: Entry) -> Matrix:
+def matrix(**entries: MatrixEntry) -> Matrix:
     return Matrix({name.replace("__", "."): value for name, value in entries.items()}, ("text",), 2, 8)
 
 
@@ -212,8 +212,10 @@ async def test_what_a_matrix_does_not_cover(tools: ToolBench, tmp_path: Path, de
         t.name for t in read_header(desk_guide).tensors if t.name.startswith("blk.0.") and len(t.shape) > 1
     ]
     columns = {t.name: t.shape[0] for t in read_header(desk_guide).tensors}
-    entries = {name: Entry(np.ones((1, columns[name]), np.float32), np.ones(1, np.float32)) for name in names}
-    entries["blk.9.other.weight"] = Entry(np.ones((1, 4), np.float32), np.ones(1, np.float32))
+    entries = {
+        name: MatrixEntry(np.ones((1, columns[name]), np.float32), np.ones(1, np.float32)) for name in names
+    }
+    entries["blk.9.other.weight"] = MatrixEntry(np.ones((1, 4), np.float32), np.ones(1, np.float32))
     write_matrix(half, Matrix(entries, ("t",), 1, 512))
     found = await tools.tools.statistics(half, GUIDE)
     layers = read_header(desk_guide).number("block_count")

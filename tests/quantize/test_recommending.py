@@ -12,7 +12,7 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.memory.fit import loading_of
 from slmdesk.quantize.planning import sizes
 from slmdesk.quantize.recommending import ADVISED, Recommendation, recommend
-from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.source import SourceGguf, open_source
 
 ROOM = 16 * 10**9
 
@@ -21,7 +21,9 @@ ROOM = 16 * 10**9
 def advise(tmp_path: Path):  # type: ignore[no-untyped-def]
     wishes = loading_of(Settings(tmp_path / "settings.toml"))
 
-    def look(source: Source, available: int = ROOM, exact: dict[str, int] | None = None) -> Recommendation:
+    def look(
+        source: SourceGguf, available: int = ROOM, exact: dict[str, int] | None = None
+    ) -> Recommendation:
         return recommend(
             source, Architecture.from_gguf(source.header), wishes, available=available, sizes=exact
         )
@@ -45,7 +47,7 @@ async def test_a_small_model_in_4_bits_is_left_as_it_is(advise, smollm2: Path) -
 def test_a_larger_one_is_advised_as_far_as_it_gains(advise, smollm2: Path) -> None:  # type: ignore[no-untyped-def]
     small = open_source(smollm2)
 
-    def like(quant: str, bits: float, parameters: int) -> Source:
+    def like(quant: str, bits: float, parameters: int) -> SourceGguf:
         return replace(small, quant=quant, parameters=parameters, bytes=int(parameters * bits / 8))
 
     seven = 7 * 10**9

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from slmdesk.quantize.planning import Step
+from slmdesk.quantize.planning import QuantizeStep
 from slmdesk.quantize.remaining import seconds_left
 
 STEPS = (
-    Step("quantize", "Q8_0", seconds=2.0),
-    Step("check", "Q8_0", seconds=1.0),
-    Step("measure", seconds=420.0),
+    QuantizeStep("quantize", "Q8_0", seconds=2.0),
+    QuantizeStep("check", "Q8_0", seconds=1.0),
+    QuantizeStep("measure", seconds=420.0),
 )
 
 

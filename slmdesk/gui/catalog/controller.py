@@ -128,9 +128,9 @@ class CatalogController(QObject):
         """Before anything is typed: what suits this machine best first, embedding models last."""
         if query.text or query.sort != "relevance":
             return entries
-        from slmdesk.catalog.advise import Answers
+        from slmdesk.catalog.advise import Preferences
 
-        advised = await self._catalog.advise(Answers())
+        advised = await self._catalog.advise(Preferences())
         places = {advice.model.id: place for place, advice in enumerate(advised)}
         return sorted(
             entries, key=lambda entry: (places.get(entry.id, len(places)), entry.kind == "embedding")
@@ -447,7 +447,7 @@ class CatalogController(QObject):
         self._services.run(self._advise(sheet), "choosing a model")
 
     async def _advise(self, sheet: AdviceSheet) -> None:
-        from slmdesk.catalog.advise import Answers
+        from slmdesk.catalog.advise import Preferences
         from slmdesk.core import cores
         from slmdesk.core.hardware import memory
 
@@ -458,7 +458,7 @@ class CatalogController(QObject):
             f"and {amounts.counted(physical, 'core')}."
         )
         language = sheet.language.value
-        answers = Answers(sheet.use.value, sheet.priority.value, (language,) if language else ())
+        answers = Preferences(sheet.use.value, sheet.priority.value, (language,) if language else ())
         sheet.show_advice(await self._catalog.advise(answers))
 
 

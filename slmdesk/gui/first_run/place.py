@@ -168,12 +168,12 @@ class FirstRunPlace(Place):
         self.machine.setAccessibleDescription(line)
 
     async def _choose_model(self) -> None:
-        from slmdesk.catalog.advise import Answers
+        from slmdesk.catalog.advise import Preferences
 
         catalog = self.services.application.catalog
-        found = list(await catalog.advise(Answers()))
+        found = list(await catalog.advise(Preferences()))
         # Where the disk is small, what is quick is small, too.
-        found += await catalog.advise(Answers(priority="speed"))
+        found += await catalog.advise(Preferences(priority="speed"))
         self._found, self.known = found, True
         self._recommend()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slmdesk.library.importing import Mode
     from slmdesk.library.orphans import Orphan
     from slmdesk.library.records import LibraryFile
-    from slmdesk.library.sources import Source
+    from slmdesk.library.sources import ImportSource
     from slmdesk.library.stamp import Stamp
 
 WATCH_MS = 2_000
@@ -42,7 +42,7 @@ class LibraryController(QObject):
         self._services = services
         self._place = place
         self._app = services.application
-        self._sources: list[Source] = []
+        self._sources: list[ImportSource] = []
         self._looking: asyncio.Task[None] | None = None
         self._looked_for_orphans = False
         self._stamp: Stamp | None = None
@@ -199,7 +199,7 @@ class LibraryController(QObject):
         """Where other programs keep models on this machine."""
         return [(source.title, self._looker(source)) for source in self._sources]
 
-    def _looker(self, source: Source) -> Callable[[], object]:
+    def _looker(self, source: ImportSource) -> Callable[[], object]:
         return lambda: self._services.run(self._look([source]), "looking for models")
 
     def ask_file(self) -> None:
@@ -233,7 +233,7 @@ class LibraryController(QObject):
 
         await self._look([await asyncio.to_thread(source_at, path) for path in paths])
 
-    async def _look(self, sources: list[Source]) -> None:
+    async def _look(self, sources: list[ImportSource]) -> None:
         sheet = self._place.show_sheet()
         try:
             found = [one for source in sources for one in await self._app.importer.find(source)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from slmdesk.gui.place import WindowServices
-    from slmdesk.library.kept import Kept
+    from slmdesk.library.kept import FileSettings
     from slmdesk.library.records import LibraryFile
 
 DEBOUNCE_MS = 150
@@ -217,7 +217,7 @@ class ModelPanel(QWidget):
         self.more.setText("Show less" if on else "Show all")
 
 
-def brought_words(kept: Kept) -> str:
+def brought_words(kept: FileSettings) -> str:
     """What came with the model that has no row of its own, as sentences."""
     words = []
     if kept.template:

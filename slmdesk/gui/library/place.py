@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from slmdesk.library.candidates import Candidate
     from slmdesk.library.importing import Mode
     from slmdesk.library.records import LibraryFile, LibraryModel
-    from slmdesk.library.usage import ModelUsage, Usage
+    from slmdesk.library.usage import DiskUsage, ModelUsage
 
 
 class LibraryPlace(Place):
@@ -174,7 +174,7 @@ class LibraryPlace(Place):
             self._current = ""
             self.detail.show_model(None)
 
-    def show_usage(self, usage: Usage) -> None:
+    def show_usage(self, usage: DiskUsage) -> None:
         """Show what the models take, and what is left."""
         self._usage = {one.id: one for one in usage.models}
         volume = usage.volumes[0] if usage.volumes else None

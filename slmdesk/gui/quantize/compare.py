@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.theme import Theme
     from slmdesk.quantize.results import ResultRow
-    from slmdesk.quantize.room import Answer, Compared
+    from slmdesk.quantize.room import Compared, GreedyAnswer
 
 QUESTION = "How do I compare two quants?"
 MOST_TOKENS = 128
@@ -80,7 +80,7 @@ class _Side(Pane):
         self.mark()
         self._words.setText("")
 
-    def show_answer(self, answer: Answer, differs_at: int | None) -> None:
+    def show_answer(self, answer: GreedyAnswer, differs_at: int | None) -> None:
         """The answer, with the token marked in which it parts from the other one."""
         text = answer.text
         lead = len(text) - len(text.lstrip())

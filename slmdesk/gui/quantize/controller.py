@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.looking import Offer, Subject
-    from slmdesk.quantize.planning import Forecast, QuantForecast
+    from slmdesk.quantize.planning import QuantForecast, QuantizePlan
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
-    from slmdesk.quantize.source import Source
+    from slmdesk.quantize.source import SourceGguf
 
 """What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
 REST_S = 0.25
@@ -41,7 +41,7 @@ class View(Protocol):
     def show_refused(self, error: SlmDeskError) -> None: ...
     def show_advice(self, advice: Recommendation | None, size: int) -> None: ...
     def show_targets(self) -> None: ...
-    def show_plan(self, plan: Forecast | None, problem: SlmDeskError | None) -> None: ...
+    def show_plan(self, plan: QuantizePlan | None, problem: SlmDeskError | None) -> None: ...
     def show_results(self, rows: list[ResultRow]) -> None: ...
     def show_job(self, job: Job | None) -> None: ...
     def start_failed(self, error: SlmDeskError) -> None: ...
@@ -246,7 +246,7 @@ class QuantizeController:
                 continue  # the plan says what is wrong; the table keeps its estimates
             self._take(subject, found)
 
-    def _take(self, subject: Subject, found: Forecast) -> None:
+    def _take(self, subject: Subject, found: QuantizePlan) -> None:
         if self.subject is subject:
             self.forecasts.update({quant.quant: quant for quant in found.quants})
             self._view.show_targets()
@@ -353,7 +353,7 @@ class QuantizeController:
         self._tasks[what] = self._services.run(work, f"quantize: {what}")
 
 
-def _ticked(source: Source) -> str:
+def _ticked(source: SourceGguf) -> str:
     """What is ticked where nothing can be advised: the usual quant, where it is clearly less than the source."""
     less = source.quant in FULL_PRECISION or QUANTS[USUAL].bits < CLEARLY_LESS * bits_of(source)
     return USUAL if less else ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core import amounts
 from slmdesk.formats.quants import FULL_PRECISION
-from slmdesk.quantize.room import Origin
-from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.room import Quantizable
+from slmdesk.quantize.source import SourceGguf, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ class Subject:
 
     id: str
     title: str
-    origin: Origin
-    source: Source | None
+    origin: Quantizable
+    source: SourceGguf | None
     parameters: int
     quant: str
     facts: str
@@ -69,7 +69,7 @@ def offers(models: Sequence[LibraryModel]) -> list[Offer]:
     return sorted(found, key=lambda offer: (not offer.full, offer.title.lower()))
 
 
-def look(reference: str, origin: Origin, file: LibraryFile | None, converter: str) -> Subject:
+def look(reference: str, origin: Quantizable, file: LibraryFile | None, converter: str) -> Subject:
     """Open the source's headers. `converter`: what to say of the converter before it is made. Raises what
     `open_source` raises."""
     path = origin.path
@@ -119,7 +119,7 @@ def on_hub(found: HubModel, models: Path, converter: str) -> Subject:
     if not gguf:
         note = f"{note} Then it is converted to GGUF. {converter}".strip()
     name = found.repo.rpartition("/")[2]
-    origin = Origin(found.repo, folder, folder)
+    origin = Quantizable(found.repo, folder, folder)
     quant = choice.quant if gguf else "F16"
     return Subject(
         found.repo, name, origin, None, found.parameters, quant, " · ".join(facts), "", note, hub=True

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.controller import QuantizeController
     from slmdesk.gui.quantize.looking import Offer, Subject
-    from slmdesk.quantize.planning import Forecast
+    from slmdesk.quantize.planning import QuantizePlan
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
 
@@ -376,7 +376,7 @@ class QuantizePlace(Place):
             self.targets.show_advice(self.controller, self._size)
             self.targets.show_rows(self.controller)
 
-    def show_plan(self, plan: Forecast | None, problem: SlmDeskError | None) -> None:
+    def show_plan(self, plan: QuantizePlan | None, problem: SlmDeskError | None) -> None:
         if self.controller is not None and self.controller.subject is not None:
             self.run_card.show_plan(self.controller.request.targets, plan, problem)
             if self.targets.options is not None:

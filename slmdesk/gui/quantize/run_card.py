@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.theme import Theme
-    from slmdesk.quantize.planning import Forecast
+    from slmdesk.quantize.planning import QuantizePlan
 
 LOG_LINES = 6
 TICK_MS = 500
@@ -223,7 +223,7 @@ class RunCard(StepCard):
         return [row.name.text() for row in self._rows if not row.isHidden()]
 
     def show_plan(
-        self, targets: tuple[str, ...], plan: Forecast | None, problem: SlmDeskError | None
+        self, targets: tuple[str, ...], plan: QuantizePlan | None, problem: SlmDeskError | None
     ) -> None:
         """What is going to happen, or why it cannot."""
         exists = [quant.quant for quant in plan.quants if quant.exists] if plan is not None else []

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.quantize.rows import TargetRow
-    from slmdesk.quantize.planning import Forecast
+    from slmdesk.quantize.planning import QuantizePlan
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
 
@@ -63,7 +63,7 @@ def time(seconds: float, error: float | None) -> str:
     return f"{about} ±{round(error * 100)} %" if error is not None else f"about {about}"
 
 
-def cost(plan: Forecast) -> str:
+def cost(plan: QuantizePlan) -> str:
     """What a plan costs: "3 quants, 12 MB on disk, 40 s ±12 % with measuring"."""
     errors = [step.error for step in plan.steps if step.error is not None]
     weights = [step.seconds for step in plan.steps if step.error is not None]

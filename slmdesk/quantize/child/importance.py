@@ -16,7 +16,7 @@ import numpy as np
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize.child.evaluate import Evaluator, chunks_of, load, tokenize
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.matrix_file import Entry, Matrix, write_matrix
+from slmdesk.quantize.matrix_file import Matrix, MatrixEntry, write_matrix
 from slmdesk.quantize.protocol import MatrixSpec
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _F32 = 0
 _FEWEST_ROWS = 16  # smaller batches are passed over, as in llama.cpp's tool
 
 
-class Tensor(ctypes.Structure):
+class GgmlTensor(ctypes.Structure):
     """struct ggml_tensor"""
 
     _fields_ = [
@@ -51,7 +51,7 @@ class Tensor(ctypes.Structure):
     ]
 
 
-_OP_OFFSET = Tensor.op.offset
+_OP_OFFSET = GgmlTensor.op.offset
 
 
 class Collector:
@@ -80,8 +80,8 @@ class Collector:
         if op not in (self._multiply, self._multiply_id):
             return not ask
         try:
-            node = Tensor.from_address(address)
-            weights = Tensor.from_address(node.src[0])
+            node = GgmlTensor.from_address(address)
+            weights = GgmlTensor.from_address(node.src[0])
             name = _plain(weights.name)
             if ask:
                 return self._wanted(node, op, name)
@@ -93,14 +93,14 @@ class Collector:
             self.problem = self.problem or error
         return self.problem is None
 
-    def _wanted(self, node: Tensor, op: int, name: str) -> bool:
+    def _wanted(self, node: GgmlTensor, op: int, name: str) -> bool:
         if op == self._multiply_id:
             return True
-        inputs = Tensor.from_address(node.src[1])
+        inputs = GgmlTensor.from_address(node.src[1])
         return inputs.ne[1] >= _FEWEST_ROWS and inputs.type == _F32 and name.startswith("blk.")
 
-    def _take(self, node: Tensor, weights: Tensor, name: str) -> None:
-        inputs = Tensor.from_address(node.src[1])
+    def _take(self, node: GgmlTensor, weights: GgmlTensor, name: str) -> None:
+        inputs = GgmlTensor.from_address(node.src[1])
         layers, groups = weights.ne[2], weights.ne[3]
         matrices, columns = layers * groups, inputs.ne[0]
         sums = self.sums.setdefault(name, np.zeros((matrices, columns)))
@@ -119,9 +119,9 @@ class Collector:
             for second in range(inputs.ne[2]):
                 sums[(third % groups) * layers + second % layers] += _squares(values[third, second])
 
-    def _take_experts(self, node: Tensor, weights: Tensor, name: str) -> None:
-        inputs = Tensor.from_address(node.src[1])
-        chosen = Tensor.from_address(node.src[2])
+    def _take_experts(self, node: GgmlTensor, weights: GgmlTensor, name: str) -> None:
+        inputs = GgmlTensor.from_address(node.src[1])
+        chosen = GgmlTensor.from_address(node.src[2])
         experts, columns = weights.ne[2], inputs.ne[0]
         used, tokens = chosen.ne[0], inputs.ne[2]
         values = self._values(inputs)[0]  # (tokens, used or 1, columns)
@@ -136,7 +136,7 @@ class Collector:
             sums += chooser @ np.square(rows)
             counts += np.bincount(which, minlength=experts)
 
-    def _values(self, tensor: Tensor, kind: Any = np.float32) -> NDArray[Any]:
+    def _values(self, tensor: GgmlTensor, kind: Any = np.float32) -> NDArray[Any]:
         """A tensor's data as an array of shape (ne3, ne2, ne1, ne0): where it lies, or a copy from the GPU."""
         address = ctypes.addressof(tensor)
         size = int(self._base.ggml_nbytes(address))
@@ -159,7 +159,7 @@ class Collector:
                     f"The model computes values that are not finite, before its tensor {name}.",
                     "The model is damaged, or needs BF16 or F32 weights; no importance matrix can be made of it.",
                 )
-            entries[name] = Entry(sums.astype(np.float32), self.counts[name].astype(np.float32))
+            entries[name] = MatrixEntry(sums.astype(np.float32), self.counts[name].astype(np.float32))
         return Matrix(entries, (dataset,), chunks, chunk)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slmdesk.quantize.child.main import Teller
-    from slmdesk.quantize.matrix_file import Entry, Matrix
+    from slmdesk.quantize.matrix_file import Matrix, MatrixEntry
 
 _INACTIVE = 1e-5  # mean squares up to this count as inactive
 _BLOCK = re.compile(r"\bblk\.(\d+)\.")
@@ -79,7 +79,7 @@ def statistics(path: Path, matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def _of_tensor(name: str, entry: Entry) -> dict[str, Any]:
+def _of_tensor(name: str, entry: MatrixEntry) -> dict[str, Any]:
     """`name`, `layer` (-1 outside of layers), `part` (such as "attn_q"), `matrices` (experts; 1 where there are none),
     `columns`, `count_least` and `count_most` (inputs summed), `untouched` (share of matrices that no input reached).
 

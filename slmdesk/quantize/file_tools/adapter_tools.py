@@ -14,7 +14,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
     MadeFile,
-    PlannedFile,
+    OutputFile,
     ToolPlan,
     one_of,
     target_file,
@@ -25,7 +25,7 @@ from slmdesk.quantize.source import open_source, stem_of
 if TYPE_CHECKING:
     from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish
     from slmdesk.quantize.file_tools.tool_work import ToolWork
-    from slmdesk.quantize.source import Source
+    from slmdesk.quantize.source import SourceGguf
 
 _MERGING, _CHECKING = (0.0, 0.8), (0.8, 1.0)
 
@@ -64,7 +64,7 @@ class AdapterMergeTool(FileTool):
         target = target_file(wish.output, self._home, f"{stem}-{label}.gguf")
         return ToolPlan(
             f"Merge {', '.join(adapter.path.name for adapter in adapters)} into {source.path.name}",
-            (PlannedFile(target, size),),
+            (OutputFile(target, size),),
             warnings=tuple(_warnings(source, wish.type, [a.left_out for a in adapters])),
             facts={
                 "source": str(source.path),
@@ -107,7 +107,7 @@ def adapter_home(models: Path, source: Path, adapters: tuple[tuple[str, float], 
     return models / "-".join([stem_of(source, ""), *(Path(path).stem for path, _ in adapters)])
 
 
-def _warnings(source: Source, kind: str, left_out: list[tuple[str, ...]]) -> list[str]:
+def _warnings(source: SourceGguf, kind: str, left_out: list[tuple[str, ...]]) -> list[str]:
     found = []
     if source.quant not in FULL_PRECISION:
         if kind == KEPT:

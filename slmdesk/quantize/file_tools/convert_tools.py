@@ -16,7 +16,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
     MadeFile,
-    PlannedFile,
+    OutputFile,
     ToolPlan,
     one_of,
     target_file,
@@ -65,7 +65,7 @@ class ConvertTool(FileTool):
             warnings.append(f"The weights are {widest}: in {kind.upper()} {lost}.")
         return ToolPlan(
             f"Convert {'the projector of ' if wish.projector else ''}{self._source.name} to {kind.upper()}",
-            (PlannedFile(target_file(wish.output, self._home, name), size),),
+            (OutputFile(target_file(wish.output, self._home, name), size),),
             exact=False,
             warnings=tuple(warnings),
             facts={"source": str(self._source), "type": kind, "architecture": folder.architecture},
@@ -142,7 +142,7 @@ class AdapterTool(FileTool):
         target = target_file(wish.output, self._home, f"{name}{marked}-{wish.type.upper()}.gguf")
         return ToolPlan(
             f"Convert the adapter {name}",
-            (PlannedFile(target, adapter.converted_bytes(wish.type)),),
+            (OutputFile(target, adapter.converted_bytes(wish.type)),),
             exact=False,
             facts={
                 "source": str(self._source),

@@ -12,7 +12,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
     MadeFile,
-    PlannedFile,
+    OutputFile,
     ToolPlan,
     target_file,
 )
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish
     from slmdesk.quantize.file_tools.tool_work import ToolWork
-    from slmdesk.quantize.source import Source
-    from slmdesk.quantize.texts import Text
+    from slmdesk.quantize.source import SourceGguf
+    from slmdesk.quantize.texts import TextFile
 
 _SMALLEST_CHUNK = 32  # tokens; llama.cpp passes over batches of fewer than 16
 
@@ -50,7 +50,7 @@ class MatrixTool(FileTool):
         return ToolPlan(
             f"Importance matrix of {stem_of(source.path, source.quant)}",
             (
-                PlannedFile(
+                OutputFile(
                     target_file(self._wish.output, self._home, name), matrix_bytes(source.header, text.name)
                 ),
             ),
@@ -82,7 +82,7 @@ class MatrixTool(FileTool):
         facts = {key: found[key] for key in ("chunks", "tokens", "entries")}
         return Made((made,), {**facts, "chunk_size": chunk, "text": text.name}, source.header.licence)
 
-    def _opened(self) -> tuple[Source, Text, int]:
+    def _opened(self) -> tuple[SourceGguf, TextFile, int]:
         source = open_source(Path(self._wish.source))
         text = calibration_text(self._paths, source.header, self._wish.text)
         text.digest()  # whether it can be read
@@ -114,7 +114,7 @@ class MatrixSumTool(FileTool):
         whole = merged([(file.name, read_matrix(file)) for file in self._files], self._chunk)
         return ToolPlan(
             f"Merge {len(self._files)} importance matrices",
-            (PlannedFile(self._target, sum_bytes(whole)),),
+            (OutputFile(self._target, sum_bytes(whole)),),
             facts={
                 "sources": [str(file) for file in self._files],
                 "entries": len(whole.entries),
@@ -131,7 +131,7 @@ class MatrixSumTool(FileTool):
         return Made((made,), found)
 
 
-def _check_length(text: Text, tokens: int, chunk: int) -> None:
+def _check_length(text: TextFile, tokens: int, chunk: int) -> None:
     if tokens < 2 * chunk:
         raise SlmDeskError(
             "text_too_short",

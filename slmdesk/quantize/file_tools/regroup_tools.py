@@ -12,7 +12,7 @@ from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
     MadeFile,
-    PlannedFile,
+    OutputFile,
     ToolPlan,
     target_file,
 )
@@ -49,7 +49,7 @@ class SplitTool(FileTool):
         )
         folder, stem = self._place()
         names = part_names(stem, len(plans))
-        files = tuple(PlannedFile(folder / name, plan.bytes) for name, plan in zip(names, plans, strict=True))
+        files = tuple(OutputFile(folder / name, plan.bytes) for name, plan in zip(names, plans, strict=True))
         largest = max(plan.bytes for plan in plans)
         warnings: tuple[str, ...] = ()
         if wish.max_bytes and largest > wish.max_bytes:
@@ -95,7 +95,7 @@ class JoinTool(FileTool):
         headers = _headers(self._source)
         return ToolPlan(
             f"Join the parts of {self._target.stem}",
-            (PlannedFile(self._target, join_plan(headers).bytes),),
+            (OutputFile(self._target, join_plan(headers).bytes),),
             facts={"source": str(self._source), "parts": len(headers)},
         )
 

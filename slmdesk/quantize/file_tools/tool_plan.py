@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedFile:
+class OutputFile:
     path: Path
     bytes: int
 
@@ -29,7 +29,7 @@ class ToolPlan:
     data."""
 
     title: str
-    files: tuple[PlannedFile, ...]
+    files: tuple[OutputFile, ...]
     exact: bool = True
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.inference.asks import ANY_SEED, Ask, Grammar, JsonSchema, Sampling, Turn
 from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING, find_model_setting
 from slmdesk.serving.dialects.dialect import Asked
-from slmdesk.serving.fields import Field, read_fields, refuse
+from slmdesk.serving.fields import BodyField as Field
+from slmdesk.serving.fields import read_fields, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

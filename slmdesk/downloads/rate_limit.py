@@ -13,7 +13,7 @@ _SLICE_S = 0.1
 _BURST_S = 0.25
 
 
-class Pace:
+class RateLimit:
     """Bytes a second that all transfers of this process may take together; 0 is no limit. For any thread."""
 
     def __init__(self, rate: float = 0.0) -> None:

@@ -16,20 +16,20 @@ from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec, Spec
 from slmdesk.quantize.remaining import seconds_left
 from slmdesk.quantize.request import Request
-from slmdesk.quantize.source import Source, open_source
+from slmdesk.quantize.source import SourceGguf, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from slmdesk.core.jobs.job_kinds import RunningJob
     from slmdesk.quantize.job import QuantizeKind
-    from slmdesk.quantize.planning import Step
+    from slmdesk.quantize.planning import QuantizeStep
 
 _LOOK_S = 0.5  # how often a download that is waited for is looked at
 T = TypeVar("T")
 
 
-class Stepping:
+class QuantizeRun:
     """One run of one job, step by step. Each finished step is remembered, so that a later run goes on behind it."""
 
     def __init__(self, kind: QuantizeKind, job: RunningJob) -> None:
@@ -41,8 +41,8 @@ class Stepping:
         self.name = str(job.parameters["name"])
         self.kept = kind.work_folder(job.id)
         self.memory: dict[str, Any] = {"quants": {}, "matrix": "", "done": [], **job.memory}
-        self.steps: list[Step] = []
-        self.source: Source
+        self.steps: list[QuantizeStep] = []
+        self.source: SourceGguf
         self._began = time.perf_counter()  # the step that runs
 
     async def _fetched(self) -> None:
@@ -69,7 +69,7 @@ class Stepping:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.job.wished.wait(), _LOOK_S)
 
-    async def _source(self) -> Source:
+    async def _source(self) -> SourceGguf:
         path = self.origin
         if path.suffix.lower() != ".gguf":
             path = await self._converted(path)
@@ -142,7 +142,7 @@ class Stepping:
                 details=error.details,
             ) from error
 
-    async def _convert_step(self, folder: Path) -> Step:
+    async def _convert_step(self, folder: Path) -> QuantizeStep:
         """Conversion as a step of the job: the others are known when it is done."""
         count = await asyncio.to_thread(
             lambda: sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -154,7 +154,7 @@ class Stepping:
         await self._remember()
         return step
 
-    async def _child(self, step: Step, spec: Spec, words: str) -> dict[str, Any]:
+    async def _child(self, step: QuantizeStep, spec: Spec, words: str) -> dict[str, Any]:
         """One step in a child: progress, its time remembered, and a person's wishes heard."""
         await self.job.checkpoint()
         self._state_of(step, "running")
@@ -174,7 +174,7 @@ class Stepping:
         self.steps = [other for other in self.steps if (other.name, other.quant) != (step.name, step.quant)]
         return found
 
-    async def _done(self, step: Step, planned: Step, seconds: float) -> None:
+    async def _done(self, step: QuantizeStep, planned: QuantizeStep, seconds: float) -> None:
         await self.kind.store.took(
             step.name, step.quant, expected=planned.seconds, reckoned=planned.reckoned, seconds=seconds
         )
@@ -183,10 +183,10 @@ class Stepping:
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         return await unless_cancelled(self.job, work)
 
-    def _planned(self, step: Step) -> Step:
+    def _planned(self, step: QuantizeStep) -> QuantizeStep:
         return next((s for s in self.steps if (s.name, s.quant) == (step.name, step.quant)), step)
 
-    def _told(self, step: Step, share: float, words: str) -> None:
+    def _told(self, step: QuantizeStep, share: float, words: str) -> None:
         """Progress in seconds of expected work, over all steps."""
         total = sum(float(entry["seconds"]) for entry in self.memory.get("steps", ())) or 1.0
         planned = self._planned(step)
@@ -197,7 +197,7 @@ class Stepping:
             self.job.progress(max(done, 0.0), total, words, remaining=left)
         )
 
-    def _state_of(self, step: Step, state: str, seconds: float | None = None) -> None:
+    def _state_of(self, step: QuantizeStep, state: str, seconds: float | None = None) -> None:
         for entry in self.memory.get("steps", ()):
             if (entry["name"], entry["quant"]) == (step.name, step.quant):
                 entry["state"] = state
