@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from slmdesk.cli.tool_jobs import add_output, run_tool
-from slmdesk.quantize.file_tools.tool_wishes import ConvertWish
+from slmdesk.quantize.file_tools.tool_requests import ConvertRequest
 
 if TYPE_CHECKING:
     import argparse
@@ -30,5 +30,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     kind = "" if args.type == "auto" else args.type
-    wish = ConvertWish(args.model, kind, args.projector, args.insist, args.output)
-    return asyncio.run(run_tool(wish, out, dry_run=args.dry_run))
+    request = ConvertRequest(args.model, kind, args.projector, args.insist, args.output)
+    return asyncio.run(run_tool(request, out, dry_run=args.dry_run))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
 from slmdesk.cli.tool_jobs import add_output, run_tool
-from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish
+from slmdesk.quantize.file_tools.tool_requests import MatrixRequest, MatrixSumRequest
 from slmdesk.quantize.protocol import CHUNK
 
 if TYPE_CHECKING:
@@ -46,12 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     if args.action == "make":
-        wish = MatrixWish(args.model, args.text, args.chunk, args.chunks, args.output, max(args.threads, 0))
-        return asyncio.run(run_tool(wish, out, dry_run=args.dry_run))
+        request = MatrixRequest(
+            args.model, args.text, args.chunk, args.chunks, args.output, max(args.threads, 0)
+        )
+        return asyncio.run(run_tool(request, out, dry_run=args.dry_run))
     if args.action == "merge":
         first, *others = args.files
         return asyncio.run(
-            run_tool(MatrixSumWish(first, tuple(others), args.chunk, args.output), out, dry_run=args.dry_run)
+            run_tool(
+                MatrixSumRequest(first, tuple(others), args.chunk, args.output), out, dry_run=args.dry_run
+            )
         )
     return asyncio.run(_show(args.file, args.model, out))
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from slmdesk.cli.tool_jobs import add_output, run_tool
 from slmdesk.quantize.adapter_types import AUTO, KEPT
-from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish, AdapterWish, adapter_in
+from slmdesk.quantize.file_tools.tool_requests import AdapterMergeRequest, AdapterRequest, adapter_in
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
-    from slmdesk.quantize.file_tools.tool_wishes import ToolWish
+    from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 
 _TYPES = {"auto": AUTO, "f16": "F16", "bf16": "BF16", "f32": "F32", "source": KEPT}
 
@@ -47,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    wish: ToolWish
+    request: ToolRequest
     if args.action == "convert":
-        wish = AdapterWish(args.folder, args.base, args.type, args.output)
+        request = AdapterRequest(args.folder, args.base, args.type, args.output)
     else:
-        wish = AdapterMergeWish(
+        request = AdapterMergeRequest(
             args.model, tuple(args.adapters), _TYPES[args.type], args.output, max(args.threads, 0)
         )
-    return asyncio.run(run_tool(wish, out, dry_run=args.dry_run))
+    return asyncio.run(run_tool(request, out, dry_run=args.dry_run))
 
 
 def _adapter(text: str) -> tuple[str, float]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from slmdesk.cli.tool_jobs import add_output, run_tool
-from slmdesk.quantize.file_tools.tool_wishes import JoinWish
+from slmdesk.quantize.file_tools.tool_requests import JoinRequest
 
 if TYPE_CHECKING:
     import argparse
@@ -20,4 +20,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    return asyncio.run(run_tool(JoinWish(args.model, args.output), out, dry_run=args.dry_run))
+    return asyncio.run(run_tool(JoinRequest(args.model, args.output), out, dry_run=args.dry_run))

@@ -123,7 +123,7 @@ def _threads(text: str) -> int:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    """What is asked for: a preset's wishes where there is one, and what was written beside it goes before them."""
+    """What is asked for: what a preset says where there is one, and what was written beside it goes before them."""
     preset = load_preset(Path(args.preset), args.model) if args.preset else Request(args.model, ())
     targets = tuple(name for name in args.to.split(",") if name.strip())
     overrides = []

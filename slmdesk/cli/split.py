@@ -7,7 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from slmdesk.cli.tool_jobs import add_output, run_tool
-from slmdesk.quantize.file_tools.tool_wishes import SplitWish, size_in_bytes
+from slmdesk.quantize.file_tools.tool_requests import SplitRequest, size_in_bytes
 
 if TYPE_CHECKING:
     from slmdesk.cli.output import Output
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     size = args.max_size or (0 if args.max_tensors else USUAL_SIZE)
-    wish = SplitWish(args.model, size, args.max_tensors, args.metadata_first, args.output)
-    return asyncio.run(run_tool(wish, out, dry_run=args.dry_run))
+    request = SplitRequest(args.model, size, args.max_tensors, args.metadata_first, args.output)
+    return asyncio.run(run_tool(request, out, dry_run=args.dry_run))
 
 
 def _count(text: str) -> int:

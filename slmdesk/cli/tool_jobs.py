@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from slmdesk.cli.output import Output
     from slmdesk.quantize.file_tools.tool_plan import ToolPlan
-    from slmdesk.quantize.file_tools.tool_wishes import ToolWish
+    from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 
 
 def add_output(parser: argparse.ArgumentParser, what: str = "file or folder for the result") -> None:
@@ -24,16 +24,16 @@ def add_output(parser: argparse.ArgumentParser, what: str = "file or folder for 
     parser.add_argument("--dry-run", action="store_true", help="only say what will come out")
 
 
-async def run_tool(wish: ToolWish, out: Output, *, dry_run: bool) -> int:
+async def run_tool(request: ToolRequest, out: Output, *, dry_run: bool) -> int:
     """Plan, or do and say what came of it."""
     application = Application.build()
     try:
         if dry_run:
-            plan = await application.file_tools.plan(wish)
+            plan = await application.file_tools.plan(request)
             _show_plan(plan, out)
             out.done(plan.to_json())
             return 0
-        job = await application.file_tools.start(wish)
+        job = await application.file_tools.start(request)
         result = await follow(application, job, out)
         _show_result(result, out)
         out.done(result)

@@ -201,7 +201,6 @@ ErrorCode = Literal[
     "remote_code_refused",
     "repo_disabled",
     "repo_not_found",
-    "request_invalid",
     "revision_not_found",
     "route_unknown",
     "safetensors_damaged",

@@ -174,7 +174,7 @@ class HttpsStream:
 
     def _pieces(self) -> Iterator[bytes]:
         if _packed(self._response):
-            # What was packed in spite of our wish is unpacked; its length says nothing about the file's.
+            # What was packed in spite of our request is unpacked; its length says nothing about the file's.
             yield from self._response.iter_bytes()
             return
         length = self._response.headers.get("Content-Length", "")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import msgspec
 
 from slmdesk.core.errors import SlmDeskError
 
+if TYPE_CHECKING:
+    from types import UnionType
+
 T = TypeVar("T")
 
 
-class Wire(msgspec.Struct, frozen=True):
-    """What travels between processes. Unknown keys are ignored, so either side may be newer."""
+class _Json:
+    __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain Python values."""
-        return dict(msgspec.to_builtins(self, enc_hook=_out))
+        return plain(self)
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -26,7 +29,24 @@ class Wire(msgspec.Struct, frozen=True):
         return converted(data, cls)
 
 
-def converted(data: object, kind: type[T]) -> T:
+class Wire(_Json, msgspec.Struct, frozen=True):
+    """What travels between processes. Unknown keys are ignored, so either side may be newer."""
+
+
+class Record(_Json, msgspec.Struct):
+    """What is kept and changes: of a job's row, for example. Unknown keys are ignored."""
+
+
+def plain(value: object) -> dict[str, Any]:
+    """A struct or a dataclass as plain Python values."""
+    return dict(msgspec.to_builtins(value, enc_hook=_out))
+
+
+@overload
+def converted(data: object, kind: type[T]) -> T: ...
+@overload
+def converted(data: object, kind: UnionType) -> Any: ...
+def converted(data: object, kind: Any) -> Any:
     """Plain values as `kind`. Raises `SlmDeskError("bad_request")` that says which field is wrong."""
     try:
         return msgspec.convert(data, kind, dec_hook=_in)
@@ -34,7 +54,11 @@ def converted(data: object, kind: type[T]) -> T:
         raise _refused(error) from error
 
 
-def decoded(data: bytes | str, kind: type[T]) -> T:
+@overload
+def decoded(data: bytes | str, kind: type[T]) -> T: ...
+@overload
+def decoded(data: bytes | str, kind: UnionType) -> Any: ...
+def decoded(data: bytes | str, kind: Any) -> Any:
     """JSON as `kind`. Raises `SlmDeskError("bad_request")`: no JSON, or which field is wrong."""
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=_in)

@@ -143,8 +143,8 @@ def expect(
             calibration=calibration,
         )
 
-    wished = of(cells)
-    return wished if wished.total_bytes <= available else of(context)
+    asked = of(cells)
+    return asked if asked.total_bytes <= available else of(context)
 
 
 def cells_for(

@@ -39,10 +39,10 @@ class AdapterFile:
     def ranks(self) -> tuple[int, ...]:
         return tuple(sorted({b.shape[0] for _, b in self.pairs.values()}))
 
-    def scale(self, name: str, wished: float) -> float:
-        """What B·A is multiplied with: alpha / rank, times what a person wished (llama.cpp's tools/export-lora)."""
+    def scale(self, name: str, asked: float) -> float:
+        """What B·A is multiplied with: alpha / rank, times what a person asked for (llama.cpp's tools/export-lora)."""
         rank = self.pairs[name][1].shape[0]
-        return wished * self.alpha / rank if self.alpha else wished
+        return asked * self.alpha / rank if self.alpha else asked
 
 
 def read_adapter(path: Path) -> AdapterFile:

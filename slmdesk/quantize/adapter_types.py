@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.ggml_types import TensorType
 
 AUTO, KEPT = "AUTO", ""
-WISHES = (AUTO, "F16", "BF16", "F32", KEPT)
+CHOICES = (AUTO, "F16", "BF16", "F32", KEPT)
 """What can be asked for: llama.cpp's choice, one type for all changed weights, or the types they have."""
 _BY_NAME = {kind.name: kind for kind in TENSOR_TYPES.values()}
 # Types that ggml packs without an importance matrix; others that it cannot pack at all become F16.
@@ -39,19 +39,19 @@ _PACKED = {
 }
 
 
-def merged_type(kind: TensorType, wished: str) -> TensorType:
+def merged_type(kind: TensorType, asked: str) -> TensorType:
     """What a weight of this type becomes. With `AUTO` F32 stays and all others become F16, as in llama.cpp's
     tools/export-lora."""
-    if wished == AUTO:
+    if asked == AUTO:
         return kind if kind.name == "F32" else _BY_NAME["F16"]
-    if wished != KEPT:
-        return _BY_NAME[wished]
+    if asked != KEPT:
+        return _BY_NAME[asked]
     name = kind.name if kind.name in _PACKED else WITHOUT_MATRIX.get(kind.name, kind.name)
     return _BY_NAME[name if name in _PACKED else "F16"]
 
 
-def written_file_type(wished: str) -> int | None:
+def written_file_type(asked: str) -> int | None:
     """`general.file_type` of the result; None: as it was."""
-    if wished == KEPT:
+    if asked == KEPT:
         return None
-    return QUANTS["F16" if wished == AUTO else wished].ftype
+    return QUANTS["F16" if asked == AUTO else asked].ftype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.safe_steps import installed_ladder, next_step, safe_steps_in, words
+from slmdesk.inference.wire import encoded
 from slmdesk.quantize.protocol import STEP_VARIABLE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def _run_once(
     command: Sequence[str] | None,
 ) -> dict[str, Any]:
     command = list(command or self_command("quantizer"))
-    line = json.dumps(spec.to_json()).encode()
+    line = encoded(spec)
     child = await SpokenChild.start(command, line, env={STEP_VARIABLE: step}, on_stderr=on_line)
     try:
         return await _until_result(child, spec, on_progress)

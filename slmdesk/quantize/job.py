@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.hardware import memory
 from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
 from slmdesk.quantize import planning
+from slmdesk.quantize.job_memory import QuantMemory, StepMemory, WrittenFile
 from slmdesk.quantize.measuring import MeasureOnly, Measuring
 from slmdesk.quantize.placing import PARTIAL_PREFIX, clear_partial, move_into_place, refuse_existing, sweep
 from slmdesk.quantize.planning import Destination, QuantForecast, QuantizePlan, QuantizeStep
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.paths import Paths
     from slmdesk.core.space import Space
+    from slmdesk.quantize.protocol import MatrixUse
 
     # Makes a GGUF of a safetensors folder: (folder, the file to write, progress(done, total, words)).
     Convert = Callable[[Path, Path, Callable[[float, float, str], None]], Awaitable[None]]
@@ -134,12 +137,11 @@ class MakeQuants(Measuring):
         found = await self._unless_cancelled(
             planning.forecast(self.request, self.source, self.place, self.kind.paths, paces)
         )
-        fresh = [quant for quant in found.quants if self._state(quant.quant) == ""]
+        fresh = [quant for quant in found.quants if self._quant(quant.quant).state == ""]
         await asyncio.to_thread(refuse_existing, [Path(quant.path) for quant in fresh if quant.exists])
         self.steps = [step for step in found.steps if not self._is_done(step)]
-        known = self.memory.get("steps", [])
-        if all(entry["name"] == "convert" for entry in known):
-            self.memory["steps"] = [*known, *(asdict(step) for step in found.steps)]
+        if all(entry.name == "convert" for entry in self.memory.steps):
+            self.memory.steps += [StepMemory.of(step) for step in found.steps]
         for line in found.warnings:
             if line != self.source.warning:  # which was said when the source was opened
                 self.job.log(line)
@@ -147,15 +149,17 @@ class MakeQuants(Measuring):
         return found
 
     async def _reserve(self, forecast: QuantizePlan) -> None:
-        needed = sum(quant.bytes for quant in forecast.quants if self._state(quant.quant) in {"", "written"})
+        needed = sum(
+            quant.bytes for quant in forecast.quants if self._quant(quant.quant).state in {"", "written"}
+        )
         await self.kind.space.reserve(self.job.id, self.place.folder, needed)
 
-    async def _matrix(self) -> dict[str, str] | None:
+    async def _matrix(self) -> MatrixUse | None:
         """The importance matrix to use: the user's, one computed before for this source, or a new one."""
         text = calibration_text(self.kind.paths, self.source.header, self.request.calibration_text)
         use = await asyncio.to_thread(planning.matrix_use, self.request, self.place, text)
         if use is None or use.path:
-            return asdict(use) if use is not None else None
+            return use
         folder = self.kind.paths.data / "imatrix"
         digest = await asyncio.to_thread(text.digest)
         target = folder / f"{self.source.fingerprint[:16]}-{digest}" / planning.matrix_name(self.place)
@@ -177,32 +181,32 @@ class MakeQuants(Measuring):
             finally:
                 with suppress(OSError):
                     partial.unlink()
-        self.memory["matrix"] = str(target)
+        self.memory.matrix = str(target)
         await self._remember()
-        return asdict(replace(use, path=str(target)))
+        return replace(use, path=str(target))
 
-    async def _make(self, quant: QuantForecast, use: dict[str, str] | None) -> None:
+    async def _make(self, quant: QuantForecast, use: MatrixUse | None) -> None:
         """Quantize, check, move into place, register; from where it was left."""
-        entry = self.memory["quants"].setdefault(quant.quant, {"state": ""})
+        entry = self.memory.quants.setdefault(quant.quant, QuantMemory())
         try:
-            if entry["state"] == "" or (entry["state"] == "written" and not self._files(quant)):
+            if entry.state == "" or (entry.state == "written" and not self._files(quant)):
                 await self._write(quant, use, entry)
-            if entry["state"] == "written":
+            if entry.state == "written":
                 await self._check(quant, entry)
-            if entry["state"] == "checked":
+            if entry.state == "checked":
                 await self._put_in_place(quant, entry)
         except SlmDeskError as error:
             if error.code not in _OF_ONE_QUANT or len(self.request.targets) == 1:
                 raise
             self.job.log(f"{quant.quant}: {error.message}")
-            entry.update(state="failed", error=error.to_json())
+            entry.state, entry.error = "failed", error.to_json()
             await asyncio.to_thread(clear_partial, self.partial / quant.quant)
             await self._remember()
 
     def _files(self, quant: QuantForecast) -> list[Path]:
         return sorted((self.partial / quant.quant).glob("*.gguf"))
 
-    async def _write(self, quant: QuantForecast, use: dict[str, str] | None, entry: dict[str, Any]) -> None:
+    async def _write(self, quant: QuantForecast, use: MatrixUse | None, entry: QuantMemory) -> None:
         folder = self.partial / quant.quant
         await asyncio.to_thread(clear_partial, folder)
         await asyncio.to_thread(folder.mkdir, parents=True)
@@ -211,19 +215,19 @@ class MakeQuants(Measuring):
             folder=str(folder),
             name="quant" if self.request.options.keep_split and len(self.source.parts) > 1 else "quant.gguf",
             target=quant.quant,
-            options=self.request.options.to_json(),
+            options=self.request.options,
             matrix=use,
             buffer_bytes=planning.buffer_bytes(memory()[1]),
         )
         made = await self._child(QuantizeStep("quantize", quant.quant), spec, quant.quant)
         await asyncio.to_thread(self.source.check_unchanged)
-        entry.update(state="written", quantize_seconds=made["seconds"], fallbacks=made["fallbacks"])
-        entry["spared"] = made["spared"]
+        entry.state, entry.quantize_seconds = "written", made["seconds"]
+        entry.fallbacks, entry.spared = made["fallbacks"], made["spared"]
         await self._remember()
 
-    async def _check(self, quant: QuantForecast, entry: dict[str, Any]) -> None:
+    async def _check(self, quant: QuantForecast, entry: QuantMemory) -> None:
         files = await asyncio.to_thread(self._files, quant)
-        types = {**quant.types, **entry.get("spared", {})}
+        types = {**quant.types, **entry.spared}
         spec = CheckSpec([str(file) for file in files], types, self.request.options.threads)
         try:
             found = await self._child(QuantizeStep("check", quant.quant), spec, f"checking {quant.quant}")
@@ -231,21 +235,18 @@ class MakeQuants(Measuring):
             if error.code == "check_failed":
                 await self._loads(self.source.path)  # what the source lacks no quant of it can have
             raise
-        size = sum(found["sizes"].values())
-        entry.update(
-            state="checked",
-            size_bytes=size,
-            forecast_bytes=quant.bytes,
-            bits_per_weight=size * 8 / max(self.source.parameters, 1),
-            files=[{"name": file.name, "sha256": found["sha256"][file.name]} for file in files],
-        )
+        entry.state = "checked"
+        entry.size_bytes, entry.forecast_bytes = sum(found["sizes"].values()), quant.bytes
+        entry.bits_per_weight = entry.size_bytes * 8 / max(self.source.parameters, 1)
+        entry.files = tuple(WrittenFile(file.name, found["sha256"][file.name]) for file in files)
         await self._remember()
 
-    async def _put_in_place(self, quant: QuantForecast, entry: dict[str, Any]) -> None:
-        names = self.place.final(self.request, quant.quant, len(entry["files"]))
-        sources = [self.partial / quant.quant / file["name"] for file in entry["files"]]
+    async def _put_in_place(self, quant: QuantForecast, entry: QuantMemory) -> None:
+        written = entry.files or ()
+        names = self.place.final(self.request, quant.quant, len(written))
+        sources = [self.partial / quant.quant / file.name for file in written]
         await asyncio.to_thread(move_into_place, sources, names)
-        entry.update(state="placed", path=str(names[0]), paths=[str(name) for name in names])
+        entry.state, entry.path, entry.paths = "placed", str(names[0]), tuple(str(name) for name in names)
         await self._remember()
         await asyncio.to_thread(clear_partial, self.partial / quant.quant)
         await self._register(quant.quant, entry)
@@ -253,16 +254,15 @@ class MakeQuants(Measuring):
     async def _result(self, forecast: QuantizePlan) -> dict[str, Any]:
         return await self._told_result([quant.quant for quant in forecast.quants], forecast.warnings)
 
-    def _state(self, quant: str) -> str:
-        return str(self.memory["quants"].get(quant, {}).get("state", ""))
+    def _quant(self, name: str) -> QuantMemory:
+        return self.memory.quants.get(name) or QuantMemory()
 
     def _is_done(self, step: QuantizeStep) -> bool:
-        entry = self.memory["quants"].get(step.quant, {})
-        state = entry.get("state", "")
+        entry = self._quant(step.quant)
         if step.name == "quantize":
-            return state in {"written", "checked", "placed"}
+            return entry.state in {"written", "checked", "placed"}
         if step.name == "check":
-            return state in {"checked", "placed"}
+            return entry.state in {"checked", "placed"}
         if step.name == "speed":
-            return "generation_tokens_s" in entry
+            return entry.generation_tokens_s is not None
         return False

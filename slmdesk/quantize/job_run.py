@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize import planning
 from slmdesk.quantize.heeding import unless_cancelled
 from slmdesk.quantize.host import run_child
+from slmdesk.quantize.job_memory import JobMemory, StepMemory
 from slmdesk.quantize.protocol import CheckSpec, Spec
 from slmdesk.quantize.remaining import seconds_left
 from slmdesk.quantize.request import Request
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from slmdesk.core.jobs.job_kinds import RunningJob
     from slmdesk.quantize.job import QuantizeKind
+    from slmdesk.quantize.job_memory import StepState
     from slmdesk.quantize.planning import QuantizeStep
 
 _LOOK_S = 0.5  # how often a download that is waited for is looked at
@@ -40,7 +41,7 @@ class QuantizeRun:
         self.origin = Path(job.parameters["source"])
         self.name = str(job.parameters["name"])
         self.kept = kind.work_folder(job.id)
-        self.memory: dict[str, Any] = {"quants": {}, "matrix": "", "done": [], **job.memory}
+        self.memory = JobMemory.from_json(job.memory)
         self.steps: list[QuantizeStep] = []
         self.source: SourceGguf
         self._began = time.perf_counter()  # the step that runs
@@ -48,14 +49,14 @@ class QuantizeRun:
     async def _fetched(self) -> None:
         """Wait for the download that brings the source, where there is one."""
         fetch = str(self.job.parameters.get("fetch", ""))
-        while fetch and "fetch" not in self.memory["done"]:
+        while fetch and "fetch" not in self.memory.done:
             await self.job.checkpoint()
             try:
                 download = await self.kind.jobs.get(fetch)
             except SlmDeskError:
                 break  # cleared off the list; the source is there or it is not
             if download.state == "done":
-                self.memory["done"].append("fetch")
+                self.memory.done.append("fetch")
                 await self._remember()
             elif download.state in {"failed", "cancelled"}:
                 raise download.error or SlmDeskError(
@@ -76,20 +77,19 @@ class QuantizeRun:
         source = await asyncio.to_thread(open_source, path)
         if source.warning:
             self.job.log(source.warning)
-        before = self.memory.get("fingerprint")
-        if before not in {None, source.fingerprint}:
+        if self.memory.fingerprint not in {"", source.fingerprint}:
             # Quants of two different sources must not stand side by side as if they were of one.
             raise SlmDeskError(
                 "source_changed",
                 f"{source.path.name} was changed since this job began.",
                 "Cancel this job and start a new one.",
             )
-        self.memory["fingerprint"] = source.fingerprint
+        self.memory.fingerprint = source.fingerprint
         return source
 
     async def _converted(self, folder: Path) -> Path:
         target = self.kept / f"{self.name}-F16.gguf"
-        if "convert" in self.memory["done"] and target.is_file():
+        if "convert" in self.memory.done and target.is_file():
             return target
         if self.kind.convert is None:
             raise SlmDeskError(
@@ -98,7 +98,7 @@ class QuantizeRun:
                 "Choose a GGUF file of the model (F16, BF16 or F32).",
             )
         await self.job.tell("converting")
-        self.memory.pop("fingerprint", None)  # of a file that was made before, and is gone
+        self.memory.fingerprint = ""  # of a file that was made before, and is gone
         step = await self._convert_step(folder)
         started, making = time.perf_counter(), False
 
@@ -119,7 +119,7 @@ class QuantizeRun:
         except SlmDeskError:
             await asyncio.to_thread(target.unlink, missing_ok=True)
             raise
-        self.memory["done"].append("convert")
+        self.memory.done.append("convert")
         await self._remember()
         return target
 
@@ -148,7 +148,7 @@ class QuantizeRun:
             lambda: sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         )
         step = planning.convert_step(count, await self.kind.store.paces())
-        self.memory.setdefault("steps", [asdict(step)])
+        self.memory.steps = self.memory.steps or [StepMemory.of(step)]
         self.steps = [step]
         self._state_of(step, "running")
         await self._remember()
@@ -188,7 +188,7 @@ class QuantizeRun:
 
     def _told(self, step: QuantizeStep, share: float, words: str) -> None:
         """Progress in seconds of expected work, over all steps."""
-        total = sum(float(entry["seconds"]) for entry in self.memory.get("steps", ())) or 1.0
+        total = sum(entry.seconds for entry in self.memory.steps) or 1.0
         planned = self._planned(step)
         share = min(max(share, 0.0), 1.0)
         done = total - sum(s.seconds for s in self.steps) + share * planned.seconds
@@ -197,12 +197,12 @@ class QuantizeRun:
             self.job.progress(max(done, 0.0), total, words, remaining=left)
         )
 
-    def _state_of(self, step: QuantizeStep, state: str, seconds: float | None = None) -> None:
-        for entry in self.memory.get("steps", ()):
-            if (entry["name"], entry["quant"]) == (step.name, step.quant):
-                entry["state"] = state
+    def _state_of(self, step: QuantizeStep, state: StepState, seconds: float | None = None) -> None:
+        for entry in self.memory.steps:
+            if entry.is_of(step):
+                entry.state = state
                 if seconds is not None:
-                    entry["took"] = seconds
+                    entry.took = seconds
 
     async def _remember(self) -> None:
-        await self.job.remember(self.memory)
+        await self.job.remember(self.memory.to_json())

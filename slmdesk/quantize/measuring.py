@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.hardware import memory
 from slmdesk.quantize import planning, registering
+from slmdesk.quantize.job_memory import Measured, StepMemory
 from slmdesk.quantize.job_run import QuantizeRun
 from slmdesk.quantize.planning import QuantizeStep
-from slmdesk.quantize.protocol import CHUNK, QualitySpec, SpeedSpec
+from slmdesk.quantize.protocol import CHUNK, QualityResult, QualitySpec, Speed, SpeedSpec
 from slmdesk.quantize.texts import TextFile, measuring_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from slmdesk.quantize.job_memory import QuantMemory
+    from slmdesk.quantize.protocol import Quality
 
 _MEMORY_SHARE = 0.6  # of free memory that the models measured at once may fill
 
@@ -25,14 +28,15 @@ class Measuring(QuantizeRun):
     """A run that measures what its memory holds as placed."""
 
     async def _measure(self) -> None:
-        placed = {name: entry for name, entry in self.memory["quants"].items() if entry["state"] == "placed"}
+        placed = {name: entry for name, entry in self.memory.quants.items() if entry.state == "placed"}
         for number, group in enumerate(self._groups(placed)):
-            if any("perplexity" not in entry for entry in group.values()):
+            if any(entry.perplexity is None for entry in group.values()):
                 await self._quality(number, group)
         for name, entry in placed.items():
-            if "generation_tokens_s" not in entry:
-                spec = SpeedSpec(entry["path"], str(self._text().path), self.request.options.threads)
-                entry.update(await self._child(QuantizeStep("speed", name), spec, f"timing {name}"))
+            if entry.generation_tokens_s is None:
+                spec = SpeedSpec(entry.path, str(self._text().path), self.request.options.threads)
+                found = await self._child(QuantizeStep("speed", name), spec, f"timing {name}")
+                entry.take(Speed.from_json(found))
                 await self._remember()
             await self._register(name, entry)
 
@@ -40,9 +44,9 @@ class Measuring(QuantizeRun):
         """The whole job; what it brought."""
         raise NotImplementedError
 
-    async def _register(self, name: str, entry: dict[str, Any]) -> None:
+    async def _register(self, name: str, entry: QuantMemory) -> None:
         """Write down what is known of a quant now: in the table, and beside the file."""
-        facts = registering.facts(entry.get("quant", name), entry, self.source, self.request)
+        facts = registering.facts(name, entry, self.source, self.request)
         await self.kind.store.put(registering.record(self.model, self.origin, facts["quant"], facts))
         await asyncio.to_thread(
             registering.write_sidecar, self.kind.paths, entry, facts, self.origin, self.source
@@ -50,14 +54,11 @@ class Measuring(QuantizeRun):
 
     async def _told_result(self, names: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
         """The job's result for these entries. Raises the first one's error where none was made."""
-        base = self.memory.get("measured_source")
-        if base:
+        base = self.memory.measured_source
+        if base is not None:
             await self.kind.store.put(registering.record_source(self.model, self.origin, self.source, base))
-        entries = [(name, self.memory["quants"][name]) for name in names]
-        quants = [
-            registering.facts(entry.get("quant", name), entry, self.source, self.request)
-            for name, entry in entries
-        ]
+        entries = [(name, self.memory.quants[name]) for name in names]
+        quants = [registering.facts(name, entry, self.source, self.request) for name, entry in entries]
         if all("error" in quant for quant in quants):
             raise SlmDeskError.from_json(quants[0]["error"])
         return {
@@ -67,9 +68,9 @@ class Measuring(QuantizeRun):
                 "quant": self.source.quant,
                 "size_bytes": self.source.bytes,
                 "parameters": self.source.parameters,
-                **(base or {}),
+                **(base.to_json() if base is not None else {}),
             },
-            "imatrix": self.memory["matrix"] or None,
+            "imatrix": self.memory.matrix or None,
             "warnings": list(warnings),
             "quants": quants,
         }
@@ -77,24 +78,24 @@ class Measuring(QuantizeRun):
     def _text(self) -> TextFile:
         return measuring_text(self.kind.paths, self.source.header, self.request.text)
 
-    def _groups(self, placed: dict[str, dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
+    def _groups(self, placed: dict[str, QuantMemory]) -> list[dict[str, QuantMemory]]:
         """Quants that are measured side by side: as many as fit into memory together with the source."""
         room = memory()[1] * _MEMORY_SHARE - self.source.bytes
-        groups: list[dict[str, dict[str, Any]]] = []
+        groups: list[dict[str, QuantMemory]] = []
         left = 0.0
         for name, entry in placed.items():
-            if not groups or entry["size_bytes"] > left:
+            if not groups or entry.size_bytes > left:
                 groups.append({})
                 left = room
             groups[-1][name] = entry
-            left -= entry["size_bytes"]
+            left -= entry.size_bytes
         return groups
 
-    async def _quality(self, number: int, group: dict[str, dict[str, Any]]) -> None:
+    async def _quality(self, number: int, group: dict[str, QuantMemory]) -> None:
         text = self._text()
         spec = QualitySpec(
             source=str(self.source.path),
-            quants={name: entry["path"] for name, entry in group.items()},
+            quants={name: entry.path for name, entry in group.items()},
             text=str(text.path),
             state=str(self.kept / f"quality-{number}.npz"),
             chunk=min(CHUNK, self.source.header.context_length or CHUNK),
@@ -102,13 +103,17 @@ class Measuring(QuantizeRun):
             answers_only=text.special,  # a model trained on answers alone has no opinion on questions
             threads=self.request.options.threads,
         )
-        found = await self._child(QuantizeStep("measure"), spec, "measuring")
+        found = QualityResult.from_json(await self._child(QuantizeStep("measure"), spec, "measuring"))
         await asyncio.to_thread(self.source.check_unchanged)
-        about = {"text": text.name, "text_sha256": text.digest(), "chunks": found["chunks"]}
-        self.memory["measured_source"] = {**found["source"], **about}
-        for name, figures in found["quants"].items():
-            group[name].update(figures, **about, source_perplexity=found["source"]["perplexity"])
-            await self._register(name, group[name])
+        self.memory.measured_source = Measured()
+        models: list[tuple[Measured, Quality]] = [(self.memory.measured_source, found.source)]
+        models += [(group[name], figures) for name, figures in found.quants.items()]
+        for entry, figures in models:
+            entry.take(figures)
+            entry.text, entry.text_sha256, entry.chunks = text.name, text.digest(), found.chunks
+        for name, made in group.items():
+            made.source_perplexity = found.source.perplexity
+            await self._register(name, made)
         await self._remember()
 
 
@@ -119,26 +124,25 @@ class MeasureOnly(Measuring):
         await self.job.checkpoint()
         await asyncio.to_thread(self.kept.mkdir, parents=True, exist_ok=True)
         self.source = await self._source()
-        if not self.memory["quants"]:
+        if not self.memory.quants:
             paths = [Path(path) for path in self.job.parameters["measure"]]
-            self.memory["quants"] = await asyncio.to_thread(registering.all_found, paths, self.source)
+            self.memory.quants = await asyncio.to_thread(registering.all_found, paths, self.source)
         await self._plan()
         await self._measure()
-        return await self._told_result(list(self.memory["quants"]), ())
+        return await self._told_result(list(self.memory.quants), ())
 
     async def _plan(self) -> None:
         """How long it takes. Raises `text_too_short` before anything is measured."""
-        entries = self.memory["quants"]
-        sizes = {name: int(entry["size_bytes"]) for name, entry in entries.items()}
+        sizes = {name: entry.size_bytes for name, entry in self.memory.quants.items()}
         steps = await self._unless_cancelled(
             planning.measuring_steps(
                 self.source, sizes, self._text(), self.request.options.threads, await self.kind.store.paces()
             )
         )
-        known = {(entry["name"], entry["quant"]): entry for entry in self.memory.get("steps", ())}
-        self.steps = [step for step in steps if known.get((step.name, step.quant), {}).get("state") != "done"]
-        self.memory["steps"] = [
-            *(entry for entry in known.values() if entry["name"] == "convert"),
-            *(known.get((step.name, step.quant), asdict(step)) for step in steps),
+        known = self.memory.steps
+        entries = [
+            next((entry for entry in known if entry.is_of(step)), StepMemory.of(step)) for step in steps
         ]
+        self.steps = [step for step, entry in zip(steps, entries, strict=True) if entry.state != "done"]
+        self.memory.steps = [*(entry for entry in known if entry.name == "convert"), *entries]
         await self._remember()

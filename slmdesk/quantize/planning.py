@@ -149,7 +149,7 @@ async def forecast(
 
     Raises `imatrix_needed`, `text_too_short`, and what `host.run_child` raises.
     """
-    check_wishes(request)
+    check_request(request)
     check_patterns(request, source)
     text, calibration = (
         measuring_text(paths, source.header, request.text),
@@ -160,9 +160,9 @@ async def forecast(
         ForecastSpec(
             source=str(source.path),
             targets=list(request.targets),
-            options=request.options.to_json(),
-            matrix=asdict(use) if use is not None else None,
-            texts=[str(calibration.path), str(text.path)],
+            options=request.options,
+            matrix=use,
+            texts=(str(calibration.path), str(text.path)),
         )
     )
     measured = measured_by_default(request, source.parameters)
@@ -198,7 +198,7 @@ async def forecast(
 
 async def sizes(source: SourceGguf, quants: Iterable[str]) -> dict[str, int]:
     """Exact bytes of quants by llama.cpp's dry run, without times. Raises what `host.run_child` raises."""
-    spec = ForecastSpec(str(source.path), list(quants), matrix=asdict(MatrixUse()), timed=False)
+    spec = ForecastSpec(str(source.path), list(quants), matrix=MatrixUse(), timed=False)
     found = await run_child(spec)
     return {str(entry["quant"]): int(entry["bytes"]) for entry in found["quants"]}
 
@@ -224,7 +224,7 @@ async def measuring_steps(
 ) -> tuple[QuantizeStep, ...]:
     """The steps of measuring quants that are there; `sizes`: their names and bytes. Raises `text_too_short`, and what
     `host.run_child` raises."""
-    found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path)]))
+    found = await run_child(ForecastSpec(str(source.path), [], texts=(str(text.path),)))
     check_length(source, text, found["tokens"][0])
     reckoner = Reckoner(
         source.parameters, source.header.vocabulary, threads or worker_threads(), paces, 0, found["tokens"][0]
@@ -257,7 +257,9 @@ async def check_texts(request: Request, source: SourceGguf, paths: Paths) -> Non
     if request.calibration_text and request.matrix == AUTO:
         texts.append(calibration_text(paths, source.header, request.calibration_text))
     if texts:
-        found = await run_child(ForecastSpec(str(source.path), [], texts=[str(text.path) for text in texts]))
+        found = await run_child(
+            ForecastSpec(str(source.path), [], texts=tuple(str(text.path) for text in texts))
+        )
         for text, tokens in zip(texts, found["tokens"], strict=True):
             check_length(source, text, tokens)
 
@@ -274,7 +276,7 @@ def convert_step(weights_bytes: int, paces: Mapping[tuple[str, str], Pace]) -> Q
     return QuantizeStep("convert", "", reckoned, pace.seconds(reckoned), pace.error)
 
 
-def check_wishes(request: Request) -> None:
+def check_request(request: Request) -> None:
     """Refuse what cannot work, whatever the model. Raises `imatrix_needed`, `imatrix_missing`, `imatrix_unreadable`,
     `text_unreadable`, `text_too_short`."""
     for text in (request.text, request.calibration_text):
@@ -294,7 +296,7 @@ def check_wishes(request: Request) -> None:
 
 
 def check_patterns(request: Request, source: SourceGguf) -> None:
-    """Refuse a wish for tensors that the model does not have. Raises `pattern_matches_nothing`."""
+    """Refuse an override for tensors that the model does not have. Raises `pattern_matches_nothing`."""
     names = [
         tensor.name
         for part in source.parts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library import sidecar
 from slmdesk.library.sidecar import Origin
+from slmdesk.quantize.job_memory import QuantMemory
 from slmdesk.quantize.request import NONE
 from slmdesk.quantize.source import open_source
 from slmdesk.quantize.store import Quant
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.core.paths import Paths
+    from slmdesk.quantize.job_memory import Measured
     from slmdesk.quantize.request import Request
     from slmdesk.quantize.source import SourceGguf
 
@@ -32,16 +34,21 @@ _FIGURES = tuple(
 )
 
 
-def facts(quant: str, entry: Mapping[str, Any], source: SourceGguf, request: Request) -> dict[str, Any]:
-    """One quant of a result."""
-    found: dict[str, Any] = {"quant": quant, "path": entry.get("path"), "paths": entry.get("paths", [])}
-    found |= {name: entry[name] for name in _FIGURES if name in entry}
-    found["imatrix"] = entry.get("imatrix", request.matrix != NONE)
+def facts(name: str, entry: QuantMemory, source: SourceGguf, request: Request) -> dict[str, Any]:
+    """One quant of a result; `name`: what the job calls it."""
+    found: dict[str, Any] = {
+        "quant": entry.quant or name,
+        "path": entry.path or None,
+        "paths": list(entry.paths),
+    }
+    known = entry.to_json()
+    found |= {figure: known[figure] for figure in _FIGURES if figure in known}
+    found["imatrix"] = entry.imatrix if entry.imatrix is not None else request.matrix != NONE
     found["source_quant"] = source.quant
     return found
 
 
-def found(path: Path, source: SourceGguf) -> dict[str, Any]:
+def found(path: Path, source: SourceGguf) -> QuantMemory:
     """The entry of a quant that is there and was not made by this job. Blocking. Raises what `open_source` raises,
     and `vocabulary_differs` or `source_differs` where it cannot be of this source."""
     other = open_source(path)
@@ -63,23 +70,23 @@ def found(path: Path, source: SourceGguf) -> dict[str, Any]:
             f"{path.name} is no quant of {source.path.name}: its architecture or its layers are others.",
             "Choose a quant of this model.",
         )
-    return {
-        "state": "placed",
-        "quant": other.quant or path.stem,
-        "path": str(other.path),
-        "paths": [str(part) for part in other.parts],
-        "size_bytes": other.bytes,
-        "bits_per_weight": other.bytes * 8 / max(other.parameters, 1),
-        "imatrix": "quantize.imatrix.entries_count" in its.metadata,
-    }
+    return QuantMemory(
+        state="placed",
+        quant=other.quant or path.stem,
+        path=str(other.path),
+        paths=tuple(str(part) for part in other.parts),
+        size_bytes=other.bytes,
+        bits_per_weight=other.bytes * 8 / max(other.parameters, 1),
+        imatrix="quantize.imatrix.entries_count" in its.metadata,
+    )
 
 
-def all_found(paths: Sequence[Path], source: SourceGguf) -> dict[str, dict[str, Any]]:
+def all_found(paths: Sequence[Path], source: SourceGguf) -> dict[str, QuantMemory]:
     """`found` of each, by a name that none shares: its quant, with the file's name where several are of one quant."""
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, QuantMemory] = {}
     for path in paths:
         entry = found(path, source)
-        name = entry["quant"] if entry["quant"] not in entries else f"{entry['quant']} ({path.name})"
+        name = entry.quant if entry.quant not in entries else f"{entry.quant} ({path.name})"
         entries[name] = entry
     return entries
 
@@ -88,7 +95,7 @@ def record(model: str, source: Path, quant: str, figures: Mapping[str, Any]) -> 
     return Quant(str(figures["path"]), model, str(source), quant, dict(figures), time.time())
 
 
-def record_source(model: str, path: Path, source: SourceGguf, figures: Mapping[str, Any]) -> Quant:
+def record_source(model: str, path: Path, source: SourceGguf, figures: Measured) -> Quant:
     """The source as a row of the chart: what all its quants are compared with. `path`: the file, or the folder
     it was converted from."""
     known = {
@@ -99,17 +106,17 @@ def record_source(model: str, path: Path, source: SourceGguf, figures: Mapping[s
         "top_1": 1.0,
         "is_source": True,
     }
-    return Quant(str(path), model, str(path), source.quant, {**known, **figures}, time.time())
+    return Quant(str(path), model, str(path), source.quant, {**known, **figures.to_json()}, time.time())
 
 
 def write_sidecar(
-    paths: Paths, entry: Mapping[str, Any], figures: Mapping[str, Any], origin: Path, source: SourceGguf
+    paths: Paths, entry: QuantMemory, figures: Mapping[str, Any], origin: Path, source: SourceGguf
 ) -> None:
     """Note the files in the model's `slmdesk.json`; of files that this job did not make only the figures, where the
     files are noted there. Blocking. Raises as `sidecar.record` does."""
-    files = [Path(path) for path in entry["paths"]]
+    files = [Path(path) for path in entry.paths]
     folder = _home(files[0].parent, paths)
-    if "files" not in entry:
+    if entry.files is None:
         _add_figures(folder, files, figures)
         return
     hidden = {"path", "paths", "quant", "error"}
@@ -119,12 +126,12 @@ def write_sidecar(
         **{key: value for key, value in figures.items() if key not in hidden},
     }
     entries: dict[str, Origin] = {}
-    for file, written in zip(files, entry["files"], strict=True):
+    for file, written in zip(files, entry.files, strict=True):
         status = file.stat()
         entries[file.relative_to(folder).as_posix()] = Origin(
             state="verified",
             size=status.st_size,
-            sha256=str(written["sha256"]),
+            sha256=written.sha256,
             licence=source.header.licence,
             source="quantize",
             checked_at=time.time(),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats.quants import WITHOUT_MATRIX
+from slmdesk.inference.wire import Wire, converted, plain
 from slmdesk.quantize.protocol import Options
 from slmdesk.quantize.source import output_name
 from slmdesk.quantize.targets import find_targets, tensor_type_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 AUTO, NONE, BY_TARGETS = "auto", "none", ""
 PATTERN = "{name}-{quant}"
-_KIND, _VERSION = "slmdesk quantize preset", 1
+_PLAIN = Options()
 _PRESET_LIMIT = 256 * 1024
 
 
@@ -39,7 +39,7 @@ class Request:
     calibration_text: str = ""
     output: str = ""
     pattern: str = PATTERN
-    options: Options = field(default_factory=Options)
+    options: Options = _PLAIN
 
     @property
     def matrix(self) -> str:
@@ -55,6 +55,7 @@ class Request:
         """With canonical names. Raises `target_unknown`, `target_missing`, `tensor_type_unknown`,
         `pattern_invalid`."""
         targets = tuple(target.name for target in find_targets(self.targets))
+        naming = self.pattern or PATTERN
         options = self.options
         for name in (options.output_type, options.embedding_type, *(kind for _, kind in options.overrides)):
             if name:
@@ -68,36 +69,28 @@ class Request:
                     f"“{pattern}” is no regular expression: {error}.",
                     "Correct the pattern, for example attn_v=q8_0.",
                 ) from error
-        names = {output_name(self.pattern, {"name": "x", "quant": target}) for target in targets}
+        names = {output_name(naming, {"name": "x", "quant": target}) for target in targets}
         if len(names) < len(targets):
             raise SlmDeskError(
                 "pattern_invalid",
-                f"The naming pattern “{self.pattern}” gives several quants the same name.",
+                f"The naming pattern “{naming}” gives several quants the same name.",
                 "Put {quant} into it.",
             )
-        return replace(self, targets=targets)
+        return replace(self, targets=targets, pattern=naming)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return plain(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Request:
-        """Raises `SlmDeskError("request_invalid")`."""
-        try:
-            measure = data.get("measure")
-            return cls(
-                model=str(data.get("model", "")),
-                targets=tuple(map(str, data.get("targets", ()))),
-                imatrix=str(data.get("imatrix", BY_TARGETS)),
-                measure=bool(measure) if measure is not None else None,
-                text=str(data.get("text", "")),
-                calibration_text=str(data.get("calibration_text", "")),
-                output=str(data.get("output", "")),
-                pattern=str(data.get("pattern", PATTERN)) or PATTERN,
-                options=Options.from_json(data.get("options", {})),
-            )
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SlmDeskError("request_invalid", f"The request cannot be read: {error}.", "") from error
+    def from_json(cls, data: object) -> Request:
+        """Raises `SlmDeskError("bad_request")` that says which field is wrong."""
+        return converted(data, cls)
+
+
+class _Preset(Wire, frozen=True, kw_only=True):
+    kind: Literal["slmdesk quantize preset"] = "slmdesk quantize preset"
+    version: int = 1
+    quantize: dict[str, Any]
 
 
 def save_preset(path: Path, request: Request) -> None:
@@ -107,23 +100,18 @@ def save_preset(path: Path, request: Request) -> None:
         data["imatrix"] = AUTO  # a file of one model is of no use to another
     for key in ("model", "output", "text", "calibration_text"):
         del data[key]
-    whole = {"kind": _KIND, "version": _VERSION, "quantize": data}
-    atomic_write(path, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    atomic_write(path, json.dumps(_Preset(quantize=data).to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
 def load_preset(path: Path, model: str) -> Request:
     """A preset for a model. Raises `preset_unreadable`, and what `Request.checked` raises."""
     try:
         with path.open("rb") as file:
-            data = json.loads(file.read(_PRESET_LIMIT))
-        if (
-            not isinstance(data, dict)
-            or data.get("kind") != _KIND
-            or not isinstance(data.get("quantize"), dict)
-        ):
-            raise ValueError("it is something else")  # noqa: TRY301
-    except (OSError, ValueError, RecursionError) as error:
+            preset = converted(json.loads(file.read(_PRESET_LIMIT)), _Preset)
+        request = Request.from_json({**preset.quantize, "model": model})
+    except (OSError, ValueError, RecursionError, SlmDeskError) as error:
+        reason = error.message if isinstance(error, SlmDeskError) else f"{error}."
         raise SlmDeskError(
-            "preset_unreadable", f"{path.name} is no preset for quantizing: {error}.", "Choose another file."
+            "preset_unreadable", f"{path.name} is no preset for quantizing: {reason}", "Choose another file."
         ) from error
-    return replace(Request.from_json(data["quantize"]), model=model).checked()
+    return request.checked()

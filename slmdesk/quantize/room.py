@@ -156,7 +156,7 @@ class Quantizing:
         return await asyncio.to_thread(tensor_report, source, plan)
 
     async def _folder_forecast(self, request: Request, origin: Quantizable) -> QuantizePlan:
-        await asyncio.to_thread(planning.check_wishes, request)
+        await asyncio.to_thread(planning.check_request, request)
         paces, gpu = await self.store.paces(), await self._gpu()
 
         def look() -> QuantizePlan:
@@ -359,7 +359,7 @@ class Quantizing:
 
     def _place(self, request: Request, origin: Quantizable, fetch: Fetch | None = None) -> Destination:
         """Where results go; refuses what can be refused before anything runs."""
-        planning.check_wishes(request)
+        planning.check_request(request)
         if fetch is not None and not origin.needs_conversion:
             folder = Path(request.output).expanduser().absolute() if request.output else origin.home
             place, parts = Destination(folder, stem_of(origin.path, fetch.quant)), 1

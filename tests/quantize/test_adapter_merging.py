@@ -12,7 +12,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
 from slmdesk.library import sidecar
 from slmdesk.quantize.adapter_types import AUTO, KEPT
-from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish, SplitWish
+from slmdesk.quantize.file_tools.tool_requests import AdapterMergeRequest, SplitRequest
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import QuantizeSpec
 from tests.quantize.adapters import as_f32, logits, unpacked, write_adapter
@@ -37,9 +37,9 @@ def adapter(full: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def merged(tools: ToolBench, model: Path, out: Path, *adapters: tuple[Path, float], kind: str) -> Path:
-    wish = AdapterMergeWish(str(model), tuple((str(a), s) for a, s in adapters), kind, str(out))
-    plan = await tools.tools.plan(wish)
-    job = await tools.done(wish)
+    request = AdapterMergeRequest(str(model), tuple((str(a), s) for a, s in adapters), kind, str(out))
+    plan = await tools.tools.plan(request)
+    job = await tools.done(request)
     assert job.result is not None
     assert plan.bytes == job.result["size_bytes"] == out.stat().st_size
     return out
@@ -109,10 +109,10 @@ async def test_into_a_quantized_model_and_what_that_costs(
     apart = float(np.abs(logits(half, tmp_path / "i.npy") - beside).max()) / float(np.abs(beside).max())
     assert apart < 0.05  # a quantized weight is multiplied with rounded inputs, an F16 one with finer ones
 
-    wish = AdapterMergeWish(str(base), ((str(adapter), 1.0),), KEPT, str(tmp_path / "kept.gguf"))
-    plan = await tools.tools.plan(wish)
+    request = AdapterMergeRequest(str(base), ((str(adapter), 1.0),), KEPT, str(tmp_path / "kept.gguf"))
+    plan = await tools.tools.plan(request)
     assert any("rounded to Q4_K_M again" in warning for warning in plan.warnings)
-    job = await tools.done(wish)
+    job = await tools.done(request)
     assert job.result is not None
     kept = tmp_path / "kept.gguf"
     assert {t.name: t.type.name for t in read_header(kept).tensors} == types
@@ -129,7 +129,7 @@ async def test_into_a_quantized_model_and_what_that_costs(
 async def test_a_model_in_parts_is_merged_into_one_file(
     tools: ToolBench, desk_guide: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    parts = await tools.done(SplitWish(str(desk_guide), max_tensors=15, output=str(tmp_path / "parts")))
+    parts = await tools.done(SplitRequest(str(desk_guide), max_tensors=15, output=str(tmp_path / "parts")))
     assert parts.result is not None
     one = await merged(tools, desk_guide, tmp_path / "one.gguf", (adapter, 1.0), kind=AUTO)
     first = Path(parts.result["path"])
@@ -138,7 +138,7 @@ async def test_a_model_in_parts_is_merged_into_one_file(
 
 
 async def test_in_the_library_it_is_a_model_of_its_own(tools: ToolBench, adapter: Path) -> None:
-    job = await tools.done(AdapterMergeWish("slmdesk/desk-guide", ((str(adapter), 1.0),)))
+    job = await tools.done(AdapterMergeRequest("slmdesk/desk-guide", ((str(adapter), 1.0),)))
     assert job.result is not None
     path = Path(job.result["path"])
     assert path.name == "desk-guide-tuned-lora-F16.gguf"
@@ -155,7 +155,7 @@ async def test_what_does_not_belong_together_is_refused(
     async def refused(model: Path, *adapters: Path, kind: str = AUTO) -> SlmDeskError:
         with pytest.raises(SlmDeskError) as caught:
             await tools.tools.start(
-                AdapterMergeWish(str(model), tuple((str(a), 1.0) for a in adapters), kind)
+                AdapterMergeRequest(str(model), tuple((str(a), 1.0) for a in adapters), kind)
             )
         assert await tools.store.list() == []
         assert caught.value.hint

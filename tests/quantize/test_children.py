@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from slmdesk.quantize.protocol import (
     ForecastSpec,
     MatrixSpec,
     MatrixUse,
+    Options,
     QualitySpec,
     QuantizeSpec,
     SpeedSpec,
@@ -43,7 +43,7 @@ async def _made(folder: Path, source: Path, target: str, **more: Any) -> Path:
 
 async def test_sizes_and_types_are_forecast_exactly(tmp_path: Path, desk_guide: Path) -> None:
     names = ["BF16", "Q8_0", "Q4_K_M", "TQ2_0", "MXFP4"]
-    options = {"output_type": "Q5_K", "overrides": [[r"blk\.0\.attn_v", "Q8_0"]]}
+    options = Options(output_type="Q5_K", overrides=((r"blk\.0\.attn_v", "Q8_0"),))
     found = await run_child(ForecastSpec(str(desk_guide), names, options))
     for entry in found["quants"]:
         heard: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ async def test_matrix_is_what_the_quantizer_takes(tmp_path: Path, desk_guide: Pa
     assert query.counts[0] == found["tokens"] == found["chunks"] * 256
     assert all((entry.sums >= 0).all() and entry.sums.any() for entry in matrix.entries.values())
 
-    use = asdict(MatrixUse(str(out), "m.gguf", "short"))
+    use = MatrixUse(str(out), "m.gguf", "short")
     ours = await _made(tmp_path, desk_guide, "IQ2_XXS", matrix=use)
     header = read_header(ours)
     assert header.metadata["quantize.imatrix.file"] == "m.gguf"
@@ -241,7 +241,7 @@ async def test_faults_are_decoded(tmp_path: Path, desk_guide: Path) -> None:
         await run_child(SpeedSpec(str(no_model), str(desk_guide)))
     assert caught.value.code == "model_damaged"
     with pytest.raises(SlmDeskError) as caught:
-        await _made(tmp_path, desk_guide, "Q8_0", options={"overrides": [["(", "Q4_0"]]})
+        await _made(tmp_path, desk_guide, "Q8_0", options=Options(overrides=(("(", "Q4_0"),)))
     assert caught.value.code == "pattern_invalid"
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe" * 4000)
@@ -270,7 +270,7 @@ async def test_experts_are_counted_each(tmp_path: Path, short_text: Path) -> Non
         # What all experts read, weighted by how many of them read it, is the router's input, twice.
         router = matrix.entries[f"blk.{layer}.ffn_gate_inp.weight"]
         np.testing.assert_allclose(gate.sums.sum(axis=0), USED * router.sums[0], rtol=1e-4)
-    use = asdict(MatrixUse(str(out), "m.gguf", "short"))
+    use = MatrixUse(str(out), "m.gguf", "short")
     made = await _made(tmp_path, model, "MXFP4", matrix=use)
     types = {tensor.name: tensor.type.name for tensor in read_header(made).tensors}
     assert types["blk.0.ffn_up_exps.weight"] == "MXFP4"
@@ -293,7 +293,7 @@ async def test_a_split_source_stays_split_or_becomes_one(
     for keep in (False, True):
         folder = tmp_path / f"keep-{keep}"
         folder.mkdir()
-        options = {"keep_split": keep}
+        options = Options(keep_split=keep)
         forecast = (await run_child(ForecastSpec(str(parts[0]), ["Q4_K_M"], options)))["quants"][0]
         name = "x" if keep else "x.gguf"
         made = await run_child(QuantizeSpec(str(parts[0]), str(folder), name, "Q4_K_M", options))
@@ -343,7 +343,7 @@ def every_core_taken(times: int) -> Iterator[None]:
 @pytest.mark.skipif(sys.platform == "win32", reason="its clock of a thread is too coarse")
 async def test_the_time_trial_is_not_misled_by_other_work(desk_guide: Path) -> None:
     """With every core taken several times over the forecast stays what it is on a machine at rest."""
-    spec = ForecastSpec(str(desk_guide), ["IQ2_XXS", "Q4_K_M"], matrix=asdict(MatrixUse()))
+    spec = ForecastSpec(str(desk_guide), ["IQ2_XXS", "Q4_K_M"], matrix=MatrixUse())
 
     async def seconds() -> list[float]:
         return [entry["seconds"] + entry["starts"] for entry in (await run_child(spec))["quants"]]

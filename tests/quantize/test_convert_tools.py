@@ -17,7 +17,12 @@ from slmdesk.core.paths import Paths, resources_folder
 from slmdesk.formats import safetensors
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.convert import Converter, architectures
-from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish, AdapterWish, ConvertWish, ToolWish
+from slmdesk.quantize.file_tools.tool_requests import (
+    AdapterMergeRequest,
+    AdapterRequest,
+    ConvertRequest,
+    ToolRequest,
+)
 from slmdesk.quantize.hf_projector import examine_projector, has_projector
 from slmdesk.quantize.peft_folder import WEIGHTS, examine_adapter
 from tests.quantize.adapters import logits, unpacked
@@ -73,9 +78,9 @@ def changed() -> dict[str, tuple[int, int]]:
     return {name: (shape[0], shape[1]) for name, shape in shapes.items() if name.endswith(ends)}
 
 
-async def refused(tools: ToolBench, wish: ToolWish) -> SlmDeskError:
+async def refused(tools: ToolBench, request: ToolRequest) -> SlmDeskError:
     with pytest.raises(SlmDeskError) as caught:
-        await tools.tools.start(wish)
+        await tools.tools.start(request)
     assert await tools.store.list() == []
     assert caught.value.hint
     return caught.value
@@ -125,20 +130,20 @@ def test_a_damaged_or_pickled_adapter_is_refused(tmp_path: Path) -> None:
 async def test_an_adapters_model_is_looked_for(tools: ToolBench, tmp_path: Path) -> None:
     """Where the adapter says, in the library by its name, or where a person says."""
     folder = peft(tmp_path / "tuned")
-    needed = await refused(tools, AdapterWish(str(folder)))
+    needed = await refused(tools, AdapterRequest(str(folder)))
     assert needed.code == "adapter_base_needed"
     assert "someone/guide" in needed.message
-    plan = await tools.tools.plan(AdapterWish(str(folder), base=str(DESK_GUIDE)))
+    plan = await tools.tools.plan(AdapterRequest(str(folder), base=str(DESK_GUIDE)))
     assert plan.files[0].path == tools.paths.models / "local" / "tuned" / "tuned-lora-F16.gguf"
     named = peft(tmp_path / "named", base_model_name_or_path=str(DESK_GUIDE))
-    assert (await tools.tools.plan(AdapterWish(str(named)))).facts["rank"] == RANK
+    assert (await tools.tools.plan(AdapterRequest(str(named)))).facts["rank"] == RANK
     there = tools.paths.models / "someone" / "guide"
     there.mkdir(parents=True)
     for name in ("config.json", "tokenizer.model", "model.safetensors"):
         (there / name).write_bytes((DESK_GUIDE / name).read_bytes())
     tools.library.forget_listing()
-    assert (await tools.tools.plan(AdapterWish(str(folder)))).facts["base"] == "someone/guide"
-    assert (await refused(tools, AdapterWish(str(folder), type="q2_k"))).code == "type_unknown"
+    assert (await tools.tools.plan(AdapterRequest(str(folder)))).facts["base"] == "someone/guide"
+    assert (await refused(tools, AdapterRequest(str(folder), type="q2_k"))).code == "type_unknown"
 
 
 def test_a_projector_is_made_of_models_that_see(tmp_path: Path) -> None:
@@ -166,13 +171,13 @@ async def test_what_rounds_something_away_is_said(tools: ToolBench, tmp_path: Pa
     (folder / "tokenizer.model").write_bytes((DESK_GUIDE / "tokenizer.model").read_bytes())
     wide = {n: v.astype(np.float32) for n, v in weights_of(DESK_GUIDE / "model.safetensors").items()}
     write_weights(folder / "model.safetensors", wide)
-    full = await tools.tools.plan(ConvertWish(str(folder)))
+    full = await tools.tools.plan(ConvertRequest(str(folder)))
     assert (full.facts["type"], full.warnings) == ("f32", ())
-    small = await tools.tools.plan(ConvertWish(str(folder), "q8_0"))
+    small = await tools.tools.plan(ConvertRequest(str(folder), "q8_0"))
     assert "rounded away" in small.warnings[0]
     assert small.bytes < full.bytes / 3
-    assert (await refused(tools, ConvertWish(str(folder), "q2_k"))).code == "type_unknown"
-    assert (await refused(tools, ConvertWish(str(folder), projector=True))).code == "projector_missing"
+    assert (await refused(tools, ConvertRequest(str(folder), "q2_k"))).code == "type_unknown"
+    assert (await refused(tools, ConvertRequest(str(folder), projector=True))).code == "projector_missing"
 
 
 @pytest.fixture
@@ -188,9 +193,9 @@ def converting(paths: Paths, converter: Converter, monkeypatch: pytest.MonkeyPat
 @pytest.mark.timeout(3600)
 async def test_a_folder_becomes_a_file_of_each_type(converting: ToolBench, desk_guide: Path) -> None:
     for kind, most in (("f32", "F32"), ("f16", "F16"), ("bf16", "BF16"), ("q8_0", "Q8_0")):
-        wish = ConvertWish(str(DESK_GUIDE), kind)
-        plan = await converting.tools.plan(wish)
-        job = await converting.done(wish)
+        request = ConvertRequest(str(DESK_GUIDE), kind)
+        plan = await converting.tools.plan(request)
+        job = await converting.done(request)
         assert job.result is not None
         path = Path(job.result["path"])
         assert path.name == f"desk-guide-{most}.gguf"
@@ -212,8 +217,8 @@ async def test_a_model_that_sees_becomes_a_model_and_a_projector(
     folder = await made_by_transformers(converter, "idefics3", tmp_path / "seeing")
     assert await converting.tools.has_projector(folder)
     assert not await converting.tools.has_projector(DESK_GUIDE)
-    model = await converting.done(ConvertWish(str(folder), "f32"))
-    projector = await converting.done(ConvertWish(str(folder), "f16", projector=True))
+    model = await converting.done(ConvertRequest(str(folder), "f32"))
+    projector = await converting.done(ConvertRequest(str(folder), "f16", projector=True))
     assert model.result is not None
     assert projector.result is not None
     path = Path(projector.result["path"])
@@ -255,14 +260,14 @@ async def test_a_peft_adapter_merged_is_the_model_that_was_trained(
 
     made = {}
     for folder in (full, trained):
-        job = await converting.done(ConvertWish(str(folder), "f32"))
+        job = await converting.done(ConvertRequest(str(folder), "f32"))
         assert job.result is not None
         made[folder.name] = Path(job.result["path"])
-    job = await converting.done(AdapterWish(str(adapter), base=str(full), type="f32"))
+    job = await converting.done(AdapterRequest(str(adapter), base=str(full), type="f32"))
     assert job.result is not None
     assert (job.result["weights"], job.result["ranks"]) == (len(changed()), [RANK])
     lora = Path(job.result["path"])
-    merged = await converting.done(AdapterMergeWish(str(made["full"]), ((str(lora), 1.0),), "F32"))
+    merged = await converting.done(AdapterMergeRequest(str(made["full"]), ((str(lora), 1.0),), "F32"))
     assert merged.result is not None
     path = Path(merged.result["path"])
     ours, theirs = unpacked(path), unpacked(made["trained"])
@@ -284,7 +289,7 @@ async def test_a_folder_that_lacks_a_tensor_becomes_no_file(converting: ToolBenc
     weights = weights_of(DESK_GUIDE / "model.safetensors")
     write_weights(lacking / "model.safetensors", {n: v for n, v in weights.items() if n != name})
     out = tmp_path / "out"
-    job = await converting.work(await converting.tools.start(ConvertWish(str(lacking), output=str(out))))
+    job = await converting.work(await converting.tools.start(ConvertRequest(str(lacking), output=str(out))))
     assert job.error is not None
     assert job.error.code == "source_incomplete"
     assert "blk.1.ffn_up.weight" in job.error.message

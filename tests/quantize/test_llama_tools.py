@@ -17,7 +17,7 @@ import pytest
 from slmdesk.core.paths import resources_folder
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.matrix_file import read_matrix
-from slmdesk.quantize.protocol import MatrixSpec, QuantizeSpec
+from slmdesk.quantize.protocol import MatrixSpec, MatrixUse, QuantizeSpec
 from tests.benchmarks.models import Shape, random_llama_gguf
 
 pytestmark = pytest.mark.timeout(600)
@@ -72,7 +72,7 @@ async def test_matrix_and_quants_of_the_tools(
         np.testing.assert_allclose(ours.entries[name].sums, entry.sums, rtol=1e-4, atol=1e-6)
     # The file made here, given to both quantizers; and theirs.
     for matrix in ("ours.gguf", "theirs.gguf"):
-        use = {"path": str(tmp_path / matrix), "name": matrix, "dataset": text.name}
+        use = MatrixUse(str(tmp_path / matrix), matrix, text.name)
         for quant in ("Q2_K", "IQ2_XS", "Q4_K_M"):
             tool(tmp_path, "llama-quantize", "--imatrix", matrix, model, "tool.gguf", quant, "2")
             name = f"{matrix}-{quant}.gguf"

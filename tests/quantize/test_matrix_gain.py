@@ -17,7 +17,7 @@ import pytest
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.matrix_file import read_matrix
-from slmdesk.quantize.protocol import MatrixSpec, QualitySpec, QuantizeSpec
+from slmdesk.quantize.protocol import MatrixSpec, MatrixUse, QualitySpec, QuantizeSpec
 from tests.benchmarks.models import Shape, random_llama_gguf
 
 SHAPE = Shape(layers=3, hidden=512, feed_forward=1024, heads=8, kv_heads=4, vocabulary=1024, context=1024)
@@ -59,7 +59,7 @@ async def test_small_quants_are_nearer_to_the_source_with_the_matrix(model: Path
     weights = np.asarray(read_matrix(matrix).weights()["blk.0.attn_q.weight"])
     assert weights.max() > 20 * np.median(weights)  # the strong channels were found
 
-    use = {"path": str(matrix), "name": matrix.name, "dataset": calibration.name}
+    use = MatrixUse(str(matrix), matrix.name, calibration.name)
     quants: dict[str, str] = {}
     for quant in QUANTS:
         for name, given in ((f"{quant} with", use), (f"{quant} without", None)):

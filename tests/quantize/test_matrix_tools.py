@@ -15,11 +15,11 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.child.matrix_statistics import statistics
-from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish, ToolWish
+from slmdesk.quantize.file_tools.tool_requests import MatrixRequest, MatrixSumRequest, ToolRequest
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.matrix_file import Matrix, MatrixEntry, read_matrix, write_matrix
 from slmdesk.quantize.matrix_sum import merged
-from slmdesk.quantize.protocol import QuantizeSpec
+from slmdesk.quantize.protocol import MatrixUse, QuantizeSpec
 from tests.quantize.tool_bench import ToolBench
 
 pytestmark = pytest.mark.timeout(300)
@@ -45,9 +45,9 @@ def write_dat(path: Path, entries: dict[str, tuple[int, list[float]]], calls: in
     path.write_bytes(data + struct.pack("<ii", calls, len(text)) + text.encode())
 
 
-async def refused(tools: ToolBench, wish: ToolWish) -> SlmDeskError:
+async def refused(tools: ToolBench, request: ToolRequest) -> SlmDeskError:
     with pytest.raises(SlmDeskError) as caught:
-        await tools.tools.start(wish)
+        await tools.tools.start(request)
     assert await tools.store.list() == []
     assert caught.value.hint
     return caught.value
@@ -57,9 +57,9 @@ async def test_made_by_itself_and_used_for_a_quant(
     tools: ToolBench, desk_guide: Path, short_text: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out" / "guide.gguf"
-    wish = MatrixWish(GUIDE, text=str(short_text), chunk=256, output=str(target))
-    plan = await tools.tools.plan(wish)
-    job = await tools.done(wish)
+    request = MatrixRequest(GUIDE, text=str(short_text), chunk=256, output=str(target))
+    plan = await tools.tools.plan(request)
+    job = await tools.done(request)
     assert job.result is not None
     made = read_matrix(target)
     layers = read_header(desk_guide).number("block_count")
@@ -70,41 +70,43 @@ async def test_made_by_itself_and_used_for_a_quant(
     assert all((e.counts == job.result["tokens"]).all() for e in made.entries.values())
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     # A quantizer takes it: a quant that cannot be made without.
-    use = {"path": str(target), "name": target.name, "dataset": short_text.name}
+    use = MatrixUse(str(target), target.name, short_text.name)
     found = await run_child(QuantizeSpec(str(desk_guide), str(tmp_path), "q.gguf", "IQ2_XXS", matrix=use))
     assert found["types"]["blk.0.ffn_up.weight"] == "IQ2_XXS"
 
 
 async def test_in_the_library_it_lies_beside_its_model(tools: ToolBench, short_text: Path) -> None:
-    job = await tools.done(MatrixWish(GUIDE, text=str(short_text), chunk=128, most_chunks=2))
+    job = await tools.done(MatrixRequest(GUIDE, text=str(short_text), chunk=128, most_chunks=2))
     assert job.result is not None
     assert Path(job.result["path"]) == tools.paths.models / "local" / "desk-guide" / "desk-guide.imatrix.gguf"
     assert job.result["chunks"] == 2
     models = {model.id: model for model in await tools.library.models()}
     listed = models["local/desk-guide"].files
     assert [file.problem.code for file in listed if file.problem] == ["model_not_chat"]
-    assert (await refused_later(tools, MatrixWish(GUIDE, text=str(short_text)))).code == "output_exists"
+    assert (await refused_later(tools, MatrixRequest(GUIDE, text=str(short_text)))).code == "output_exists"
 
 
-async def refused_later(tools: ToolBench, wish: ToolWish) -> SlmDeskError:
+async def refused_later(tools: ToolBench, request: ToolRequest) -> SlmDeskError:
     with pytest.raises(SlmDeskError) as caught:
-        await tools.tools.start(wish)
+        await tools.tools.start(request)
     return caught.value
 
 
 async def test_what_cannot_be_made_is_said(tools: ToolBench, desk_guide: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.txt"
     short.write_text("Too short.", "utf-8")
-    assert (await refused(tools, MatrixWish(GUIDE, text=str(short)))).code == "text_too_short"
-    assert (await refused(tools, MatrixWish(GUIDE, text=str(tmp_path / "no.txt")))).code == "text_unreadable"
-    assert (await refused(tools, MatrixWish(GUIDE, chunk=4))).code == "chunk_invalid"
-    assert (await refused(tools, MatrixSumWish(str(desk_guide)))).code == "imatrix_alone"
-    two = MatrixSumWish(str(desk_guide), (str(desk_guide),))
+    assert (await refused(tools, MatrixRequest(GUIDE, text=str(short)))).code == "text_too_short"
+    assert (
+        await refused(tools, MatrixRequest(GUIDE, text=str(tmp_path / "no.txt")))
+    ).code == "text_unreadable"
+    assert (await refused(tools, MatrixRequest(GUIDE, chunk=4))).code == "chunk_invalid"
+    assert (await refused(tools, MatrixSumRequest(str(desk_guide)))).code == "imatrix_alone"
+    two = MatrixSumRequest(str(desk_guide), (str(desk_guide),))
     assert (await refused(tools, two)).code == "imatrix_unreadable"
     few = tmp_path / "few.txt"  # enough bytes, too few tokens: known when they are counted
     few.write_text("A few words, again and again. " * 60, "utf-8")
     job = await tools.work(
-        await tools.tools.start(MatrixWish(GUIDE, text=str(few), output=str(tmp_path / "o")))
+        await tools.tools.start(MatrixRequest(GUIDE, text=str(few), output=str(tmp_path / "o")))
     )
     assert job.error is not None
     assert job.error.code == "text_too_short"
@@ -113,7 +115,7 @@ async def test_what_cannot_be_made_is_said(tools: ToolBench, desk_guide: Path, t
 
 async def test_cancelling_leaves_nothing(tools: ToolBench, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    job = await tools.tools.start(MatrixWish(GUIDE, output=str(out)))
+    job = await tools.tools.start(MatrixRequest(GUIDE, output=str(out)))
 
     async def cancel() -> None:
         while "importance matrix" not in (await tools.store.get(job.id)).detail:
@@ -130,10 +132,10 @@ async def test_cancelling_leaves_nothing(tools: ToolBench, tmp_path: Path) -> No
 async def test_two_halves_are_the_whole(tools: ToolBench, short_text: Path, tmp_path: Path) -> None:
     """The matrix of a text twice is the sum of the matrix of that text with itself."""
     first = str(tmp_path / "a.gguf")
-    await tools.done(MatrixWish(GUIDE, text=str(short_text), chunk=256, output=first))
-    wish = MatrixSumWish(first, (first,), output=str(tmp_path / "sum.gguf"))
-    plan = await tools.tools.plan(wish)
-    await tools.done(wish)
+    await tools.done(MatrixRequest(GUIDE, text=str(short_text), chunk=256, output=first))
+    request = MatrixSumRequest(first, (first,), output=str(tmp_path / "sum.gguf"))
+    plan = await tools.tools.plan(request)
+    await tools.done(request)
     one, both = read_matrix(tmp_path / "a.gguf"), read_matrix(tmp_path / "sum.gguf")
     assert plan.bytes == (tmp_path / "sum.gguf").stat().st_size
     assert both.chunks == 2 * one.chunks
@@ -230,7 +232,7 @@ async def test_what_a_matrix_does_not_cover(tools: ToolBench, tmp_path: Path, de
 async def test_the_figures_of_llama_cpps_own_tool(tools: ToolBench, short_text: Path, tmp_path: Path) -> None:
     """With `llama-imatrix` in SLMDESK_LLAMA_TOOLS: what its --show-statistics prints, to the digits it prints."""
     target = tmp_path / "m.gguf"
-    await tools.done(MatrixWish(GUIDE, text=str(short_text), chunk=256, output=str(target)))
+    await tools.done(MatrixRequest(GUIDE, text=str(short_text), chunk=256, output=str(target)))
     command = [str(Path(TOOLS) / "llama-imatrix"), "--in-file", str(target), "--show-statistics"]
     said = await asyncio.to_thread(
         lambda: subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.host import run_child
-from slmdesk.quantize.protocol import ForecastSpec
+from slmdesk.quantize.protocol import ForecastSpec, MatrixUse
 from slmdesk.quantize.targets import TARGETS
 
 LAYERS, WIDTH, INNER, HEADS, KV_HEADS, HEAD, WORDS = 32, 4096, 14336, 32, 8, 128, 128_256
@@ -68,7 +68,7 @@ async def test_bits_are_those_of_the_dry_run(tmp_path: Path) -> None:
     layers = sum(count for name, count in counts.items() if name.startswith("blk."))
     for calibrated in (True, False):
         names = [quant.name for quant in TARGETS.values() if quant.gains_by_matrix == calibrated]
-        matrix = {"path": "", "dataset": "x"} if calibrated else None
+        matrix = MatrixUse(dataset="x") if calibrated else None
         found = await run_child(ForecastSpec(str(path), names, matrix=matrix, timed=False))
         for forecast, name in zip(found["quants"], names, strict=True):
             quant, made = TARGETS[name], {key: kinds[kind.upper()] for key, kind in forecast["types"].items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from slmdesk.quantize.protocol import (
     ForecastSpec,
     MatrixSpec,
     MatrixUse,
+    Options,
     QualitySpec,
     QuantizeSpec,
 )
@@ -39,11 +39,13 @@ async def test_a_quantized_source_is_made_smaller_again(smollm2: Path, tmp_path:
 
 async def test_embeddings_get_a_type_that_their_rows_can_have(smollm2: Path) -> None:
     """576 weights a row: llama.cpp takes the type of the embeddings as it is told, and ends the process over it."""
-    for wish, given in (("Q4_K", "Q5_0"), ("IQ2_XXS", "Q4_0"), ("Q8_0", "Q8_0")):
-        found = (await run_child(ForecastSpec(str(smollm2), ["Q8_0"], {"embedding_type": wish})))["quants"][0]
+    for asked, given in (("Q4_K", "Q5_0"), ("IQ2_XXS", "Q4_0"), ("Q8_0", "Q8_0")):
+        found = (await run_child(ForecastSpec(str(smollm2), ["Q8_0"], Options(embedding_type=asked))))[
+            "quants"
+        ][0]
         assert found["types"]["token_embd.weight"] == given
-        assert (["token_embd.weight", wish] in [fallen[:2] for fallen in found["fallbacks"]]) == (
-            wish != given
+        assert (["token_embd.weight", asked] in [fallen[:2] for fallen in found["fallbacks"]]) == (
+            asked != given
         )
 
 
@@ -58,7 +60,7 @@ async def test_the_figures_are_those_of_llama_perplexity(smollm2: Path, tmp_path
     matrix = MatrixUse(str(tmp_path / "matrix.gguf"), "matrix.gguf", "calibration.txt")
     await run_child(MatrixSpec(str(source), str(TEXTS / "calibration.txt"), matrix.path, matrix.dataset))
     await run_child(QuantizeSpec(str(source), str(tmp_path), "plain.gguf", "Q2_K"))
-    await run_child(QuantizeSpec(str(source), str(tmp_path), "weighed.gguf", "Q2_K", matrix=asdict(matrix)))
+    await run_child(QuantizeSpec(str(source), str(tmp_path), "weighed.gguf", "Q2_K", matrix=matrix))
     quants = {name: str(tmp_path / f"{name}.gguf") for name in ("plain", "weighed")}
     found = await run_child(
         QualitySpec(str(source), quants, str(TEXTS / "measure.txt"), str(tmp_path / "state"))

@@ -18,7 +18,7 @@ from slmdesk.core.space import Space
 from slmdesk.formats.gguf import read_header
 from slmdesk.formats.gguf_pieces import open_parts
 from slmdesk.library import sidecar
-from slmdesk.quantize.file_tools.tool_wishes import JoinWish, SplitWish, ToolWish
+from slmdesk.quantize.file_tools.tool_requests import JoinRequest, SplitRequest, ToolRequest
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.protocol import CheckSpec
 from slmdesk.quantize.regroup_plan import split_plan
@@ -37,9 +37,9 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-async def refused(tools: ToolBench, wish: ToolWish) -> SlmDeskError:
+async def refused(tools: ToolBench, request: ToolRequest) -> SlmDeskError:
     with pytest.raises(SlmDeskError) as caught:
-        await tools.tools.start(wish)
+        await tools.tools.start(request)
     assert await tools.store.list() == []
     assert caught.value.hint
     return caught.value
@@ -49,10 +49,10 @@ async def test_parts_are_what_was_planned_and_join_into_the_same_file(
     tools: ToolBench, desk_guide: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "parts"
-    wish = SplitWish("slmdesk/desk-guide", max_bytes=3_000_000, output=str(out))
-    plan = await tools.tools.plan(wish)
+    request = SplitRequest("slmdesk/desk-guide", max_bytes=3_000_000, output=str(out))
+    plan = await tools.tools.plan(request)
     assert not out.exists()
-    job = await tools.done(wish)
+    job = await tools.done(request)
     assert job.result is not None
     parts = sorted(out.glob("*.gguf"))
     count = len(parts)
@@ -80,7 +80,7 @@ async def test_parts_are_what_was_planned_and_join_into_the_same_file(
     assert split["tokens"] == one["tokens"]
     assert left_behind(out) == []
 
-    joined = await tools.done(JoinWish(str(parts[1]), output=str(tmp_path / "one.gguf")))
+    joined = await tools.done(JoinRequest(str(parts[1]), output=str(tmp_path / "one.gguf")))
     assert joined.result is not None
     assert digest(tmp_path / "one.gguf") == digest(desk_guide) == joined.result["files"][0]["sha256"]
     assert joined.result["size_bytes"] == joined.result["forecast_bytes"] == desk_guide.stat().st_size
@@ -100,7 +100,7 @@ async def test_parts_by_number_of_tensors_and_one_without_any(desk_guide: Path) 
 
 
 async def test_in_the_library_the_parts_are_one_model(tools: ToolBench, desk_guide: Path) -> None:
-    job = await tools.done(SplitWish("slmdesk/desk-guide", max_tensors=20))
+    job = await tools.done(SplitRequest("slmdesk/desk-guide", max_tensors=20))
     assert job.result is not None
     first = Path(job.result["path"])
     assert first.parent == tools.paths.models / "local" / "desk-guide"
@@ -110,16 +110,16 @@ async def test_in_the_library_the_parts_are_one_model(tools: ToolBench, desk_gui
     assert [len(file.parts) for file in listed.files] == [len(job.result["files"])]
     assert listed.files[0].state == "verified"
     # And its parts can be joined again by its id; a split model can be split anew.
-    joined = await tools.tools.plan(JoinWish(listed.id))
+    joined = await tools.tools.plan(JoinRequest(listed.id))
     assert joined.bytes == desk_guide.stat().st_size
-    anew = await tools.tools.plan(SplitWish(listed.id, max_bytes=5_000_000))
+    anew = await tools.tools.plan(SplitRequest(listed.id, max_bytes=5_000_000))
     assert len(anew.files) == 3
 
 
 async def test_parts_of_others_are_joined_too(tools: ToolBench, desk_guide: Path, tmp_path: Path) -> None:
     parts = split_gguf(desk_guide, tmp_path / "theirs", 3, metadata_first=True)
     assert len(parts) == 4
-    await tools.done(JoinWish(str(parts[0]), output=str(tmp_path / "one.gguf")))
+    await tools.done(JoinRequest(str(parts[0]), output=str(tmp_path / "one.gguf")))
     made, whole = gguf.GGUFReader(tmp_path / "one.gguf"), gguf.GGUFReader(desk_guide)
     for mine, its in zip(made.tensors, whole.tensors, strict=True):
         assert mine.name == its.name
@@ -128,34 +128,34 @@ async def test_parts_of_others_are_joined_too(tools: ToolBench, desk_guide: Path
 
 async def test_what_cannot_be_done_is_said_before(tools: ToolBench, desk_guide: Path, tmp_path: Path) -> None:
     guide = str(desk_guide)
-    assert (await refused(tools, SplitWish(guide))).code == "split_limit"
-    assert (await refused(tools, SplitWish(guide, max_bytes=1000))).code == "split_limit"
-    assert (await refused(tools, SplitWish(guide, max_bytes=10**7, max_tensors=3))).code == "split_limit"
-    assert (await refused(tools, SplitWish(guide, max_bytes=10**9))).code == "split_needless"
+    assert (await refused(tools, SplitRequest(guide))).code == "split_limit"
+    assert (await refused(tools, SplitRequest(guide, max_bytes=1000))).code == "split_limit"
+    assert (await refused(tools, SplitRequest(guide, max_bytes=10**7, max_tensors=3))).code == "split_limit"
+    assert (await refused(tools, SplitRequest(guide, max_bytes=10**9))).code == "split_needless"
     assert (
-        await refused(tools, SplitWish(str(tmp_path / "no.gguf"), max_tensors=3))
+        await refused(tools, SplitRequest(str(tmp_path / "no.gguf"), max_tensors=3))
     ).code == "source_missing"
-    assert (await refused(tools, JoinWish(guide))).code == "join_needless"
+    assert (await refused(tools, JoinRequest(guide))).code == "join_needless"
     parts = split_gguf(desk_guide, tmp_path / "m", 3)
     there = tmp_path / "there.gguf"
     there.write_bytes(b"mine")
-    assert (await refused(tools, JoinWish(str(parts[0]), str(there)))).code == "output_exists"
+    assert (await refused(tools, JoinRequest(str(parts[0]), str(there)))).code == "output_exists"
     assert there.read_bytes() == b"mine"
     swapped = tmp_path / "swapped"
     swapped.mkdir()
     for part, other in zip(parts, (parts[0], parts[2], parts[1]), strict=True):
         shutil.copy(other, swapped / part.name)
-    assert (await refused(tools, JoinWish(str(swapped / parts[0].name)))).code == "source_parts_mixed"
+    assert (await refused(tools, JoinRequest(str(swapped / parts[0].name)))).code == "source_parts_mixed"
     parts[2].write_bytes(parts[2].read_bytes()[:-100_000])
-    assert (await refused(tools, JoinWish(str(parts[0])))).code == "gguf_truncated"
+    assert (await refused(tools, JoinRequest(str(parts[0])))).code == "gguf_truncated"
     parts[2].unlink()
-    assert (await refused(tools, JoinWish(str(parts[0])))).code == "source_parts_missing"
+    assert (await refused(tools, JoinRequest(str(parts[0])))).code == "source_parts_missing"
 
 
 async def test_the_space_is_promised_before(
     tools: ToolBench, desk_guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await tools.tools.start(SplitWish(str(desk_guide), max_tensors=20, output=str(tmp_path / "out")))
+    job = await tools.tools.start(SplitRequest(str(desk_guide), max_tensors=20, output=str(tmp_path / "out")))
     tools.space = Space(tools.database, margin_bytes=shutil.disk_usage(tmp_path).total)
     monkeypatch.setattr("slmdesk.core.space._MARGIN_SHARE", 1)  # all of the disk is margin: none is free
     ended = await tools.work(job)
@@ -168,7 +168,7 @@ async def test_the_space_is_promised_before(
 
 async def test_a_cancelled_job_leaves_nothing(tools: ToolBench, smollm2: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    job = await tools.tools.start(SplitWish(str(smollm2), max_bytes=20_000_000, output=str(out)))
+    job = await tools.tools.start(SplitRequest(str(smollm2), max_bytes=20_000_000, output=str(out)))
 
     async def cancel() -> None:
         while not list(out.glob(".slmdesk-quantize-*/*.gguf")):
@@ -185,7 +185,7 @@ async def test_a_cancelled_job_leaves_nothing(tools: ToolBench, smollm2: Path, t
 
 async def test_after_an_end_the_job_begins_anew(tools: ToolBench, smollm2: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    job = await tools.tools.start(SplitWish(str(smollm2), max_bytes=40_000_000, output=str(out)))
+    job = await tools.tools.start(SplitRequest(str(smollm2), max_bytes=40_000_000, output=str(out)))
     halted = await tools.work(job, until=lambda _: bool(list(out.glob(".slmdesk-quantize-*/*.gguf"))))
     assert halted.state == "interrupted"
     assert list(out.glob("*.gguf")) == []
@@ -214,7 +214,7 @@ async def test_parts_of_llama_cpps_own_tool(
     ours = tmp_path / "ours"
     first = read_header(theirs[0]).tensors == ()
     await tools.done(
-        SplitWish(str(smollm2), max_tensors=100, metadata_first=first, output=str(ours / "theirs.gguf"))
+        SplitRequest(str(smollm2), max_tensors=100, metadata_first=first, output=str(ours / "theirs.gguf"))
     )
     assert [path.name for path in theirs] == sorted(path.name for path in ours.glob("*.gguf"))
     for path in theirs:
@@ -226,7 +226,7 @@ async def test_a_file_that_came_under_the_final_name_meanwhile_stays(
 ) -> None:
     parts = split_gguf(desk_guide, tmp_path / "m", 2)
     target = tmp_path / "out" / "one.gguf"
-    job = await tools.tools.start(JoinWish(str(parts[0]), str(target)))
+    job = await tools.tools.start(JoinRequest(str(parts[0]), str(target)))
     target.parent.mkdir()
     target.write_bytes(b"mine")
     for _ in range(2):  # and at a second try it is not taken for what was made

@@ -24,7 +24,12 @@ def test_a_preset_says_how_and_not_where(tmp_path: Path) -> None:
     loaded = load_preset(tmp_path / "p.json", "you/yours")
     assert loaded == Request("you/yours", ("Q4_K_M", "Q2_K"), "auto", True, options=options)
     (tmp_path / "q.json").write_text('{"kind": "other"}')
-    for name in ("q.json", "absent.json"):
+    (tmp_path / "r.json").write_text(
+        '{"kind": "slmdesk quantize preset", "quantize": {"targets": ["Q8_0"], "measure": "no"}}'
+    )
+    with pytest.raises(SlmDeskError, match="measure: it must be true or false"):
+        load_preset(tmp_path / "r.json", "x")
+    for name in ("q.json", "r.json", "absent.json"):
         with pytest.raises(SlmDeskError) as caught:
             load_preset(tmp_path / name, "x")
         assert caught.value.code == "preset_unreadable"

@@ -18,8 +18,8 @@ from slmdesk.core.space import Space
 from slmdesk.library.library import Library
 from slmdesk.quantize.convert import Converter
 from slmdesk.quantize.file_tools.tool_job import KIND, FileToolKind
+from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 from slmdesk.quantize.file_tools.tool_room import FileTools
-from slmdesk.quantize.file_tools.tool_wishes import ToolWish
 from slmdesk.schema import MIGRATIONS
 
 ENDED = ("done", "failed", "cancelled")
@@ -39,9 +39,9 @@ class ToolBench:
     def __post_init__(self) -> None:
         self.space = Space(self.database)
 
-    async def done(self, wish: ToolWish) -> Job:
-        """The job of a wish, when it ended well."""
-        job = await self.work(await self.tools.start(wish))
+    async def done(self, request: ToolRequest) -> Job:
+        """The job of a request, when it ended well."""
+        job = await self.work(await self.tools.start(request))
         assert job.state == "done", job.error
         return job
 

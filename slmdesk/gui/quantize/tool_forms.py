@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from slmdesk.quantize.adapter_types import AUTO, KEPT
-from slmdesk.quantize.file_tools import tool_wishes as wishes
+from slmdesk.quantize.file_tools import tool_requests as requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slmdesk.quantize.file_tools.tool_wishes import ToolWish
+    from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 
 Kind = Literal["model", "file", "files", "folder", "choice", "words"]
 Values = "Mapping[str, str]"
@@ -49,34 +49,34 @@ class ToolForm:
     icon: str
     about: str
     entries: tuple[Entry, ...]
-    wish: Callable[[Mapping[str, str]], ToolWish] | None
+    wish: Callable[[Mapping[str, str]], ToolRequest] | None
 
 
 def lines_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _split(values: Mapping[str, str]) -> ToolWish:
+def _split(values: Mapping[str, str]) -> ToolRequest:
     most = values["most"].strip().lower()
     if most.endswith(("tensors", "tensor")):
         number = most.partition("tensor")[0].strip()
         if not number.isdigit() or not int(number):
             raise ValueError(f"“{values['most']}” is no number of tensors; an example is 128 tensors.")
-        return wishes.SplitWish(values["source"], max_tensors=int(number))
+        return requests.SplitRequest(values["source"], max_tensors=int(number))
     try:
-        return wishes.SplitWish(values["source"], max_bytes=wishes.size_in_bytes(most))
+        return requests.SplitRequest(values["source"], max_bytes=requests.size_in_bytes(most))
     except ValueError:
         raise ValueError(f"“{values['most']}” is no size; an example is 2 GB.") from None
 
 
-def _sum(values: Mapping[str, str]) -> ToolWish:
+def _sum(values: Mapping[str, str]) -> ToolRequest:
     files = lines_of(values["source"])
-    return wishes.MatrixSumWish(files[0], tuple(files[1:]))
+    return requests.MatrixSumRequest(files[0], tuple(files[1:]))
 
 
-def _adapters(values: Mapping[str, str]) -> ToolWish:
-    adapters = tuple(wishes.adapter_in(line) for line in lines_of(values["adapters"]))
-    return wishes.AdapterMergeWish(values["source"], adapters, values["type"])
+def _adapters(values: Mapping[str, str]) -> ToolRequest:
+    adapters = tuple(requests.adapter_in(line) for line in lines_of(values["adapters"]))
+    return requests.AdapterMergeRequest(values["source"], adapters, values["type"])
 
 
 _TYPES = (("f16", "F16"), ("bf16", "BF16"), ("f32", "F32"), ("q8_0", "Q8_0"))
@@ -118,7 +118,7 @@ FORMS: tuple[ToolForm, ...] = (
                 placeholder="A model of the library, or a file …-00001-of-0000N.gguf",
             ),
         ),
-        lambda values: wishes.JoinWish(values["source"]),
+        lambda values: requests.JoinRequest(values["source"]),
     ),
     ToolForm(
         "imatrix",
@@ -138,7 +138,7 @@ FORMS: tuple[ToolForm, ...] = (
                 placeholder="The built-in text",
             ),
         ),
-        lambda values: wishes.MatrixWish(values["source"], values["text"]),
+        lambda values: requests.MatrixRequest(values["source"], values["text"]),
     ),
     ToolForm(
         "imatrix sum",
@@ -188,7 +188,9 @@ FORMS: tuple[ToolForm, ...] = (
                 choices=(("", "The model"), ("projector", "Its projector (mmproj)")),
             ),
         ),
-        lambda values: wishes.ConvertWish(values["source"], values["type"], values["part"] == "projector"),
+        lambda values: requests.ConvertRequest(
+            values["source"], values["type"], values["part"] == "projector"
+        ),
     ),
     ToolForm(
         "adapter",
@@ -206,7 +208,7 @@ FORMS: tuple[ToolForm, ...] = (
             ),
             Entry("type", "Weights", "choice", choices=_TYPES, value="f16"),
         ),
-        lambda values: wishes.AdapterWish(values["source"], values["base"], values["type"]),
+        lambda values: requests.AdapterRequest(values["source"], values["base"], values["type"]),
     ),
     ToolForm(
         "adapter merge",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slmdesk.gui.place import WindowServices
     from slmdesk.gui.quantize.tool_forms import ToolForm
-    from slmdesk.quantize.file_tools.tool_wishes import ToolWish
+    from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 
 REST_S = 0.3
 """A plan waits so long for the next letter."""
@@ -163,7 +163,7 @@ class ToolSheet(Sheet):
             return
         self.run.setEnabled(self.result.job is None or self.result.job.ended)
 
-    def _wish(self) -> ToolWish | None:
+    def _wish(self) -> ToolRequest | None:
         """What is asked for now; what cannot be read is said."""
         assert self.form.wish is not None
         try:

@@ -22,11 +22,10 @@ from slmdesk.formats import gguf_pieces as pieces
 from slmdesk.quantize.adapter_file import EMBEDDINGS, AdapterFile, check_belongs, read_adapter
 from slmdesk.quantize.adapter_types import merged_type, written_file_type
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import AdapterMergeSpec
 from slmdesk.quantize.source import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.ggml_types import TensorType
     from slmdesk.formats.gguf_pieces import NewTensor, PlacedTensor
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import AdapterMergeSpec
 
 _BLOCK_BYTES = 8 * 1024 * 1024  # of float32 held for each thread
 _COPY = 8 * 1024 * 1024
@@ -107,13 +107,12 @@ class Cost:
         }
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: AdapterMergeSpec, tell: Teller) -> dict[str, Any]:
     """The result: `tensors` (name, from, to), and what it cost (`Cost.to_json`), `types` of all tensors, `seconds`.
 
     Raises `SlmDeskError`: `adapter_unsuitable`, `adapter_mismatch`, `weights_not_finite`, `disk_full`,
     `file_unwritable`, and as `open_source`.
     """
-    spec = AdapterMergeSpec.from_json(data)
     started = time.perf_counter()
     source = open_source(Path(spec.source))
     adapters = [(read_adapter(Path(path)), float(scale)) for path, scale in spec.adapters]
@@ -189,8 +188,8 @@ class _Merging:
         """One tensor, some rows at a time, so that its float32 values never lie in memory all at once."""
         columns, rows = before.shape[:2]
         factors = [
-            self._factors(adapter, wished, before.name)
-            for adapter, wished in self._adapters
+            self._factors(adapter, asked, before.name)
+            for adapter, asked in self._adapters
             if before.name in adapter.pairs
         ]
         matrices = before.nbytes // (rows * columns // before.type.block * before.type.size)
@@ -245,13 +244,13 @@ class _Merging:
         return packed, cost
 
     def _factors(
-        self, adapter: AdapterFile, wished: float, name: str
+        self, adapter: AdapterFile, asked: float, name: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Two stacks of matrices, (n, rows, rank) and (n, rank, columns), whose product is what is added."""
         a, b = (self._values(adapter, tensor.name) for tensor in adapter.pairs[name])
         if name.startswith(EMBEDDINGS):
             a, b = b.transpose(0, 2, 1), a  # there both have the rank first
-        return b * np.float32(adapter.scale(name, wished)), a
+        return b * np.float32(adapter.scale(name, asked)), a
 
     def _values(self, adapter: AdapterFile, name: str) -> NDArray[np.float32]:
         """One factor as float32, shape (n, second length, row length)."""

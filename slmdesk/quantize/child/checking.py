@@ -13,23 +13,22 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import check, check_weights, read_header
 from slmdesk.quantize.child.evaluate import Evaluator, load
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import CheckSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import CheckSpec
 
 _CONTEXT, _GENERATED = 32, 8
 _HINT = "Try again; if it happens again, check the disk and the memory of this machine."
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: CheckSpec, tell: Teller) -> dict[str, Any]:
     """The result: `sha256` and `sizes` by file name (not with `load_only`), `tokens` generated, `seconds`.
 
     Raises `SlmDeskError("check_failed")` with what is wrong.
     """
-    spec = CheckSpec.from_json(data)
     started = time.perf_counter()
     files = [Path(name) for name in spec.files]
     if spec.vocabulary_only:

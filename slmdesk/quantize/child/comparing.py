@@ -14,24 +14,21 @@ import numpy as np
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize.child.evaluate import Evaluator, load, tokenize_text
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import CompareSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import CompareSpec
 
 _ROOM = 256  # bytes of one token's text at most
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: CompareSpec, tell: Teller) -> dict[str, Any]:
     """One entry for each path in `answers`: `tokens`, `pieces` (their texts), `text`, `stopped` (the model ended the
     answer itself). `differs_at`: the first index in which not all of them agree, None where they are the same.
 
     Raises `SlmDeskError`: `prompt_empty`, `context_exceeded`, `evaluation_failed`, `template_failed`,
     `template_invalid`, and those of a load.
     """
-    spec = CompareSpec.from_json(data)
     library = QuantizerLibrary()
     answers = []
     for index, path in enumerate(spec.paths):

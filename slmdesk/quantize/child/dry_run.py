@@ -19,7 +19,6 @@ from slmdesk.quantize.child.ggml import GgufInit, QuantizerLibrary
 from slmdesk.quantize.child.quantizing import Heard, failure, matrix_notes
 from slmdesk.quantize.child.sparing import settled
 from slmdesk.quantize.matrix_file import read_matrix
-from slmdesk.quantize.protocol import ForecastSpec, MatrixUse, Options
 from slmdesk.quantize.source import parts_of
 from slmdesk.quantize.targets import find_target
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import ForecastSpec
 
 _ALIGNMENT = 32
 # One type is tried in so many slices of so long; the best counts, and of each the processor's time: whatever else runs
@@ -38,13 +38,12 @@ _COPY_BYTES_S = 1.0e9  # read, checked and written again
 _QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION; only its size matters here
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: ForecastSpec, tell: Teller) -> dict[str, Any]:
     """For each target: `bytes` of the file, `types` of all tensors, `fallbacks`, `seconds` of work on one thread,
     `largest_bytes` held in memory for one tensor. And `tokens` of each text.
 
     Raises `SlmDeskError` as `quantizing.run` does.
     """
-    spec = ForecastSpec.from_json(data)
     library = QuantizerLibrary()
     parts = parts_of(Path(spec.source))
     costs = _Costs(library)
@@ -62,15 +61,13 @@ def _one(
     parts: tuple[Path, ...],
     costs: _Costs,
 ) -> dict[str, Any]:
-    options = Options.from_json(spec.options)
     tensors = {t.name: t for part in parts for t in read_header(part).tensors}
     notes: dict[str, str | int] = {}
-    use, matrix = None, None
-    if spec.matrix is not None:
-        use = MatrixUse(**spec.matrix)
+    use, matrix = spec.matrix, None
+    if use is not None:
         matrix = read_matrix(Path(use.path)) if use.path else None
         notes = matrix_notes(use, 1, matrix.chunks if matrix is not None else 1)
-    parameters, spared = settled(library, Path(spec.source), target, options, matrix=matrix, use=use)
+    parameters, spared = settled(library, Path(spec.source), target, spec.options, matrix=matrix, use=use)
     parameters.native.dry_run = True
     heard = Heard()
     library.on_line = heard.line
@@ -92,7 +89,7 @@ def _one(
             seconds += tensor.elements * costs.of(kind, matrix=spec.matrix is not None)
             largest = max(largest, size + 4 * tensor.elements)
     total += _meta_bytes(library, parts, notes)
-    if options.keep_split and len(parts) > 1:
+    if spec.options.keep_split and len(parts) > 1:
         total += sum(read_header(part).data_offset for part in parts[1:])
     return {
         "quant": target.name,

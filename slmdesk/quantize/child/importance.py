@@ -17,14 +17,12 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize.child.evaluate import Evaluator, chunks_of, load, tokenize
 from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.matrix_file import Matrix, MatrixEntry, write_matrix
-from slmdesk.quantize.protocol import MatrixSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import MatrixSpec
 
 _F32 = 0
 _FEWEST_ROWS = 16  # smaller batches are passed over, as in llama.cpp's tool
@@ -175,12 +173,11 @@ def _plain(name: bytes) -> str:
     return text.split("#")[1] if "#" in text else text
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: MatrixSpec, tell: Teller) -> dict[str, Any]:
     """Compute and write the matrix. The result: `chunks`, `tokens`, `entries`, `seconds`.
 
     Raises `SlmDeskError`: `text_too_short`, `text_unreadable`, `evaluation_failed`, and those of a load.
     """
-    spec = MatrixSpec.from_json(data)
     library = QuantizerLibrary()
     started = time.perf_counter()
     model = load(library, spec.source, gpu_layers=spec.gpu_layers)

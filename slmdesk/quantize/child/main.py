@@ -6,7 +6,6 @@ piece has a process of its own. See `protocol` for what goes in and out.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -17,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.child import begin, defect, reported
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.wire import decoded
+from slmdesk.quantize.protocol import AnySpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EVERY_S = 0.1  # between progress lines
 _STACK = 64 * 1024 * 1024
-# Operation -> the module whose `run(data, tell)` does it.
+# Operation -> the module whose `run(spec, tell)` does it.
 _OPERATIONS = {
     "forecast": "slmdesk.quantize.child.dry_run",
     "quantize": "slmdesk.quantize.child.quantizing",
@@ -73,12 +74,12 @@ def main() -> int:
 
 
 def _run(line: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    data = json.loads(line)
+    spec: AnySpec = decoded(line, AnySpec)
     from slmdesk.llama.tuning import tune_native
 
     tune_native()
-    operation = import_module(_OPERATIONS[data["op"]])
-    result = operation.run(data, Teller(tell))
+    operation = import_module(_OPERATIONS[spec.op])
+    result = operation.run(spec, Teller(tell))
     tell({"event": "result", "result": result})
 
 

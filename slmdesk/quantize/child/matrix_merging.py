@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.quantize.matrix_file import read_matrix, write_matrix
 from slmdesk.quantize.matrix_sum import merged
-from slmdesk.quantize.protocol import MatrixMergeSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import MatrixMergeSpec
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: MatrixMergeSpec, tell: Teller) -> dict[str, Any]:
     """The result: `entries`, `chunks`, `datasets`. Raises `SlmDeskError`: `imatrix_mismatch`, `imatrix_missing`,
     `imatrix_unreadable`, `disk_full`, `file_unwritable`."""
-    spec = MatrixMergeSpec.from_json(data)
     matrices = []
     for number, file in enumerate(spec.files):
         tell(number, len(spec.files) + 1, Path(file).name)

@@ -30,12 +30,11 @@ _INACTIVE = 1e-5  # mean squares up to this count as inactive
 _BLOCK = re.compile(r"\bblk\.(\d+)\.")
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: MatrixStatisticsSpec, tell: Teller) -> dict[str, Any]:
     """See `statistics`; with a model also `uncovered`, those of its weight matrices in layers that are not in the file.
 
     Raises `SlmDeskError`: `imatrix_missing`, `imatrix_unreadable`, and as `gguf.read_header`.
     """
-    spec = MatrixStatisticsSpec.from_json(data)
     path = Path(spec.path)
     found = statistics(path, read_matrix(path))
     if spec.model:

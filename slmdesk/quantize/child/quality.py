@@ -20,7 +20,6 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.quantize.child import divergence
 from slmdesk.quantize.child.evaluate import Evaluator, chunks_of, load, tokenize, tokenize_text
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import QualitySpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import QualitySpec
 
 _OPENS, _CLOSES = b"<|im_start|>assistant\n", b"<|im_end|>"
 _KEEP_S = 2.0  # between writes of what was measured so far
@@ -108,13 +108,12 @@ def _key(spec: QualitySpec, chunks: NDArray[np.int32]) -> str:
     return digest.hexdigest()
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: QualitySpec, tell: Teller) -> dict[str, Any]:
     """Measure. The result: `source` and `quants` (name to figures, see `divergence.summary`), `chunks`, `tokens`,
     `seconds`, `evaluated_tokens` (by all models, in this run).
 
     Raises `SlmDeskError`: `text_too_short`, `vocabulary_differs`, `evaluation_failed`, and those of a load.
     """
-    spec = QualitySpec.from_json(data)
     library = QuantizerLibrary()
     text = Path(spec.text)
     models = {"": spec.source, **spec.quants}

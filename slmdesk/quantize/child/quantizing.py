@@ -14,7 +14,6 @@ from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 from slmdesk.quantize.targets import find_target, tensor_type_number
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from slmdesk.formats.quants import QuantFormat
     from slmdesk.quantize.child.main import Teller
     from slmdesk.quantize.matrix_file import Matrix
+    from slmdesk.quantize.protocol import MatrixUse, Options, QuantizeSpec
 
 _TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+-\s+\[[^\]]*\], type =\s+(\S+),")
 _BECOMES = re.compile(r"converting to (\w+)|MiB \((\w+)\)\s*$")
@@ -119,26 +119,23 @@ def matrix_notes(use: MatrixUse, entries: int, chunks: int) -> dict[str, str | i
     return notes
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: QuantizeSpec, tell: Teller) -> dict[str, Any]:
     """Quantize. The result: `files` written, `seconds` in llama.cpp, `fallbacks`, `types`, and `spared`: the types of
     tensors that could not have what was meant for them (see `sparing`).
 
     Raises `SlmDeskError`: `weights_invalid`, `imatrix_mismatch`, `imatrix_needed`, `disk_full`, `quantize_failed`.
     """
-    spec = QuantizeSpec.from_json(data)
     library = QuantizerLibrary()
-    options = Options.from_json(spec.options)
     target = find_target(spec.target)
     source = Path(spec.source).absolute()
-    use, matrix = None, None
-    if spec.matrix is not None:
+    use, matrix = spec.matrix, None
+    if use is not None:
         from slmdesk.quantize.matrix_file import read_matrix  # brings numpy
 
-        use = MatrixUse(**spec.matrix)
         matrix = read_matrix(Path(use.path))
     from slmdesk.quantize.child.sparing import settled
 
-    parameters, spared = settled(library, source, target, options, matrix=matrix, use=use)
+    parameters, spared = settled(library, source, target, spec.options, matrix=matrix, use=use)
     parameters.native.max_buf_size = spec.buffer_bytes
     heard = Heard()
     library.on_line = heard.line

@@ -12,7 +12,6 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.formats import gguf_pieces as pieces
 from slmdesk.formats.gguf import read_header
-from slmdesk.quantize.protocol import RegroupSpec
 from slmdesk.quantize.regroup_plan import FilePlan, join_plan, part_names, split_plan
 from slmdesk.quantize.source import parts_of
 
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
 
     from slmdesk.formats.gguf_pieces import PlacedTensor
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import RegroupSpec
 
 _STEP = 4 * 1024 * 1024
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: RegroupSpec, tell: Teller) -> dict[str, Any]:
     """In the child: write the files and read them again. The result: `files` (name, bytes, sha256), `tensors`,
     `seconds`.
 
     Raises `SlmDeskError`: `source_changed`, `check_failed`, `disk_full`, `file_unwritable`, and as the plans do.
     """
-    spec = RegroupSpec.from_json(data)
     started = time.perf_counter()
     headers = pieces.open_parts(parts_of(Path(spec.source)))
     if spec.max_bytes or spec.max_tensors:

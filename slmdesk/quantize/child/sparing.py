@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from slmdesk.formats.ggml_types import TENSOR_TYPES
 from slmdesk.formats.gguf import read_header

@@ -11,12 +11,10 @@ import numpy as np
 
 from slmdesk.quantize.child.evaluate import Evaluator, load, tokenize
 from slmdesk.quantize.child.ggml import QuantizerLibrary
-from slmdesk.quantize.protocol import SpeedSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slmdesk.quantize.child.main import Teller
+    from slmdesk.quantize.protocol import SpeedSpec
 
 CONTEXT = 1024  # tokens
 _PROMPT, _SHORT, _GENERATED = 512, 64, 64
@@ -24,10 +22,9 @@ _MOST_S = 6.0  # for one of the measurements
 _TRIES = 3  # the best counts: whatever else runs only slows it down
 
 
-def run(data: Mapping[str, Any], tell: Teller) -> dict[str, Any]:
+def run(spec: SpeedSpec, tell: Teller) -> dict[str, Any]:
     """The result: `load_seconds`, `first_token_seconds` (after a prompt of 64 tokens), `prompt_tokens_s` (512
     tokens), `generation_tokens_s`, `peak_memory_bytes` (context of 1024 tokens), `threads`."""
-    spec = SpeedSpec.from_json(data)
     library = QuantizerLibrary()
     tell(0, 3)
     started = time.perf_counter()

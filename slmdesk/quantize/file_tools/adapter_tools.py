@@ -9,7 +9,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import gguf_pieces as pieces
 from slmdesk.formats.quants import FULL_PRECISION
 from slmdesk.quantize.adapter_file import check_belongs, read_adapter
-from slmdesk.quantize.adapter_types import AUTO, KEPT, WISHES, merged_type
+from slmdesk.quantize.adapter_types import AUTO, CHOICES, KEPT, merged_type
 from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,
     Made,
@@ -23,7 +23,7 @@ from slmdesk.quantize.protocol import AdapterMergeSpec, CheckSpec
 from slmdesk.quantize.source import open_source, stem_of
 
 if TYPE_CHECKING:
-    from slmdesk.quantize.file_tools.tool_wishes import AdapterMergeWish
+    from slmdesk.quantize.file_tools.tool_requests import AdapterMergeRequest
     from slmdesk.quantize.file_tools.tool_work import ToolWork
     from slmdesk.quantize.source import SourceGguf
 
@@ -31,26 +31,28 @@ _MERGING, _CHECKING = (0.0, 0.8), (0.8, 1.0)
 
 
 class AdapterMergeTool(FileTool):
-    def __init__(self, wish: AdapterMergeWish, home: Path) -> None:
-        self._wish = wish
+    def __init__(self, request: AdapterMergeRequest, home: Path) -> None:
+        self._request = request
         self._home = home
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `type_unknown`, `adapter_missing`, and as `open_source`, `read_adapter` and
         `check_belongs`."""
-        wish = self._wish
-        one_of(wish.type, WISHES, "type for the weights that change")
-        if not wish.adapters:
+        request = self._request
+        one_of(request.type, CHOICES, "type for the weights that change")
+        if not request.adapters:
             raise SlmDeskError(
                 "adapter_missing", "No adapter was named.", "Name a LoRA adapter as GGUF beside the model."
             )
-        source = open_source(Path(wish.source))
-        adapters = [read_adapter(Path(path)) for path, _ in wish.adapters]
+        source = open_source(Path(request.source))
+        adapters = [read_adapter(Path(path)) for path, _ in request.adapters]
         for adapter in adapters:
             check_belongs(adapter, source.header.architecture, source.header.tensors)
         changed = {name for adapter in adapters for name in adapter.pairs}
         new = [
-            pieces.NewTensor(t.name, t.shape, merged_type(t.type, wish.type) if t.name in changed else t.type)
+            pieces.NewTensor(
+                t.name, t.shape, merged_type(t.type, request.type) if t.name in changed else t.type
+            )
             for t in source.header.tensors
         ]
         raw = pieces.raw_metadata(source.header)
@@ -59,37 +61,43 @@ class AdapterMergeTool(FileTool):
             new,
             source.header.alignment,
         )
-        label = wish.type if wish.type not in {AUTO, KEPT} else source.quant if wish.type == KEPT else "F16"
+        label = (
+            request.type
+            if request.type not in {AUTO, KEPT}
+            else source.quant
+            if request.type == KEPT
+            else "F16"
+        )
         stem = "-".join([stem_of(source.path, source.quant), *(adapter.path.stem for adapter in adapters)])
-        target = target_file(wish.output, self._home, f"{stem}-{label}.gguf")
+        target = target_file(request.output, self._home, f"{stem}-{label}.gguf")
         return ToolPlan(
             f"Merge {', '.join(adapter.path.name for adapter in adapters)} into {source.path.name}",
             (OutputFile(target, size),),
-            warnings=tuple(_warnings(source, wish.type, [a.left_out for a in adapters])),
+            warnings=tuple(_warnings(source, request.type, [a.left_out for a in adapters])),
             facts={
                 "source": str(source.path),
                 "changed": len(changed),
                 "kept": len(new) - len(changed),
                 "adapters": [
                     {"path": str(a.path), "scale": s, "alpha": a.alpha, "ranks": list(a.ranks)}
-                    for a, (_, s) in zip(adapters, wish.adapters, strict=True)
+                    for a, (_, s) in zip(adapters, request.adapters, strict=True)
                 ],
             },
         )
 
     async def make(self, work: ToolWork, plan: ToolPlan) -> Made:
-        wish = self._wish
+        request = self._request
         partial = work.folder / "merged.gguf"
         spec = AdapterMergeSpec(
-            wish.source,
-            [(path, scale) for path, scale in wish.adapters],
+            request.source,
+            [(path, scale) for path, scale in request.adapters],
             str(partial),
-            wish.type,
-            wish.threads,
+            request.type,
+            request.threads,
         )
         found = await work.child(spec, "merging", _MERGING)
         checked = await work.child(
-            CheckSpec([str(partial)], found["types"], wish.threads), "checking", _CHECKING
+            CheckSpec([str(partial)], found["types"], request.threads), "checking", _CHECKING
         )
         made = MadeFile(partial, plan.files[0].path, checked["sha256"][partial.name])
         cost = {key: found[key] for key in ("delta_rms", "rounding_rms", "weights_rms")}

@@ -29,7 +29,7 @@ from slmdesk.quantize.peft_folder import examine_adapter
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.quantize.convert import Converter
-    from slmdesk.quantize.file_tools.tool_wishes import AdapterWish, ConvertWish
+    from slmdesk.quantize.file_tools.tool_requests import AdapterRequest, ConvertRequest
     from slmdesk.quantize.file_tools.tool_work import ToolWork
 
 TYPES = ("", "f32", "f16", "bf16", "q8_0")
@@ -37,23 +37,23 @@ _CONVERTING, _TRYING = (0.0, 0.9), (0.9, 1.0)
 
 
 class ConvertTool(FileTool):
-    def __init__(self, wish: ConvertWish, home: Path, paths: Paths) -> None:
-        self._wish = wish
-        self._source = Path(wish.source)
+    def __init__(self, request: ConvertRequest, home: Path, paths: Paths) -> None:
+        self._request = request
+        self._source = Path(request.source)
         self._home = home
         self._shipped = paths.resources / "toolchains"
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `type_unknown`, and as `hf_folder.examine` and `hf_projector.examine_projector`."""
-        wish = self._wish
-        one_of(wish.type, TYPES, "type to convert to")
-        if wish.projector:
+        request = self._request
+        one_of(request.type, TYPES, "type to convert to")
+        if request.projector:
             folder = examine_projector(self._source, self._known("convert-projectors.txt"))
         else:
-            folder = examine(self._source, self._known("convert-architectures.txt"), insist=wish.insist)
-        kind = wish.type or folder.out_type
-        name = f"{'mmproj-' if wish.projector else ''}{self._source.name}-{kind.upper()}.gguf"
-        size = converted_bytes(folder, kind, projector=wish.projector)
+            folder = examine(self._source, self._known("convert-architectures.txt"), insist=request.insist)
+        kind = request.type or folder.out_type
+        name = f"{'mmproj-' if request.projector else ''}{self._source.name}-{kind.upper()}.gguf"
+        size = converted_bytes(folder, kind, projector=request.projector)
         widest = max(folder.types, key=lambda key: folder.types[key], default="")
         warnings = list(folder.warnings)
         if kind in {"f16", "q8_0"} and widest in {"BF16", "F32"}:
@@ -64,15 +64,15 @@ class ConvertTool(FileTool):
             )
             warnings.append(f"The weights are {widest}: in {kind.upper()} {lost}.")
         return ToolPlan(
-            f"Convert {'the projector of ' if wish.projector else ''}{self._source.name} to {kind.upper()}",
-            (OutputFile(target_file(wish.output, self._home, name), size),),
+            f"Convert {'the projector of ' if request.projector else ''}{self._source.name} to {kind.upper()}",
+            (OutputFile(target_file(request.output, self._home, name), size),),
             exact=False,
             warnings=tuple(warnings),
             facts={"source": str(self._source), "type": kind, "architecture": folder.architecture},
         )
 
     async def make(self, work: ToolWork, plan: ToolPlan) -> Made:
-        wish = self._wish
+        request = self._request
         partial = work.folder / "converted.gguf"
         converter = _converter(work)
         done = await work.heeding(
@@ -80,14 +80,14 @@ class ConvertTool(FileTool):
                 self._source,
                 partial,
                 lambda done, total, words: work.told(done / total if total else 0.0, words, _CONVERTING),
-                out_type=wish.type,
-                insist=wish.insist,
-                projector=wish.projector,
+                out_type=request.type,
+                insist=request.insist,
+                projector=request.projector,
                 log=work.job.log,
             )
         )
         header = await asyncio.to_thread(read_header, partial)
-        if wish.projector:
+        if request.projector:
             if header.kind not in {"mmproj", "clip-vision"} and header.architecture != "clip":
                 raise SlmDeskError(
                     "convert_failed", "The converter wrote something else than a projector.", "Report it."
@@ -117,18 +117,18 @@ class ConvertTool(FileTool):
 
 
 class AdapterTool(FileTool):
-    def __init__(self, wish: AdapterWish, home: Path, paths: Paths) -> None:
-        self._wish = wish
-        self._source = Path(wish.source)
+    def __init__(self, request: AdapterRequest, home: Path, paths: Paths) -> None:
+        self._request = request
+        self._source = Path(request.source)
         self._home = home
         self._shipped = paths.resources / "toolchains"
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `type_unknown`, `adapter_base_needed`, and as `examine_adapter` and `check_base`."""
-        wish = self._wish
-        one_of(wish.type, TYPES[1:], "type to convert to")
+        request = self._request
+        one_of(request.type, TYPES[1:], "type to convert to")
         adapter = examine_adapter(self._source)
-        if not wish.base:
+        if not request.base:
             named = f", {adapter.base}" if adapter.base and len(adapter.base) < 120 else ""
             raise SlmDeskError(
                 "adapter_base_needed",
@@ -136,34 +136,34 @@ class AdapterTool(FileTool):
                 "Name a folder with that model's config.json; its weights are not needed.",
             )
         known = (self._shipped / "convert-architectures.txt").read_text("utf-8").split()
-        check_base(Path(wish.base), known)
+        check_base(Path(request.base), known)
         name = self._source.name
         marked = "" if re.search(r"(?i)lora|adapter", name) else "-lora"
-        target = target_file(wish.output, self._home, f"{name}{marked}-{wish.type.upper()}.gguf")
+        target = target_file(request.output, self._home, f"{name}{marked}-{request.type.upper()}.gguf")
         return ToolPlan(
             f"Convert the adapter {name}",
-            (OutputFile(target, adapter.converted_bytes(wish.type)),),
+            (OutputFile(target, adapter.converted_bytes(request.type)),),
             exact=False,
             facts={
                 "source": str(self._source),
                 "base": adapter.base,
                 "rank": adapter.rank,
                 "alpha": adapter.alpha,
-                "type": wish.type,
+                "type": request.type,
             },
         )
 
     async def make(self, work: ToolWork, plan: ToolPlan) -> Made:
-        wish = self._wish
+        request = self._request
         partial = work.folder / "adapter.gguf"
         await work.heeding(
             convert_adapter(
                 _converter(work),
                 self._source,
-                Path(wish.base),
+                Path(request.base),
                 partial,
                 lambda done, total, words: work.told(done / total if total else 0.0, words),
-                out_type=wish.type,
+                out_type=request.type,
                 log=work.job.log,
             )
         )

@@ -24,7 +24,7 @@ from slmdesk.quantize.texts import calibration_text
 
 if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
-    from slmdesk.quantize.file_tools.tool_wishes import MatrixSumWish, MatrixWish
+    from slmdesk.quantize.file_tools.tool_requests import MatrixRequest, MatrixSumRequest
     from slmdesk.quantize.file_tools.tool_work import ToolWork
     from slmdesk.quantize.source import SourceGguf
     from slmdesk.quantize.texts import TextFile
@@ -33,8 +33,8 @@ _SMALLEST_CHUNK = 32  # tokens; llama.cpp passes over batches of fewer than 16
 
 
 class MatrixTool(FileTool):
-    def __init__(self, wish: MatrixWish, home: Path, paths: Paths) -> None:
-        self._wish = wish
+    def __init__(self, request: MatrixRequest, home: Path, paths: Paths) -> None:
+        self._request = request
         self._home = home
         self._paths = paths
 
@@ -51,7 +51,8 @@ class MatrixTool(FileTool):
             f"Importance matrix of {stem_of(source.path, source.quant)}",
             (
                 OutputFile(
-                    target_file(self._wish.output, self._home, name), matrix_bytes(source.header, text.name)
+                    target_file(self._request.output, self._home, name),
+                    matrix_bytes(source.header, text.name),
                 ),
             ),
             exact=False,
@@ -62,7 +63,7 @@ class MatrixTool(FileTool):
     async def make(self, work: ToolWork, plan: ToolPlan) -> Made:
         source, text, chunk = await asyncio.to_thread(self._opened)
         counted = await work.child(
-            ForecastSpec(str(source.path), [], texts=[str(text.path)]), "counting tokens", (0.0, 0.02)
+            ForecastSpec(str(source.path), [], texts=(str(text.path),)), "counting tokens", (0.0, 0.02)
         )
         _check_length(text, counted["tokens"][0], chunk)
         partial = work.folder / "matrix.gguf"
@@ -72,9 +73,9 @@ class MatrixTool(FileTool):
             output=str(partial),
             dataset=text.name,
             chunk=chunk,
-            most_chunks=self._wish.most_chunks,
+            most_chunks=self._request.most_chunks,
             special=text.special,
-            threads=self._wish.threads,
+            threads=self._request.threads,
         )
         found = await work.child(spec, "importance matrix", (0.02, 1.0))
         await asyncio.to_thread(source.check_unchanged)
@@ -83,11 +84,11 @@ class MatrixTool(FileTool):
         return Made((made,), {**facts, "chunk_size": chunk, "text": text.name}, source.header.licence)
 
     def _opened(self) -> tuple[SourceGguf, TextFile, int]:
-        source = open_source(Path(self._wish.source))
-        text = calibration_text(self._paths, source.header, self._wish.text)
+        source = open_source(Path(self._request.source))
+        text = calibration_text(self._paths, source.header, self._request.text)
         text.digest()  # whether it can be read
-        chunk, most = self._wish.chunk, source.header.context_length
-        if chunk < _SMALLEST_CHUNK or self._wish.most_chunks < 0:
+        chunk, most = self._request.chunk, source.header.context_length
+        if chunk < _SMALLEST_CHUNK or self._request.most_chunks < 0:
             raise SlmDeskError(
                 "chunk_invalid",
                 f"{chunk} tokens are too few to be evaluated together.",
@@ -97,10 +98,10 @@ class MatrixTool(FileTool):
 
 
 class MatrixSumTool(FileTool):
-    def __init__(self, wish: MatrixSumWish, home: Path) -> None:
-        self._files = [Path(wish.source), *map(Path, wish.others)]
-        self._chunk = wish.chunk
-        self._target = target_file(wish.output, home, "merged.imatrix.gguf")
+    def __init__(self, request: MatrixSumRequest, home: Path) -> None:
+        self._files = [Path(request.source), *map(Path, request.others)]
+        self._chunk = request.chunk
+        self._target = target_file(request.output, home, "merged.imatrix.gguf")
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `imatrix_alone`, `imatrix_mismatch`, `imatrix_missing`, `imatrix_unreadable`."""

@@ -22,7 +22,7 @@ from slmdesk.quantize.source import fingerprint, parts_of, stem_of
 
 if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
-    from slmdesk.quantize.file_tools.tool_wishes import JoinWish, SplitWish
+    from slmdesk.quantize.file_tools.tool_requests import JoinRequest, SplitRequest
     from slmdesk.quantize.file_tools.tool_work import ToolWork
 
 SMALLEST_PART = 1_000_000  # bytes
@@ -30,29 +30,29 @@ _WRITING, _TRYING = (0.0, 0.8), (0.8, 1.0)
 
 
 class SplitTool(FileTool):
-    def __init__(self, wish: SplitWish, home: Path) -> None:
-        self._wish = wish
-        self._source = Path(wish.source)
+    def __init__(self, request: SplitRequest, home: Path) -> None:
+        self._request = request
+        self._source = Path(request.source)
         self._home = home
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `split_limit`, `split_needless`, `split_too_many`, `split_unsuitable`,
         `source_parts_missing`, `source_parts_mixed`, and as `gguf.read_header`."""
-        wish = self._wish
-        _check_limits(wish)
+        request = self._request
+        _check_limits(request)
         headers = _headers(self._source)
         plans = split_plan(
             headers,
-            max_bytes=wish.max_bytes,
-            max_tensors=wish.max_tensors,
-            metadata_first=wish.metadata_first,
+            max_bytes=request.max_bytes,
+            max_tensors=request.max_tensors,
+            metadata_first=request.metadata_first,
         )
         folder, stem = self._place()
         names = part_names(stem, len(plans))
         files = tuple(OutputFile(folder / name, plan.bytes) for name, plan in zip(names, plans, strict=True))
         largest = max(plan.bytes for plan in plans)
         warnings: tuple[str, ...] = ()
-        if wish.max_bytes and largest > wish.max_bytes:
+        if request.max_bytes and largest > request.max_bytes:
             warnings = (
                 f"The largest part is {amounts.size(largest)}: one of its tensors alone is larger than the limit.",
             )
@@ -64,30 +64,30 @@ class SplitTool(FileTool):
         )
 
     async def make(self, work: ToolWork, plan: ToolPlan) -> Made:
-        wish = self._wish
+        request = self._request
         _, stem = self._place()
         spec = RegroupSpec(
             str(self._source),
             str(work.folder),
             stem,
-            max_bytes=wish.max_bytes,
-            max_tensors=wish.max_tensors,
-            metadata_first=wish.metadata_first,
+            max_bytes=request.max_bytes,
+            max_tensors=request.max_tensors,
+            metadata_first=request.metadata_first,
         )
         return await _regrouped(work, plan, spec, self._source)
 
     def _place(self) -> tuple[Path, str]:
         stem = stem_of(self._source, "")
-        if not self._wish.output:
+        if not self._request.output:
             return self._home, stem
-        path = Path(self._wish.output).expanduser().absolute()
+        path = Path(self._request.output).expanduser().absolute()
         return (path.parent, path.stem) if path.suffix.lower() == ".gguf" else (path, stem)
 
 
 class JoinTool(FileTool):
-    def __init__(self, wish: JoinWish, home: Path) -> None:
-        self._source = Path(wish.source)
-        self._target = target_file(wish.output, home, f"{stem_of(self._source, '')}.gguf")
+    def __init__(self, request: JoinRequest, home: Path) -> None:
+        self._source = Path(request.source)
+        self._target = target_file(request.output, home, f"{stem_of(self._source, '')}.gguf")
 
     def plan(self) -> ToolPlan:
         """Raises `SlmDeskError`: `join_needless`, `source_parts_missing`, `source_parts_mixed`, and as
@@ -127,17 +127,21 @@ async def _regrouped(work: ToolWork, plan: ToolPlan, spec: RegroupSpec, source: 
     return Made(files, facts, header.licence)
 
 
-def _check_limits(wish: SplitWish) -> None:
-    if bool(wish.max_bytes) == bool(wish.max_tensors) or wish.max_bytes < 0 or wish.max_tensors < 0:
+def _check_limits(request: SplitRequest) -> None:
+    if (
+        bool(request.max_bytes) == bool(request.max_tensors)
+        or request.max_bytes < 0
+        or request.max_tensors < 0
+    ):
         raise SlmDeskError(
             "split_limit",
             "Either a size or a number of tensors says where to split, and not both.",
             "For example: at most 2 GB, or at most 128 tensors for each part.",
         )
-    if 0 < wish.max_bytes < SMALLEST_PART:
+    if 0 < request.max_bytes < SMALLEST_PART:
         raise SlmDeskError(
             "split_limit",
-            f"Parts of {wish.max_bytes} bytes are too small.",
+            f"Parts of {request.max_bytes} bytes are too small.",
             f"Choose at least {SMALLEST_PART // 10**6} MB.",
         )
 

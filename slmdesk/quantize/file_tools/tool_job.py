@@ -11,18 +11,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.core.jobs.job_kinds import JobKind, RunningJob
+from slmdesk.inference.wire import Wire
 from slmdesk.library import sidecar
 from slmdesk.library.sidecar import Origin
 from slmdesk.quantize.file_tools.tool_kinds import tool_for
-from slmdesk.quantize.file_tools.tool_plan import Made, MadeFile
-from slmdesk.quantize.file_tools.tool_wishes import wish_from_json
+from slmdesk.quantize.file_tools.tool_plan import Made
+from slmdesk.quantize.file_tools.tool_requests import AnyToolRequest, ToolRequest, request_from_json
 from slmdesk.quantize.file_tools.tool_work import ToolWork
 from slmdesk.quantize.placing import PARTIAL_PREFIX, clear_partial, move_into_place, refuse_existing, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slmdesk.core.jobs.job_store import Job, JobStore
     from slmdesk.core.paths import Paths
     from slmdesk.core.space import Space
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
     from slmdesk.quantize.file_tools.tool_plan import ToolPlan
 
 KIND = "file tool"
+
+
+class ToolMemory(Wire, frozen=True):
+    """What a job keeps to go on from: nothing, or what was made and checked. `forecast`: bytes."""
+
+    made: Made | None = None
+    forecast: int = 0
 
 
 class FileToolKind(JobKind):
@@ -68,11 +80,10 @@ class FileToolKind(JobKind):
 
     async def _work(self, job: RunningJob, partial: Path) -> dict[str, Any]:
         await job.checkpoint()
-        wish = wish_from_json(job.parameters["wish"])
-        tool = tool_for(wish, Path(job.parameters["home"]), self._paths)
-        if (kept := job.memory.get("made")) and await asyncio.to_thread(_is_there, kept):
-            made, forecast = _made(kept), int(job.memory["forecast"])
-        else:
+        request = request_of(job.parameters)
+        tool = tool_for(request, Path(job.parameters["home"]), self._paths)
+        kept = ToolMemory.from_json(job.memory)
+        if kept.made is None or not await asyncio.to_thread(_is_there, kept.made):
             await job.tell("working out sizes")
             plan = await asyncio.to_thread(tool.plan)
             await asyncio.to_thread(refuse_existing, [file.path for file in plan.files])
@@ -81,11 +92,12 @@ class FileToolKind(JobKind):
                 job.log(warning)
             started = time.perf_counter()
             work = ToolWork(job, partial, self._paths, self._converter)
-            made, forecast = await tool.make(work, plan), plan.bytes
-            seconds = time.perf_counter() - started
-            await job.remember({"made": {**_kept(made), "seconds": seconds}, "forecast": forecast})
+            made = await tool.make(work, plan)
+            kept = ToolMemory(replace(made, seconds=time.perf_counter() - started), plan.bytes)
+            await job.remember(kept.to_json())
         await job.checkpoint()
-        return await asyncio.to_thread(self._finish, job, made, forecast)
+        assert kept.made is not None
+        return await asyncio.to_thread(self._finish, job, request, kept.made, kept.forecast)
 
     async def _prepare(self, job: RunningJob, partial: Path, plan: ToolPlan) -> None:
         jobs = await self._jobs.list(("queued", "running", "paused", "interrupted"))
@@ -103,14 +115,15 @@ class FileToolKind(JobKind):
         await asyncio.to_thread(make)
         await self._space.reserve(job.id, folder, plan.bytes)
 
-    def _finish(self, job: RunningJob, made: Made, forecast: int) -> dict[str, Any]:
+    @staticmethod
+    def _finish(job: RunningJob, request: ToolRequest, made: Made, forecast: int) -> dict[str, Any]:
         targets = [file.target for file in made.files]
         move_into_place([file.partial for file in made.files], targets)
         sizes = [target.stat().st_size for target in targets]
         if model := job.parameters.get("model_folder"):
-            _register(Path(model), job.parameters, made)
+            _register(Path(model), request, made)
         return {
-            "tool": job.parameters["wish"]["tool"],
+            "tool": request.tool,
             "path": str(targets[0]),
             "files": [
                 {"path": str(file.target), "size_bytes": size, "sha256": file.sha256}
@@ -118,14 +131,19 @@ class FileToolKind(JobKind):
             ],
             "size_bytes": sum(sizes),
             "forecast_bytes": forecast,
-            "seconds": job.memory["made"]["seconds"],
+            "seconds": made.seconds,
             **made.facts,
         }
 
 
-def _register(folder: Path, parameters: dict[str, Any], made: Made) -> None:
+def request_of(parameters: Mapping[str, Any]) -> AnyToolRequest:
+    """What a job was asked for. Raises `SlmDeskError("bad_request")`."""
+    # Older rows keep it under another name.
+    return request_from_json(parameters.get("request") or parameters.get("wish"))
+
+
+def _register(folder: Path, request: ToolRequest, made: Made) -> None:
     """Note the files in the `slmdesk.json` of their model's folder: made here, of what, how."""
-    wish = parameters["wish"]
     entries = {}
     for file in made.files:
         status = file.target.stat()
@@ -134,29 +152,14 @@ def _register(folder: Path, parameters: dict[str, Any], made: Made) -> None:
             size=status.st_size,
             sha256=file.sha256,
             licence=made.licence,
-            source=wish["tool"],
+            source=request.tool,
             checked_at=time.time(),
             modified_ns=status.st_mtime_ns,
-            extra={"made": {"tool": wish["tool"], "from": Path(wish["source"]).name, **made.facts}},
+            extra={"made": {"tool": request.tool, "from": Path(request.source).name, **made.facts}},
         )
     sidecar.record(folder, entries)
 
 
-def _kept(made: Made) -> dict[str, Any]:
-    return {
-        "files": [
-            {"partial": str(f.partial), "target": str(f.target), "sha256": f.sha256} for f in made.files
-        ],
-        "facts": dict(made.facts),
-        "licence": made.licence,
-    }
-
-
-def _made(kept: dict[str, Any]) -> Made:
-    files = tuple(MadeFile(Path(f["partial"]), Path(f["target"]), str(f["sha256"])) for f in kept["files"])
-    return Made(files, kept["facts"], str(kept["licence"]))
-
-
-def _is_there(kept: dict[str, Any]) -> bool:
+def _is_there(made: Made) -> bool:
     """Whether each checked file is still there, under its old name or already under its new one."""
-    return all(Path(f["partial"]).exists() or Path(f["target"]).exists() for f in kept["files"])
+    return all(file.partial.exists() or file.target.exists() for file in made.files)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.space import existing_parent
+from slmdesk.inference.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,8 +58,7 @@ class ToolPlan:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class MadeFile:
+class MadeFile(Wire, frozen=True):
     """A finished file that waits in the job's hidden folder for its name."""
 
     partial: Path
@@ -64,18 +66,18 @@ class MadeFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Wire, frozen=True):
     """What a tool brought. `licence`: what its source says of its licence; `facts` go into the result and the
-    sidecar."""
+    sidecar. `seconds`: how long it took."""
 
     files: tuple[MadeFile, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
     licence: str = ""
+    seconds: float = 0.0
 
 
 class FileTool(ABC):
-    """One tool with one wish. `home`: the folder for what comes out where no other was asked for."""
+    """One tool with one request. `home`: the folder for what comes out where no other was asked for."""
 
     @abstractmethod
     def plan(self) -> ToolPlan:
@@ -88,7 +90,7 @@ class FileTool(ABC):
 
 
 def target_file(output: str, home: Path, name: str) -> Path:
-    """Where the one file goes: see `tool_wishes`."""
+    """Where the one file goes: see `tool_requests`."""
     if not output:
         return home / name
     path = Path(output).expanduser().absolute()

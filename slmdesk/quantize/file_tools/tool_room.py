@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.library.names import LOCAL
 from slmdesk.quantize.file_tools.adapter_tools import adapter_home
 from slmdesk.quantize.file_tools.tool_job import KIND
 from slmdesk.quantize.file_tools.tool_kinds import tool_for
-from slmdesk.quantize.file_tools.tool_wishes import (
-    AdapterMergeWish,
-    AdapterWish,
-    ConvertWish,
-    MatrixSumWish,
-    ToolWish,
+from slmdesk.quantize.file_tools.tool_requests import (
+    AdapterMergeRequest,
+    AdapterRequest,
+    ConvertRequest,
+    MatrixSumRequest,
+    ToolRequest,
 )
 from slmdesk.quantize.hf_folder import read_config
 from slmdesk.quantize.hf_projector import has_projector
@@ -34,14 +36,14 @@ if TYPE_CHECKING:
     from slmdesk.library.library import Library, LibraryFile
     from slmdesk.quantize.file_tools.tool_plan import ToolPlan
 
-_FOLDERS = (ConvertWish, AdapterWish)
+_FOLDERS = (ConvertRequest, AdapterRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A wish with paths in place of names, and where its results belong."""
+class ResolvedRequest:
+    """A request with paths in place of names, and where its results belong."""
 
-    wish: ToolWish
+    request: ToolRequest
     home: Path
 
 
@@ -53,22 +55,22 @@ class FileTools:
         self._library = library
         self._jobs = jobs
 
-    async def plan(self, wish: ToolWish) -> ToolPlan:
+    async def plan(self, request: ToolRequest) -> ToolPlan:
         """What will come out, and how large. Nothing is written. Raises what the tool's `plan` raises, and what
         `Library.resolve` does."""
-        found = await self._found(wish)
-        return await asyncio.to_thread(tool_for(found.wish, found.home, self._paths).plan)
+        found = await self._resolved(request)
+        return await asyncio.to_thread(tool_for(found.request, found.home, self._paths).plan)
 
-    async def start(self, wish: ToolWish) -> Job:
+    async def start(self, request: ToolRequest) -> Job:
         """Hand the job over. Raises as `plan`, and `output_exists`."""
-        found = await self._found(wish)
-        plan = await asyncio.to_thread(tool_for(found.wish, found.home, self._paths).plan)
+        found = await self._resolved(request)
+        plan = await asyncio.to_thread(tool_for(found.request, found.home, self._paths).plan)
         await asyncio.to_thread(refuse_existing, [file.path for file in plan.files])
         return await self._jobs.submit(
             KIND,
             plan.title,
             {
-                "wish": found.wish.to_json(),
+                "request": found.request.to_json(),
                 "home": str(found.home),
                 "folder": str(plan.folder),
                 "model_folder": str(self._model_folder(plan.folder) or ""),
@@ -94,34 +96,34 @@ class FileTools:
 
         return await asyncio.to_thread(look)
 
-    async def _found(self, wish: ToolWish) -> Found:
-        if isinstance(wish, AdapterWish):
-            return await self._adapter(wish)
-        if isinstance(wish, MatrixSumWish):
-            files = [_absolute(file) for file in (wish.source, *wish.others)]
-            wish = replace(wish, source=str(files[0]), others=tuple(map(str, files[1:])))
-            return Found(wish, files[0].parent)
-        if isinstance(wish, ConvertWish):
-            path, home = await self._folder(wish.source)
-            return Found(replace(wish, source=str(path)), home)
-        path, home = await self._file(wish.source)
-        if isinstance(wish, AdapterMergeWish):
-            adapters = tuple((str(_absolute(file)), scale) for file, scale in wish.adapters)
-            wish = replace(wish, source=str(path), adapters=adapters)
-            return Found(wish, adapter_home(self._models / LOCAL, path, adapters))
-        return Found(replace(wish, source=str(path)), home)  # type: ignore[type-var]
+    async def _resolved(self, request: ToolRequest) -> ResolvedRequest:
+        if isinstance(request, AdapterRequest):
+            return await self._adapter(request)
+        if isinstance(request, MatrixSumRequest):
+            files = [_absolute(file) for file in (request.source, *request.others)]
+            request = replace(request, source=str(files[0]), others=tuple(map(str, files[1:])))
+            return ResolvedRequest(request, files[0].parent)
+        if isinstance(request, ConvertRequest):
+            path, home = await self._folder(request.source)
+            return ResolvedRequest(replace(request, source=str(path)), home)
+        path, home = await self._file(request.source)
+        if isinstance(request, AdapterMergeRequest):
+            adapters = tuple((str(_absolute(file)), scale) for file, scale in request.adapters)
+            request = replace(request, source=str(path), adapters=adapters)
+            return ResolvedRequest(request, adapter_home(self._models / LOCAL, path, adapters))
+        return ResolvedRequest(replace(request, source=str(path)), home)
 
-    async def _adapter(self, wish: AdapterWish) -> Found:
-        folder = _absolute(wish.source)
+    async def _adapter(self, request: AdapterRequest) -> ResolvedRequest:
+        folder = _absolute(request.source)
         home = self._models / LOCAL / folder.name
-        base = wish.base
+        base = request.base
         if not base:
             named = (await asyncio.to_thread(examine_adapter, folder)).base
             base = str(await self._known_base(named) or "")
         elif not await asyncio.to_thread(_absolute(base).is_dir):
             base = str((await self._folder(base))[0])
-        wish = replace(wish, source=str(folder), base=str(_absolute(base)) if base else "")
-        return Found(wish, home)
+        request = replace(request, source=str(folder), base=str(_absolute(base)) if base else "")
+        return ResolvedRequest(request, home)
 
     async def _known_base(self, named: str) -> Path | None:
         """The folder of the model that an adapter names: where it says, or the library's."""
