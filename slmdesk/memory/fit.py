@@ -109,7 +109,8 @@ def fit(
             layers=layers,
         )
         loading = replace(loading, context_length=longest)
-    context = loading.context_length or forecast.usual_context(architecture.context_length)
+    # Of the machine itself, whatever threads and cells an engine would take.
+    loading = replace(loading, cache_cells=0, threads=0)
     if room is not None:
         weights = layers or offload.LayerWeights.about(architecture, weights_bytes)
         with_gpu = _with_gpu(
@@ -117,29 +118,14 @@ def fit(
             weights,
             loading,
             room=room,
-            context=context,
             available=available,
             calibration=calibration,
         )
         if with_gpu is not None:
             return with_gpu
-    expected = forecast.forecast(
-        architecture,
-        weights_bytes,
-        context=context,
-        parallel=loading.parallel,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        calibration=calibration,
-    )
+    expected = forecast.forecast(architecture, weights_bytes, loading, calibration=calibration)
     longest = forecast.largest_context(
-        architecture,
-        weights_bytes,
-        available=available,
-        parallel=loading.parallel,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        calibration=calibration,
+        architecture, weights_bytes, loading, available=available, calibration=calibration
     )
     return Fit(
         expected,
@@ -197,7 +183,6 @@ def _with_gpu(
     loading: Loading,
     *,
     room: DeviceRoom,
-    context: int,
     available: int,
     calibration: Correction | None,
 ) -> Fit | None:
@@ -208,11 +193,12 @@ def _with_gpu(
             architecture,
             weights,
             room,
-            replace(loading, context_length=tokens, cache_cells=0, threads=0),
+            replace(loading, context_length=tokens),
             available=available,
             calibration=calibration,
         )
 
+    context = forecast.opened_context(architecture, loading)
     split = at(context)
     if split is None:
         return None

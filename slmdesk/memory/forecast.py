@@ -13,8 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
     from slmdesk.formats.architecture import Architecture
+    from slmdesk.inference.loading import Loading
     from slmdesk.memory.calibration import Correction
 
 Verdict = Literal["fits", "tight", "too_big"]
@@ -24,6 +27,7 @@ SPARE_SLOTS = 4  # conversations kept beyond the parallel ones, waiting for thei
 CACHE_SHARE = 0.25  # of free memory that contexts beyond the first one may take
 DEFAULT_CONTEXT = 8192  # tokens; more only when it is asked for
 BATCH = 512  # tokens of prompt a step
+THREADS = 2  # that are counted with where a loading does not say how many
 TIGHT = 0.85  # of the free memory: above it the system has little left for anything else
 _ROUND = 256  # cells: llama.cpp rounds a cache up to this
 _FLOAT = 4
@@ -59,24 +63,21 @@ class Forecast:
 def forecast(
     architecture: Architecture,
     weights_bytes: int,
+    loading: Loading,
     *,
-    context: int,
-    parallel: int = 1,
-    cells: int = 0,
-    cache_type: str = "f16",
-    flash_attention: bool = True,
-    batch: int = BATCH,
-    threads: int = 2,
     calibration: Correction | None = None,
 ) -> Forecast:
-    """The memory of one engine with a cache of `cells` (0: one context's; all conversations share them).
+    """The memory of one engine that a model is so loaded into.
 
-    `weights_bytes` as `weights.weights_bytes` gives them. `parallel` conversations are answered at once. Where the
-    cache holds more than one context, the forecast is for all of them full.
+    `weights_bytes` as `weights.weights_bytes` gives them. The cache has `cache_cells` (0: those of one context), which
+    all conversations share; where it holds more than one context, the forecast is for all of them full.
     """
-    cells = rounded(max(cells, context))
-    sequences = conversations(architecture, parallel)
-    batch = min(max(batch, parallel), cells)
+    context = opened_context(architecture, loading)
+    cells = rounded(max(loading.cache_cells, context))
+    sequences = conversations(architecture, loading.parallel)
+    batch = min(max(loading.batch, loading.parallel), cells)
+    cache_type, flash_attention = loading.cache_type, loading.flash_attention
+    threads = loading.threads or THREADS
     kept = kept_bytes(architecture, cells, sequences, cache_type)
     compute = _compute(architecture, cells, sequences, batch, flash_attention=flash_attention)
     compute += _scratch(architecture, cells, batch, threads, flash_attention=flash_attention)
@@ -105,86 +106,47 @@ def forecast(
 def expect(
     architecture: Architecture,
     weights_bytes: int,
+    loading: Loading,
     *,
-    context: int,
-    parallel: int,
-    contexts: int,
     available: int,
-    cache_type: str = "f16",
-    flash_attention: bool = True,
-    batch: int = BATCH,
-    threads: int = 2,
     calibration: Correction | None = None,
 ) -> Forecast:
     """What an engine that is to hold several `contexts` takes here: as many as a quarter of what is free goes for.
 
     Above `available` the forecast is that of one context, the least it can run with.
     """
-    cells = cells_for(
-        architecture,
-        weights_bytes,
-        context=context,
-        contexts=contexts,
-        available=available,
-        cache_type=cache_type,
-    )
 
-    def of(count: int) -> Forecast:
+    def of(cells: int) -> Forecast:
         return forecast(
-            architecture,
-            weights_bytes,
-            context=context,
-            parallel=parallel,
-            cells=count,
-            cache_type=cache_type,
-            flash_attention=flash_attention,
-            batch=batch,
-            threads=threads,
-            calibration=calibration,
+            architecture, weights_bytes, replace(loading, cache_cells=cells), calibration=calibration
         )
 
-    asked = of(cells)
-    return asked if asked.total_bytes <= available else of(context)
+    asked = of(cells_for(architecture, weights_bytes, loading, available=available))
+    return asked if asked.total_bytes <= available else of(0)
 
 
-def cells_for(
-    architecture: Architecture,
-    weights_bytes: int,
-    *,
-    context: int,
-    contexts: int,
-    available: int,
-    cache_type: str = "f16",
-) -> int:
+def cells_for(architecture: Architecture, weights_bytes: int, loading: Loading, *, available: int) -> int:
     """Cells that the engine opens where none are asked for: those of one context, of more if there is room."""
     spare = max(available - weights_bytes, 0) * CACHE_SHARE
-    cell = cell_bytes(architecture, cache_type)
-    return rounded(max(context, min(context * contexts, int(spare / max(cell, 1.0)))))
+    cell = cell_bytes(architecture, loading.cache_type)
+    context = opened_context(architecture, loading)
+    return rounded(max(context, min(context * loading.contexts, int(spare / max(cell, 1.0)))))
 
 
 def largest_context(
     architecture: Architecture,
     weights_bytes: int,
+    loading: Loading,
     *,
     available: int,
-    parallel: int = 1,
-    cache_type: str = "f16",
-    flash_attention: bool = True,
     calibration: Correction | None = None,
 ) -> int:
     """The longest context that fits `available` bytes, in steps of 256 and at most the trained one; 0 when none."""
     low, high = 0, max(architecture.context_length or 131072, _ROUND) // _ROUND
     while low < high:
         middle = (low + high + 1) // 2
-        total = forecast(
-            architecture,
-            weights_bytes,
-            context=middle * _ROUND,
-            parallel=parallel,
-            cache_type=cache_type,
-            flash_attention=flash_attention,
-            calibration=calibration,
-        ).total_bytes
+        longer = replace(loading, context_length=middle * _ROUND, cache_cells=0)
+        total = forecast(architecture, weights_bytes, longer, calibration=calibration).total_bytes
         low, high = (middle, high) if total <= available else (low, middle - 1)
     return low * _ROUND
 
@@ -199,6 +161,11 @@ def verdict(total_bytes: float, available_bytes: float) -> Verdict:
 def usual_context(trained: int) -> int:
     """The context opened where none is asked for: the trained one, 8192 tokens at most."""
     return min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+
+
+def opened_context(architecture: Architecture, loading: Loading) -> int:
+    """Tokens of the context that is opened: the one asked for, else the usual one."""
+    return loading.context_length or usual_context(architecture.context_length)
 
 
 def rounded(cells: int) -> int:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from slmdesk.memory.calibration import Correction
     from slmdesk.memory.forecast import Forecast
 
-_THREADS = 2  # where the loading leaves their number to the engine
 # Left free on a device, for what its driver and other programs take: a share of it, within bounds (bytes).
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 256e6, 1e9
 # The process's own memory for a driver. Measured with Mesa's software driver; what others take, loads teach.
@@ -209,7 +208,8 @@ def split(
         usable = min(usable, available)
     of = len(architecture.layers) + 1
     top = of if most < 0 else min(most, of)
-    plain = _plain(architecture, loading, calibration)
+    # With everything on one side, weights left out.
+    plain = forecast.forecast(architecture, 0, loading, calibration=calibration)
     low, high = 0, top
     while low < high:  # more layers take more, so the largest that fits is found by halving
         middle = (low + high + 1) // 2
@@ -226,22 +226,6 @@ def split(
         processor=_processor_share(architecture, weights, loading, plain, low),
         shared=room.shared,
         free_bytes=room.free_bytes,
-    )
-
-
-def _plain(architecture: Architecture, loading: Loading, calibration: Correction | None) -> Forecast:
-    """The forecast of one side with everything on it, weights left out."""
-    return forecast.forecast(
-        architecture,
-        0,
-        context=loading.context_length,
-        parallel=loading.parallel,
-        cells=loading.cache_cells,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        batch=loading.batch,
-        threads=loading.threads or _THREADS,
-        calibration=calibration,
     )
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_THREADS = 2  # that a forecast counts with, whatever the engine takes
 _UNKNOWN_BYTES = 200_000_000  # beside the weights, where a header does not tell
 
 
@@ -49,8 +48,7 @@ class LoadForecast:
         self.split: offload.Split | None = None
         self._loading = loading
         self._correction = correction
-        self._context = loading.context_length or forecast.usual_context(header.context_length)
-        self.shown = self._of(self._context, loading.parallel, loading.cache_cells, correction)
+        self.shown = self._of(loading, correction)
         self.plain = self.shown
 
     @property
@@ -74,39 +72,33 @@ class LoadForecast:
             self._device = None  # the engine saw less free memory there than we did
         else:
             self._loading = replace(self._loading, gpu_layers=ready.gpu_layers)
-        self.shown = self._of(ready.context_length, ready.parallel, ready.cache_cells, self._correction)
-        self.plain = self._of(ready.context_length, ready.parallel, ready.cache_cells, None)
-
-    def _of(self, context: int, parallel: int, cells: int, correction: Correction | None) -> Forecast:
-        loading = self._loading
-        self.split = self._split(context, parallel, cells, correction)
-        if self.split is not None:
-            return self.split.on_machine(context, correction.last_error if correction else None)
-        return forecast.forecast(
-            self._architecture,
-            self._weights,
-            context=context,
-            parallel=parallel,
-            cells=cells,
-            cache_type=loading.cache_type,
-            flash_attention=loading.flash_attention,
-            batch=loading.batch,
-            calibration=correction,
+        opened = replace(
+            self._loading,
+            context_length=ready.context_length,
+            parallel=ready.parallel,
+            cache_cells=ready.cache_cells,
         )
+        self.shown = self._of(opened, self._correction)
+        self.plain = self._of(opened, None)
 
-    def _split(
-        self, context: int, parallel: int, cells: int, correction: Correction | None
-    ) -> offload.Split | None:
+    def _of(self, loading: Loading, correction: Correction | None) -> Forecast:
+        loading = replace(
+            loading, threads=0
+        )  # a forecast counts with the same ones, whatever the engine takes
+        self.split = self._split(loading, correction)
+        if self.split is not None:
+            context = forecast.opened_context(self._architecture, loading)
+            return self.split.on_machine(context, correction.last_error if correction else None)
+        return forecast.forecast(self._architecture, self._weights, loading, calibration=correction)
+
+    def _split(self, loading: Loading, correction: Correction | None) -> offload.Split | None:
         if self._device is None:
             return None
-        opened = replace(
-            self._loading, context_length=context, parallel=parallel, cache_cells=cells, threads=_THREADS
-        )
         return offload.split(
             self._architecture,
             self._layers,
             offload.DeviceRoom.of(self._device),
-            opened,
+            loading,
             available=memory()[1],
             calibration=correction,
         )

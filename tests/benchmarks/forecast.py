@@ -260,14 +260,6 @@ class Measured:
 async def measure(case: Case, path: Path) -> Measured:
     """Forecast the case from the header of its file at `path`, then load it, fill its context and read the peak."""
     header = read_header(path)
-    expected = forecast(
-        Architecture.from_gguf(header),
-        weights_bytes(header),
-        context=case.context,
-        parallel=case.parallel,
-        cache_type=case.cache_type,
-        flash_attention=case.flash_attention,
-    )
     loading = Loading(
         context_length=case.context,
         parallel=case.parallel,
@@ -275,6 +267,7 @@ async def measure(case: Case, path: Path) -> Measured:
         flash_attention=case.flash_attention,
         threads=2,
     )
+    expected = forecast(Architecture.from_gguf(header), weights_bytes(header), loading)
     engine = await start_engine(EngineSpec(str(path), case.name, loading))
     try:
         prompt_tokens = await _fill(engine, case.context - 8)

@@ -13,6 +13,7 @@ import pytest
 from slmdesk.catalog.builtin import CatalogModel, architecture, load_builtin
 from slmdesk.catalog.records import TIERS
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.loading import Loading
 from slmdesk.memory.forecast import forecast
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def test_every_architecture_gives_a_sensible_forecast(models: dict[str, CatalogM
             continue
         weights = model.parameters * 5 // 8
         context = min(4096, model.context_length)
-        total = forecast(sizes, weights, context=context).total_bytes
+        total = forecast(sizes, weights, Loading(context, 1)).total_bytes
         assert weights < total < 1.6 * weights + 2_500_000_000, model.id
 
 

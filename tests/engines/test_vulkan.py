@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
@@ -110,7 +111,8 @@ async def test_what_lies_on_the_device_is_what_was_forecast(
     listing = await list_devices(software_driver)
     assert listing.room is not None
     load = Loading(ready.context_length, 1, cache_cells=ready.cache_cells, cache_type=cache_type, threads=1)
-    expected = split(architecture, LayerWeights.of(header, architecture), listing.room, load, most=layers)
+    load = replace(load, gpu_layers=layers)
+    expected = split(architecture, LayerWeights.of(header, architecture), listing.room, load)
     assert expected is not None
     assert ready.gpu_layers == expected.layers == layers
     assert expected.device.total_bytes == pytest.approx(ready.device_bytes, rel=0.05)

@@ -11,6 +11,7 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.gguf import read_header
+from slmdesk.inference.loading import Loading
 from slmdesk.memory.forecast import cell_bytes, conversations, forecast, kept_bytes
 
 LLAMA_32_1B = {
@@ -131,8 +132,8 @@ def test_a_header_says_what_a_config_says(name: str, architectures: ModuleType, 
     from_file, from_config = Architecture.from_gguf(header), Architecture.from_config(config)
     assert from_file.layers == from_config.layers
     assert from_file.window == from_config.window
-    one = forecast(from_file, 10**9, context=2048)
-    other = forecast(from_config, 10**9, context=2048)
+    one = forecast(from_file, 10**9, Loading(2048, 1))
+    other = forecast(from_config, 10**9, Loading(2048, 1))
     assert one.kv_bytes == other.kv_bytes
     assert one.compute_bytes == other.compute_bytes
 

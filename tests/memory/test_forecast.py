@@ -79,37 +79,37 @@ async def test_real_models_take_what_was_forecast_with_the_context_full(
 
 
 def test_the_sum_is_the_sum_of_its_parts() -> None:
-    found = forecast(SMALL, GB, context=4096)
+    found = forecast(SMALL, GB, Loading(4096, 1))
     assert found.total_bytes == sum(
         (found.weights_bytes, found.kv_bytes, found.compute_bytes, found.overhead_bytes)
     )
     assert found.weights_bytes == GB
     assert found.kv_bytes == 4096 * 16 * 2 * 512 * 2
-    assert forecast(SMALL, GB, context=4097).cells == 4096 + 256
+    assert forecast(SMALL, GB, Loading(4097, 1)).cells == 4096 + 256
 
 
 def test_without_flash_attention_every_head_sees_every_cell() -> None:
-    lean = forecast(SMALL, GB, context=8192).compute_bytes
-    wide = forecast(SMALL, GB, context=8192, flash_attention=False).compute_bytes
+    lean = forecast(SMALL, GB, Loading(8192, 1)).compute_bytes
+    wide = forecast(SMALL, GB, Loading(8192, 1, flash_attention=False)).compute_bytes
     assert wide - lean > 32 * 8192 * 512 * 4 * 0.9
 
 
 def test_cells_for_more_contexts_only_where_they_are_asked_for_and_there_is_room() -> None:
-    assert cells_for(SMALL, GB, context=8192, contexts=1, available=100 * GB) == 8192
-    plenty = cells_for(SMALL, GB, context=8192, contexts=4, available=100 * GB)
+    assert cells_for(SMALL, GB, Loading(8192, contexts=1), available=100 * GB) == 8192
+    plenty = cells_for(SMALL, GB, Loading(8192, contexts=4), available=100 * GB)
     assert plenty == 4 * 8192
-    assert cells_for(SMALL, GB, context=8192, contexts=4, available=GB) == 8192
-    between = cells_for(SMALL, GB, context=8192, contexts=4, available=3 * GB)
+    assert cells_for(SMALL, GB, Loading(8192, contexts=4), available=GB) == 8192
+    between = cells_for(SMALL, GB, Loading(8192, contexts=4), available=3 * GB)
     assert 8192 < between < 4 * 8192
     # Where only one context fits, the forecast is that one's.
-    least = forecast(SMALL, GB, context=8192, parallel=4).total_bytes
-    tight = expect(SMALL, GB, context=8192, parallel=4, contexts=4, available=least + 1000)
+    least = forecast(SMALL, GB, Loading(8192, 4)).total_bytes
+    tight = expect(SMALL, GB, Loading(8192, 4, contexts=4), available=least + 1000)
     assert tight.total_bytes <= least + 1000
 
 
 def test_the_verdict_is_about_one_conversation() -> None:
     """However many answers are written at once, and however much memory is free."""
-    one = forecast(SMALL, GB, context=8192, parallel=4)
+    one = forecast(SMALL, GB, Loading(8192, 4))
     found = fit(SMALL, GB, Loading(parallel=4), available=100 * GB)
     assert (found.forecast, found.least_bytes) == (one, one.total_bytes)
     assert found.forecast.cells == 8192
@@ -118,12 +118,12 @@ def test_the_verdict_is_about_one_conversation() -> None:
 
 
 def test_the_longest_context_fits_and_a_longer_one_does_not() -> None:
-    longest = largest_context(SMALL, GB, available=2 * GB)
+    longest = largest_context(SMALL, GB, Loading(parallel=1), available=2 * GB)
     assert longest % 256 == 0
-    assert forecast(SMALL, GB, context=longest).total_bytes <= 2 * GB
-    assert forecast(SMALL, GB, context=longest + 256).total_bytes > 2 * GB
-    assert largest_context(SMALL, 3 * GB, available=2 * GB) == 0
-    assert largest_context(SMALL, GB, available=10**15) == 131072
+    assert forecast(SMALL, GB, Loading(longest, 1)).total_bytes <= 2 * GB
+    assert forecast(SMALL, GB, Loading(longest + 256, 1)).total_bytes > 2 * GB
+    assert largest_context(SMALL, 3 * GB, Loading(parallel=1), available=2 * GB) == 0
+    assert largest_context(SMALL, GB, Loading(parallel=1), available=10**15) == 131072
 
 
 def test_verdicts() -> None:
@@ -141,8 +141,8 @@ def test_verdicts() -> None:
 
 
 def test_a_correction_changes_what_is_not_known_exactly() -> None:
-    plain = forecast(SMALL, GB, context=2048)
-    corrected = forecast(SMALL, GB, context=2048, calibration=Correction(1.5, 1.2, 0.03, 4))
+    plain = forecast(SMALL, GB, Loading(2048, 1))
+    corrected = forecast(SMALL, GB, Loading(2048, 1), calibration=Correction(1.5, 1.2, 0.03, 4))
     assert corrected.weights_bytes == plain.weights_bytes
     assert corrected.kv_bytes == plain.kv_bytes
     assert corrected.overhead_bytes == pytest.approx(1.5 * plain.overhead_bytes, rel=1e-6)

@@ -83,15 +83,11 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
     )
     threads = loading.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)
-    split = _split(architecture, header, loading, context, threads, available=available, device=device)
-    expected = _expected(
-        architecture,
-        weights,
-        loading if split is None else replace(loading, cache_cells=split.cells),
-        context=context,
-        threads=threads,
-        available=available,
-    )
+    opened = replace(loading, context_length=context, threads=threads)
+    split = _split(architecture, header, opened, available=available, device=device)
+    if split is not None:
+        opened = replace(opened, cache_cells=split.cells)
+    expected = _expected(architecture, weights, opened, available=available)
     needed = split.memory_bytes if split is not None else expected.total_bytes
     if needed > available:
         raise SlmDeskError(
@@ -137,9 +133,7 @@ def _architecture(header: GgufHeader) -> Architecture | None:
 def _split(
     architecture: Architecture | None,
     header: GgufHeader,
-    loading: Loading,
-    context: int,
-    threads: int,
+    opened: Loading,
     *,
     available: int,
     device: Device | None,
@@ -147,7 +141,6 @@ def _split(
     """The layers that go to the device; None where there is none, or where nothing fits it."""
     if device is None or architecture is None:
         return None
-    opened = replace(loading, context_length=context, threads=threads)
     room = offload.DeviceRoom.of(device)
     layered = offload.LayerWeights.of(header, architecture, file_bytes=model_bytes(header))
     return offload.split(architecture, layered, room, opened, available=available)
@@ -156,40 +149,18 @@ def _split(
 def _expected(
     architecture: Architecture | None,
     weights: int,
-    loading: Loading,
+    opened: Loading,
     *,
-    context: int,
-    threads: int,
     available: int,
 ) -> Forecast:
     if architecture is None:
-        cells = forecast.rounded(max(loading.cache_cells, context))
+        context = opened.context_length
+        cells = forecast.rounded(max(opened.cache_cells, context))
         total = int(weights + _UNKNOWN_BYTES)
         return forecast.Forecast(total, weights, 0, 0, total - weights, context=context, cells=cells)
-    if loading.cache_cells:
-        return forecast.forecast(
-            architecture,
-            weights,
-            context=context,
-            parallel=loading.parallel,
-            cells=loading.cache_cells,
-            cache_type=loading.cache_type,
-            flash_attention=loading.flash_attention,
-            batch=loading.batch,
-            threads=threads,
-        )
-    return forecast.expect(
-        architecture,
-        weights,
-        context=context,
-        parallel=loading.parallel,
-        contexts=loading.contexts,
-        available=available,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        batch=loading.batch,
-        threads=threads,
-    )
+    if opened.cache_cells:
+        return forecast.forecast(architecture, weights, opened)
+    return forecast.expect(architecture, weights, opened, available=available)
 
 
 def _idle_cell_s(architecture: Architecture, threads: int) -> float:
