@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slmdesk.catalog.records import FORMATS, KINDS, CatalogEntry
+from slmdesk.catalog.records import CatalogEntry
 from slmdesk.core.database import Database, Migration
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.wire import decoded, encoded
 
 if TYPE_CHECKING:
     import sqlite3
@@ -56,8 +57,6 @@ _MOST_ENTRIES = 100_000
 _SEARCHES_KEPT_S = 30 * 86400.0
 _PAGES_KEPT_S = 90 * 86400.0
 _log = logging.getLogger(__name__)
-_FIELDS = {field.name for field in fields(CatalogEntry)}
-_TUPLES = ("formats", "languages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Cache:
     ) -> None:
         """Keep a page of results, and the models in it."""
         listed = list(entries)
-        rows = [(entry.id, json.dumps(asdict(entry)), time.time()) for entry in listed]
+        rows = [(entry.id, encoded(entry).decode(), time.time()) for entry in listed]
         ids = json.dumps([entry.id for entry in listed])
 
         def work(connection: sqlite3.Connection) -> None:
@@ -180,14 +179,8 @@ class Cache:
 
 
 def _entry(text: str) -> CatalogEntry | None:
-    """An entry as an earlier version may have kept it."""
+    """A kept entry; None for what another version kept and this one cannot read: a hub tells it again."""
     try:
-        data = {key: value for key, value in json.loads(text).items() if key in _FIELDS}
-        for key in _TUPLES:
-            data[key] = tuple(data.get(key) or ())
-        data["formats"] = tuple(one for one in data["formats"] if one in FORMATS)
-        data["kind"] = data.get("kind") if data.get("kind") in KINDS else None
-        data["repos"] = {name: tuple(repos) for name, repos in (data.get("repos") or {}).items()}
-        return CatalogEntry(**data)
-    except (ValueError, TypeError, AttributeError):
+        return decoded(text, CatalogEntry)
+    except SlmDeskError:
         return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - the codec reads it
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.downloads.names import local_paths, repo_folder
 from slmdesk.hub.repo import ask_repo, is_pickle, repo_info
+from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from slmdesk.hub.access import HubAccess
     from slmdesk.hub.repo import RepoFile, RepoInfo
@@ -77,26 +78,21 @@ class DownloadPlan:
 
     def to_json(self) -> dict[str, Any]:
         """As parameters of a job."""
-        return {
-            "repo": self.repo,
-            "revision": self.revision,
-            "root": str(self.root),
-            "licence": self.licence,
-            "files": [asdict(file) for file in self.files],
-        }
+        return plain(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> DownloadPlan:
+    def from_json(cls, data: object) -> DownloadPlan:
         """The reverse. Names are checked again: a job's row may be older than the checks."""
-        files = tuple(PlannedFile(**entry) for entry in data["files"])
-        if [file.local for file in files] != list(local_paths(file.path for file in files).values()):
+        plan = converted(data, cls)
+        locals_ = list(local_paths(file.path for file in plan.files).values())
+        if [file.local for file in plan.files] != locals_:
             raise SlmDeskError(
                 "plan_old",
                 "This download was planned by another version.",
                 "Start it again from the catalog.",
             )
-        repo_folder(data["repo"])
-        return cls(data["repo"], data["revision"], Path(data["root"]), files, data.get("licence", ""))
+        repo_folder(plan.repo)
+        return plan
 
 
 async def make_plan(

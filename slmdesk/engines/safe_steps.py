@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.engines.fingerprint import fingerprint, installed
 from slmdesk.inference.steps import STEPS, Step, holds, safer
+from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -254,7 +255,7 @@ class SafeSteps:
         self._entries = [entry for entry in read if entry is not None]
 
     def _write(self) -> None:
-        ours = {"fingerprint": self._mark.to_json(), "remembered": [asdict(entry) for entry in self._entries]}
+        ours = {"fingerprint": self._mark.to_json(), "remembered": [plain(entry) for entry in self._entries]}
         data = {"machines": [*self._others[-_MOST_MACHINES + 1 :], ours]}
         try:
             atomic_write(self._path, json.dumps(data, indent=1) + "\n")
@@ -276,23 +277,8 @@ def installed_ladder(*, gpu_layers: int, flash_attention: bool) -> tuple[Step, .
 
 def _entry(item: object) -> Remembered | None:
     """A stored entry; None when it is not one."""
-    if not isinstance(item, dict):
+    try:
+        entry = converted(item, Remembered)
+    except SlmDeskError:
         return None
-    why, details, model = (item.get(name, "") for name in ("why", "details", "model"))
-    step, when, file = item.get("step"), item.get("when"), _file(item.get("file"))
-    if step not in STEPS or step == "all" or not isinstance(when, int | float):
-        return None
-    if not all(isinstance(text, str) for text in (why, details, model)) or (file is None) != (
-        item.get("file") is None
-    ):
-        return None
-    return Remembered(step, float(when), why, details, model, file)
-
-
-def _file(item: Any) -> ModelFile | None:
-    if not isinstance(item, dict) or not isinstance(item.get("path"), str):
-        return None
-    size, mtime_ns = item.get("size"), item.get("mtime_ns")
-    if not isinstance(size, int) or not isinstance(mtime_ns, int):
-        return None
-    return ModelFile(item["path"], size, mtime_ns)
+    return entry if entry.step != "all" else None

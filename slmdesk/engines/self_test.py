@@ -190,7 +190,7 @@ class SelfTest:
         mark = fingerprint().to_json()
         for item in self._stored():
             if item["fingerprint"] == mark:
-                with suppress(ValueError, TypeError, KeyError, AttributeError):
+                with suppress(SlmDeskError):
                     return Outcome.from_json(item["outcome"])
         return None
 

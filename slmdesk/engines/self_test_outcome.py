@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.safe_steps import words
-from slmdesk.inference.steps import STEPS
+from slmdesk.inference.steps import Step  # noqa: TC001 - the codec reads it
+from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from slmdesk.inference.steps import Step
 
 # The code of an error that is llama.cpp's, not the test's.
 FAILED: Literal["self_test_failed"] = "self_test_failed"
@@ -108,27 +108,15 @@ class Outcome:
         return f"{names(self.best)} failed at every step"
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "when": self.when,
-            "seconds": self.seconds,
-            "holds": self.holds,
-            "step": self.best.step,
-            "steps": [
-                {"step": tried.step, "families": [asdict(result) for result in tried.families]}
-                for tried in self.steps
-            ],
-        }
+        return {**plain(self), "holds": self.holds, "step": self.best.step}
 
     @classmethod
-    def from_json(cls, data: Any) -> Outcome:
-        """Raises `ValueError`, `TypeError` or `KeyError` for what is no outcome."""
-        steps = tuple(
-            StepResult(tried["step"], tuple(_family(item) for item in tried["families"]))
-            for tried in data["steps"]
-        )
-        if not steps or any(tried.step not in STEPS or not tried.families for tried in steps):
-            raise ValueError("not an outcome")
-        return cls(float(data["when"]), float(data["seconds"]), steps)
+    def from_json(cls, data: object) -> Outcome:
+        """Raises `SlmDeskError("bad_request")` for what is no outcome."""
+        found = converted(data, cls)
+        if not found.steps or not all(tried.families for tried in found.steps):
+            raise SlmDeskError("bad_request", "This is no outcome of a self-test.")
+        return found
 
 
 def names(tried: StepResult) -> str:
@@ -143,11 +131,3 @@ def names(tried: StepResult) -> str:
 
 def _kinds(results: Sequence[FamilyResult]) -> list[str]:
     return list(dict.fromkeys(result.family for result in results))
-
-
-def _family(item: Any) -> FamilyResult:
-    """Raises `TypeError` or `ValueError` for what is none."""
-    result = FamilyResult(**item)
-    if result.verdict not in get_args(Verdict) or not isinstance(result.error, int | float):
-        raise ValueError("not a result")
-    return result

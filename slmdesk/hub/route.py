@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from slmdesk.core.errors import SlmDeskError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from slmdesk.core.proxies import Proxies
+from slmdesk.core.proxies import Proxies  # noqa: TC001 - the codec reads it
+from slmdesk.inference.wire import converted, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +42,12 @@ class Way:
 
     def to_json(self) -> dict[str, Any]:
         """As a part of a job's parameters."""
-        return {
-            "hub": self.hub,
-            "proxies": dict(self.proxies),
-            "ca_file": self.ca_file,
-            "own_proxy": self.own_proxy,
-        }
+        return plain(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Way:
-        """The reverse of `to_json`."""
-        proxies = {str(key): str(value) if value else None for key, value in data.get("proxies", {}).items()}
-        return cls(
-            str(data["hub"]), proxies, str(data.get("ca_file", "")), own_proxy=bool(data.get("own_proxy"))
-        )
+    def from_json(cls, data: object) -> Way:
+        """The reverse of `to_json`. Raises `SlmDeskError("bad_request")` that says what is wrong."""
+        return converted(data, cls)
 
 
 def checked_endpoint(text: str) -> str:

@@ -10,12 +10,14 @@ import json
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
+from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,10 +110,9 @@ class Calibration:
                     continue
                 # What is held after a load counts the cache as full, which it may never have become.
                 peak = max(peak, sample.loaded)
-                values = {**asdict(sample), "peak": peak}
-                if peak - sample.loaded >= _FILLED * sample.compute:
-                    values["error"] = round(shown.total_bytes / peak - 1, 4)
-                self._samples[place] = Sample(**values)
+                filled = peak - sample.loaded >= _FILLED * sample.compute
+                error = round(shown.total_bytes / peak - 1, 4) if filled else sample.error
+                self._samples[place] = replace(sample, peak=peak, error=error)
                 self._write()
                 return
 
@@ -133,14 +134,15 @@ class Calibration:
             log.warning("the measurements of memory cannot be read: %s", error)
             return
         self._stamp = stamp
-        found = stored.get("loads", []) if isinstance(stored, dict) else []
-        samples = (
-            (_sample(item) for item in found if isinstance(item, dict)) if isinstance(found, list) else ()
-        )
-        self._samples = [sample for sample in samples if sample is not None][-_MOST:]
+        found = stored.get("loads") if isinstance(stored, dict) else None
+        self._samples = []
+        for item in found if isinstance(found, list) else []:
+            with suppress(SlmDeskError):  # what is no sample is passed over
+                self._samples.append(converted(item, Sample))
+        self._samples = self._samples[-_MOST:]
 
     def _write(self) -> None:
-        text = json.dumps({"loads": [asdict(sample) for sample in self._samples]}, indent=1)
+        text = json.dumps({"loads": [plain(sample) for sample in self._samples]}, indent=1)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self._path, text + "\n")
@@ -166,13 +168,3 @@ def _factor(ratios: list[float]) -> float:
         return 1.0
     low, high = _LIMITS
     return min(max(median([*ratios, *[1.0] * _PRIOR]), low), high)
-
-
-def _sample(item: dict[str, Any]) -> Sample | None:
-    """A stored sample; None when it is not one."""
-    texts, numbers = ("model", "engine"), ("when", "fixed", "overhead", "compute", "loaded", "peak", "error")
-    if not all(isinstance(item.get(key), str) for key in texts):
-        return None
-    if not all(isinstance(item.get(key), int | float) for key in numbers):
-        return None
-    return Sample(**{key: item[key] for key in (*texts, *numbers)})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.core.processes import process_alive
+from slmdesk.inference.wire import decoded, encoded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,17 +46,8 @@ def read_state(path: Path) -> ServiceState | None:
     try:
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             return None
-        data = json.loads(path.read_bytes())
-        state = ServiceState(
-            port=int(data["port"]),
-            pid=int(data["pid"]),
-            create_time=float(data["create_time"]),
-            token=str(data["token"]),
-            version=str(data["version"]),
-            url=str(data["url"]),
-            started_by="demand" if data["started_by"] == "demand" else "hand",
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        state = decoded(path.read_bytes(), ServiceState)
+    except (OSError, SlmDeskError):
         return None
     return state if state.pid > 0 and 0 < state.port < 65536 and state.token else None
 
@@ -64,7 +55,7 @@ def read_state(path: Path) -> ServiceState | None:
 def write_state(path: Path, state: ServiceState) -> None:
     """Publish the address. Raises `SlmDeskError("file_unwritable")`, `disk_full` or `folder_foreign`."""
     make_private_folder(path.parent)
-    atomic_write(path, json.dumps(asdict(state)), mode=0o600)
+    atomic_write(path, encoded(state).decode(), mode=0o600)
 
 
 def remove_state(path: Path, pid: int) -> None:
