@@ -73,17 +73,21 @@ def encoded(value: object) -> bytes:
     return msgspec.json.encode(value, enc_hook=_out)
 
 
-def _out(value: object) -> str:
-    """What msgspec does not know: paths are text."""
+def _out(value: object) -> object:
+    """What msgspec does not know: paths are text, errors tell of themselves."""
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, SlmDeskError):
+        return value.to_json()
     raise NotImplementedError(f"{type(value).__name__} does not travel")
 
 
 def _in(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise TypeError(f"Expected `{'str' if kind is Path else kind.__name__}`, got `{type(value).__name__}`")
+    if kind is SlmDeskError and isinstance(value, dict):
+        return SlmDeskError.from_json(value)
+    raise TypeError(f"Expected `{'str' if kind is Path else 'object'}`, got `{type(value).__name__}`")
 
 
 _WORDS = {

@@ -77,24 +77,14 @@ class Equal(Wire, frozen=True):
     frees: int = field(name="frees_bytes", default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Wire, frozen=True):
     """What merging one content did; `problems` are the places that stayed as they were."""
 
     sha256: str
     kept: Path
     joined: tuple[Path, ...]
-    freed: int
+    freed: int = field(name="freed_bytes")
     problems: tuple[SlmDeskError, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "sha256": self.sha256,
-            "kept": str(self.kept),
-            "joined": [str(path) for path in self.joined],
-            "freed_bytes": self.freed,
-            "problems": [problem.to_json() for problem in self.problems],
-        }
 
 
 class Duplicates:

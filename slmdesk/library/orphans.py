@@ -6,11 +6,11 @@ import asyncio
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmdesk.core.files import writing_error
+from slmdesk.inference.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,16 +24,12 @@ _YOUNG_S = 600.0  # something may be writing it that is no job of ours
 _ENDED = frozenset({"done", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(Wire, frozen=True):
     """A partial file nobody works on; `modified_at` in seconds since 1970."""
 
     path: Path
     size_bytes: int
     modified_at: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {"path": str(self.path), "size_bytes": self.size_bytes, "modified_at": self.modified_at}
 
 
 class Orphans:

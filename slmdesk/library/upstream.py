@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING
+
+from msgspec import field
+from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.hub.repo import ask_repo, repo_info
+from slmdesk.inference.wire import Wire
 from slmdesk.library import sidecar
 from slmdesk.library.verify import entry_place
 
@@ -24,29 +28,17 @@ if TYPE_CHECKING:
 _AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamCheck:
+class UpstreamCheck(Wire, frozen=True):
     """What the hub has of one file now. `revision` is the newest one there; `changed` says the content differs,
     `gone` that the file is no longer published. `problem`: the hub could not be asked about its repo."""
 
-    file_id: str
+    file_id: str = field(name="id")
     repo: str
-    ours: str
+    ours: str = field(name="our_revision")
     revision: str = ""
     changed: bool = False
     gone: bool = False
     problem: SlmDeskError | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "id": self.file_id,
-            "repo": self.repo,
-            "our_revision": self.ours,
-            "revision": self.revision,
-            "changed": self.changed,
-            "gone": self.gone,
-            "problem": self.problem.to_json() if self.problem else None,
-        }
 
 
 class Upstream:
@@ -129,11 +121,11 @@ def _content(repo: RepoInfo, name: str) -> str | None:
 def _keep(place: tuple[Path, str], *, changed: bool, revision: str) -> None:
     def entry(_: str, now: Origin) -> Origin:
         if changed and now.state in {"verified", "unverified", "changed upstream"}:
-            return replace(now, state="changed upstream", changed_at=revision)
+            return dataclasses.replace(now, state="changed upstream", changed_at=revision)
         if not changed and now.state == "changed upstream":
             # The publisher went back. What it was before is not known; verifying tells.
             state: FileState = "unverified"
-            return replace(now, state=state, changed_at="")
+            return dataclasses.replace(now, state=state, changed_at="")
         return now
 
     try:

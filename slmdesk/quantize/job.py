@@ -199,7 +199,7 @@ class MakeQuants(Measuring):
             if error.code not in _OF_ONE_QUANT or len(self.request.targets) == 1:
                 raise
             self.job.log(f"{quant.quant}: {error.message}")
-            entry.state, entry.error = "failed", error.to_json()
+            entry.state, entry.error = "failed", error
             await asyncio.to_thread(clear_partial, self.partial / quant.quant)
             await self._remember()
 

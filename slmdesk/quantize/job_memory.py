@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import field
 
+from slmdesk.core.errors import SlmDeskError  # noqa: TC001 - the codec reads it
 from slmdesk.inference.wire import Record, Wire
 from slmdesk.quantize.protocol import Quality
 
@@ -84,7 +85,7 @@ class QuantMemory(Measured, omit_defaults=True):
     quantize_seconds: float | None = None
     fallbacks: list[list[str]] | None = None
     spared: dict[str, str] = field(default_factory=dict)
-    error: dict[str, Any] | None = None
+    error: SlmDeskError | None = None
 
 
 class JobMemory(Record, omit_defaults=True):

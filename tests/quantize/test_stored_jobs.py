@@ -113,7 +113,9 @@ def test_a_row_is_read_whole_and_written_in_the_same_shape() -> None:
     for name, key in (("Q8_0", "spared"), ("Q6_K", "state")):  # what says nothing is left out
         del wanted["quants"][name][key]
     assert again == wanted
-    assert JobMemory.from_json(again) == memory
+    assert JobMemory.from_json(again).to_json() == memory.to_json()
+    assert memory.quants["IQ1_S"].error is not None
+    assert memory.quants["IQ1_S"].error.code == "imatrix_needed"
     assert JobMemory.from_json({}) == JobMemory()
 
 
