@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from slmdesk.quantize.file_tools.tool_room import FileTools
     from slmdesk.quantize.room import Quantizing
     from slmdesk.serving.connector import ServiceConnector
+    from slmdesk.serving.keys import ApiKeys
     from slmdesk.toolchains.toolchains import Toolchains
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
@@ -221,6 +222,13 @@ class Application:
             resources=self.paths.resources,
             devices=self.devices,
         )
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys for programs that use the service."""
+        from slmdesk.serving.keys import ApiKeys
+
+        return ApiKeys(self.paths.api_keys)
 
     @property
     def logins(self) -> Logins:

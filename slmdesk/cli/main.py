@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "lora": Command("slmdesk.cli.lora", "LoRA adapters: convert one, merge some into a model"),
     "login": Command("slmdesk.cli.login", "keep a hub's access token, or a proxy's login, in the keyring"),
     "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
+    "keys": Command("slmdesk.cli.keys", "API keys of the service: list, add, revoke"),
     "config": Command("slmdesk.cli.config", "show or change settings"),
     "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),
     "stop": Command("slmdesk.cli.stop", "end the window and what works in the background"),

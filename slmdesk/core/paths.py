@@ -101,6 +101,11 @@ class Paths:
         return self.runtime / "service.json"
 
     @property
+    def api_keys(self) -> Path:
+        """The service's API keys, hashed."""
+        return self.data / "keys.json"
+
+    @property
     def builtin_model(self) -> Path:
         """The GGUF of Desk Guide, the model that ships with the program."""
         return self.resources / "desk-guide" / "desk-guide-F16.gguf"

@@ -7,6 +7,7 @@ are all made from `SETTINGS`.
 from __future__ import annotations
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.service_settings import SERVICE_SETTINGS
 from slmdesk.core.setting_type import Form, Setting, Value, either, toml_text, variable_of
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
 _APPEARANCE = "Appearance"
 _CHAT = "Chat"
 _ENGINE = "Engine"
-_SERVICE = "Service"
 _NETWORK = "Network"
 _DOWNLOADS = "Downloads"
 _LIBRARY = "Library"
@@ -221,69 +221,7 @@ SETTINGS: tuple[Setting, ...] = (
         "A faster way to compute attention that also needs less memory.",
         _ENGINE,
     ),
-    Setting(
-        "service.host",
-        str,
-        "127.0.0.1",
-        "Address",
-        "The network address the service answers on. 127.0.0.1 is reached from this machine only.",
-        _SERVICE,
-        restart=True,
-        form="host",
-        also="server api listen network lan host openai",
-    ),
-    Setting(
-        "service.port",
-        int,
-        0,
-        "Port",
-        "The port other programs use. 0 takes any free port when the window starts the service, "
-        "and 8765 for “slmdesk serve”.",
-        _SERVICE,
-        minimum=0,
-        maximum=65535,
-        special="automatic",
-        restart=True,
-        also="server api openai",
-    ),
-    Setting(
-        "service.idle_minutes",
-        int,
-        5,
-        "End the service after",
-        "A service that the window started ends by itself when nobody used it for this long. "
-        "0 keeps it running.",
-        _SERVICE,
-        minimum=0,
-        maximum=10_080,
-        unit="minutes",
-        special="never",
-        also="server api background",
-    ),
-    Setting(
-        "service.model_idle_minutes",
-        int,
-        30,
-        "Unload a model after",
-        "A model that answered nothing for this long gives its memory back. 0 keeps it loaded.",
-        _SERVICE,
-        minimum=0,
-        maximum=10_080,
-        unit="minutes",
-        special="never",
-        also="eject memory ram",
-    ),
-    Setting(
-        "service.max_loaded",
-        int,
-        2,
-        "Models loaded at once",
-        "Loading one more unloads the model that was idle for longest.",
-        _SERVICE,
-        minimum=1,
-        maximum=16,
-        also="memory ram eject",
-    ),
+    *SERVICE_SETTINGS,
     Setting(
         "network.offline",
         bool,

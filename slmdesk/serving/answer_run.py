@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from slmdesk.engines.failures import NativeFaultError
 from slmdesk.inference.answers import Stop
+from slmdesk.serving import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,6 +41,20 @@ async def run_answer(held: Held, ask: Ask, receiver: Receiver) -> Stop:
 
     Where native code ends the engine, the next one goes on behind what was written, and the receiver sees one text.
     """
+    watched = metrics.watch(receiver.take, held.model)
+    if watched is not None:
+        receiver.take = watched.take
+    try:
+        stop = await _to_the_end(held, ask, receiver)
+    except Exception as error:
+        metrics.failed(error)
+        raise
+    if watched is not None:
+        watched.ended(stop)
+    return stop
+
+
+async def _to_the_end(held: Held, ask: Ask, receiver: Receiver) -> Stop:
     end = receiver.end
     written = await _write(held.engine, ask, receiver)
     while not end.done():

@@ -1,13 +1,14 @@
-"""Errors in the form of the OpenAI API: which status a code has, and the JSON object around it."""
+"""Errors as HTTP has them: which status a code has, and the JSON object around it in the form of each API."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.serving.try_later import TryLaterError
 
 if TYPE_CHECKING:
     from slmdesk.core.error_codes import ErrorCode
@@ -25,6 +26,7 @@ _STATUS: dict[ErrorCode, int] = {
     "schema_invalid": 400,
     "template_failed": 400,
     "template_missing": 400,
+    "body_incomplete": 408,
     "unauthorized": 401,
     "host_refused": 403,
     "origin_refused": 403,
@@ -35,9 +37,23 @@ _STATUS: dict[ErrorCode, int] = {
     "model_busy": 409,
     "service_busy": 409,
     "body_too_large": 413,
+    "encoding_unsupported": 415,
+    "not_gguf": 422,
+    "gguf_truncated": 422,
+    "gguf_version": 422,
+    "gguf_damaged": 422,
+    "gguf_no_weights": 422,
+    "model_damaged": 422,
+    "model_not_runnable": 422,
+    "model_parts_missing": 422,
+    "architecture_unknown": 422,
+    "too_many_requests": 429,
+    "headers_too_large": 431,
     "out_of_memory": 503,
     "memory_insufficient": 503,
     "models_busy": 503,
+    "queue_full": 503,
+    "too_many_connections": 503,
     "engine_start_timeout": 503,
     "engine_keeps_failing": 503,
     "service_stopping": 503,
@@ -52,7 +68,39 @@ _THEIR_CODE: dict[ErrorCode, str] = {
     "unauthorized": "invalid_api_key",
 }
 
-_THEIR_TYPE = {401: "authentication_error", 403: "permission_error", 500: "server_error", 503: "server_error"}
+_THEIR_TYPE = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
+_ANTHROPIC_TYPE = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+}
+
+# Asking again may help after so many seconds, where the error itself does not say when.
+_RETRY_AFTER_S: dict[ErrorCode, int] = {
+    "models_busy": 5,
+    "engine_start_timeout": 10,
+    "service_stopping": 5,
+    "model_unloaded": 1,
+}
+
+Form = Literal["openai", "anthropic", "ollama"]
+
+
+def form_of(path: str) -> Form:
+    """Whose form of errors the clients of this path know."""
+    if path.startswith("/api/"):
+        return "ollama"
+    return "anthropic" if path.startswith("/v1/messages") else "openai"
 
 
 def status_of(error: SlmDeskError) -> int:
@@ -73,11 +121,30 @@ def error_object(error: SlmDeskError) -> dict[str, Any]:
     }
 
 
-def error_response(error: SlmDeskError) -> web.Response:
+def error_body(error: SlmDeskError, form: Form = "openai") -> dict[str, Any]:
+    """The error in the form of one API; ours is inside each, under `slmdesk`."""
+    if form == "openai":
+        return error_object(error)
+    if form == "ollama":
+        return {"error": str(error), "slmdesk": error.to_json()}
+    kind = _ANTHROPIC_TYPE.get(status_of(error), "invalid_request_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": str(error), "slmdesk": error.to_json()},
+    }
+
+
+def error_response(error: SlmDeskError, form: Form = "openai") -> web.Response:
     """The whole answer to a request that failed before anything of it was sent."""
     status = status_of(error)
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return json_response(error_object(error), status=status, headers=headers)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    wait = error.retry_after_s if isinstance(error, TryLaterError) else _RETRY_AFTER_S.get(error.code)
+    if wait is not None:
+        headers["Retry-After"] = str(wait)
+    response = json_response(error_body(error, form), status=status, headers=headers)
+    if status == 408:
+        response.force_close()  # what still comes belongs to the request that was given up
+    return response
 
 
 def json_response(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -99,7 +166,7 @@ def from_http(error: web.HTTPException, method: str, path: str) -> SlmDeskError:
             return SlmDeskError("method_not_allowed", f"{path} does not answer to {method}.", "")
         case 413:
             return SlmDeskError(
-                "body_too_large", "The body is larger than 16 MiB.", "Send a shorter request."
+                "body_too_large", "The body is larger than this service takes.", "Send a shorter request."
             )
         case _:
             return SlmDeskError("bad_request", f"The request cannot be read: {error.reason}.", "")

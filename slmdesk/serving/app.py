@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -10,20 +11,24 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.answers import Answers
-from slmdesk.serving.api_errors import error_response, from_http
+from slmdesk.serving.api_errors import error_response, form_of, from_http
+from slmdesk.serving.connections import Connection
 from slmdesk.serving.dialects import openai
 from slmdesk.serving.dialects.own import OwnDialect
-from slmdesk.serving.fields import MAX_BODY
 from slmdesk.serving.gate import CALLER, CORS
-from slmdesk.serving.model_routes import ModelRoutes
+from slmdesk.serving.records import CURRENT, Record
 
 if TYPE_CHECKING:
+    from slmdesk.serving.answers import Answers
+    from slmdesk.serving.bodies import Bodies
     from slmdesk.serving.gate import Gate
-    from slmdesk.serving.model_routes import Identity
-    from slmdesk.serving.models import Models
+    from slmdesk.serving.metrics import Metrics
+    from slmdesk.serving.model_routes import ModelRoutes
+    from slmdesk.serving.rates import Rates
 
 log = logging.getLogger(__name__)
+
+_CLIENT_LEFT = 499  # as nginx has it: nobody reads this status, but the log and the metrics do
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,75 +54,116 @@ class Activity:
 
 
 class Front:
-    """Wraps every handler: the gate, the count of running requests, and what errors become."""
+    """Wraps every handler: the gate, limits, the count of running requests, what errors become, the line in the log."""
 
-    def __init__(self, gate: Gate, activity: Activity) -> None:
+    def __init__(
+        self, gate: Gate, activity: Activity, bodies: Bodies, rates: Rates, metrics: Metrics
+    ) -> None:
         self._gate = gate
         self._activity = activity
+        self._bodies = bodies
+        self._rates = rates
+        self._metrics = metrics
 
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        record = Record(self._metrics, request.method, request.path)
+        CURRENT.set(record)
+        connection = request.protocol if isinstance(request.protocol, Connection) else None
+        if connection is not None:
+            connection.begins()
         self._activity.begin()
+        self._metrics.active += 1
         request[CORS] = {}
         try:
-            try:
-                request[CALLER] = self._gate.check(request)
-                request[CORS] = _cors(request)
-                if request.method == "OPTIONS":
-                    return _preflight(request)
-                response = await handler(request)
-            except SlmDeskError as error:
-                response = error_response(error)
-            except web.HTTPException as error:
-                response = error_response(from_http(error, request.method, request.path))
-            except ConnectionError:
-                return web.Response(status=400)  # to nobody: the client went away
-            except Exception:
-                log.exception("%s %s failed", request.method, request.path)
-                response = error_response(
-                    SlmDeskError(
-                        "unexpected", "The service failed in a way it should not.", "Its log has the reason."
-                    )
-                )
+            response = await self._answered(request, handler, record)
+            record.status = response.status
             if not response.prepared:
                 response.headers.update(request[CORS])
             return response
+        except asyncio.CancelledError:
+            record.status = _CLIENT_LEFT
+            raise
         finally:
+            self._metrics.active -= 1
             self._activity.end()
+            if connection is not None:
+                connection.ends()
+            self._metrics.request_ended(record, _route_of(request))
+            record.write()
+
+    async def _answered(self, request: web.Request, handler: Handler, record: Record) -> web.StreamResponse:
+        """The answer, or the error in the form of the API."""
+        try:
+            self._let_in(request, record)
+            if request.method == "OPTIONS":
+                return _preflight(request)
+            async with self._bodies.read(request):
+                return await handler(request)
+        except SlmDeskError as raised:
+            error = raised
+        except web.HTTPException as raised:
+            error = from_http(raised, request.method, request.path)
+        except ConnectionError:
+            return web.Response(status=_CLIENT_LEFT)  # to nobody
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            error = SlmDeskError(
+                "unexpected", "The service failed in a way it should not.", "Its log has the reason."
+            )
+        record.error = error.code
+        return error_response(error, form_of(request.path))
+
+    def _let_in(self, request: web.Request, record: Record) -> None:
+        """Nothing else looks at a request before."""
+        caller = request[CALLER] = self._gate.identify(request)
+        record.key = caller.key
+        request[CORS] = self._gate.check_origin(request)
+        self._gate.check_key(request, caller)
+        if not caller.trusted:
+            self._rates.check(caller.key or request.remote or "")
 
 
-def build_app(
-    models: Models, gate: Gate, activity: Activity, identity: Identity, stop: Callable[[], None]
-) -> web.Application:
-    """The application, ready for a runner. `stop` is called when a front end asks for the service's end."""
-    front = Front(gate, activity)
+def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: int) -> web.Application:
+    """The application, ready for a runner; `most_body` is in bytes, unpacked."""
 
     @web.middleware
     async def wrap(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await front.middleware(request, handler)
 
-    app = web.Application(middlewares=[wrap], client_max_size=MAX_BODY)
-    answers = Answers(models)
-    routes = ModelRoutes(models, activity, identity, stop)
-    app.router.add_get("/", routes.health)
-    app.router.add_get("/health", routes.health)
-    app.router.add_get("/v1/models", routes.models)
+    app = web.Application(middlewares=[wrap], client_max_size=most_body)
+    _get(app, "/", routes.health)
+    _get(app, "/health", routes.health)
+    _get(app, "/metrics", routes.metrics)
+    _get(app, "/slots", routes.slots)
+    _get(app, "/v1/models", routes.models)
     app.router.add_get("/v1/models/{id:.+}", routes.model)
-    app.router.add_post("/v1/chat/completions", answers.in_dialect(openai.CHAT))
-    app.router.add_post("/v1/completions", answers.in_dialect(openai.TEXT))
-    app.router.add_get("/slmdesk/v1/status", routes.status)
-    app.router.add_post("/slmdesk/v1/ask", answers.in_dialect(OwnDialect()))
-    app.router.add_post("/slmdesk/v1/count", routes.count)
-    app.router.add_post("/slmdesk/v1/load", routes.load)
-    app.router.add_post("/slmdesk/v1/unload", routes.unload)
-    app.router.add_post("/slmdesk/v1/tokenize", routes.tokenize)
-    app.router.add_post("/slmdesk/v1/shutdown", routes.shutdown)
+    _post(app, "/v1/chat/completions", answers.in_dialect(openai.CHAT))
+    _post(app, "/v1/completions", answers.in_dialect(openai.TEXT))
+    _get(app, "/slmdesk/v1/status", routes.status)
+    _post(app, "/slmdesk/v1/ask", answers.in_dialect(OwnDialect()))
+    _post(app, "/slmdesk/v1/count", routes.count)
+    _post(app, "/slmdesk/v1/load", routes.load)
+    _post(app, "/slmdesk/v1/unload", routes.unload)
+    _post(app, "/slmdesk/v1/tokenize", routes.tokenize)
+    _post(app, "/slmdesk/v1/shutdown", routes.shutdown)
     return app
 
 
-def _cors(request: web.Request) -> dict[str, str]:
-    """Lets a page that the gate let in read the answer."""
-    origin = request.headers.get("Origin")
-    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin else {}
+def _get(app: web.Application, path: str, handler: Handler) -> None:
+    """Some clients end an address with a slash."""
+    for each in {path, f"{path.rstrip('/')}/"}:
+        app.router.add_get(each, handler)
+
+
+def _post(app: web.Application, path: str, handler: Handler) -> None:
+    app.router.add_post(path, handler)
+    app.router.add_post(f"{path}/", handler)
+
+
+def _route_of(request: web.Request) -> str:
+    """The pattern of the path: there are few of those, and of paths as many as clients make up."""
+    resource = request.match_info.route.resource
+    return resource.canonical.rstrip("/") or "/" if resource is not None else "unknown"
 
 
 def _preflight(request: web.Request) -> web.Response:
@@ -127,8 +173,10 @@ def _preflight(request: web.Request) -> web.Response:
         status=204,
         headers={
             **cors,
-            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
             "Access-Control-Allow-Headers": asked,
+            # Browsers ask for it where a page of the internet wants something of this machine.
+            "Access-Control-Allow-Private-Network": "true",
             "Access-Control-Max-Age": "600",
         },
     )

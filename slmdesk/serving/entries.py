@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
+
+from msgspec.structs import replace
 
 from slmdesk.inference.wire import Wire
 
 LoadState = Literal["loading", "ready", "failed"]
+
+
+def public_name(file_id: str) -> str:
+    """The id of a model as anybody may see it: of a file outside the library its own name, without the folders."""
+    return Path(file_id).name if Path(file_id).is_absolute() else file_id
 
 
 class ModelEntry(Wire, frozen=True):
@@ -42,6 +50,12 @@ class LoadedModel(Wire, frozen=True):
     chat_form: str = ""  # what stands in for a chat template that the file does not have
     outdated: bool = False  # the settings are others by now than it was loaded with
     gpu_layers: int = 0  # of the model, those that a GPU has
+
+    def without_paths(self) -> LoadedModel:
+        """As somebody from elsewhere may see it: no folder of this machine is told."""
+        names = tuple(sorted({public_name(name) for name in self.names}))
+        problem = self.problem and {"code": self.problem["code"]}
+        return replace(self, id=public_name(self.id), names=names, problem=problem)
 
 
 class ServiceStatus(Wire, frozen=True):

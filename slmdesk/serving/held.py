@@ -29,6 +29,15 @@ class Held:
         self._told = told
         self._take_over = take_over
 
+    @property
+    def model(self) -> str:
+        """The id of the model that answers, whatever name it was asked for by."""
+        return self._slot.id
+
+    def keep_for(self, seconds: float | None) -> None:
+        """How long the model stays loaded without use from now on; None: as the setting says."""
+        self._slot.keep_s = seconds
+
     async def again(self) -> None:
         """The engine died of a `NativeFaultError`: take the one that was started a step safer.
 

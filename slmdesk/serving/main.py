@@ -58,12 +58,15 @@ class Console:
             self._named = model
             self._line(f"Loading {model}.")
 
-    def ready(self, url: str, pid: int, *, host: str) -> None:
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None:
         self.event("ready", result={"url": url, "pid": pid})
-        if not self._json:
-            self._line(f"SLM Desk answers at {url}/v1 to every program on this machine. Ctrl-C ends it.")
-            if host not in {"127.0.0.1", "localhost", "::1"}:
-                self._line("Other machines need the key that the file service.json of this user holds.")
+        if self._json:
+            return
+        self._line(f"SLM Desk answers at {url}/v1 to every program on this machine. Ctrl-C ends it.")
+        if key_needed:
+            self._line("They need a key.")
+        elif host not in {"127.0.0.1", "localhost", "::1"}:
+            self._line("Other machines need a key; “slmdesk keys” lists and makes them.")
 
     def event(self, name: str, **fields: Any) -> None:
         if self._json:

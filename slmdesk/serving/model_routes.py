@@ -15,7 +15,7 @@ from slmdesk.inference.asks import Ask
 from slmdesk.inference.wire import decoded
 from slmdesk.serving.api_errors import error_object, json_response
 from slmdesk.serving.dialects.openai_requests import read_tokenize
-from slmdesk.serving.entries import ModelEntry, ServiceStatus
+from slmdesk.serving.entries import ModelEntry, ServiceStatus, public_name
 from slmdesk.serving.fields import BodyField, parse_body, read_fields, refuse
 from slmdesk.serving.gate import CALLER
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from slmdesk.library.library import LibraryFile, LibraryModel
     from slmdesk.serving.app import Activity
+    from slmdesk.serving.metrics import Metrics
     from slmdesk.serving.models import Models
 
 
@@ -41,9 +42,16 @@ class ModelRoutes:
     """Handlers of everything but the completions."""
 
     def __init__(
-        self, models: Models, activity: Activity, identity: Identity, stop: Callable[[], None]
+        self,
+        models: Models,
+        activity: Activity,
+        identity: Identity,
+        metrics: Metrics,
+        stop: Callable[[], None],
     ) -> None:
+        """`stop` is called when a front end asks for the service's end."""
         self._models = models
+        self._metrics = metrics
         self._activity = activity
         self._identity = identity
         self._stop = stop
@@ -53,23 +61,49 @@ class ModelRoutes:
         state = "stopping" if self._models.stopping else "ok"
         return json_response({"status": state, "name": "slmdesk", "version": who.version, "pid": who.pid})
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """For Prometheus, in the text format that it asks for."""
+        body, content_type = self._metrics.written(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def slots(self, _request: web.Request) -> web.Response:
+        """What each slot of each loaded model does, much as llama-server tells it."""
+        slots: list[dict[str, Any]] = []
+        for model in self._models.describe():
+            if model.state != "ready":
+                continue
+            slots += [
+                {
+                    "id": number,
+                    "model": public_name(model.id),
+                    "n_ctx": model.context_length,
+                    "is_processing": number < model.active,
+                    "waiting": model.queued,
+                }
+                for number in range(model.parallel)
+            ]
+        return json_response(slots)
+
     async def models(self, _request: web.Request) -> web.Response:
         entries = [_api_model(entry, created) for entry, created in await self._entries()]
         return json_response({"object": "list", "data": entries})
 
     async def model(self, request: web.Request) -> web.Response:
-        name = request.match_info["id"]
+        name = request.match_info["id"].rstrip("/")
         for entry, created in await self._entries():
             if entry.id == name:
                 return json_response(_api_model(entry, created))
         file = await self._models.find(name, trusted=request[CALLER].trusted)
         loaded = {slot.file.path for slot in self._models.slots if slot.engine is not None}
-        return json_response(_api_model(*_entry(name, file, loaded)))
+        return json_response(_api_model(*_entry(public_name(name), file, loaded)))
 
-    async def status(self, _request: web.Request) -> web.Response:
+    async def status(self, request: web.Request) -> web.Response:
         who = self._identity
+        loaded = self._models.describe()
+        if not request[CALLER].trusted:
+            loaded = [one.without_paths() for one in loaded]
         status = ServiceStatus(
-            loaded=tuple(self._models.describe()),
+            loaded=tuple(loaded),
             uptime_s=time.monotonic() - who.started,
             version=who.version,
             pid=who.pid,

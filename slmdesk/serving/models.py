@@ -7,14 +7,12 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.core.hardware import memory
 from slmdesk.engines.devices import DeviceList
 from slmdesk.engines.failures import NativeFaultError
 from slmdesk.engines.registry import KINDS
@@ -26,7 +24,10 @@ from slmdesk.serving import content
 from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
+from slmdesk.serving.names import ModelNames, is_path
+from slmdesk.serving.places import Places
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
+from slmdesk.serving.try_later import TryLaterError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from slmdesk.serving.forecasts import LoadForecast
 
 log = logging.getLogger(__name__)
+
+_MOST_NAMES = 64  # of one model that are remembered: other programs may send any
+_AGAIN_S = 5
 
 
 class Models:
@@ -69,7 +73,11 @@ class Models:
         self._steps = steps
         self._slots: dict[Path, ModelSlot] = {}
         self._by_name: dict[str, ModelSlot] = {}
-        self._given: dict[str, LibraryFile] = {}
+        self._names = ModelNames(library)
+        self._places = Places(
+            lambda: self.slots, settings, self._forecasts, self._devices, retire=self._retire, end=self._end
+        )
+        self._outside = 0  # questions that wait for the turn of their model
         # One load at a time: what is free is only known when the one before has taken its share.
         self._one_load = asyncio.Lock()
         self._leaving: set[ModelSlot] = set()  # still answering from a file that is another one by now
@@ -84,19 +92,24 @@ class Models:
 
     @property
     def given(self) -> dict[str, LibraryFile]:
-        """Models named on the command line, by the name they were given."""
-        return dict(self._given)
+        """Models named on the command line, by the name that the API lists them by."""
+        return self._names.given
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a model, its turn or one of its slots."""
+        return self._outside + sum(slot.waiting for slot in self.slots)
 
     @property
     def stopping(self) -> bool:
         return self._stopping
 
     async def give(self, name: str) -> None:
-        """Make a model (library id or path) reachable under `name`, by anybody, and keep it loaded when idle.
+        """Make a model (library id or path) reachable under `name`, by anybody, and keep it loaded.
 
         Raises what `Library.resolve` raises.
         """
-        self._given[name] = await self._library.resolve(name)
+        await self._names.give(name)
 
     async def library_models(self) -> list[LibraryModel]:
         """All models of the library."""
@@ -116,11 +129,10 @@ class Models:
         With another `context_length` (0: what is kept for it, or the setting's) the model is loaded anew, unless it
         answers others now.
         Only who showed the token may ask for one: it decides how much memory is taken.
-        Raises `model_not_found`, what the load failed with, `models_busy`, `memory_insufficient` or
+        Raises `model_not_found`, what the load failed with, `queue_full`, `memory_insufficient` or
         `engine_keeps_failing`.
         """
-        slot = await self._slot(name, trusted=trusted)
-        slot.users += 1
+        slot = await self._in_turn(name, trusted=trusted)
         context = context_length if trusted else 0
         told = slot.stepping.told
         if slot.file.path in self._replaced:
@@ -134,6 +146,7 @@ class Models:
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
+            self._places.changed()
             if slot in self._leaving and not slot.users:
                 self._ending = asyncio.create_task(self._left(slot))
 
@@ -142,7 +155,9 @@ class Models:
 
         Raises `model_busy` while it answers.
         """
-        slot = self._by_name.get(name) or self._slots.get(Path(name))
+        slot = self._by_name.get(name)
+        if slot is None and trusted:
+            slot = self._slots.get(Path(name))
         if slot is None:
             file = await self.find(name, trusted=trusted)
             slot = self._slots.get(file.path)
@@ -168,7 +183,7 @@ class Models:
             rested = now - slot.last_used
             if slot.idle and slot.changed:
                 await self._unless_changed(slot)  # a file that is gone takes its place until then
-            elif slot.idle and limit and rested > limit and not slot.pinned:
+            elif slot.idle and slot.rested_enough(rested, limit):
                 log.info("unloading %s, idle for %.0f s", slot.id, rested)
                 await self._retire(slot)
             elif (
@@ -186,19 +201,40 @@ class Models:
             await asyncio.wait(loads)
         await asyncio.gather(*(self._end(slot) for slot in (*self.slots, *self._leaving)))
 
+    async def _in_turn(self, name: str, *, trusted: bool) -> ModelSlot:
+        """The slot, with one more user, once it does not make way for another model. Raises `queue_full`."""
+        while True:
+            slot = await self._slot(name, trusted=trusted)
+            if slot.would_wait and self.waiting >= int(self._settings.get("service.max_waiting")):
+                raise TryLaterError(
+                    "queue_full",
+                    f"{self.waiting} questions wait already, which is the limit.",
+                    "Ask again later, or allow more with the setting service.max_waiting.",
+                    retry_after_s=_AGAIN_S,
+                )
+            if not slot.makes_way:
+                slot.users += 1
+                return slot
+            self._outside += 1
+            try:
+                await self._places.turn(slot)
+            finally:
+                self._outside -= 1
+
     async def _slot(self, name: str, *, trusted: bool) -> ModelSlot:
         self._refuse_when_stopping()
         slot = await self._unless_changed(self._by_name.get(name))
         usable = slot is not None and slot.state != "failed"
-        if slot is None or not usable or not self._may_name(name, trusted=trusted):
+        if slot is None or not usable or not (trusted or not is_path(name)):
             file = await self.find(name, trusted=trusted)
             slot = await self._unless_changed(self._slots.get(file.path))
             if slot is None:
                 slot = self._slots[file.path] = ModelSlot(file, self._loading(file), self._steps)
             slot.file = file
-            slot.names.add(name)
-            self._by_name[name] = slot
-        slot.pinned = slot.pinned or name in self._given
+            if len(slot.names) < _MOST_NAMES:
+                slot.names.add(name)
+                self._by_name[name] = slot
+        slot.pinned = self._names.is_given(slot.file)
         return slot
 
     async def _unless_changed(self, slot: ModelSlot | None) -> ModelSlot | None:
@@ -209,6 +245,7 @@ class Models:
         self._drop(slot)
         self._library.forget_listing()
         self._replaced.add(slot.file.path)
+        self._names.changed(slot.file.path)
         if slot.users:
             self._leaving.add(slot)
         else:
@@ -220,29 +257,9 @@ class Models:
         self._leaving.discard(slot)
         await self._end(slot)
 
-    def _may_name(self, name: str, *, trusted: bool) -> bool:
-        """Paths are for who showed the token: others could try what files lie on this machine."""
-        return trusted or name in self._given or not _is_path(name)
-
     async def find(self, name: str, *, trusted: bool) -> LibraryFile:
-        """The file that `name` means to this caller. Raises `model_not_found`, or the file's problem."""
-        if name in self._given:
-            if self._given[name].path in self._replaced:
-                self._given[name] = await self._library.resolve(name)
-            return self._given[name]
-        unknown = SlmDeskError(
-            "model_not_found",
-            f"There is no model {name!r}.",
-            "Over the API a model is named by its library id, or by the name that the service was started with.",
-        )
-        if not self._may_name(name, trusted=trusted):
-            raise unknown
-        file = await self._library.resolve(name)
-        if not trusted and Path(file.id).is_absolute():  # it was the path of some file after all
-            raise unknown
-        if file.problem is not None:
-            raise file.problem
-        return file
+        """The file that `name` means to this caller. Raises what `ModelNames.find` raises."""
+        return await self._names.find(name, trusted=trusted)
 
     async def _ready(
         self, slot: ModelSlot, on_progress: Callable[[float], None] | None, context_length: int
@@ -311,14 +328,15 @@ class Models:
         log.warning("loading %s failed: %s", slot.id, error)
         slot.failed(error)
         slot.loading = None
+        self._places.changed()
         return error
 
     async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
         """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
         while True:
             loading = await self._as_long_as_fits(slot, at_step(slot.asked_loading, slot.step))
-            loading, expected = await self._with_gpu(slot, loading)
-            await self._make_room(slot, self._forecasts.needed(slot.file, expected))
+            loading, expected = await self._places.with_gpu(slot, loading)
+            await self._places.make_room(slot, self._forecasts.needed(slot.file, expected))
             kind = self._kinds.for_file(slot.file.path, slot.file.format)
             try:
                 engine = await kind.start(
@@ -340,6 +358,7 @@ class Models:
         if error is None or slot.engine is not engine:
             return
         log.error("the engine of %s died: %s", slot.id, error)
+        self._places.changed()
         if slot.changed:
             slot.failed(content.changed(slot.id))  # the fault is neither the model's nor the machine's
         elif isinstance(error, NativeFaultError) and slot.stepping.failed(
@@ -361,28 +380,6 @@ class Models:
         self._refuse_when_stopping()
         return await self._ready(slot, None, context_length)
 
-    async def _with_gpu(self, slot: ModelSlot, loading: Loading) -> tuple[Loading, LoadForecast | None]:
-        """The loading to start with, and what it will take with the layers that fit the GPU.
-
-        Models that nobody uses make room there: the one that is asked for now comes first. A driver that failed in the
-        list of devices is not started again.
-        """
-        if loading.gpu_layers == 0:
-            return loading, await self._forecasts.before(slot.file, loading)
-        while True:
-            devices = await self._devices.now(fresh=True)
-            if devices.problem is not None:
-                log.warning("%s runs without the GPU: %s", slot.id, devices.problem)
-                loading = replace(loading, gpu_layers=0)
-                return loading, await self._forecasts.before(slot.file, loading)
-            expected = await self._forecasts.before(slot.file, loading, devices.best)
-            there = [one for one in self.slots if one is not slot and one.idle and _on_gpu(one)]
-            if expected is None or not expected.crowded or not there:
-                return loading, expected
-            oldest = min(there, key=lambda one: one.last_used)
-            log.info("unloading %s to make room on the GPU for %s", oldest.id, slot.id)
-            await self._retire(oldest)
-
     async def _as_long_as_fits(self, slot: ModelSlot, loading: Loading) -> Loading:
         """The loading with a number for its context, where that is to be as long as the memory allows."""
         if loading.context_length != FITS:
@@ -391,32 +388,6 @@ class Models:
         context = await self._forecasts.longest(slot.file, loading, device)
         log.info("%s gets a context of %d tokens, as much as fits", slot.id, context)
         return replace(loading, context_length=context)
-
-    async def _make_room(self, slot: ModelSlot, need: int) -> None:
-        """Unload what is idle, the least recently used first, until one more model of `need` bytes fits."""
-        most = max(int(self._settings.get("service.max_loaded")), len(self._given))
-        while True:
-            loaded = [other for other in self.slots if other.engine is not None and other is not slot]
-            free = memory()[1] - await self._forecasts.unused()
-            if len(loaded) < most and need <= free:
-                return
-            idle = [other for other in loaded if other.idle]
-            if not idle:
-                break
-            oldest = min(idle, key=lambda other: other.last_used)
-            log.info("unloading %s to make room for %s", oldest.id, slot.id)
-            await self._retire(oldest)
-        if len(loaded) >= most:
-            raise SlmDeskError(
-                "models_busy",
-                f"{most} models are loaded and all of them are answering.",
-                "Wait for an answer to end, or allow more with the setting service.max_loaded.",
-            )
-        raise SlmDeskError(
-            "memory_insufficient",
-            f"{slot.id} needs about {amounts.size(need)} of memory; {amounts.size(free)} are free.",
-            "Close other programs, or choose a smaller model or quant.",
-        )
 
     async def _end(self, slot: ModelSlot) -> None:
         engine, slot.engine = slot.engine, None
@@ -431,6 +402,7 @@ class Models:
 
     def _drop(self, slot: ModelSlot) -> None:
         self._slots.pop(slot.file.path, None)
+        self._places.changed()
         for name in [name for name, other in self._by_name.items() if other is slot]:
             del self._by_name[name]
 
@@ -471,13 +443,5 @@ class Models:
             raise SlmDeskError("service_stopping", "The service is ending.", "Start it again.")
 
 
-def _on_gpu(slot: ModelSlot) -> bool:
-    return slot.engine is not None and slot.engine.facts.gpu_layers > 0
-
-
 def _stopped(slot: ModelSlot) -> SlmDeskError:
     return SlmDeskError("model_unloaded", f"{slot.id} was unloaded meanwhile.", "Ask again to load it.")
-
-
-def _is_path(name: str) -> bool:
-    return KINDS.runs(PurePath(name)) or name.startswith(("/", ".", "~")) or "\\" in name or name[1:2] == ":"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,23 +15,30 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from slmdesk import __version__
-from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
-from slmdesk.serving.app import Activity, build_app
+from slmdesk.serving.answers import Answers
+from slmdesk.serving.app import Activity, Front, build_app
+from slmdesk.serving.bodies import Bodies
+from slmdesk.serving.connections import ConnectionLimits, Door
 from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate
-from slmdesk.serving.model_routes import Identity
+from slmdesk.serving.keys import KeyBook
+from slmdesk.serving.listening import LOOPBACK, Listeners, access_of, bind, listen, reachable
+from slmdesk.serving.metrics import Metrics
+from slmdesk.serving.model_routes import Identity, ModelRoutes
 from slmdesk.serving.models import Models
+from slmdesk.serving.rates import Rates
+from slmdesk.serving.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from slmdesk.serving.gate import Access
     from slmdesk.serving.start import Announcer, Ending, ServeOptions, ServiceRooms
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PORT = 8765  # of a service started by hand
 _SWEEP_S = 5.0
 _TEST_AFTER_S = 20.0  # without an answer; a window tests sooner
 _LAST_ANSWERS_S = 3.0  # for clients to read their last events when the service ends
@@ -49,6 +54,7 @@ class Service:
         self._options = options
         self._ending: asyncio.Future[Ending] | None = None
         self._activity = Activity()
+        self._door: Door | None = None
         self._models = Models(
             rooms.library,
             rooms.settings,
@@ -62,76 +68,74 @@ class Service:
     async def run(self, announcer: Announcer) -> Ending:
         """Serve until something ends it, and tell what did.
 
-        Raises `port_in_use`, `address_unusable`, and what a model of `options.models` cannot be loaded for.
+        Raises `port_in_use`, `address_unusable`, `tls_invalid`, `key_needed`, `pattern_invalid`, and what a model of
+        `options.models` cannot be loaded for.
         """
         self._ending = asyncio.get_running_loop().create_future()
-        with _signals(self.stop):
-            listener = self._listen()
-            try:
-                return await self._serve(listener, announcer)
-            finally:
-                listener.close()
+        with _signals(self.stop), contextlib.ExitStack() as sockets:
+            tls = tls_context(self._options.tls_cert, self._options.tls_key)
+            public = sockets.enter_context(listen(self._options, self._settings))
+            # Our own front ends know no certificate: they have a port of their own where others speak TLS.
+            own = sockets.enter_context(bind(LOOPBACK, 0)) if tls is not None else None
+            return await self._serve(Listeners(public, own, tls), announcer)
 
     def stop(self, reason: Ending = "asked") -> None:
         """Begin to end. Harmless when it is ending already."""
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(reason)
 
-    def _listen(self) -> socket.socket:
-        host, port = self._address()
-        try:
-            return _bind(host, port)
-        except SlmDeskError as error:
-            if not self._options.on_demand or error.code != "port_in_use":
-                raise
-            log.warning("%s Taking another one.", error.message)
-            return _bind(host, 0)
-
-    def _address(self) -> tuple[str, int]:
-        options = self._options
-        host = options.host or str(self._settings.get("service.host")) or "127.0.0.1"
-        port = int(self._settings.get("service.port")) or (0 if options.on_demand else DEFAULT_PORT)
-        return host, port if options.port is None else options.port
-
-    async def _serve(self, listener: socket.socket, announcer: Announcer) -> Ending:
+    async def _serve(self, listeners: Listeners, announcer: Announcer) -> Ending:
         assert self._ending is not None
-        host, port = self._address()[0], int(listener.getsockname()[1])
-        state = self._state(host, port)
-        gate = Gate(
-            host=host,
-            port=port,
-            token=state.token,
-            token_required=self._options.on_demand,
-            origins=self._options.allow_origins,
-        )
-        identity = Identity(state.pid, state.version, state.started_by, time.monotonic())
-        app = build_app(self._models, gate, self._activity, identity, self.stop)
+        keys = KeyBook(self._paths.api_keys, self._options.api_key)
+        access = access_of(self._options, self._settings, keys, listeners.public, listeners.private_port)
+        state = self._state(access)
         runner = web.AppRunner(
-            app,
-            access_log=None,
+            self._app(Gate(access, state.token, keys), state),
             handler_cancellation=True,
             shutdown_timeout=_LAST_ANSWERS_S,
             handle_signals=False,
         )
         await runner.setup()
+        assert runner.server is not None
+        door = self._door = Door(runner.server, ConnectionLimits.of(self._settings))
+        servers: list[asyncio.Server] = []
         try:
             for name in self._options.models:
                 await self._models.give(name)
-            await web.SockSite(runner, listener, backlog=128).start()
+            servers += await listeners.open(door, float(self._settings.get("service.header_seconds")))
             write_state(self._paths.service_state, state)
             log.info("answering at %s, process %d, started by %s", state.url, state.pid, state.started_by)
             await self._load_given(announcer)
             if not self._ending.done():
-                announcer.ready(state.url, state.pid, host=host)
+                url = f"{access.scheme}://{reachable(access.host)}:{access.port}"
+                announcer.ready(url, state.pid, host=access.host, key_needed=not access.waived)
             async with self._tested_when_idle():
                 return await self._until_end()
         finally:
             # First the file, so that nobody attaches any more; the place stays taken until all is over.
             remove_state(self._paths.service_state, state.pid)
-            await asyncio.gather(*(site.stop() for site in runner.sites))
+            for server in servers:
+                server.close()
             await self._models.stop()
             await runner.cleanup()
+            door.close()
             log.info("ended")
+
+    def _app(self, gate: Gate, state: ServiceState) -> web.Application:
+        metrics = Metrics(
+            self._models.describe,
+            lambda: self._door.connections if self._door is not None else 0,
+            lambda: self._models.waiting,
+        )
+        bodies = Bodies.of(self._settings)
+        rates = Rates(lambda: int(self._settings.get("service.requests_per_minute")))
+        identity = Identity(state.pid, state.version, state.started_by, time.monotonic())
+        return build_app(
+            Front(gate, self._activity, bodies, rates, metrics),
+            Answers(self._models),
+            ModelRoutes(self._models, self._activity, identity, metrics, self.stop),
+            bodies.most,
+        )
 
     @contextlib.asynccontextmanager
     async def _tested_when_idle(self) -> AsyncIterator[None]:
@@ -192,46 +196,20 @@ class Service:
             return self._options.idle_s
         return 60.0 * int(self._settings.get("service.idle_minutes"))
 
-    def _state(self, host: str, port: int) -> ServiceState:
+    def _state(self, access: Access) -> ServiceState:
         token = secrets.token_urlsafe(32)
         register_secret(token)
+        register_secret(self._options.api_key)
+        host, port = (LOOPBACK, access.private_port) if access.private_port else (access.host, access.port)
         return ServiceState(
             port=port,
             pid=os.getpid(),
             create_time=process_create_time(),
             token=token,
             version=__version__,
-            url=f"http://{_reachable(host)}:{port}",
+            url=f"http://{reachable(host)}:{port}",
             started_by="demand" if self._options.on_demand else "hand",
         )
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `port_in_use` or `address_unusable`."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as error:
-        if error.errno in {errno.EADDRINUSE, errno.EACCES, 10013, 10048}:
-            raise SlmDeskError(
-                "port_in_use",
-                f"Port {port} on {host} cannot be used: {error.strerror or error}.",
-                "Choose another one, or end the program that uses it.",
-            ) from error
-        raise SlmDeskError(
-            "address_unusable",
-            f"The service cannot answer at {host}: {error.strerror or error}.",
-            "Use 127.0.0.1, or an address of this machine.",
-        ) from error
-
-
-def _reachable(host: str) -> str:
-    """How programs on this machine reach a service bound to `host`."""
-    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not bound to
-        return "[::1]" if host == "::" else "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 @contextlib.contextmanager

@@ -6,16 +6,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.held_memory import held_now
 from slmdesk.serving import content
 from slmdesk.serving.entries import LoadedModel
 from slmdesk.serving.stepping import Stepping
+from slmdesk.serving.try_later import TryLaterError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from slmdesk.core.errors import SlmDeskError
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.inference.engines import Engine
     from slmdesk.inference.loading import Loading
@@ -39,7 +40,9 @@ class ModelSlot:
         self.step: Step = "all"  # what the running engine leaves out of `loading`
         self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
         self.names: set[str] = {file.id}
-        self.pinned = False  # asked for on the command line: not unloaded for being idle
+        self.pinned = False  # asked for on the command line: it stays loaded
+        self.makes_way = False  # for another model, once its answers are done
+        self.keep_s: float | None = None  # seconds it stays loaded without use; None: as the setting says
         self.state: LoadState = "loading"
         self.progress = 0.0
         self.loaded_at = 0.0
@@ -60,6 +63,29 @@ class ModelSlot:
     def idle(self) -> bool:
         """Loaded, and nobody holds it."""
         return self.users == 0 and self.loading is None and self.engine is not None
+
+    @property
+    def parallel(self) -> int:
+        """Answers that are written at once."""
+        return self.engine.facts.parallel if self.engine is not None else self.asked_loading.parallel
+
+    @property
+    def waiting(self) -> int:
+        """Requests that hold it and are not answered yet."""
+        return self.users - (min(self.users, self.parallel) if self.state == "ready" else 0)
+
+    @property
+    def would_wait(self) -> bool:
+        """Whether one more request has to wait for others, not only for the load."""
+        return self.makes_way or (self.users > 0 and (self.state != "ready" or self.users >= self.parallel))
+
+    def rested_enough(self, rested_s: float, usual_s: float) -> bool:
+        """Whether it may go after so many seconds without use; `usual_s` of 0: never."""
+        if self.pinned:
+            return False
+        if self.keep_s is not None:
+            return rested_s > self.keep_s
+        return 0 < usual_s < rested_s
 
     @property
     def changed(self) -> bool:
@@ -110,10 +136,12 @@ class ModelSlot:
         if second - first > DEATH_WINDOW_S or waited > DEATH_WINDOW_S:
             return
         reason = self.problem.message if self.problem else "The reason is not known."
-        raise SlmDeskError(
+        again_s = int(DEATH_WINDOW_S - waited) + 1
+        raise TryLaterError(
             "engine_keeps_failing",
             f"The engine of {self.id} ended twice within a minute, so it is not started again yet. {reason}",
-            f"Choose another model or a shorter context, or try again in {int(DEATH_WINDOW_S - waited) + 1} s.",
+            f"Choose another model or a shorter context, or try again in {again_s} s.",
+            retry_after_s=again_s,
             details=self.problem.details if self.problem else "",
         )
 
@@ -121,8 +149,6 @@ class ModelSlot:
         """What the status tells. Reads the engine's memory from the system."""
         engine = self.engine
         facts = engine.facts if engine is not None else None
-        parallel = facts.parallel if facts else self.asked_loading.parallel
-        active = min(self.users, parallel) if self.state == "ready" else 0
         return LoadedModel(
             id=self.id,
             names=tuple(sorted(self.names)),
@@ -130,9 +156,9 @@ class ModelSlot:
             progress=self.progress,
             memory_bytes=held_now(engine.pid) or engine.facts.memory_bytes if engine is not None else 0,
             context_length=facts.context_length if facts else 0,
-            parallel=parallel,
-            active=active,
-            queued=self.users - active,
+            parallel=self.parallel,
+            active=self.users - self.waiting,
+            queued=self.waiting,
             pid=engine.pid if engine is not None else 0,
             loaded_at=self.loaded_at if facts else 0.0,
             problem=self.problem.to_json() if self.problem else None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from slmdesk.core.errors import SlmDeskError
@@ -35,7 +35,11 @@ class ServeOptions:
     models: tuple[str, ...] = ()
     host: str | None = None
     port: int | None = None
+    allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
+    api_key: str = field(default="", repr=False)
+    tls_cert: str = ""
+    tls_key: str = ""
     as_json: bool = False
     on_demand: bool = False
     idle_s: float | None = None
@@ -71,7 +75,7 @@ class Announcer(Protocol):
 
     def loading(self, model: str, fraction: float) -> None: ...
 
-    def ready(self, url: str, pid: int, *, host: str) -> None: ...
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None: ...
 
 
 class AlreadyServedError(Exception):

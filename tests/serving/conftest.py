@@ -71,6 +71,13 @@ class Running:
     def netloc(self) -> str:
         return self.url.removeprefix("http://")
 
+    @property
+    def own(self) -> dict[str, str]:
+        """What a front end of this user sends."""
+        state = read_state(self.paths.service_state)
+        assert state is not None
+        return {"Authorization": f"Bearer {state.token}"}
+
     def connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.netloc, timeout=60)
 
@@ -104,9 +111,7 @@ class Running:
 
     def status(self, model: str = MODEL) -> dict[str, Any]:
         """What the status tells about one model; {} when it is not loaded."""
-        state = read_state(self.paths.service_state)
-        assert state is not None
-        answer = self.ask("GET", "/slmdesk/v1/status", headers={"Authorization": f"Bearer {state.token}"})
+        answer = self.ask("GET", "/slmdesk/v1/status", headers=self.own)
         found = [entry for entry in answer.json["loaded"] if model in entry["names"]]
         return found[0] if found else {}
 

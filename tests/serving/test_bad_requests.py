@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from slmdesk.serving.dialects.openai_requests import (
 )
 from slmdesk.serving.fields import RequestError, parse_body
 
-from .conftest import MODEL, Running
+from .conftest import MODEL, Running, serve
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -136,7 +137,7 @@ def test_wrong_fields_of_text_completions(service: Running, fields: dict[str, An
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/slmdesk/v1/load"])
 def test_bodies_that_are_no_json_object(service: Running, path: str, body: bytes) -> None:
-    answer = service.post(path, body)
+    answer = service.post(path, body, service.own)
     assert answer.status == 400
     assert answer.error["code"] == "malformed_json"
     assert service.ask("GET", "/health").status == 200
@@ -175,12 +176,13 @@ def test_a_wrong_grammar_or_schema_is_the_callers_mistake(service: Running) -> N
     assert service.chat(response_format=schema).status == 400
 
 
-def test_an_unknown_model_is_named_with_what_is_near(service: Running) -> None:
-    answer = service.chat(model="slmdesk/desk-gide")
-    assert answer.status == 404
-    assert answer.error["code"] == "model_not_found"
-    assert MODEL in answer.error["message"]
-    assert service.ask("GET", "/v1/models/nobody/nothing").status == 404
+def test_an_unknown_model_is_named_with_what_is_near(home: Path) -> None:
+    with serve(home) as running:
+        answer = running.chat(model="slmdesk/desk-gide")
+        assert answer.status == 404
+        assert answer.error["code"] == "model_not_found"
+        assert MODEL in answer.error["message"]
+        assert running.ask("GET", "/v1/models/nobody/nothing").status == 404
 
 
 def test_who_shows_no_key_cannot_try_paths(service: Running) -> None:

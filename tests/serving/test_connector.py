@@ -321,6 +321,22 @@ def test_a_model_that_cannot_be_loaded_ends_serve_with_the_reason(home: Path, tm
 
 def test_a_model_given_by_path_answers_to_that_name(home: Path, desk_guide: Path) -> None:
     with serve(home, "--model", str(desk_guide)) as running:
-        assert running.chat(model=str(desk_guide)).status == 200
+        for name in (str(desk_guide), desk_guide.name, desk_guide.stem, desk_guide.name.upper()):
+            assert running.chat(model=name).status == 200, name
+        # No folder of this machine is told to whoever asks.
+        assert str(desk_guide.parent) not in running.ask("GET", "/v1/models").body.decode()
+
+
+def test_a_given_file_of_no_library_is_listed_by_its_own_name(
+    home: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "elsewhere" / "mine.gguf"
+    copy.parent.mkdir()
+    copy.symlink_to(smollm2)
+    with serve(home, "--model", str(copy)) as running:
         listed = [entry["id"] for entry in running.ask("GET", "/v1/models").json["data"]]
-        assert str(desk_guide) in listed
+        assert "mine.gguf" in listed
+        assert running.ask("GET", "/v1/models/mine.gguf/").json["id"] == "mine.gguf"
+        assert running.chat(model="mine", max_tokens=1).status == 200
+        for path in ("/v1/models", "/v1/models/mine.gguf", f"/v1/models/{copy}", "/slots", "/metrics"):
+            assert str(copy.parent) not in running.ask("GET", path).body.decode(), path

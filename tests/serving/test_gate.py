@@ -5,15 +5,22 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
+import urllib.parse
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
+from slmdesk.core.paths import resources_folder
 from slmdesk.serving.discovery import read_state
+from slmdesk.serving.keys import ApiKeys
 
-from .conftest import Front, Running, serve
+from .conftest import MODEL, Front, Running, environment, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,14 +174,20 @@ async def test_the_key_is_in_no_log(front: Front) -> None:
     assert all(token not in text for text in texts)
 
 
-def test_other_machines_need_the_key(home: Path) -> None:
+def other_address() -> str:
     """An address of this machine that is not loopback stands for another machine: it is seen as the caller's."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing; only asks for the way there
         except OSError:
             pytest.skip("this machine has no address but loopback")
-        address = probe.getsockname()[0]
+        return str(probe.getsockname()[0])
+
+
+async def test_other_machines_need_a_key(home: Path) -> None:
+    address = other_address()
+    keys = ApiKeys(home / "data" / "keys.json")
+    made = await keys.add("phone")
     with serve(home, "--host", "0.0.0.0") as running:
         port = int(running.netloc.split(":")[1])
         state = read_state(running.paths.service_state)
@@ -182,10 +195,212 @@ def test_other_machines_need_the_key(home: Path) -> None:
         assert state.url == running.url == f"http://127.0.0.1:{port}"
         host = ("Host", f"{address}:{port}")
         assert raw(f"127.0.0.1:{port}", [host]).status == 200
-        assert raw(f"{address}:{port}", [host]).status == 401
-        key = ("Authorization", f"Bearer {state.token}")
-        assert raw(f"{address}:{port}", [host, key]).status == 200
-        assert raw(f"{address}:{port}", [("Host", f"evil.example:{port}"), key]).status == 403
+        there = f"{address}:{port}"
+        assert raw(there, [host]).status == 401
+        for key in (state.token, made.secret):
+            assert raw(there, [host, ("Authorization", f"Bearer {key}")]).status == 200
+            assert raw(there, [host, ("x-api-key", key)]).status == 200
+            # Who shows a key may have come by any name: of a container, a tunnel, its own.
+            assert raw(there, [("Host", "models.example"), ("x-api-key", key)]).status == 200
+        wrong = ("Authorization", f"Bearer {made.secret[:-1]}")
+        assert raw(there, [host, wrong]).status == 401
+        assert raw(there, [("Host", f"evil.example:{port}"), wrong]).status == 403
+        await keys.revoke("phone")
+        assert raw(there, [host, ("x-api-key", made.secret)]).status == 401
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--host", "0.0.0.0"), "key_needed", "slmdesk keys add"),
+        (("--allow-origin", "*"), "key_needed", "slmdesk keys add"),
+        (("--allow-origin", "https://*.example.org"), "key_needed", "slmdesk keys add"),
+        (("--allow-origin", "null"), "pattern_invalid", "null"),
+        (("--allow-origin", "notes.example"), "pattern_invalid", "scheme"),
+        (("--allow-origin", "https://notes.example/page"), "pattern_invalid", "path"),
+        (("--allow-origin", "https://no*tes.example"), "pattern_invalid", "no origin"),
+        (("--allow-host", "*"), "pattern_invalid", "DNS rebinding"),
+        (("--allow-host", "http://x.example"), "pattern_invalid", "no host"),
+        (("--allow-host", "a.*.example"), "pattern_invalid", "no host"),
+        (("--api-key", "short"), "key_invalid", "8"),
+        (("--api-key", ""), "key_invalid", "8"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_at_start(
+    home: Path, args: tuple[str, ...], code: str, words: str
+) -> None:
+    command = [sys.executable, "-P", "-m", "slmdesk", "serve", "--port", "0", "--json", *args]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment(home), timeout=60
+    )
+    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    assert (done.returncode, error["code"]) == (1, code)
+    assert words in f"{error['message']} {error['hint']}"
+
+
+def test_a_given_key_is_needed_on_this_machine_too(home: Path) -> None:
+    with serve(home, env={"SLMDESK_API_KEY": "a-key-of-mine"}) as running:
+        assert running.ask("GET", "/v1/models").status == 401
+        right = {"Authorization": "Bearer a-key-of-mine"}
+        assert running.ask("GET", "/v1/models", headers=right).status == 200
+        assert running.ask("GET", "/v1/models", headers={"x-api-key": "a-key-of-mine"}).status == 200
+        assert running.ask("GET", "/v1/models", headers={"x-api-key": "a-key-of-mine "[:-2]}).status == 401
+        assert running.chat().status == 401
+        # Neither the engines nor the log have it.
+        assert running.post("/slmdesk/v1/load", {"model": MODEL}, right).status == 200
+        service = psutil.Process(running.process.pid)
+        if sys.platform == "linux":
+            assert all("SLMDESK_API_KEY" not in child.environ() for child in service.children())
+        texts = [path.read_text("utf-8", "replace") for path in running.paths.logs.iterdir()]
+        assert all("a-key-of-mine" not in text for text in texts)
+
+
+def test_a_wrong_key_is_told_in_the_form_of_each_api(home: Path) -> None:
+    with serve(home, "--api-key", "a-key-of-mine") as running:
+        wrong = {"x-api-key": "another-key"}
+        openai = running.post("/v1/chat/completions", {}, wrong)
+        assert (openai.status, openai.error["code"]) == (401, "invalid_api_key")
+        anthropic = running.post("/v1/messages", {}, wrong)
+        assert anthropic.status == 401
+        assert anthropic.json["type"] == "error"
+        assert anthropic.json["error"]["type"] == "authentication_error"
+        ollama = running.post("/api/chat", {}, wrong)
+        assert ollama.status == 401
+        assert isinstance(ollama.json["error"], str)
+
+
+def test_pages_on_this_machine_see_no_paths_and_unload_nothing(service: Running) -> None:
+    page = {"Origin": "http://localhost:3000"}
+    assert service.chat().status == 200
+    for headers in (page, {}):
+        assert service.ask("GET", "/slmdesk/v1/status", headers=headers).status == 401
+        for path in ("load", "unload", "shutdown", "ask", "count", "tokenize"):
+            assert service.post(f"/slmdesk/v1/{path}", {"model": MODEL}, headers).status == 401, path
+    assert service.ask("GET", "/metrics", headers=page).status == 401
+    assert service.ask("GET", "/slots/", headers=page).status == 401
+    assert service.ask("GET", "/metrics").status == 200
+    assert service.status()["state"] == "ready"
+
+
+def test_a_refused_page_never_reaches_a_handler(service: Running) -> None:
+    before = service.status()
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 400}
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "https://evil.example", **service.own},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    ):
+        answer = service.post("/v1/chat/completions", body, headers)
+        assert (answer.status, answer.error["code"]) == (403, "origin_refused")
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert service.post("/slmdesk/v1/unload", {"model": MODEL}, headers).status == 403
+    assert service.status()["loaded_at"] == before["loaded_at"]
+
+
+def test_what_a_proxy_passes_on_needs_a_key(service: Running) -> None:
+    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+        assert service.ask("GET", "/v1/models", headers={name: "203.0.113.9"}).status == 401
+        assert service.ask("GET", "/v1/models", headers={name: "203.0.113.9", **service.own}).status == 200
+
+
+def test_other_hosts_can_be_allowed(home: Path) -> None:
+    allowed = (
+        "--allow-host",
+        "models.example",
+        "--allow-host",
+        "*.home.arpa",
+        "--allow-host",
+        "x.example:81",
+    )
+    with serve(home, *allowed) as running:
+        for host, status in (
+            ("models.example", 200),
+            ("MODELS.example:8443", 200),
+            ("desk.home.arpa", 200),
+            ("a.b.home.arpa:80", 200),
+            ("home.arpa", 403),
+            ("evilhome.arpa", 403),
+            ("x.example:81", 200),
+            ("x.example", 403),
+            ("models.example.evil.example", 403),
+        ):
+            assert raw(running.netloc, [("Host", host)]).status == status, host
+
+
+async def test_pages_let_in_by_a_pattern_need_a_key(home: Path) -> None:
+    made = await ApiKeys(home / "data" / "keys.json").add("page")
+    key = {"Authorization": f"Bearer {made.secret}"}
+    patterns = ("--allow-origin", "https://*.example.org", "--allow-origin", "https://one.example.org:*")
+    with serve(home, *patterns) as running:
+
+        def ask(origin: str, headers: Mapping[str, str]) -> int:
+            return running.ask("GET", "/v1/models", headers={"Origin": origin, **headers}).status
+
+        assert ask("https://a.example.org", {}) == 401
+        assert ask("https://a.example.org", key) == 200
+        assert ask("https://one.example.org:8443", {}) == 200  # named
+        for other in ("http://a.example.org", "https://a.example.org:8443", "https://example.org"):
+            assert ask(other, key) == 403, other
+        assert ask("http://localhost:3000", {}) == 200
+    with serve(home, "--allow-origin", "*") as running:
+        assert ask("https://anything.example", {}) == 401
+        assert ask("https://anything.example", key) == 200
+        assert ask("null", key) == 200
+        assert ask("http://localhost:3000", {}) == 200
+        asked = [
+            ("Host", running.netloc),
+            ("Origin", "https://anything.example"),
+            ("Access-Control-Request-Headers", "authorization"),
+        ]
+        answer = raw(running.netloc, asked, "OPTIONS", "/v1/chat/completions")
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://anything.example"
+        refused = running.ask("GET", "/v1/models", headers={"Origin": "https://anything.example"})
+        assert refused.headers["Access-Control-Allow-Origin"] == "https://anything.example"
+
+
+def test_a_path_as_a_model_name_opens_nothing(home: Path, tmp_path: Path) -> None:
+    """With a key too: only our own front ends name files."""
+    outside = tmp_path / "outside.gguf"
+    shutil.copyfile(resources_folder() / "desk-guide" / "desk-guide-F16.gguf", outside)
+    text = tmp_path / "text"
+    text.write_text("no model")
+    key = {"x-api-key": "a-key-of-mine"}
+    with serve(home, "--api-key", "a-key-of-mine", "--model", MODEL) as running:
+        body = {"messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi", "max_tokens": 1}
+        for name in (
+            str(outside),
+            str(text),
+            "/etc/passwd",
+            "/etc",
+            "../../outside.gguf",
+            "../" * 12 + "etc/passwd",
+            f"slmdesk/../../../../../../..{outside}",
+            "./desk-guide",
+            "~/model.gguf",
+            "C:\\model.gguf",
+            "\\\\server\\share\\model.gguf",
+            "models/x.gguf",
+            "x\x00y",
+            "x" * 5000,
+            "/" + "x/" * 2000,
+        ):
+            for path in ("/v1/chat/completions", "/v1/completions"):
+                answer = running.post(path, {"model": name, **body}, key)
+                assert (answer.status, answer.error["code"]) == (404, "model_not_found"), (name[:80], path)
+            for path in ("load", "unload"):
+                answer = running.post(f"/slmdesk/v1/{path}", {"model": name, **body}, key)
+                assert answer.status == 404, (name[:80], path)
+        quoted = urllib.parse.quote(str(outside), safe="")
+        assert running.ask("GET", f"/v1/models/{quoted}", headers=key).status == 404
+        # Names that programs send of their own mean the one model given.
+        for name in ("gpt-4o-mini", "claude-sonnet", "any.gguf", "somebody/something:Q4"):
+            answer = running.post("/v1/chat/completions", {"model": name, **body}, key)
+            assert answer.status == 200, name
+        assert [
+            entry["id"] for entry in running.ask("GET", "/slmdesk/v1/status", headers=key).json["loaded"]
+        ] == ["slmdesk/desk-guide:F16"]
 
 
 def test_it_can_answer_over_ipv6(home: Path) -> None:

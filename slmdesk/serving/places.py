@@ -1,0 +1,156 @@
+"""Room for one more model: what is idle goes, and where everything answers, models take turns.
+
+One load at a time asks for room, in the order of asking. When nothing idle is left, the model that has been there
+longest makes way: answers it holds go on to their end, further questions to it wait outside, and queue behind the load
+that takes its place. So nobody starves, however many ask for one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from slmdesk.core import amounts
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.hardware import memory
+from slmdesk.core.held_memory import held_now
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from slmdesk.core.settings import Settings
+    from slmdesk.engines.devices import DeviceList
+    from slmdesk.inference.loading import Loading
+    from slmdesk.serving.forecasts import Forecasts, LoadForecast
+    from slmdesk.serving.slot import ModelSlot
+
+log = logging.getLogger(__name__)
+
+
+class Places:
+    """Of one service. `retire` forgets a model and ends its engine; `end` ends the engine alone."""
+
+    def __init__(
+        self,
+        slots: Callable[[], list[ModelSlot]],
+        settings: Settings,
+        forecasts: Forecasts,
+        devices: DeviceList,
+        *,
+        retire: Callable[[ModelSlot], Awaitable[None]],
+        end: Callable[[ModelSlot], Awaitable[None]],
+    ) -> None:
+        self._slots = slots
+        self._settings = settings
+        self._forecasts = forecasts
+        self._devices = devices
+        self._retire = retire
+        self._end = end
+        self._watchers: set[asyncio.Future[None]] = set()
+
+    def changed(self) -> None:
+        """A model got idle, died, or is gone: whoever waits looks again."""
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    async def turn(self, slot: ModelSlot) -> None:
+        """Wait while this model makes way for another one."""
+        while slot.makes_way and slot in self._slots():
+            await self._news()
+
+    async def make_room(self, slot: ModelSlot, need: int) -> None:
+        """Return once one more model of `need` bytes fits. Raises `memory_insufficient` where it never will.
+
+        Also raises `model_unloaded` when nobody waits for the model any more.
+        """
+        way: ModelSlot | None = None
+        try:
+            while True:
+                loaded = [other for other in self._slots() if other.engine is not None and other is not slot]
+                free = memory()[1] - await self._forecasts.unused()
+                if len(loaded) < self._most(slot) and need <= free:
+                    return
+                movable = [other for other in loaded if not other.pinned]
+                if await self._let_go(slot, movable):
+                    continue
+                held = sum(held_now(other.engine.pid) for other in movable if other.engine is not None)
+                if not movable or need > free + held:
+                    raise SlmDeskError(
+                        "memory_insufficient",
+                        f"{slot.id} needs about {amounts.size(need)} of memory; {amounts.size(free)} are free.",
+                        "Close other programs, or choose a smaller model or quant.",
+                    )
+                if not slot.users:
+                    raise SlmDeskError(
+                        "model_unloaded", f"Nobody waits for {slot.id} any more.", "Ask again to load it."
+                    )
+                if way not in movable:
+                    way = min(movable, key=lambda other: other.loaded_at)
+                    way.makes_way = True
+                    log.info("%s makes way for %s when its answers are done", way.id, slot.id)
+                await self._news()
+        finally:
+            if way is not None:
+                way.makes_way = False
+                self.changed()
+
+    async def with_gpu(self, slot: ModelSlot, loading: Loading) -> tuple[Loading, LoadForecast | None]:
+        """The loading to start with, and what it will take with the layers that fit the GPU.
+
+        Models that nobody uses make room there: the one that is asked for now comes first. A driver that failed in the
+        list of devices is not started again.
+        """
+        if loading.gpu_layers == 0:
+            return loading, await self._forecasts.before(slot.file, loading)
+        while True:
+            devices = await self._devices.now(fresh=True)
+            if devices.problem is not None:
+                log.warning("%s runs without the GPU: %s", slot.id, devices.problem)
+                loading = replace(loading, gpu_layers=0)
+                return loading, await self._forecasts.before(slot.file, loading)
+            expected = await self._forecasts.before(slot.file, loading, devices.best)
+            there = [one for one in self._slots() if one is not slot and _may_go(one) and _on_gpu(one)]
+            if expected is None or not expected.crowded or not there:
+                return loading, expected
+            oldest = min(there, key=lambda one: one.last_used)
+            log.info("unloading %s to make room on the GPU for %s", oldest.id, slot.id)
+            await self._retire(oldest)
+
+    def _most(self, slot: ModelSlot) -> int:
+        """How many models may be loaded; beside those that stay there is always place for one more."""
+        staying = sum(other.pinned for other in self._slots() if other is not slot)
+        return max(int(self._settings.get("service.max_loaded")), staying + 1)
+
+    async def _let_go(self, slot: ModelSlot, movable: list[ModelSlot]) -> bool:
+        """End what nobody is being answered by, the least recently used first. Whether there was one."""
+        idle = [other for other in movable if other.idle]
+        if idle:
+            oldest = min(idle, key=lambda other: other.last_used)
+            log.info("unloading %s to make room for %s", oldest.id, slot.id)
+            await self._retire(oldest)
+            return True
+        # Its questions wait for a load of its own, behind this one.
+        waiting = next((other for other in movable if other.loading is not None), None)
+        if waiting is not None:
+            await self._end(waiting)
+        return waiting is not None
+
+    async def _news(self) -> None:
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
+        try:
+            await watcher
+        finally:
+            self._watchers.discard(watcher)
+
+
+def _may_go(slot: ModelSlot) -> bool:
+    return slot.idle and not slot.pinned
+
+
+def _on_gpu(slot: ModelSlot) -> bool:
+    return slot.engine is not None and slot.engine.facts.gpu_layers > 0
