@@ -37,6 +37,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("msgspec", "msgspec", "BSD-3-Clause", "JSON between the program's processes"),
     ("NumPy", "numpy", "BSD-3-Clause", "numbers"),
     ("platformdirs", "platformdirs", "MIT", "finds the system's folders"),
+    ("prometheus-client", "prometheus-client", "Apache-2.0, BSD-2-Clause", "the metrics of the service"),
     ("prompt-toolkit", "prompt-toolkit", "BSD-3-Clause", "the chat in the terminal"),
     ("psutil", "psutil", "BSD-3-Clause", "memory and processes"),
     ("Pygments", "pygments", "BSD-2-Clause", "colours code"),

@@ -141,10 +141,7 @@ def error_response(error: SlmDeskError, form: Form = "openai") -> web.Response:
     wait = error.retry_after_s if isinstance(error, TryLaterError) else _RETRY_AFTER_S.get(error.code)
     if wait is not None:
         headers["Retry-After"] = str(wait)
-    response = json_response(error_body(error, form), status=status, headers=headers)
-    if status == 408:
-        response.force_close()  # what still comes belongs to the request that was given up
-    return response
+    return json_response(error_body(error, form), status=status, headers=headers)
 
 
 def json_response(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -111,7 +111,12 @@ class Front:
                 "unexpected", "The service failed in a way it should not.", "Its log has the reason."
             )
         record.error = error.code
-        return error_response(error, form_of(request.path))
+        response = error_response(error, form_of(request.path))
+        if not request.content.is_eof():
+            response.force_close()
+            if isinstance(request.protocol, Connection):
+                request.protocol.abandon()
+        return response
 
     def _let_in(self, request: web.Request, record: Record) -> None:
         """Nothing else looks at a request before."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.5  # between two looks at the connections
 _LINGER_S = 5.0  # for a client that still sends what was refused to read why
 _AGAIN_S = 5
+_MOST_TURNED_AWAY = 64  # that are still open at any moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Door:
         self._open: set[Connection] = set()
         self._of_one: Counter[str] = Counter()
         self._look: asyncio.TimerHandle | None = None
+        self._turned_away: deque[float] = deque()  # when
 
     @property
     def connections(self) -> int:
@@ -106,6 +108,16 @@ class Door:
             if self._of_one[connection.client] <= 0:
                 del self._of_one[connection.client]
 
+    def turns_away(self) -> bool:
+        """Whether one more refused connection may stay for the moment that it takes to read why."""
+        now = self._loop.time()
+        while self._turned_away and now - self._turned_away[0] > _LOOK_S:
+            self._turned_away.popleft()
+        if len(self._turned_away) >= _MOST_TURNED_AWAY:
+            return False
+        self._turned_away.append(now)
+        return True
+
     def _look_at_all(self) -> None:
         self._look = self._loop.call_later(_LOOK_S, self._look_at_all) if self._open else None
         now = self._loop.time()
@@ -116,13 +128,14 @@ class Door:
 class Connection(web.RequestHandler):
     """One connection. `client` is the address of another machine, and "" for this one."""
 
-    __slots__ = ("_answering", "_began", "_door", "_fresh", "_refused", "_since", "client")
+    __slots__ = ("_answering", "_began", "_deaf", "_door", "_fresh", "_refused", "_since", "client")
 
     def __init__(self, server: Server, door: Door, *, loop: asyncio.AbstractEventLoop) -> None:
         # Its own timer would only start behind the first request.
         super().__init__(server, loop=loop, access_log=cast("Any", None), lingering_time=_LINGER_S)
         self._door = door
-        self._refused = False
+        self._refused = False  # from its beginning
+        self._deaf = False  # what still comes is thrown away
         self._answering = 0
         self._fresh = True  # nothing was asked on it yet
         self._since = loop.time()  # when it began to wait for a request
@@ -132,12 +145,11 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.client = _other_machine(transport.get_extra_info("peername"))
         error = self._door.enter(self)
-        if error is not None:
-            self._refused = True
-            cast("asyncio.Transport", transport).write(plain(error_response(error)))
-            transport.close()
-            return
-        super().connection_made(transport)
+        if error is None:
+            super().connection_made(transport)
+        else:
+            self._deaf = self._refused = True
+            self._turn_away(cast("asyncio.Transport", transport), error)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._door.leave(self)
@@ -145,7 +157,7 @@ class Connection(web.RequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._deaf:
             return
         if self._began is None and data and not self._answering:
             self._began = self._since = asyncio.get_running_loop().time()
@@ -161,6 +173,15 @@ class Connection(web.RequestHandler):
         self._answering -= 1
         self._since = asyncio.get_running_loop().time()
 
+    def abandon(self) -> None:
+        """Read no more of the request that is answered with an error: what still comes is thrown away unread.
+
+        A client that has not sent everything would otherwise find the connection reset, not the answer.
+        """
+        self._deaf = True
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def look(self, now: float, limits: ConnectionLimits) -> None:
         """Close it when it has waited for too long."""
         transport = self.transport
@@ -174,6 +195,16 @@ class Connection(web.RequestHandler):
         elif heading:
             transport.write(plain(error_response(_slow_head(limits.head_s))))
         self.force_close()
+
+    def _turn_away(self, transport: asyncio.Transport, error: SlmDeskError) -> None:
+        """Say why, and close: a little later, so that the client reads it before its own bytes are refused."""
+        transport.write(plain(error_response(error)))
+        if self._door.turns_away():
+            if transport.can_write_eof():
+                transport.write_eof()
+            asyncio.get_running_loop().call_later(_LOOK_S, transport.abort)
+        else:
+            transport.close()
 
     def handle_error(
         self,
