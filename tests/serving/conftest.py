@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -147,6 +148,12 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
         if not name.startswith("SLMDESK_") or name == STARTER_VARIABLE
     }
     return {**kept, "SLMDESK_HOME": str(home), **(extra or {})}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens at right now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
