@@ -114,7 +114,7 @@ class ApiKeys:
                 raise SlmDeskError(
                     "key_exists",
                     f"There is a key called {name!r} already.",
-                    f"Choose another name, or revoke that one first: slmdesk keys revoke “{name}”",
+                    "Choose another name, or revoke that one first.",
                 )
             if len(kept) >= _MOST_KEYS:
                 raise SlmDeskError(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOK_AGAIN_S = 1.0
+
 
 class Places:
     """Of one service. `retire` forgets a model and ends its engine; `end` ends the engine alone."""
@@ -140,10 +142,11 @@ class Places:
         return waiting is not None
 
     async def _news(self) -> None:
+        """Return when something changed, or may have: other programs free memory without a word."""
         watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.add(watcher)
         try:
-            await watcher
+            await asyncio.wait([watcher], timeout=_LOOK_AGAIN_S)
         finally:
             self._watchers.discard(watcher)
 

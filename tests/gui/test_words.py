@@ -102,7 +102,14 @@ def test_no_hint_of_the_rooms_below_speaks_of_a_command() -> None:
     package = Path(__file__).parents[2] / "slmdesk"
     told = re.compile(r"slmdesk (config|doctor|jobs|list|pull|rm|serve|verify)\b|(?<![\w-])--[a-z]{3,}")
     # The command line alone meets these: settings and jobs are named by hand, options of a server given there.
-    ours = {"setting_unknown", "job_not_found", "job_ambiguous", "origin_refused"}
+    ours = {
+        "setting_unknown",
+        "job_not_found",
+        "job_ambiguous",
+        "origin_refused",
+        "host_refused",
+        "key_needed",
+    }
     found = []
     for path in package.rglob("*.py"):
         room = path.relative_to(package).parts[0]

@@ -30,8 +30,8 @@ class Told:
     def loading(self, model: str, fraction: float) -> None:
         pass
 
-    def ready(self, url: str, pid: int, *, host: str) -> None:
-        del pid, host
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None:
+        del pid, host, key_needed
         self.url = url
         self.is_ready.set()
 
