@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from slmdesk.engines.failures import NativeFaultError
 from slmdesk.inference.answers import Stop
 from slmdesk.serving import metrics
+from slmdesk.serving.prompt_limit import check_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,6 +56,7 @@ async def run_answer(held: Held, ask: Ask, receiver: Receiver) -> Stop:
 
 
 async def _to_the_end(held: Held, ask: Ask, receiver: Receiver) -> Stop:
+    check_prompt(ask, held.engine.facts.context_length)
     end = receiver.end
     written = await _write(held.engine, ask, receiver)
     while not end.done():

@@ -50,6 +50,7 @@ class LoadedModel(Wire, frozen=True):
     chat_form: str = ""  # what stands in for a chat template that the file does not have
     outdated: bool = False  # the settings are others by now than it was loaded with
     gpu_layers: int = 0  # of the model, those that a GPU has
+    pinned: bool = False  # it stays loaded
 
     def without_paths(self) -> LoadedModel:
         """As somebody from elsewhere may see it: no folder of this machine is told."""

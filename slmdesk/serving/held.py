@@ -38,6 +38,10 @@ class Held:
         """How long the model stays loaded without use from now on; None: as the setting says."""
         self._slot.keep_s = seconds
 
+    def pin(self, pinned: bool) -> None:
+        """Whether the model stays loaded, also when others need room. One given on the command line always does."""
+        self._slot.pinned = pinned
+
     async def again(self) -> None:
         """The engine died of a `NativeFaultError`: take the one that was started a step safer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,9 +113,13 @@ class ModelRoutes:
         return json_response(status.to_json())
 
     async def load(self, request: web.Request) -> web.StreamResponse:
-        """One JSON line a step: `{"progress": 0.4}` …, then `{"ready": …}` or `{"error": …}`."""
+        """One JSON line a step: `{"progress": 0.4}` …, then `{"ready": …}` or `{"error": …}`.
+
+        `keep_s`: seconds the model stays without use, -1 for ever; `pin`: it makes no room for others either.
+        """
         body = parse_body(await request.read())
         name, context = _model_of(body), _context_of(body)
+        wishes = read_fields(body, {"keep_s": Field("number", -1), "pin": Field("boolean")})
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         steps: asyncio.Queue[float | None] = asyncio.Queue()
 
@@ -124,6 +129,10 @@ class ModelRoutes:
                 async with self._models.use(
                     name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
                 ) as held:
+                    if (keep_s := wishes.get("keep_s")) is not None:
+                        held.keep_for(keep_s if keep_s >= 0 else math.inf)
+                    if (pin := wishes.get("pin")) is not None:
+                        held.pin(pin)
                     return {"ready": {"context_length": held.engine.facts.context_length}}
             except SlmDeskError as error:
                 return error_object(error)

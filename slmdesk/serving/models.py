@@ -234,7 +234,7 @@ class Models:
             if len(slot.names) < _MOST_NAMES:
                 slot.names.add(name)
                 self._by_name[name] = slot
-        slot.pinned = self._names.is_given(slot.file)
+        slot.pinned = slot.pinned or self._names.is_given(slot.file)
         return slot
 
     async def _unless_changed(self, slot: ModelSlot | None) -> ModelSlot | None:

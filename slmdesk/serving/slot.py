@@ -40,7 +40,7 @@ class ModelSlot:
         self.step: Step = "all"  # what the running engine leaves out of `loading`
         self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
         self.names: set[str] = {file.id}
-        self.pinned = False  # asked for on the command line: it stays loaded
+        self.pinned = False  # given on the command line, or pinned: it stays loaded
         self.makes_way = False  # for another model, once its answers are done
         self.keep_s: float | None = None  # seconds it stays loaded without use; None: as the setting says
         self.state: LoadState = "loading"
@@ -164,4 +164,5 @@ class ModelSlot:
             problem=self.problem.to_json() if self.problem else None,
             chat_form=facts.chat_form if facts else "",
             gpu_layers=facts.gpu_layers if facts else 0,
+            pinned=self.pinned,
         )

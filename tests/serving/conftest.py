@@ -129,12 +129,13 @@ def serve(home: Path, *args: str, env: Mapping[str, str] | None = None) -> Itera
     )
     try:
         assert process.stdout is not None
+        event: dict[str, Any] = {}
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "ready":
                 break
         else:
-            raise AssertionError(f"the service ended: {process.communicate()[1]}")
+            raise AssertionError(f"the service ended: {event} {process.communicate()[1]}")
         yield Running(process, event["result"]["url"], Paths.resolve({"SLMDESK_HOME": str(home)}))
     finally:
         process.terminate()

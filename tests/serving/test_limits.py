@@ -209,6 +209,17 @@ def test_slashes_at_the_end_are_taken(service: Running) -> None:
         assert service.post(path, {**CHAT, "prompt": "Hi"}).status == 200
 
 
+def test_prompts_beyond_any_context_are_refused_before_they_are_read(service: Running) -> None:
+    """A hundred thousand messages took the engine minutes, and all that waited behind them."""
+    for messages in (
+        [{"role": ("user", "assistant")[number % 2], "content": "Hi"} for number in range(99_999)],
+        [{"role": "user", "content": " " * 15_000_000}],
+    ):
+        answer = service.chat(messages=messages)
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+        assert "2048" in answer.error["message"]
+
+
 def test_the_longest_body_is_a_setting(home: Path) -> None:
     with serve(home, "--model", MODEL, env={"SLMDESK_SERVICE_MAX_BODY_MB": "1"}) as running:
         padded = {**CHAT, "metadata": {"x": "x" * 1_100_000}}

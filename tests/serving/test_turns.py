@@ -167,3 +167,20 @@ async def test_a_model_is_kept_for_as_long_as_was_said(models: Models) -> None:
         held.keep_for(3600)
     await models.sweep()
     assert [slot.id for slot in models.slots] == [held.model]
+
+
+def test_a_model_is_pinned_and_kept_by_who_loads_it(home: Path) -> None:
+    copies(Paths.resolve({"SLMDESK_HOME": str(home)}), "a", "b")
+    with serve(home, env={"SLMDESK_SERVICE_MAX_LOADED": "1"}) as running:
+
+        def load(**wishes: object) -> int:
+            return running.post("/slmdesk/v1/load", {"model": "p/a", **wishes}, running.own).status
+
+        assert load(pin=True, keep_s=-1) == 200
+        assert running.status("p/a")["pinned"]
+        assert running.chat(model="p/b", max_tokens=1).status == 200
+        assert running.status("p/a")["state"] == "ready"
+        assert load(pin=False) == 200
+        assert running.chat(model=MODEL, max_tokens=1).status == 200
+        assert running.status("p/a") == {}
+        assert load(keep_s=-2) == load(pin="yes") == 400
