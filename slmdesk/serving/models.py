@@ -25,7 +25,7 @@ from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.names import ModelNames, is_path
-from slmdesk.serving.places import Places
+from slmdesk.serving.turns import Turns
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 from slmdesk.serving.try_later import TryLaterError
 
@@ -74,7 +74,7 @@ class Models:
         self._slots: dict[Path, ModelSlot] = {}
         self._by_name: dict[str, ModelSlot] = {}
         self._names = ModelNames(library)
-        self._places = Places(
+        self._turns = Turns(
             lambda: self.slots, settings, self._forecasts, self._devices, retire=self._retire, end=self._end
         )
         self._outside = 0  # questions that wait for the turn of their model
@@ -146,7 +146,7 @@ class Models:
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
-            self._places.changed()
+            self._turns.changed()
             if slot in self._leaving and not slot.users:
                 self._ending = asyncio.create_task(self._left(slot))
 
@@ -217,7 +217,7 @@ class Models:
                 return slot
             self._outside += 1
             try:
-                await self._places.turn(slot)
+                await self._turns.wait(slot)
             finally:
                 self._outside -= 1
 
@@ -328,15 +328,15 @@ class Models:
         log.warning("loading %s failed: %s", slot.id, error)
         slot.failed(error)
         slot.loading = None
-        self._places.changed()
+        self._turns.changed()
         return error
 
     async def _start(self, slot: ModelSlot) -> tuple[Engine, LoadForecast | None]:
         """Start an engine at the slot's step; where native code fails in the load, at each safer one in turn."""
         while True:
             loading = await self._as_long_as_fits(slot, at_step(slot.asked_loading, slot.step))
-            loading, expected = await self._places.with_gpu(slot, loading)
-            await self._places.make_room(slot, self._forecasts.needed(slot.file, expected))
+            loading, expected = await self._turns.with_gpu(slot, loading)
+            await self._turns.make_room(slot, self._forecasts.needed(slot.file, expected))
             kind = self._kinds.for_file(slot.file.path, slot.file.format)
             try:
                 engine = await kind.start(
@@ -358,7 +358,7 @@ class Models:
         if error is None or slot.engine is not engine:
             return
         log.error("the engine of %s died: %s", slot.id, error)
-        self._places.changed()
+        self._turns.changed()
         if slot.changed:
             slot.failed(content.changed(slot.id))  # the fault is neither the model's nor the machine's
         elif isinstance(error, NativeFaultError) and slot.stepping.failed(
@@ -402,7 +402,7 @@ class Models:
 
     def _drop(self, slot: ModelSlot) -> None:
         self._slots.pop(slot.file.path, None)
-        self._places.changed()
+        self._turns.changed()
         for name in [name for name, other in self._by_name.items() if other is slot]:
             del self._by_name[name]
 

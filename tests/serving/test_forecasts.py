@@ -19,7 +19,7 @@ from slmdesk.inference.engines import EngineKinds
 from slmdesk.library.library import Library
 from slmdesk.memory.calibration import Calibration
 from slmdesk.memory.fit import calibration_in
-from slmdesk.serving import places as places_module
+from slmdesk.serving import turns as turns_module
 from slmdesk.serving.models import Models
 from tests.asking import asking
 
@@ -99,7 +99,7 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
             assert yet > 150e6  # the cache, which no conversation has filled
             # Enough for the built-in model (100 MB), as long as nobody counts what the first one was promised.
             free = 150_000_000 + yet // 2
-            monkeypatch.setattr(places_module, "memory", lambda: (free, free))
+            monkeypatch.setattr(turns_module, "memory", lambda: (free, free))
 
             async def second() -> int:
                 async with models.use(MODEL, trusted=True) as held:
@@ -111,7 +111,7 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
                 assert not waiting.done()
                 await asyncio.sleep(0.01)
             assert engine.alive
-            monkeypatch.setattr(places_module, "memory", lambda: (2 * free, 2 * free))
+            monkeypatch.setattr(turns_module, "memory", lambda: (2 * free, 2 * free))
             assert await waiting < free
             assert engine.alive
     finally:
@@ -121,7 +121,7 @@ async def test_what_a_loaded_model_has_still_to_take_is_not_given_to_the_next(
 async def test_what_cannot_fit_is_not_started(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """Free memory above the file's size, but below what the model takes once it runs."""
     size = paths.builtin_model.stat().st_size
-    monkeypatch.setattr(places_module, "memory", lambda: (10 * size, 3 * size))
+    monkeypatch.setattr(turns_module, "memory", lambda: (10 * size, 3 * size))
     models = _models(
         paths, Calibration(Path(paths.data) / "memory.json"), EngineKinds([])
     )  # none must be reached

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0
 
 
-class Places:
+class Turns:
     """Of one service. `retire` forgets a model and ends its engine; `end` ends the engine alone."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Places:
             if not watcher.done():
                 watcher.set_result(None)
 
-    async def turn(self, slot: ModelSlot) -> None:
+    async def wait(self, slot: ModelSlot) -> None:
         """Wait while this model makes way for another one."""
         while slot.makes_way and slot in self._slots():
             await self._news()
