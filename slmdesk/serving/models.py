@@ -25,9 +25,9 @@ from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.names import ModelNames, is_path
-from slmdesk.serving.turns import Turns
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 from slmdesk.serving.try_later import TryLaterError
+from slmdesk.serving.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
