@@ -79,6 +79,7 @@ SERVICE_SETTINGS: tuple[Setting, ...] = (
         "separated by spaces. Pages on this machine may without.",
         _SERVICE,
         restart=True,
+        form="origins",
         also="cors origin browser extension allow",
     ),
     Setting(
@@ -90,6 +91,7 @@ SERVICE_SETTINGS: tuple[Setting, ...] = (
         "separated by spaces.",
         _SERVICE,
         restart=True,
+        form="hosts",
         also="host name docker tunnel allow",
     ),
     Setting(

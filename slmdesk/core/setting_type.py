@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from slmdesk.core.allowed import parse_hosts, parse_origins
 from slmdesk.core.errors import SlmDeskError
 
 Value = bool | int | float | str
-Form = Literal["", "multiline", "folders", "certificates", "host", "model"]
+Form = Literal["", "multiline", "folders", "certificates", "host", "hosts", "origins", "model"]
 
 _BOOLEANS = {
     "true": True,
@@ -73,6 +74,10 @@ class Setting:
             return f"an address that starts with {starts}, without a login in it, or nothing"
         if self.form == "host":
             return "the name or the IP address of a network interface"
+        if self.form == "hosts":
+            return "host names such as models.example or *.home.arpa, separated by spaces, or nothing"
+        if self.form == "origins":
+            return "addresses such as https://notes.example without a path, separated by spaces, or nothing"
         if self.form == "model":
             return "the id or path of a model on this machine, or nothing"
         if self.form == "certificates":
@@ -131,6 +136,8 @@ class Setting:
             return value in self.choices
         if isinstance(value, str) and self.form == "host":
             return _is_host(value.strip())
+        if isinstance(value, str) and self.form in {"hosts", "origins"}:
+            return _may_be_allowed(value, self.form)
         if isinstance(value, str):
             return not self.schemes or not value.strip() or _is_address(value, self.schemes)
         if self.minimum is not None and value < self.minimum:
@@ -165,6 +172,14 @@ def _is_host(text: str) -> bool:
     except ValueError:
         # Four numbers are meant as an IP address, and are none.
         return bool(_HOST.fullmatch(text)) and not text.replace(".", "").isdigit()
+    return True
+
+
+def _may_be_allowed(text: str, form: Form) -> bool:
+    try:
+        parse_hosts(text.split()) if form == "hosts" else parse_origins(text.split())
+    except SlmDeskError:
+        return False
     return True
 
 

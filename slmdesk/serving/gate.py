@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from slmdesk.core.allowed import LOOPBACK_ORIGINS, is_address, split_host
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.allowed import LOOPBACK_ORIGINS, is_address, split_host
 
 if TYPE_CHECKING:
-    from slmdesk.serving.allowed import HostPattern, OriginPattern
+    from slmdesk.core.allowed import HostPattern, OriginPattern
     from slmdesk.serving.keys import KeyBook
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

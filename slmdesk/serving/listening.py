@@ -10,16 +10,16 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slmdesk.core.allowed import parse_hosts, parse_origins
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.allowed import parse_hosts, parse_origins
 from slmdesk.serving.gate import Access
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from slmdesk.core.allowed import HostPattern, OriginPattern
     from slmdesk.core.settings import Settings
-    from slmdesk.serving.allowed import HostPattern, OriginPattern
     from slmdesk.serving.keys import KeyBook
     from slmdesk.serving.start import ServeOptions
 
@@ -141,18 +141,14 @@ def bind(host: str, port: int) -> socket.socket:
 def _allowed(
     options: ServeOptions, settings: Settings
 ) -> tuple[tuple[HostPattern, ...], tuple[OriginPattern, ...]]:
-    """What the command line names and what the settings do. A wrong setting does not keep the window from its chats."""
-    hosts, origins = parse_hosts(options.allow_hosts), parse_origins(options.allow_origins)
-    try:
-        return (
-            hosts + parse_hosts(str(settings.get("service.allow_hosts")).split()),
-            origins + parse_origins(str(settings.get("service.allow_origins")).split()),
-        )
-    except SlmDeskError as error:
-        if not options.on_demand:
-            raise
-        log.warning("the settings of what is let in are not used: %s", error)
-        return hosts, origins
+    """What the command line names and what the settings do; a service started by hand takes no wrong ones silently."""
+    wrong = [problem for problem in settings.problems if "service.allow_" in problem.hint]
+    if wrong and not options.on_demand:
+        raise wrong[0]
+    return (
+        parse_hosts((*options.allow_hosts, *str(settings.get("service.allow_hosts")).split())),
+        parse_origins((*options.allow_origins, *str(settings.get("service.allow_origins")).split())),
+    )
 
 
 def _only_here(listener: socket.socket) -> bool:

@@ -267,6 +267,26 @@ def test_what_is_no_address_is_refused(file: Path, host: str) -> None:
         Settings(file, {}).set("service.host", host)
 
 
+@pytest.mark.parametrize(
+    ("key", "right", "wrong"),
+    [
+        (
+            "service.allow_origins",
+            "https://notes.example  app://obsidian.md https://*.example.org",
+            "notes.example",
+        ),
+        ("service.allow_hosts", "models.example *.home.arpa 192.168.1.5:8765", "models.example *"),
+    ],
+)
+def test_patterns_are_checked_when_they_are_set(file: Path, key: str, right: str, wrong: str) -> None:
+    settings = Settings(file, {})
+    assert settings.set(key, right) == right
+    with pytest.raises(SlmDeskError, match="no value for service"):
+        settings.set(key, wrong)
+    assert settings.get(key) == right
+    assert settings.set(key, "") == ""
+
+
 @pytest.mark.parametrize("stored", ["slmdesk/desk-guide", "slmdesk/desk-guide:F16"])
 def test_a_default_of_an_earlier_version_is_todays_until_it_is_chosen(file: Path, stored: str) -> None:
     file.parent.mkdir()

@@ -238,6 +238,23 @@ def test_what_cannot_be_kept_is_refused_at_start(
     assert words in f"{error['message']} {error['hint']}"
 
 
+def test_settings_let_pages_and_hosts_in_too(home: Path) -> None:
+    allowed = {
+        "SLMDESK_SERVICE_ALLOW_ORIGINS": "https://notes.example app://obsidian.md",
+        "SLMDESK_SERVICE_ALLOW_HOSTS": "models.example",
+    }
+    with serve(home, env=allowed) as running:
+        for origin, status in (("https://notes.example", 200), ("app://obsidian.md", 200), ("app://x", 403)):
+            assert running.ask("GET", "/v1/models", headers={"Origin": origin}).status == status, origin
+        assert raw(running.netloc, [("Host", "models.example")]).status == 200
+    command = [sys.executable, "-P", "-m", "slmdesk", "serve", "--port", "0", "--json"]
+    wrong = environment(home, {"SLMDESK_SERVICE_ALLOW_HOSTS": "*"})
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=wrong, timeout=60)
+    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    assert (done.returncode, error["code"]) == (1, "setting_invalid")
+    assert "SLMDESK_SERVICE_ALLOW_HOSTS" in error["message"]
+
+
 def test_a_given_key_is_needed_on_this_machine_too(home: Path) -> None:
     with serve(home, env={"SLMDESK_API_KEY": "a-key-of-mine"}) as running:
         assert running.ask("GET", "/v1/models").status == 401
