@@ -141,7 +141,7 @@ def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: in
     _get(app, "/metrics", routes.metrics)
     _get(app, "/slots", routes.slots)
     _get(app, "/v1/models", routes.models)
-    app.router.add_get("/v1/models/{id:.+}", routes.model)
+    app.router.add_get("/v1/models/{id:.+}", routes.model, expect_handler=_later)
     _post(app, "/v1/chat/completions", answers.in_dialect(openai.CHAT))
     _post(app, "/v1/completions", answers.in_dialect(openai.TEXT))
     _get(app, "/slmdesk/v1/status", routes.status)
@@ -157,12 +157,16 @@ def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: in
 def _get(app: web.Application, path: str, handler: Handler) -> None:
     """Some clients end an address with a slash."""
     for each in {path, f"{path.rstrip('/')}/"}:
-        app.router.add_get(each, handler)
+        app.router.add_get(each, handler, expect_handler=_later)
 
 
 def _post(app: web.Application, path: str, handler: Handler) -> None:
-    app.router.add_post(path, handler)
-    app.router.add_post(f"{path}/", handler)
+    for each in (path, f"{path}/"):
+        app.router.add_post(each, handler, expect_handler=_later)
+
+
+async def _later(_request: web.Request) -> None:
+    """A body that the client waits with is asked for behind the gate, not before."""
 
 
 def _route_of(request: web.Request) -> str:

@@ -66,6 +66,7 @@ class Bodies:
         promised = length if length is not None and not packed else self.most
         held = await self._take(promised) if promised > _SMALL else 0
         try:
+            await _ask_for_it(request)
             size = await self._body(request)
             if held:
                 kept = min(held, size if size > _SMALL else 0)
@@ -134,4 +135,17 @@ class Bodies:
             "body_too_large",
             f"The body is larger than {self.most // _MIB} MiB.",
             "Send a shorter request, or allow more with the setting service.max_body_mb.",
+        )
+
+
+async def _ask_for_it(request: web.Request) -> None:
+    """A client may wait to be told that its body is wanted. Raises `bad_request` for another expectation."""
+    expected = request.headers.get("Expect", "").strip().lower()
+    if expected == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What was sent is no part of the answer.
+        request.writer.output_size = 0
+    elif expected:
+        raise SlmDeskError(
+            "bad_request", f"The request expects {expected[:40]!r}.", "Leave the header Expect out."
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.api_errors import error_response
@@ -196,6 +196,13 @@ class Connection(web.RequestHandler):
             transport.write(plain(error_response(_slow_head(limits.head_s))))
         self.force_close()
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What is the client's doing fills no log."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError | HttpProcessingError | ConnectionError):
+            log.debug("a connection ended: %r", kw["exc_info"])
+        else:
+            super().log_exception(*args, **kw)
+
     def _turn_away(self, transport: asyncio.Transport, error: SlmDeskError) -> None:
         """Say why, and close: a little later, so that the client reads it before its own bytes are refused."""
         transport.write(plain(error_response(error)))
@@ -214,6 +221,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What is no HTTP that aiohttp reads, as an error of the API. The connection is closed."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client went away; aiohttp closes the connection
         if status >= 500:
             log.error("a request failed outside its handler", exc_info=exc)
             error = SlmDeskError(

@@ -151,6 +151,27 @@ def test_encodings_that_are_not_read_are_named(service: Running, encoding: str) 
     assert encoding[:40] in answer.error["message"]
 
 
+def test_a_body_is_asked_for_behind_the_gate_alone(service: Running) -> None:
+    body = json.dumps(CHAT).encode()
+    head = "\n".join(
+        [
+            "POST /v1/chat/completions HTTP/1.1",
+            "Connection: close",
+            f"Content-Length: {len(body)}",
+            "Expect: 100-continue",
+        ]
+    )
+    with connect(service) as connection:
+        connection.sendall(f"{head}\nHost: {service.netloc}\n\n".replace("\n", "\r\n").encode())
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert rest_of(connection).startswith(b"HTTP/1.1 200 ")
+    refused = sent(service, f"{head}\nHost: evil.example", body)
+    assert (refused.status, refused.error["code"]) == (403, "host_refused")
+    other = post(service, body, "Expect: a miracle")
+    assert (other.status, other.error["type"]) == (400, "invalid_request_error")
+
+
 def test_packed_bodies_are_read(service: Running) -> None:
     body = json.dumps(CHAT).encode()
     assert post(service, gzip.compress(body), "Content-Encoding: gzip").status == 200
