@@ -119,7 +119,7 @@ class ModelRoutes:
         """
         body = parse_body(await request.read())
         name, context = _model_of(body), _context_of(body)
-        wishes = read_fields(body, {"keep_s": Field("number", -1), "pin": Field("boolean")})
+        wishes = read_fields(body, {"keep_s": BodyField("number", -1), "pin": BodyField("boolean")})
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         steps: asyncio.Queue[float | None] = asyncio.Queue()
 

@@ -157,6 +157,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def other_address() -> str:
+    """An address of this machine that is not loopback stands for another machine: it is seen as the caller's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; only asks for the way there
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
 def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     """Wait for a condition; the limit only ends a test that has failed."""
     end = time.monotonic() + seconds

@@ -20,7 +20,7 @@ from slmdesk.core.paths import resources_folder
 from slmdesk.serving.discovery import read_state
 from slmdesk.serving.keys import ApiKeys
 
-from .conftest import MODEL, Front, Running, environment, serve
+from .conftest import MODEL, Front, Running, environment, other_address, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,16 +172,6 @@ async def test_the_key_is_in_no_log(front: Front) -> None:
     texts = [path.read_text("utf-8", "replace") for path in front.paths.logs.iterdir()]
     assert any("answering at" in text for text in texts)
     assert all(token not in text for text in texts)
-
-
-def other_address() -> str:
-    """An address of this machine that is not loopback stands for another machine: it is seen as the caller's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; only asks for the way there
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return str(probe.getsockname()[0])
 
 
 async def test_other_machines_need_a_key(home: Path) -> None:

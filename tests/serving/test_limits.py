@@ -16,7 +16,7 @@ import pytest
 from slmdesk.serving.rates import Rates
 from slmdesk.serving.try_later import TryLaterError
 
-from .conftest import MODEL, Answer, Running, serve, until
+from .conftest import MODEL, Answer, Running, other_address, serve, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,6 +142,26 @@ def test_there_are_only_so_many_connections(home: Path) -> None:
         assert int(refused.headers["Retry-After"]) > 0
         there.pop().close()
         until(lambda: sent(running, "GET /health HTTP/1.0\nHost: x").status == 403, "a free place")
+
+
+def test_one_other_machine_holds_only_so_many_connections(home: Path) -> None:
+    address = other_address()
+    limit = {"SLMDESK_SERVICE_MAX_CLIENT_CONNECTIONS": "2", "SLMDESK_API_KEY": "a-key-of-mine"}
+    with serve(home, "--host", "0.0.0.0", env=limit) as running, ExitStack() as all_of_them:
+        port = int(running.netloc.split(":")[1])
+        request = b"GET /health HTTP/1.1\r\nHost: x\r\nx-api-key: a-key-of-mine\r\n\r\n"
+        for _ in range(2):
+            connection = all_of_them.enter_context(socket.create_connection((address, port), timeout=60))
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        third = all_of_them.enter_context(socket.create_connection((address, port), timeout=60))
+        third.sendall(request)
+        assert rest_of(third).startswith(b"HTTP/1.1 503 ")
+        # Programs on the service's own machine are not one client.
+        for _ in range(4):
+            here = all_of_them.enter_context(connect(running))
+            here.sendall(request)
+            assert here.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "x" * 100])

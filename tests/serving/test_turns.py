@@ -16,7 +16,7 @@ from slmdesk.serving.held import Held
 from slmdesk.serving.models import Models
 from tests.asking import asking
 
-from .conftest import MODEL, serve
+from .conftest import MODEL, kill, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,6 +109,16 @@ async def test_what_is_being_answered_is_never_ended_for_another(models: Models)
         assert not late.done()
     assert await other
     assert await late
+
+
+async def test_an_engine_that_dies_gives_its_place_to_who_waits(models: Models) -> None:
+    async with models.use("p/a", trusted=False) as held:
+        other = asyncio.create_task(ask(models, "p/b"))
+        while not any(slot.makes_way for slot in models.slots):
+            await asyncio.sleep(0.01)
+        kill(held.engine.pid)
+        assert await other
+    assert await ask(models, "p/a")
 
 
 async def test_a_turn_that_nobody_wants_any_more_is_given_up(models: Models) -> None:
