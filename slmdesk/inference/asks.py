@@ -8,6 +8,7 @@ from msgspec import field
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.limits import SAMPLING, in_range, is_number
+from slmdesk.inference.schemas import check_depth
 from slmdesk.inference.wire import Wire
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -120,10 +121,19 @@ class Sampling(Wire, frozen=True, omit_defaults=True):
                 raise _out_of_range("logit_bias", f"an object with token ids{last} and numbers")
 
 
-class JsonSchema(Wire, frozen=True, tag="json_schema"):
-    """The answer is JSON that this schema allows."""
+class JsonSchema(Wire, frozen=True, omit_defaults=True, tag="json_schema"):
+    """The answer is JSON that this schema allows.
+
+    A schema that an engine cannot hold an answer to is refused. Not `exact`: keywords that it cannot enforce are left
+    out instead, as for the arguments of a tool whose author did not ask for more.
+    """
 
     definition: dict[str, Any]
+    exact: bool = True
+
+    def check(self) -> None:
+        """Raise `SlmDeskError("schema_invalid")` for one that is nested too deeply to be sent on."""
+        check_depth(self.definition)
 
 
 class Grammar(Wire, frozen=True, tag="grammar"):
@@ -132,7 +142,39 @@ class Grammar(Wire, frozen=True, tag="grammar"):
     text: str
 
 
-Shape = JsonSchema | Grammar
+class Pieces(Wire, frozen=True, omit_defaults=True, tag="pieces"):
+    """The answer is `before`, one of `choices`, `after`: a choice is a row of literal texts and JSON values.
+
+    `repeat`: several choices may come, with `between` between two. `trigger`: text of the model's own may come first,
+    or alone; what begins with this text is held to the choices (with `repeat`, text may follow, and more of them).
+    `before` and a choice's first text together must begin with it. The text of a control token in `before`, `between`,
+    `after` and texts of choices means that token, where the engine shows it to readers.
+    """
+
+    choices: tuple[tuple[str | JsonSchema, ...], ...]
+    repeat: bool = False
+    before: str = ""
+    between: str = ""
+    after: str = ""
+    trigger: str = ""
+
+    def check(self) -> None:
+        """Raise `SlmDeskError("bad_request")` where there is nothing to choose, or the trigger begins no choice.
+
+        And `schema_invalid` as `JsonSchema.check` does.
+        """
+        if not self.choices or not all(any(choice) for choice in self.choices):
+            raise bad("A choice of pieces must hold at least one text or schema.")
+        for choice in self.choices:
+            first = choice[0] if isinstance(choice[0], str) else ""
+            if not (self.before + first).startswith(self.trigger):
+                raise bad(f"What begins with “{self.trigger}” must be how each choice begins.")
+            for piece in choice:
+                if isinstance(piece, JsonSchema):
+                    piece.check()
+
+
+Shape = JsonSchema | Grammar | Pieces
 
 
 class Tool(Wire, frozen=True):
@@ -181,6 +223,8 @@ class Ask(Wire, frozen=True, omit_defaults=True):
             raise bad("max_tokens must be a whole number, 0 or more.")
         if len(self.stop or ()) > MOST_STOPS:
             raise bad(f"stop must be a list of at most {MOST_STOPS} texts.")
+        if isinstance(self.shape, JsonSchema | Pieces):
+            self.shape.check()
         self.sampling.check()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.llama.native import Native
 
 _CONTROL_OR_UNKNOWN = (1 << 3) | (1 << 0)  # enum llama_token_attr
+_UNUSED = 1 << 1
 _SENTENCE_PIECE = 1  # enum llama_vocab_type
 
 
@@ -172,6 +173,19 @@ class Model:
             self._buffer = ctypes.create_string_buffer(-size)
             size = api.llama_token_to_piece(self.vocabulary, token, self._buffer, -size, 0, special)
         return self._buffer.raw[:size]
+
+    def vocabulary_bytes(self) -> list[bytes | None]:
+        """By token, what `piece` gives, without keeping it: for whoever needs the whole vocabulary once."""
+        api, attributes = self.native.api, self.native.token_attributes
+        pieces: list[bytes | None] = []
+        for token in range(self.tokens):
+            if token in self.also_ends or api.llama_vocab_is_eog(self.vocabulary, token):
+                pieces.append(None)
+            elif attributes(self.vocabulary, token) & _UNUSED:
+                pieces.append(b"")
+            else:
+                pieces.append(self._read_piece(token, special=token in self.shown))
+        return pieces
 
     def _special_texts(self) -> frozenset[str]:
         """Texts that the tokenizer would turn into control tokens."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import failures
 from slmdesk.engines.llama.prefix_cache import Shelf
-from slmdesk.engines.llama.sampling import Candidates
+from slmdesk.engines.llama.sampling import COMPLETE, Candidates
 from slmdesk.engines.llama.slots import SlotTable
 from slmdesk.llama.context import ABORTED, DECODED, NO_ROOM
 
@@ -305,6 +305,9 @@ class Worker:
 
     def _take_token(self, answer: Answer, token: int) -> bool:
         """The longer way of a token: stop strings, split characters, the end. True when the answer ended."""
+        if token == COMPLETE:
+            self._finish(answer, "stop")
+            return True
         if token < 0:
             problem = SlmDeskError(
                 "grammar_dead_end",

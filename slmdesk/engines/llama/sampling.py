@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmdesk.engines.llama.grammar import build_grammar
+from slmdesk.engines.llama.grammar import build_constraint
 from slmdesk.inference.asks import ANY_SEED
 
 if TYPE_CHECKING:
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from slmdesk.engines.llama.grammar import Constraint
     from slmdesk.inference.asks import Sampling, Shape
     from slmdesk.llama.model import Model
     from slmdesk.llama.native import Native
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 _MOST_CANDIDATES = 2048  # of the short way; more, and the whole vocabulary is as fast
-_NOTHING_LEFT = -1  # returned by `sample` when a grammar allows no token at all
+
+NOTHING_LEFT = -1
+"""In place of a token: the answer's shape allows none at all."""
+COMPLETE = -2
+"""In place of a token: the answer's shape is complete, and nothing but the end may come."""
 
 
 class Candidates:
@@ -66,31 +71,47 @@ class Candidates:
 class Sampler:
     """How the next token of one answer is chosen. Built by `build_sampler` on any thread, used on one."""
 
-    __slots__ = ("_chain", "_grammar", "_greedy", "_margin", "_native", "_needed", "_remembers", "_threshold")
+    __slots__ = (
+        "_chain",
+        "_constraint",
+        "_greedy",
+        "_margin",
+        "_native",
+        "_needed",
+        "_remembers",
+        "_threshold",
+    )
 
     def __init__(
-        self, native: Native, chain: Any, *, greedy: bool, needed: int, remembers: bool, grammar: Any
+        self,
+        native: Native,
+        chain: Any,
+        *,
+        greedy: bool,
+        needed: int,
+        remembers: bool,
+        constraint: Constraint | None,
     ) -> None:
         self._native = native
         self._chain = ctypes.cast(chain, ctypes.c_void_p).value
         self._greedy = greedy  # nothing but the largest logit counts
         self._needed = needed  # the chain's choice depends on this many of the largest logits; 0: on all
         self._remembers = remembers  # the chain wants to hear of every token
-        self._grammar = ctypes.cast(grammar, ctypes.c_void_p).value if grammar else None
+        self._constraint = constraint
         self._threshold = float("inf")
         self._margin = 0.5
 
     def sample(self, row: NDArray[np.float32], candidates: Candidates) -> int:
-        """The next token from one row of logits (shape: vocabulary), or -1 when the grammar allows none.
+        """The next token from one row of logits (shape: vocabulary); `NOTHING_LEFT` or `COMPLETE`.
 
-        The token is accepted: penalties and grammar move on.
+        The token is accepted: penalties and shape move on.
         """
-        if self._greedy:
-            token = int(row.argmax())
-            return token if self._grammar is None else self._within_grammar(token, row, candidates)
-        token = self._choose(row, candidates)
-        if self._grammar is not None:
-            return self._within_grammar(token, row, candidates)
+        constraint = self._constraint
+        if constraint is not None and constraint.ended:
+            return COMPLETE
+        token = int(row.argmax()) if self._greedy else self._choose(row, candidates)
+        if constraint is not None:
+            return self._within(constraint, token, row, candidates)
         if self._remembers:
             self._native.sampler_accept(self._chain, token)
         return token
@@ -102,24 +123,24 @@ class Sampler:
                 self._native.sampler_accept(self._chain, token)
 
     def go_on(self, written: Sequence[int], candidates: Candidates) -> None:
-        """Stand where a sampler stands that chose these tokens: grammar and random numbers move on by them.
+        """Stand where a sampler stands that chose these tokens: shape and random numbers move on by them.
 
-        Without a grammar the numbers are exactly those; one that refused a token drew a second number for it.
+        Without a shape the numbers are exactly those; where one refused a token, a second number was drawn for it.
         """
-        accept = self._native.sampler_accept
         for token in written:
-            if self._grammar is not None:
-                accept(self._grammar, token)
+            if self._constraint is not None:
+                self._constraint.take(token, candidates)
             if not self._greedy:
                 candidates.load(np.array([token]), np.array([1.0], np.float32))
                 self._native.sampler_apply(self._chain, candidates.address)  # draws one number and no more
 
     def close(self) -> None:
-        free = self._native.api.llama_sampler_free
-        for handle in (self._chain, self._grammar):
-            if handle:
-                free(ctypes.cast(handle, self._native.api.llama_sampler_p_ctypes))
-        self._chain = self._grammar = None
+        api = self._native.api
+        if self._chain:
+            api.llama_sampler_free(ctypes.cast(self._chain, api.llama_sampler_p_ctypes))
+        self._chain = None
+        if self._constraint is not None:
+            self._constraint.close()
 
     def _choose(self, row: NDArray[np.float32], candidates: Candidates) -> int:
         needed = self._needed
@@ -147,23 +168,25 @@ class Sampler:
         self._native.sampler_apply(self._chain, candidates.address)
         return int(candidates.ids[candidates.array.selected])
 
-    def _within_grammar(self, token: int, row: NDArray[np.float32], candidates: Candidates) -> int:
-        """Keep a token the grammar allows; else choose again among those it does, as llama.cpp's own loop does."""
-        apply = self._native.sampler_apply
-        candidates.load(np.array([token]), np.array([1.0], np.float32))
-        apply(self._grammar, candidates.address)
-        if not np.isfinite(candidates.logits[0]):
-            candidates.load_all(row)
-            apply(self._grammar, candidates.address)
-            allowed = np.isfinite(candidates.logits[: candidates.tokens]).nonzero()[0]
+    def _within(
+        self, constraint: Constraint, token: int, row: NDArray[np.float32], candidates: Candidates
+    ) -> int:
+        """Keep a token that the shape allows; else choose again among those it does, as llama.cpp's own loop does.
+
+        So the whole vocabulary is looked through only where the model would have gone astray.
+        """
+        if not constraint.take(token, candidates):
+            allowed = constraint.allowed(candidates)
+            allowed = allowed[np.isfinite(row[allowed])]
             if len(allowed) == 0:
-                return _NOTHING_LEFT
+                return NOTHING_LEFT
             if self._greedy:
                 token = int(allowed[row[allowed].argmax()])
             else:
                 candidates.load(allowed, row[allowed])
                 token = self._apply(candidates)
-        self._native.sampler_accept(self._grammar, token)
+            if not constraint.take(token, candidates):
+                return NOTHING_LEFT
         if self._remembers:
             self._native.sampler_accept(self._chain, token)
         return token
@@ -197,7 +220,7 @@ def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> 
     api = model.native.api
     asked.check(model.tokens)
     sampling = Chain.of(asked)
-    grammar = build_grammar(model, shape)
+    constraint = build_constraint(model, shape)
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -238,5 +261,5 @@ def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> 
         greedy=greedy and not penalized and not bias,
         needed=needed if short and needed < min(_MOST_CANDIDATES, model.tokens) else 0,
         remembers=penalized,
-        grammar=grammar,
+        constraint=constraint,
     )
