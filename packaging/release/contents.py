@@ -24,7 +24,7 @@ EXCLUDED_MODULES = list(
         "IPython PIL PyQt5 PyQt6 PySide2 _pytest black docutils ensurepip fastapi idlelib importlinter "
         "lib2to3 matplotlib mypy pandas pip pkg_resources pydoc_data pytest qtpy rich ruff scipy setuptools "
         "shellingham sphinx tensorflow test tkinter torch transformers turtledemo typer uv uvicorn wheel "
-        "xllamacpp huggingface_hub.cli llama_cpp.server llama_cpp.mtmd_cpp llama_cpp.llava_cpp numpy.f2py "
+        "xllamacpp huggingface_hub.cli llama_cpp.server llama_cpp.mtmd_cpp llama_cpp.llava_cpp llama_cpp.llama_grammar numpy.f2py "
         "numpy.tests PySide6.QtDesigner PySide6.QtHelp PySide6.QtQml PySide6.QtQuick PySide6.QtQuickWidgets "
         "chardet PySide6.QtPrintSupport PySide6.QtConcurrent pyqtgraph.console pyqtgraph.dockarea "
         "pyqtgraph.examples pyqtgraph.flowchart pyqtgraph.jupyter pyqtgraph.opengl"
@@ -85,7 +85,6 @@ def hidden_imports() -> list[str]:
     """What no import statement that PyInstaller can follow names."""
     others = [
         "llama_cpp.llama_cpp",
-        "llama_cpp.llama_grammar",
         "qtawesome",
         "qasync",
         "PySide6.QtOpenGL",  # pyqtgraph imports both by names that it puts together

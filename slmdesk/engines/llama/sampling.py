@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmdesk.engines.llama.grammar import build_constraint
 from slmdesk.inference.asks import ANY_SEED
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from slmdesk.engines.llama.grammar import Constraint
+    from slmdesk.engines.llama.matchers import Matcher
     from slmdesk.inference.asks import Sampling, Shape
     from slmdesk.llama.model import Model
     from slmdesk.llama.native import Native
@@ -35,7 +34,7 @@ _MOST_CANDIDATES = 2048  # of the short way; more, and the whole vocabulary is a
 NOTHING_LEFT = -1
 """In place of a token: the answer's shape allows none at all."""
 COMPLETE = -2
-"""In place of a token: the answer's shape is complete, and nothing but the end may come."""
+"""In place of a token: the answer's shape is complete, and nothing but its end may come."""
 
 
 class Candidates:
@@ -73,9 +72,9 @@ class Sampler:
 
     __slots__ = (
         "_chain",
-        "_constraint",
         "_greedy",
         "_margin",
+        "_matcher",
         "_native",
         "_needed",
         "_remembers",
@@ -90,14 +89,14 @@ class Sampler:
         greedy: bool,
         needed: int,
         remembers: bool,
-        constraint: Constraint | None,
+        matcher: Matcher | None,
     ) -> None:
         self._native = native
         self._chain = ctypes.cast(chain, ctypes.c_void_p).value
         self._greedy = greedy  # nothing but the largest logit counts
         self._needed = needed  # the chain's choice depends on this many of the largest logits; 0: on all
         self._remembers = remembers  # the chain wants to hear of every token
-        self._constraint = constraint
+        self._matcher = matcher
         self._threshold = float("inf")
         self._margin = 0.5
 
@@ -106,12 +105,12 @@ class Sampler:
 
         The token is accepted: penalties and shape move on.
         """
-        constraint = self._constraint
-        if constraint is not None and constraint.ended:
+        matcher = self._matcher
+        if matcher is not None and matcher.ended:
             return COMPLETE
         token = int(row.argmax()) if self._greedy else self._choose(row, candidates)
-        if constraint is not None:
-            return self._within(constraint, token, row, candidates)
+        if matcher is not None:
+            return self._within(matcher, token, row, candidates)
         if self._remembers:
             self._native.sampler_accept(self._chain, token)
         return token
@@ -128,8 +127,8 @@ class Sampler:
         Without a shape the numbers are exactly those; where one refused a token, a second number was drawn for it.
         """
         for token in written:
-            if self._constraint is not None:
-                self._constraint.take(token, candidates)
+            if self._matcher is not None:
+                self._matcher.take(token)
             if not self._greedy:
                 candidates.load(np.array([token]), np.array([1.0], np.float32))
                 self._native.sampler_apply(self._chain, candidates.address)  # draws one number and no more
@@ -139,8 +138,8 @@ class Sampler:
         if self._chain:
             api.llama_sampler_free(ctypes.cast(self._chain, api.llama_sampler_p_ctypes))
         self._chain = None
-        if self._constraint is not None:
-            self._constraint.close()
+        if self._matcher is not None:
+            self._matcher.close()
 
     def _choose(self, row: NDArray[np.float32], candidates: Candidates) -> int:
         needed = self._needed
@@ -168,15 +167,13 @@ class Sampler:
         self._native.sampler_apply(self._chain, candidates.address)
         return int(candidates.ids[candidates.array.selected])
 
-    def _within(
-        self, constraint: Constraint, token: int, row: NDArray[np.float32], candidates: Candidates
-    ) -> int:
+    def _within(self, matcher: Matcher, token: int, row: NDArray[np.float32], candidates: Candidates) -> int:
         """Keep a token that the shape allows; else choose again among those it does, as llama.cpp's own loop does.
 
         So the whole vocabulary is looked through only where the model would have gone astray.
         """
-        if not constraint.take(token, candidates):
-            allowed = constraint.allowed(candidates)
+        if not matcher.take(token):
+            allowed = matcher.allowed()
             allowed = allowed[np.isfinite(row[allowed])]
             if len(allowed) == 0:
                 return NOTHING_LEFT
@@ -185,7 +182,7 @@ class Sampler:
             else:
                 candidates.load(allowed, row[allowed])
                 token = self._apply(candidates)
-            if not constraint.take(token, candidates):
+            if not matcher.take(token):
                 return NOTHING_LEFT
         if self._remembers:
             self._native.sampler_accept(self._chain, token)
@@ -212,6 +209,12 @@ class Chain:
         return cls(**sampling.chosen())
 
 
+def _matcher(model: Model, shape: Shape) -> Matcher:
+    from slmdesk.engines.llama.matchers import matchers_of  # its library is for answers of a shape alone
+
+    return matchers_of(model).matcher(shape)
+
+
 def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> Sampler:
     """The chain for these settings, in llama.cpp's order: bias, penalties, top-k, top-p, min-p, temperature, seed.
 
@@ -220,7 +223,7 @@ def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> 
     api = model.native.api
     asked.check(model.tokens)
     sampling = Chain.of(asked)
-    constraint = build_constraint(model, shape)
+    matcher = _matcher(model, shape) if shape is not None else None
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -261,5 +264,5 @@ def build_sampler(model: Model, asked: Sampling, shape: Shape | None = None) -> 
         greedy=greedy and not penalized and not bias,
         needed=needed if short and needed < min(_MOST_CANDIDATES, model.tokens) else 0,
         remembers=penalized,
-        constraint=constraint,
+        matcher=matcher,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -23,6 +24,9 @@ _MOST = 100_000  # of what is counted: more than an answer can hold, or a parser
 _LONGEST = 1_000_000_000  # of characters, where a bound costs nothing until it is reached
 _LARGEST_DIVISOR = 100_000  # an automaton has a state for each remainder
 _MOST_PAIRS = 4_000_000  # of optional properties of one object, added up: each may follow each
+_LONGEST_PATTERN = 10_000  # characters
+_MOST_OPEN = 500  # signs of a pattern that leave something open; each may follow each
+_MOST_OPEN_IN_ALL = 5000
 _COUNTS = {
     "minLength": _MOST,
     "maxLength": _LONGEST,
@@ -64,7 +68,16 @@ _UNENFORCED = (
 )
 
 
-def prepared(definition: dict[str, Any], *, exact: bool) -> dict[str, Any]:
+@dataclass(slots=True)
+class Budget:
+    """What the schemas of one shape have cost together, of what is dear to compile."""
+
+    divisors: int = 0
+    pairs: int = 0
+    open_signs: int = 0
+
+
+def prepared(definition: dict[str, Any], budget: Budget, *, exact: bool = True) -> dict[str, Any]:
     """The schema as it can be compiled; `definition` is left as it is. Not `exact`: without what cannot be enforced.
 
     Raises `SlmDeskError("schema_invalid")` that names what is wrong and where.
@@ -76,18 +89,18 @@ def prepared(definition: dict[str, Any], *, exact: bool) -> dict[str, Any]:
         raise schema_refused(f"It is not JSON ({error}).") from error
     if len(text) > LARGEST_SCHEMA:
         raise schema_refused(f"It has {len(text)} characters; {LARGEST_SCHEMA} are allowed.")
-    return _Preparation(json.loads(text), exact=exact).done()
+    return _Preparation(json.loads(text), budget, exact=exact).done()
 
 
 class _Preparation:
     """One schema on its way. Only what can be reached from the root is looked at, so unused definitions may hold
     anything."""
 
-    def __init__(self, root: dict[str, Any], *, exact: bool) -> None:
+    def __init__(self, root: dict[str, Any], budget: Budget, *, exact: bool) -> None:
         self._root = root
+        self._budget = budget
         self._exact = exact
-        self._divisor = 1
-        self._pairs = 0
+        self._multiple = 1  # of all divisors
 
     def done(self) -> dict[str, Any]:
         waiting: list[tuple[Any, str]] = [(self._root, "")]
@@ -132,6 +145,7 @@ class _Preparation:
         self._check_counts(node, place)
         self._check_divisor(node, place)
         self._check_properties(node, place)
+        self._check_patterns(node, place)
         self._mend_format(node)
         left = [keyword for keyword in _UNENFORCED if keyword in node]
         if left and self._exact:
@@ -151,21 +165,39 @@ class _Preparation:
         value = node.get("multipleOf")
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             return  # llguidance says so
-        fraction = Fraction(repr(value))
-        self._divisor = math.lcm(self._divisor, fraction.numerator)
-        if self._divisor > _LARGEST_DIVISOR:
+        divisor = Fraction(repr(value)).numerator
+        self._multiple = math.lcm(self._multiple, divisor)
+        self._budget.divisors += divisor
+        if max(self._multiple, self._budget.divisors) > _LARGEST_DIVISOR:
             raise schema_refused(
                 f"multipleOf is {value}{_at(place)}, which is too much (with the others of the schema,"
                 f" {_LARGEST_DIVISOR} is the most)."
             )
+
+    def _check_patterns(self, node: dict[str, Any], place: str) -> None:
+        named = node.get("patternProperties")
+        patterns = [*named] if isinstance(named, dict) else []
+        if isinstance(node.get("pattern"), str):
+            patterns.append(node["pattern"])
+        for pattern in patterns:
+            count = sum(map(pattern.count, "*+?{|"))
+            self._budget.open_signs += count
+            if (
+                len(pattern) > _LONGEST_PATTERN
+                or count > _MOST_OPEN
+                or self._budget.open_signs > _MOST_OPEN_IN_ALL
+            ):
+                raise schema_refused(
+                    f"A pattern{_at(place)} is too large, or with the others too much, to be enforced."
+                )
 
     def _check_properties(self, node: dict[str, Any], place: str) -> None:
         properties, required = node.get("properties"), node.get("required")
         if not isinstance(properties, dict):
             return
         needed = len(required) if isinstance(required, list) else 0
-        self._pairs += max(len(properties) - needed, 0) ** 2
-        if self._pairs > _MOST_PAIRS:
+        self._budget.pairs += max(len(properties) - needed, 0) ** 2
+        if self._budget.pairs > _MOST_PAIRS:
             raise schema_refused(
                 f"It has too many properties that may be left out{_at(place)}: use fewer than"
                 f" {math.isqrt(_MOST_PAIRS)} of them, or add them to “required”."
