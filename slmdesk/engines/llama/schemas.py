@@ -38,6 +38,7 @@ _COUNTS = {
 _ONE = ("additionalItems", "additionalProperties", "items")  # schemas in these keywords
 _MANY = ("allOf", "anyOf", "items", "oneOf", "prefixItems")  # lists of them
 _NAMED = ("patternProperties", "properties")  # by names
+_INSIDE = {"additionalProperties", "items", "patternProperties", "prefixItems", "properties", "required"}
 _BESIDE = (
     "$ref",
     "allOf",
@@ -92,6 +93,15 @@ def prepared(definition: dict[str, Any], budget: Budget, *, exact: bool = True) 
     return _Preparation(json.loads(text), budget, exact=exact).done()
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A schema in the schema, and where. `shared`: another one says something of the same value."""
+
+    node: Any
+    place: str
+    shared: bool
+
+
 class _Preparation:
     """One schema on its way. Only what can be reached from the root is looked at, so unused definitions may hold
     anything."""
@@ -103,19 +113,29 @@ class _Preparation:
         self._multiple = 1  # of all divisors
 
     def done(self) -> dict[str, Any]:
-        waiting: list[tuple[Any, str]] = [(self._root, "")]
-        seen: set[int] = set()
+        waiting = [_Found(self._root, "", shared=False)]
+        seen: dict[int, _Found] = {}
         while waiting:
-            node, place = waiting.pop()
-            if not isinstance(node, dict) or id(node) in seen:
+            found = waiting.pop()
+            node = found.node
+            before = seen.get(id(node))
+            if not isinstance(node, dict) or (before and before.shared >= found.shared):
                 continue
-            seen.add(id(node))
-            self._mend(node, place)
-            waiting.extend(_below(node, place))
-            waiting.extend(self._referred(node))
+            seen[id(node)] = found
+            if before is None:
+                self._mend(node, found.place)
+            beside = [keyword for keyword in _BESIDE if keyword in node]
+            # Where several schemas say what one object may have, none of them alone says all of it.
+            shared = found.shared or len(beside) > 1 or bool(beside and _INSIDE & node.keys())
+            together = shared or len(node.get("allOf") or []) > 1
+            waiting.extend(_below(node, found.place, shared=shared, together=together))
+            waiting.extend(self._referred(node, shared=shared))
+        for found in seen.values():
+            if not found.shared:
+                _close(found.node)
         return self._root
 
-    def _referred(self, node: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    def _referred(self, node: dict[str, Any], *, shared: bool) -> Iterator[_Found]:
         """What `$ref` leads to, where that is in this document."""
         reference = node.get("$ref")
         if not isinstance(reference, str):
@@ -125,7 +145,8 @@ class _Preparation:
             for keyword in ("$defs", "definitions"):
                 named = self._root.get(keyword)
                 if isinstance(named, dict):
-                    yield from ((one, f"{keyword}/{name}") for name, one in named.items())
+                    for name, one in named.items():
+                        yield _Found(one, f"{keyword}/{name}", shared=shared)
             return
         target: Any = self._root
         steps = [unquote(step).replace("~1", "/").replace("~0", "~") for step in reference[1:].split("/")[1:]]
@@ -136,7 +157,7 @@ class _Preparation:
                 target = target[step]
             else:
                 return  # llguidance says so, with its name
-        yield target, "/".join(steps)
+        yield _Found(target, "/".join(steps), shared=shared)
 
     def _mend(self, node: dict[str, Any], place: str) -> None:
         node.pop("x-guidance", None)  # llguidance's own options are not a client's to set
@@ -223,21 +244,39 @@ class _Preparation:
             _add(node, {"pattern": FORMATS[name]})
 
 
-def _below(node: dict[str, Any], place: str) -> Iterator[tuple[Any, str]]:
-    """The schemas in this one that hold for the value or for what is in it, and their places."""
+def _below(node: dict[str, Any], place: str, *, shared: bool, together: bool) -> Iterator[_Found]:
+    """The schemas in this one that hold for the value or for what is in it.
 
-    def at(*steps: str | int) -> str:
-        return "/".join([*([place] if place else []), *map(str, steps)])
+    `shared`: whether what this one says of an object, others say as well; `together`: the same of those in allOf.
+    """
+
+    def found(one: Any, *steps: str | int, shared: bool = shared) -> _Found:
+        return _Found(one, "/".join([*([place] if place else []), *map(str, steps)]), shared=shared)
 
     for keyword in _ONE:
         if isinstance(node.get(keyword), dict):
-            yield node[keyword], at(keyword)
+            yield found(node[keyword], keyword)
     for keyword in _MANY:
         if isinstance(node.get(keyword), list):
-            yield from ((one, at(keyword, index)) for index, one in enumerate(node[keyword]))
+            for index, one in enumerate(node[keyword]):
+                yield found(one, keyword, index, shared=together if keyword == "allOf" else shared)
     for keyword in _NAMED:
         if isinstance(node.get(keyword), dict):
-            yield from ((one, at(keyword, name)) for name, one in node[keyword].items())
+            for name, one in node[keyword].items():
+                yield found(one, keyword, name)
+
+
+def _close(node: dict[str, Any]) -> None:
+    """Let an object have the properties that are named and no others, where the schema leaves that open.
+
+    Any answer that this allows, the schema allows. Without it a model goes on to invent properties.
+    """
+    properties, required = node.get("properties"), node.get("required", [])
+    if not isinstance(properties, dict) or not properties or not isinstance(required, list):
+        return
+    leaves_open = not any(keyword in node for keyword in (*_BESIDE, "patternProperties", "minProperties"))
+    if leaves_open and all(isinstance(name, str) and name in properties for name in required):
+        node.setdefault("additionalProperties", False)
 
 
 def _add(node: dict[str, Any], more: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import llguidance
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.llama import gbnf
+from slmdesk.engines.llama.gbnf import GrammarError
+from slmdesk.engines.llama.gbnf_rules import lark
 from slmdesk.engines.llama.schemas import Budget, prepared
 from slmdesk.inference.asks import Grammar, JsonSchema, Pieces
 from slmdesk.inference.schemas import schema_refused
@@ -58,8 +59,8 @@ def _of_gbnf(text: str, token_of: Callable[[str], int]) -> str:
     if len(text) > _LARGEST_GRAMMAR:
         raise SlmDeskError("grammar_invalid", "The grammar is too large.", _HINT)
     try:
-        return gbnf.lark(text, token_of)
-    except gbnf.GrammarError as error:
+        return lark(text, token_of)
+    except GrammarError as error:
         raise SlmDeskError("grammar_invalid", f"The grammar is not valid: {error}.", _HINT) from error
 
 
@@ -139,6 +140,7 @@ class _Rules:
 
 
 _UNKNOWN = re.compile(r"Unimplemented keys: \[(.*)\]")
+_ELSEWHERE = re.compile(r"Resource '(.*)' is not present in a registry")
 
 
 def refusal(shape: Shape, said: str) -> SlmDeskError:
@@ -153,6 +155,8 @@ def refusal(shape: Shape, said: str) -> SlmDeskError:
     if keys := _UNKNOWN.search(reason):
         names = keys[1].replace('"', "")
         return schema_refused(f"It uses {names}, which cannot be enforced.")
+    if outside := _ELSEWHERE.search(reason):
+        return schema_refused(f"It refers to {outside[1]}, and nothing outside of it is read.")
     if reason.startswith("oneOf constraints"):
         return schema_refused("It uses oneOf with choices that may hold at once, which cannot be enforced.")
     return schema_refused(f"{reason[:1].upper()}{reason[1:]}.")
