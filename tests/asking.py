@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slmdesk.engines.protocol import EngineSpec
-from slmdesk.inference.asks import Ask, Grammar, JsonSchema, Media, Role, Sampling, Text, Turn
+from slmdesk.inference.asks import Ask, Grammar, JsonSchema, Media, Role, Sampling, Shape, Text, Turn
 from slmdesk.inference.loading import Loading
 from slmdesk.inference.steps import Step
 
@@ -31,12 +31,14 @@ def asking(
     *,
     sampling: dict[str, Any] | None = None,
     stop: list[str] | tuple[str, ...] | None = None,
+    shape: Shape | None = None,
     **more: Any,
 ) -> Ask:
     """An ask; `sampling` holds values by their names, and `grammar` or `json_schema`."""
     values = dict(sampling or {})
     grammar, schema = values.pop("grammar", None), values.pop("json_schema", None)
-    shape = Grammar(grammar) if grammar else JsonSchema(schema) if schema is not None else None
+    if shape is None:
+        shape = Grammar(grammar) if grammar else JsonSchema(schema) if schema is not None else None
     return Ask(
         id=name,
         turns=turns(messages or []),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.llama.matchers import Matchers
 from slmdesk.engines.llama.sampling import COMPLETE, NOTHING_LEFT, Candidates, build_sampler
 from slmdesk.inference.asks import JsonSchema, Pieces, Sampling, Shape
 from slmdesk.llama.model import Model
@@ -127,3 +128,74 @@ def test_a_trigger_must_begin_each_choice() -> None:
         Pieces((("a",), ("b",)), trigger="a").check()
     assert caught.value.code == "bad_request"
     Pieces((("x",), ("y",)), before="ab", trigger="a").check()
+
+
+def test_a_sampler_that_goes_on_stands_where_the_other_stood(model: Model) -> None:
+    random = np.random.default_rng(9)
+    rows = random.standard_normal((40, model.tokens), dtype=np.float32) * np.float32(4)
+    room = Candidates(model.native, model.tokens)
+    shape = JsonSchema({"type": "array", "items": {"enum": ["north", "south", "west"]}, "minItems": 12})
+    first = build_sampler(model, Sampling(temperature=0.0), shape)
+    tokens = [first.sample(row, room) for row in rows]
+    assert min(tokens) >= 0
+    for count in (0, 1, 7, 30):
+        other = build_sampler(model, Sampling(temperature=0.0), shape)
+        other.go_on(tokens[:count], room)
+        assert [other.sample(row, room) for row in rows[count:]] == tokens[count:]
+        other.close()
+    first.close()
+
+
+def test_answers_of_one_shape_do_not_disturb_each_other(model: Model) -> None:
+    shape = JsonSchema({"type": "string", "enum": ["north", "south", "southern", "west"]})
+    samplers = [build_sampler(model, Sampling(temperature=1.0, seed=seed), shape) for seed in range(20)]
+    room = Candidates(model.native, model.tokens)
+    random = np.random.default_rng(2)
+    written = [b""] * len(samplers)
+    ended: set[int] = set()
+    while len(ended) < len(samplers):
+        for number, sampler in enumerate(samplers):
+            if number in ended:
+                continue
+            token = sampler.sample(random.standard_normal(model.tokens, dtype=np.float32), room)
+            piece = None if token == COMPLETE else model.piece(token)
+            if piece is None:
+                ended.add(number)
+            else:
+                written[number] += piece
+    assert {json.loads(text) for text in written} <= {"north", "south", "southern", "west"}
+    for sampler in samplers:
+        sampler.close()
+
+
+def test_a_control_token_in_a_literal_is_that_token(model: Model) -> None:
+    token = model.token_of("<|im_start|>")
+    model.shown = frozenset({token})
+    try:
+        matcher = Matchers(model).matcher(
+            Pieces((("a<|im_start|>", JsonSchema(NUMBER)),), trigger="a<|im_start|>")
+        )
+        spelled = model.tokenize("a<|im_start|>x", special=False)
+        assert all(matcher.take(one) for one in spelled)  # ordinary characters are no mark
+        matcher = Matchers(model).matcher(Pieces((("a<|im_start|>", JsonSchema(NUMBER)),)))
+        text = [
+            *model.tokenize("a", special=False),
+            token,
+            *model.tokenize('{"n": 5}', special=False),
+            model.eos,
+        ]
+        assert all(matcher.take(one) for one in text)
+    finally:
+        model.shown = frozenset()
+
+
+def test_a_model_without_an_end_of_turn_ends_with_its_shape(endless_model: Path) -> None:
+    endless = Model(Native(), str(endless_model))
+    sampler = build_sampler(endless, Sampling(temperature=0.0), JsonSchema({"const": "over"}))
+    room = Candidates(endless.native, endless.tokens)
+    data = b""
+    while (token := sampler.sample(np.zeros(endless.tokens, np.float32), room)) != COMPLETE:
+        data += endless.piece(token) or b""
+    assert data == b'"over"'
+    sampler.close()
+    endless.close()

@@ -105,8 +105,10 @@ class _Rules:
         head = self._literal(trigger)
         if head[0].startswith("<["):  # a token that no text stands for
             lines.append(f"head: TEXT {' '.join(head)}")
+        elif len(head) > 1:  # text before such a token
+            lines += [f"BEGIN: TEXT {head[0]}", f"head: BEGIN {' '.join(head[1:])}"]
         else:  # the first that comes ends the text
-            lines += [f"begin[lazy]: TEXT {head[0]}", f"head: begin {' '.join(head[1:])}"]
+            lines += [f"begin[lazy]: TEXT {head[0]}", "head: begin"]
         start = "(head whole)* TEXT" if pieces.repeat else "TEXT | head whole"
         return "\n".join([f"start: {start}", *lines, ""])
 
