@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -240,6 +241,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"enum": ["x" * 600_000]},
     {"$ref": "#"},
     {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+    {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+    {"type": "array", "items": {"anyOf": [{"$ref": "#"}]}, "minItems": 1},
     deep(DEEPEST_SCHEMA),
     deep(300),
 ]
@@ -268,6 +271,15 @@ LARGE: list[tuple[dict[str, Any], str]] = [
             },
         },
         "null",
+    ),
+    ({"type": ["array", "null"], "items": {"$ref": "#"}, "minItems": 1}, "[[null]]"),
+    (
+        {
+            "type": "object",
+            "properties": {"a": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+            "required": ["a"],
+        },
+        '{"a": {"a": null}}',
     ),
     (deep(30), '{"a": ' * 30 + "1" + "}" * 30),
 ]
@@ -318,3 +330,19 @@ def test_what_was_compiled_is_used_again_and_let_go(model: Model) -> None:
         matchers.matcher(JsonSchema({"const": number}))
     assert len(matchers._kept) <= 10
     assert kept not in [compiled for compiled, _ in matchers._kept.values()]
+
+
+def test_what_reached_a_limit_is_not_shared(model: Model) -> None:
+    matchers = Matchers(model)
+    shape = JsonSchema({"type": "string", "pattern": "^(?:.*a.{20}){3}$"})
+    matcher = matchers.matcher(shape)
+    letters = [model.tokenize(letter, special=False)[0] for letter in "ab"]
+    assert matcher.take(model.tokenize('"', special=False)[0])
+    random = Random(2)
+    for _ in range(3000):
+        if not matcher.take(random.choice(letters)) or not len(matcher.allowed()):
+            break
+    assert not len(matcher.allowed())
+    assert not matcher.ended
+    fresh = matchers.matcher(shape)
+    assert len(fresh.allowed())

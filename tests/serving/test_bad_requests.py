@@ -176,6 +176,27 @@ def test_a_wrong_grammar_or_schema_is_the_callers_mistake(service: Running) -> N
     assert service.chat(response_format=schema).status == 400
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"type": "string", "minLength": 400000000}',
+        '{"type": "array", "items": {"type": "integer"}, "maxItems": 1000000}',
+        '{"type": "array", "uniqueItems": true}',
+        *('{"properties": {"a": ' * levels + "{}" + "}}" * levels for levels in (60, 200, 300, 900, 40_000)),
+    ],
+    ids=lambda schema: f"{schema[:20]}-{len(schema)}",
+)
+def test_a_schema_that_nobody_can_answer_is_the_callers_mistake(service: Running, schema: str) -> None:
+    question = f'"model": "{MODEL}", "messages": {json.dumps(MESSAGES)}, "max_tokens": 5'
+    form = f'{{"type": "json_schema", "json_schema": {{"name": "a", "schema": {schema}}}}}'
+    for stream in ("false", "true"):
+        body = f'{{{question}, "stream": {stream}, "response_format": {form}}}'
+        answer = service.post("/v1/chat/completions", body.encode())
+        assert answer.status == 400
+        assert answer.error["code"] in {"schema_invalid", "malformed_json"}
+    assert service.chat(max_tokens=2).status == 200
+
+
 def test_an_unknown_model_is_named_with_what_is_near(home: Path) -> None:
     with serve(home) as running:
         answer = running.chat(model="slmdesk/desk-gide")

@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 _MOST_KEPT = 8  # compiled shapes of a model
 _MOST_USES = 500  # answers that share what was compiled: the states they add to it stay until it is let go
 _LARGEST = 2 * 1024 * 1024  # bytes of a shape, as JSON
-_MOST_STATES = 100_000  # of a lexer; each takes up to 1 kB
+_MOST_STATES = 50_000  # of a lexer; each takes up to 1 kB
 _SPECIAL = b"\xff"  # before the text of a token that no text stands for
 
 
 class Matcher:
     """One answer's place in its shape. Used on one thread at a time."""
 
-    __slots__ = ("_mask", "_matcher", "_tokenizer")
+    __slots__ = ("_forget", "_mask", "_matcher", "_tokenizer")
 
-    def __init__(self, matcher: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, matcher: Any, tokenizer: Tokenizer, forget: Callable[[], object]) -> None:
         self._matcher = matcher
         self._tokenizer = tokenizer
+        self._forget = forget
         self._mask = np.zeros((tokenizer.native.vocab_size + 31) // 32, np.uint32)
 
     @property
@@ -58,12 +59,14 @@ class Matcher:
     def allowed(self) -> NDArray[np.intp]:
         """The tokens that may come next, in order; none where there is none, or llguidance's limits are reached."""
         mask = self._mask
-        try:
-            self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-        except ValueError:
-            return np.zeros(0, np.intp)
+        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        if self._matcher.is_error():  # it would let the end of the answer through
+            mask[:] = 0
         bits = np.unpackbits(mask.view(np.uint8), bitorder="little")
-        return bits[: self._tokenizer.tokens].nonzero()[0]
+        allowed = bits[: self._tokenizer.tokens].nonzero()[0]
+        if not len(allowed):
+            self._forget()  # what reached a limit would stay there for all who share it
+        return allowed
 
     def close(self) -> None:
         """Let go of what was compiled."""
@@ -136,7 +139,7 @@ class Matchers:
                 self._kept[key] = compiled, uses + 1
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
-            return Matcher(compiled.deep_copy(), self._tokenizer)
+            return Matcher(compiled.deep_copy(), self._tokenizer, lambda: self._kept.pop(key, None))
 
 
 _of_models: weakref.WeakKeyDictionary[Model, Matchers] = weakref.WeakKeyDictionary()

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from slmdesk.engines.llama.schema_ends import has_an_end
 from slmdesk.engines.llama.schema_formats import FORMATS, INTEGERS, NOTHING_SAID
 from slmdesk.inference.schemas import LARGEST_SCHEMA, check_depth, schema_refused
 
@@ -133,6 +134,8 @@ class _Preparation:
         for found in seen.values():
             if not found.shared:
                 _close(found.node)
+        if not has_an_end(self._root, [found.node for found in seen.values()], self._target):
+            raise schema_refused("It allows no answer that ends.")
         return self._root
 
     def _referred(self, node: dict[str, Any], *, shared: bool) -> Iterator[_Found]:
@@ -148,16 +151,22 @@ class _Preparation:
                     for name, one in named.items():
                         yield _Found(one, f"{keyword}/{name}", shared=shared)
             return
+        yield _Found(self._target(reference), reference.removeprefix("#/"), shared=shared)
+
+    def _target(self, reference: str) -> Any:
+        """The schema at a pointer into this document; None where there is none, which llguidance says then."""
+        if reference != "#" and not reference.startswith("#/"):
+            return None
         target: Any = self._root
-        steps = [unquote(step).replace("~1", "/").replace("~0", "~") for step in reference[1:].split("/")[1:]]
-        for step in steps:
-            if isinstance(target, list) and step.isdecimal() and int(step) < len(target):
-                target = target[int(step)]
-            elif isinstance(target, dict) and step in target:
-                target = target[step]
+        for step in reference.split("/")[1:]:
+            name = unquote(step).replace("~1", "/").replace("~0", "~")
+            if isinstance(target, list) and name.isdecimal() and int(name) < len(target):
+                target = target[int(name)]
+            elif isinstance(target, dict) and name in target:
+                target = target[name]
             else:
-                return  # llguidance says so, with its name
-        yield _Found(target, "/".join(steps), shared=shared)
+                return None
+        return target
 
     def _mend(self, node: dict[str, Any], place: str) -> None:
         node.pop("x-guidance", None)  # llguidance's own options are not a client's to set
