@@ -8,8 +8,8 @@ from slmdesk.core.errors import SlmDeskError
 
 DEEPEST_SCHEMA = 100
 """Nested objects and lists of the schema's own text; parsers and compilers recurse."""
-LARGEST_SCHEMA = 512 * 1024
-"""Characters, as JSON."""
+LARGEST_SCHEMA = 256 * 1024
+"""Characters, as JSON: definitions that refer to each other in one long row are compiled by recursion too."""
 
 
 def schema_refused(why: str) -> SlmDeskError:

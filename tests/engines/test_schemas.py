@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.engines.llama.main import _STACK
 from slmdesk.engines.llama.matchers import Matcher, Matchers
 from slmdesk.inference.asks import Ask, JsonSchema, Pieces
-from slmdesk.inference.schemas import DEEPEST_SCHEMA
+from slmdesk.inference.schemas import DEEPEST_SCHEMA, LARGEST_SCHEMA
 from slmdesk.llama.model import Model
 from slmdesk.llama.native import Native
 
@@ -257,7 +259,7 @@ LARGE: list[tuple[dict[str, Any], str]] = [
     ({"type": "string", "maxLength": 1_000_000}, '"a"'),
     ({"type": "array", "items": {"type": "integer"}, "maxItems": 100_000}, "[1]"),
     ({"type": "string", "pattern": "^(a{1000}){1000}|b$"}, '"b"'),
-    ({"enum": [f"value {number}" for number in range(20_000)]}, '"value 19999"'),
+    ({"enum": [f"value {number}" for number in range(10_000)]}, '"value 9999"'),
     (
         {"type": "object", "properties": {f"p{number}": {"type": "null"} for number in range(500)}},
         '{"p499": null}',
@@ -346,3 +348,41 @@ def test_what_reached_a_limit_is_not_shared(model: Model) -> None:
     assert not matcher.ended
     fresh = matchers.matcher(shape)
     assert len(fresh.allowed())
+
+
+CHAINS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "references": lambda after: after,
+    "choices": lambda after: {"anyOf": [after, {"type": "null"}]},
+    "properties": lambda after: {"type": "object", "properties": {"a": after}, "required": ["a"]},
+    "items": lambda after: {"items": after},
+    "all": lambda after: {"allOf": [after, {"type": ["string", "null"]}]},
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_a_long_row_of_definitions_ends_nothing(matchers: Matchers, kind: str) -> None:
+    """With the stack that an engine's threads have (`engines/llama/main.py`)."""
+    definitions: dict[str, Any] = {}
+    while len(json.dumps(definitions)) < LARGEST_SCHEMA - 5000:
+        for _ in range(50):
+            count = len(definitions)
+            definitions[f"d{count}"] = CHAINS[kind]({"$ref": f"#/$defs/d{count + 1}"})
+    definitions[f"d{len(definitions)}"] = {"type": "string"}
+    schema = JsonSchema({"$defs": definitions, "$ref": "#/$defs/d0"})
+    heard: list[str] = []
+
+    def compiled() -> None:
+        try:
+            matchers.matcher(schema)
+            heard.append("compiled")
+        except SlmDeskError as error:
+            heard.append(error.code)
+
+    usual = threading.stack_size(_STACK)
+    try:
+        thread = threading.Thread(target=compiled)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(usual)
+    assert heard in (["compiled"], ["schema_invalid"])
