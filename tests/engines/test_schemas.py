@@ -103,6 +103,17 @@ def test_no_raw_control_character_gets_into_a_string(takes: Takes) -> None:
         ({"type": "string", "maxLength": 500}, [f'"{"a" * 500}"'], [f'"{"a" * 501}"']),
         ({"type": "string", "format": "date"}, ['"2026-02-03"'], ['"2026-13-03"', '"soon"']),
         ({"type": "string", "format": "byte"}, ['"aGk="'], ['"aGk"', '"?"']),
+        ({"type": "string", "format": "base64url"}, ['"aG_-"', '"aG8"'], ['"a+/="']),
+        (
+            {
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/c"},
+                "additionalProperties": {"type": "integer"},
+                "$defs": {"c": {"enum": ["red", "blue"], "title": "Color", "type": "string"}},
+            },
+            ['{"red": 1}'],
+            ['{"green": 1}', '{"red": "1"}'],
+        ),
         ({"type": "integer", "format": "int32"}, ["2147483647"], ["2147483648"]),
         ({"type": "string", "format": "password"}, ['"x"'], ["1"]),
         (
@@ -241,6 +252,10 @@ HOSTILE: list[dict[str, Any]] = [
     {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(5000)}},
     {"allOf": [{"anyOf": [{"properties": {f"{a}{n}": {"type": "null"}}} for a in "ab"]} for n in range(30)]},
     {"enum": ["x" * 600_000]},
+    {
+        "propertyNames": {"enum": [f"n{number}" for number in range(10_000)]},
+        "additionalProperties": {"enum": ["x" * 100_000]},
+    },
     {"$ref": "#"},
     {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
     {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
@@ -290,6 +305,20 @@ LARGE: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("schema", "text"), LARGE, ids=lambda value: json.dumps(value)[:40])
 def test_what_is_merely_large_is_not(takes: Takes, schema: dict[str, Any], text: str) -> None:
     assert takes(schema, text)
+
+
+def test_no_answer_is_led_where_it_could_not_end(takes: Takes, matchers: Matchers, model: Model) -> None:
+    loop = {
+        "loop": {"type": "array", "items": {"$ref": "#/$defs/loop"}, "minItems": 1},
+        "self": {"$ref": "#/$defs/self"},
+    }
+    for name in loop:
+        other = {"$ref": f"#/$defs/{name}"}
+        schema = {"type": "object", "properties": {"a": other, "b": {"type": "null"}}, "$defs": loop}
+        assert takes(schema, '{"b": null}')
+        matcher = matchers.matcher(JsonSchema(schema))
+        assert not all(matcher.take(token) for token in model.tokenize('{"a"', special=False))
+        assert takes({"anyOf": [other, {"type": "null"}], "$defs": loop}, "null")
 
 
 def test_options_of_the_library_are_not_a_clients(takes: Takes, matchers: Matchers) -> None:

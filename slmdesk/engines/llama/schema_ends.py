@@ -1,4 +1,4 @@
-"""Whether a schema has an answer that ends: a list that needs a list that needs a list has none."""
+"""Schemas that have no answer which ends: a list that needs a list that needs a list."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 _CONTAINERS = {"array", "object"}
 
 
-def has_an_end(root: dict[str, Any], nodes: list[dict[str, Any]], resolve: Callable[[str], Any]) -> bool:
-    """Whether some value of finite depth may meet `root`, by its structure alone.
+def endless(nodes: list[dict[str, Any]], resolve: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Those of these schemas that no value of finite depth meets, by their structure alone.
 
-    `nodes`: every schema that it can reach, itself among them; `resolve`: what a `$ref` leads to, None where unknown.
+    `nodes`: all that they can reach, themselves among them; `resolve`: what a `$ref` leads to, None where unknown.
     """
     ending: set[int] = set()
     users: dict[int, list[dict[str, Any]]] = {}
@@ -31,7 +31,7 @@ def has_an_end(root: dict[str, Any], nodes: list[dict[str, Any]], resolve: Calla
         if id(node) not in ending and _ends(node, ends, resolve):
             ending.add(id(node))
             waiting.extend(users.get(id(node), ()))
-    return id(root) in ending
+    return [node for node in nodes if id(node) not in ending]
 
 
 def _consulted(node: dict[str, Any], resolve: Callable[[str], Any]) -> Iterator[Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 FORMATS = {
-    "byte": r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",  # base64, as OpenAPI 3.0 says it
+    "base64": _BASE64,  # as pydantic says it
+    "base64url": r"^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2}(?:==)?|[A-Za-z0-9_-]{3}=?)?$",
+    "byte": _BASE64,  # as OpenAPI 3.0 says it
     "json-pointer": r"^(?:/(?:[^~/]|~[01])*)*$",  # RFC 6901
     "relative-json-pointer": r"^(?:0|[1-9][0-9]*)(?:[+-][1-9][0-9]*)?(?:#|(?:/(?:[^~/]|~[01])*)*)$",
 }

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from slmdesk.engines.llama.schema_ends import has_an_end
+from slmdesk.engines.llama.schema_ends import endless
 from slmdesk.engines.llama.schema_formats import FORMATS, INTEGERS, NOTHING_SAID
 from slmdesk.inference.schemas import LARGEST_SCHEMA, check_depth, schema_refused
 
@@ -134,8 +134,11 @@ class _Preparation:
         for found in seen.values():
             if not found.shared:
                 _close(found.node)
-        if not has_an_end(self._root, [found.node for found in seen.values()], self._target):
-            raise schema_refused("It allows no answer that ends.")
+        for node in endless([found.node for found in seen.values()], self._target):
+            if node is self._root:
+                raise schema_refused("It allows no answer that ends.")
+            node.clear()
+            node["enum"] = []  # nothing at all, so that no answer is led there
         return self._root
 
     def _referred(self, node: dict[str, Any], *, shared: bool) -> Iterator[_Found]:
@@ -172,6 +175,7 @@ class _Preparation:
         node.pop("x-guidance", None)  # llguidance's own options are not a client's to set
         _drop_what_says_nothing(node)
         _say_otherwise(node)
+        self._say_names_otherwise(node)
         self._check_counts(node, place)
         self._check_divisor(node, place)
         self._check_properties(node, place)
@@ -182,6 +186,42 @@ class _Preparation:
             raise schema_refused(f"It uses {', '.join(left)}{_at(place)}, which cannot be enforced.")
         for keyword in left:
             del node[keyword]
+
+    def _say_names_otherwise(self, node: dict[str, Any]) -> None:
+        """Put `propertyNames` as properties, or patterns of them, where these are not taken."""
+        names = node.get("propertyNames")
+        if not isinstance(names, dict) or "properties" in node or "patternProperties" in node:
+            return
+        if isinstance(names.get("$ref"), str) and len(names) == 1:
+            names = self._target(names["$ref"])
+            if not isinstance(names, dict):
+                return
+        rest = node.get("additionalProperties", True)
+        said = {key: value for key, value in names.items() if key not in ("title", "description")}
+        if said.get("type") == "string" and len(said) > 1:
+            del said["type"]
+        match said:
+            case {"enum": list(known)} if len(said) == 1 and all(isinstance(name, str) for name in known):
+                node["properties"] = dict.fromkeys(known, self._once(rest) if len(known) > 1 else rest)
+            case {"const": str(name)} if len(said) == 1:
+                node["properties"] = {name: rest}
+            case {"pattern": str(pattern)} if len(said) == 1:
+                node["patternProperties"] = {pattern: rest}
+            case _:
+                return
+        del node["propertyNames"]
+        node["additionalProperties"] = False
+
+    def _once(self, schema: Any) -> Any:
+        """A reference to this schema, which is then written once however often it is meant."""
+        if not isinstance(schema, dict):
+            return schema
+        definitions = self._root.setdefault("$defs", {})
+        if not isinstance(definitions, dict):
+            raise schema_refused("$defs must be an object.")
+        name = f"of-many-{len(definitions)}"
+        definitions[name] = schema
+        return {"$ref": f"#/$defs/{name}"}
 
     def _check_counts(self, node: dict[str, Any], place: str) -> None:
         for keyword, most in _COUNTS.items():
@@ -349,29 +389,6 @@ def _say_otherwise(node: dict[str, Any]) -> None:
         _rename(node, "unevaluatedProperties", "additionalProperties")
         if not isinstance(node.get("items"), list) and "contains" not in node:
             _rename(node, "unevaluatedItems", "items")
-    _say_names_otherwise(node)
-
-
-def _say_names_otherwise(node: dict[str, Any]) -> None:
-    """Put `propertyNames` as properties, or patterns of them, where these are not taken."""
-    names = node.get("propertyNames")
-    if not isinstance(names, dict) or "properties" in node or "patternProperties" in node:
-        return
-    rest = node.get("additionalProperties", True)
-    said = {key: value for key, value in names.items() if key not in ("title", "description")}
-    if said.get("type") == "string" and len(said) > 1:
-        del said["type"]
-    match said:
-        case {"enum": list(known)} if len(said) == 1 and all(isinstance(name, str) for name in known):
-            node["properties"] = dict.fromkeys(known, rest)
-        case {"const": str(name)} if len(said) == 1:
-            node["properties"] = {name: rest}
-        case {"pattern": str(pattern)} if len(said) == 1:
-            node["patternProperties"] = {pattern: rest}
-        case _:
-            return
-    del node["propertyNames"]
-    node["additionalProperties"] = False
 
 
 def _rename(node: dict[str, Any], keyword: str, other: str) -> None:
