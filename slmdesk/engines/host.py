@@ -21,7 +21,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
-from slmdesk.inference.answers import Stop, joined
+from slmdesk.inference.answers import ReasoningDelta, Stop, TokenLogprobs, ToolCallDelta, joined
 from slmdesk.inference.wire import converted, encoded
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ _SILENCE = 300.0  # seconds without any progress after which a load is given up
 DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
 _GRACE = 0.5  # seconds for an engine that is not to start to end by itself
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
-_ABILITIES: frozenset[Ability] = frozenset({"chat", "text", "grammar", "json_schema"})
+_ABILITIES: frozenset[Ability] = frozenset({"chat", "text", "grammar", "json_schema", "tools", "logprobs"})
+_RichDelta: Any = ReasoningDelta | ToolCallDelta | TokenLogprobs
 
 
 class LlamaEngine:
@@ -226,14 +227,14 @@ class LlamaEngine:
     def _dispatch(self, texts: list[list[Any]], ends: list[list[Any]]) -> None:
         sinks = self._sinks
         written = self._written
-        for key, text, token in texts:
+        for key, delta, token in texts:
             sink = sinks.get(key)
             if sink is None:
                 continue
             if token >= 0:
                 written[key].append(token)
-            if text:
-                sink(text)
+            if delta:
+                sink(delta if isinstance(delta, str) else converted(delta, _RichDelta))
         for key, data in ends:
             sink = sinks.get(key)
             self._forget(key)

@@ -26,19 +26,34 @@ class ToolCallDelta(Wire, frozen=True, tag="tool_call"):
     arguments: str = ""
 
 
-class Alternative(Wire, frozen=True):
-    """A token that could stand somewhere, and the natural logarithm of its probability."""
+class Alternative(Wire, frozen=True, omit_defaults=True):
+    """A token that could stand somewhere, and the natural logarithm of its probability.
+
+    `logprob` is None for the first token of a prompt, which nothing came before. `data`: its bytes where they are no
+    complete UTF-8, so that `text` cannot hold them.
+    """
 
     token: int
     text: str
-    logprob: float
+    logprob: float | None
+    data: bytes = b""
+
+    @property
+    def raw(self) -> bytes:
+        """The token's bytes."""
+        return self.data or self.text.encode()
 
 
-class TokenLogprobs(Wire, frozen=True, tag="logprobs"):
-    """One token of the answer with its log probability, and the likeliest that could stand in its place."""
+class TokenLogprobs(Wire, frozen=True, tag="logprobs", omit_defaults=True):
+    """One token with its log probability, and the likeliest that could stand in its place, the first one first.
+
+    Probabilities are the model's own: before penalties, temperature and whatever else chooses. `prompt`: a token of
+    the prompt; those come first.
+    """
 
     chosen: Alternative
     likeliest: tuple[Alternative, ...] = ()
+    prompt: bool = False
 
 
 Delta = str | ReasoningDelta | ToolCallDelta | TokenLogprobs

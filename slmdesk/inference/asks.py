@@ -16,6 +16,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 ANY_SEED = -1
 """As `Sampling.seed`: another answer every time, whatever is kept for the model."""
 MOST_STOPS = 64  # with those of a form that stands in for a template
+MOST_LOGPROBS = 100  # alternatives of one token
 
 
 class Text(Wire, frozen=True, tag="text"):
@@ -193,14 +194,15 @@ class ToolChoice(Wire, frozen=True):
 
 
 class Ask(Wire, frozen=True, omit_defaults=True):
-    """One answer asked for: exactly one of `turns` (chat template applied) and `prompt` (raw text) is given.
+    """One answer asked for: exactly one of `turns` (chat template applied) and `prompt` (raw text or tokens) is given.
 
     When the last turn is the assistant's, the model goes on with it. None, "" and 0: left open.
     """
 
     model: str = ""
     turns: tuple[Turn, ...] = ()
-    prompt: str | None = None
+    prompt: str | tuple[int, ...] | None = None
+    suffix: str = ""  # what stands behind the gap that a raw prompt's answer fills
     id: str = ""  # names the answer for `cancel`
     sampling: Sampling = Sampling()
     max_tokens: int = 0  # 0: what is kept or set, else until the model ends or the context is full
@@ -208,7 +210,12 @@ class Ask(Wire, frozen=True, omit_defaults=True):
     shape: Shape | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
+    apart: bool = False  # reasoning comes as `ReasoningDelta`; else as the model wrote it, marks and all
     logprobs: int | None = None  # how many alternatives of each token; None: no log probabilities at all
+    prompt_logprobs: bool = (
+        False  # of the prompt's tokens too, before the answer; the prefix cache is left aside
+    )
+    prompt_only: bool = False  # nothing is written: the answer ends where it would begin, with "length"
     template_options: dict[str, Any] = field(default_factory=dict)  # passed to the chat template
     conversation: str = ""  # prefers the cache slot this conversation used before
     context_length: int = 0  # tokens to load the model with; 0: what is kept for it, or the setting's
@@ -225,7 +232,37 @@ class Ask(Wire, frozen=True, omit_defaults=True):
             raise bad(f"stop must be a list of at most {MOST_STOPS} texts.")
         if isinstance(self.shape, JsonSchema | Pieces):
             self.shape.check()
+        if self.suffix and not isinstance(self.prompt, str):
+            raise bad("suffix goes with a prompt of text only.")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MOST_LOGPROBS:
+            raise bad(f"logprobs must be a whole number from 0 to {MOST_LOGPROBS}.")
+        if self.prompt_logprobs and self.logprobs is None:
+            raise bad("prompt_logprobs goes with logprobs only.")
+        self._check_tools()
         self.sampling.check()
+
+    def _check_tools(self) -> None:
+        names = [tool.name for tool in self.tools]
+        if len(set(names)) != len(names):
+            raise bad("Two tools have one name.")
+        if self.tools and not self.turns:
+            raise bad("Tools go with a conversation only.")
+        if self.tool_choice.name and self.tool_choice.name not in names:
+            raise bad(f"tool_choice names {self.tool_choice.name}, which is not among the tools.")
+        if self.must_call and not self.tools:
+            raise bad("tool_choice wants a call, and there are no tools.")
+        if self.must_call and self.shape is not None:
+            raise bad("A call that must be made and a shape of the answer exclude each other.")
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to be a tool call."""
+        return self.tool_choice.mode == "required"
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the answer may be a tool call."""
+        return bool(self.tools) and self.tool_choice.mode != "none"
 
 
 def bad(message: str, hint: str = "") -> SlmDeskError:

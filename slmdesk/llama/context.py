@@ -71,6 +71,7 @@ class Context:
         self.cells: int = api.llama_n_ctx(self.handle)
         self.memory = api.llama_get_memory(self.handle)
         self.size = batch
+        self.outputs = sequences  # rows of logits one decode can give
         self.token = np.zeros(batch, np.int32)
         self.pos = np.zeros(batch, np.int32)
         self.seq = np.zeros(batch, np.int32)

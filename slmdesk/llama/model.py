@@ -162,6 +162,10 @@ class Model:
                 self.texts[token] = None
         return piece
 
+    def raw(self, token: int) -> bytes:
+        """A token's bytes, whatever it does; a control token's are its name."""
+        return self._read_piece(token, special=True)
+
     def special_text(self, token: int) -> str:
         """The text of a control token such as `<s>`; empty where there is no such token."""
         return self._read_piece(token, special=True).decode(errors="replace") if token >= 0 else ""
@@ -195,6 +199,16 @@ class Model:
         ]
         texts = (self._read_piece(token, special=True).decode(errors="replace") for token in found)
         return frozenset(text for text in texts if len(text) > 1)
+
+    @property
+    def fill_in_tokens(self) -> tuple[int, int, int]:
+        """The tokens before a gap's prefix, in its place and before its suffix; -1 where there is none."""
+        api = self.native.api
+        return (
+            int(api.llama_vocab_fim_pre(self.vocabulary)),
+            int(api.llama_vocab_fim_mid(self.vocabulary)),
+            int(api.llama_vocab_fim_suf(self.vocabulary)),
+        )
 
     def close(self) -> None:
         if self.handle:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from slmdesk.engines.families import form_of_file
-from slmdesk.engines.llama.server import EngineServer
+from slmdesk.engines.llama.prompts import Prompts
 from slmdesk.engines.llama.templates import ChatTemplate
 from slmdesk.formats.gguf import read_header
 from slmdesk.llama.model import Model
@@ -31,10 +31,10 @@ def main() -> None:
         eos=model.special_text(model.eos),
         specials=model.special_texts,
     )
-    server = EngineServer(model, template, context_length=4096, token="", form=form)
+    prompts = Prompts(model, template)
     results = []
     for chat in spec["chats"]:
-        tokens, _ = server._cut(asking("", messages=chat))
+        tokens = prompts.prepare(asking("", messages=chat)).tokens
         text = template.prompt(chat).text
         whole = model.tokenize(text, special=True)
         if model.add_bos and whole[:1] != [model.bos]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.engines.llama.sampling import Sampler
     from slmdesk.engines.llama.slots import Slot
-    from slmdesk.engines.llama.text import TextStream
+    from slmdesk.engines.llama.text import PartsStream, TextStream
 
 
 @dataclass(slots=True, eq=False)
@@ -26,10 +26,14 @@ class Answer:
     tokens: list[int]
     limit: int  # tokens of prompt and answer together
     sampler: Sampler
-    text: TextStream
+    text: TextStream | PartsStream
     written: int = 0
     conversation: str = ""
     penalty_window: int = 0
+    logprobs: int | None = None  # alternatives of each token that are told; None: no log probabilities
+    prompt_logprobs: bool = False
+    prompt_only: bool = False
+    scored: int = 0  # tokens of the prompt whose log probabilities were given out
     prompt_tokens: int = 0
     cached_tokens: int = -1  # -1: not admitted yet
     slot: Slot | None = None

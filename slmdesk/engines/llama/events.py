@@ -22,11 +22,16 @@ _PARENT_PATIENCE = 30.0  # seconds the parent may leave the stream unread before
 
 
 def encode(texts: Texts, ends: Ends) -> bytes:
-    """One line for one step: `[[[key, text, token], …], [[key, stop], …]]`.
+    """One line for one step: `[[[key, delta, token], …], [[key, stop], …]]`.
 
-    `token` is -1 for text that was held back until the answer's end.
+    `token` is -1 for what comes beside a token: a second delta, or text that was held back until the answer's end.
     """
-    head = ",".join([f"[{key},{encode_basestring(text)},{token}]" for key, text, token in texts])
+    head = ",".join(
+        [
+            f"[{key},{encode_basestring(delta) if isinstance(delta, str) else encoded(delta).decode()},{token}]"
+            for key, delta, token in texts
+        ]
+    )
     if not ends:
         return f"[[{head}],[]]\n".encode("utf-8", "replace")
     tail = ",".join([f"[{key},{encoded(end).decode()}]" for key, end in ends])

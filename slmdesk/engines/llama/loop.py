@@ -11,24 +11,29 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import failures
 from slmdesk.engines.llama.prefix_cache import Shelf
 from slmdesk.engines.llama.sampling import COMPLETE, Candidates
+from slmdesk.engines.llama.scores import scored
 from slmdesk.engines.llama.slots import SlotTable
+from slmdesk.engines.llama.text import TextStream
 from slmdesk.llama.context import ABORTED, DECODED, NO_ROOM
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from slmdesk.engines.llama.answer import Answer
     from slmdesk.engines.llama.slots import Slot
-    from slmdesk.inference.answers import Stop, StopReason
+    from slmdesk.inference.answers import Delta, Stop, StopReason
     from slmdesk.llama.context import Context
     from slmdesk.llama.model import Model
 
-Texts = list[tuple[int, str, int]]  # key, new text, its token
+Texts = list[tuple[int, "Delta", int]]  # key, what is new, its token
 Ends = list[tuple[int, "Stop"]]
 Publish = Callable[[Texts, Ends], None]
 
@@ -174,7 +179,7 @@ class Worker:
             busy = sum(len(other.tokens) + _AHEAD for other in self._active)
             if self._active and busy + len(answer.tokens) + _AHEAD > self._context.cells:
                 return
-            slot = self._table.take(answer.tokens, answer.conversation)
+            slot = self._table.take(answer.tokens, answer.conversation, anew=answer.prompt_logprobs)
             if slot is None:
                 return
             self._waiting.popleft()
@@ -208,14 +213,47 @@ class Worker:
         seconds = time.perf_counter() - started
         self._prompt_keys = frozenset()
         self._measure(seconds, total - count, alone=not count)
-        completed = []
+        if prompts:
+            completed, rows = self._take_prompts(prompts, count)
+            self._sample(generating + completed, rows, count)
+        else:
+            self._sample(generating, range(count), count)
+
+    def _take_prompts(
+        self, prompts: list[tuple[Answer, int]], count: int
+    ) -> tuple[list[Answer], Sequence[int]]:
+        """After a decode: the answers whose prompts are read now, and the rows of logits of all that go on."""
+        completed: list[Answer] = []
+        rows = [*range(count)]
+        row = count
         for answer, size in prompts:
             slot = answer.slot
             assert slot is not None
+            start = slot.past
             slot.past += size
-            if slot.past == len(answer.tokens):
+            done = slot.past == len(answer.tokens)
+            if answer.prompt_logprobs:
+                self._score_prompt(answer, start, size, row)
+                row += size
+            else:
+                row += done
+            if done:
                 completed.append(answer)
-        self._sample(generating + completed if completed else generating, count)
+                rows.append(row - 1)
+        return completed, rows
+
+    def _score_prompt(self, answer: Answer, start: int, size: int, row: int) -> None:
+        """Give out how likely the prompt's tokens were; `row` holds what was expected behind token `start`."""
+        rows = self._context.logits(row + size)
+        count = answer.logprobs or 0
+        if not answer.scored:
+            first = scored(self._model, None, answer.tokens[0], count, prompt=True)
+            self._texts.append((answer.key, first, _NO_TOKEN))
+            answer.scored = 1
+        for at in range(max(answer.scored, start + 1), min(start + size + 1, answer.prompt_tokens)):
+            told = scored(self._model, rows[row + at - start - 1], answer.tokens[at], count, prompt=True)
+            self._texts.append((answer.key, told, _NO_TOKEN))
+            answer.scored = at + 1
 
     def _describe_generating(self) -> None:
         """Write the batch entries of the running answers; afterwards a step only changes token and position."""
@@ -239,19 +277,23 @@ class Worker:
         # Short rests first, each an equal share of what is left: a short question overtakes a long document.
         waiting.sort(key=lambda answer: len(answer.tokens) - answer.slot.past)  # type: ignore[union-attr]
         taken: list[tuple[Answer, int]] = []
+        rows = entry
         for index, answer in enumerate(waiting):
             slot = answer.slot
             assert slot is not None
             start = slot.past
             size = min(len(answer.tokens) - start, max(room // (len(waiting) - index), 1), room)
+            if answer.prompt_logprobs:  # each of its tokens takes a row of logits
+                size = min(size, self._context.outputs - rows - (len(waiting) - index - 1))
             if size <= 0:
                 break
             end = entry + size
             context.token[entry:end] = answer.tokens[start : start + size]
             context.pos[entry:end] = range(start, start + size)
             context.seq[entry:end] = slot.sequence
-            context.wanted[entry:end] = 0
-            context.wanted[end - 1] = start + size == len(answer.tokens)
+            context.wanted[entry:end] = answer.prompt_logprobs
+            context.wanted[end - 1] = answer.prompt_logprobs or start + size == len(answer.tokens)
+            rows += size if answer.prompt_logprobs else 1
             taken.append((answer, size))
             room -= size
             entry = end
@@ -272,18 +314,25 @@ class Worker:
             each = max(seconds - (0.0 if alone else self._step_s), 1e-6) / prompt_tokens
             self._prompt_token_s += (each - self._prompt_token_s) * (0.3 if self._prompt_token_s else 1.0)
 
-    def _sample(self, answers: list[Answer], count: int) -> None:
-        """Choose a token for each answer (the first `count` were generating already) and give out its text."""
+    def _sample(self, answers: list[Answer], rows: Sequence[int], count: int) -> None:
+        """Choose a token for each answer (the first `count` were generating already) and give out its text.
+
+        `rows`: which row of logits is whose.
+        """
         if not answers:
             return
-        rows = self._context.logits(len(answers))
+        logits = self._context.logits(rows[-1] + 1)
         candidates, texts, table = self._candidates, self._texts, self._model.texts
         sampled: list[int] = []
         ended = False
-        for row, answer in enumerate(answers):
-            token = answer.sampler.sample(rows[row], candidates)
+        for index, answer in enumerate(answers):
+            if answer.prompt_only:
+                self._finish(answer, "length")
+                continue
+            row = logits[rows[index]]
+            token = answer.sampler.sample(row, candidates)
             sampled.append(token)
-            if row < count:
+            if index < count:
                 answer.slot.past += 1  # type: ignore[union-attr]
             else:
                 self._generating.append(answer)
@@ -292,7 +341,7 @@ class Worker:
                     answer.first_token = time.perf_counter()
             text = table[token] if answer.text.plain and token >= 0 else None
             if text is None:
-                ended = self._take_token(answer, token) or ended
+                ended = self._take_token(answer, token, row) or ended
                 continue
             answer.tokens.append(token)
             texts.append((answer.key, text, token))
@@ -303,8 +352,8 @@ class Worker:
             self._context.token[:count] = sampled
             self._context.pos[:count] += 1
 
-    def _take_token(self, answer: Answer, token: int) -> bool:
-        """The longer way of a token: stop strings, split characters, the end. True when the answer ended."""
+    def _take_token(self, answer: Answer, token: int, row: NDArray[np.float32]) -> bool:
+        """The longer way of a token: stop strings, split characters, parts, the end. True when the answer ended."""
         if token == COMPLETE:
             self._finish(answer, "stop")
             return True
@@ -321,8 +370,13 @@ class Worker:
             self._finish(answer, "stop")
             return True
         answer.tokens.append(token)
-        self._texts.append((answer.key, answer.text.push(piece), token))
-        if answer.text.stopped:
+        text = answer.text
+        if isinstance(text, TextStream):
+            self._texts.append((answer.key, text.push(piece), token))
+        else:
+            score = None if answer.logprobs is None else scored(self._model, row, token, answer.logprobs)
+            self._give(answer, text.push(piece, score), token)
+        if text.stopped:
             self._finish(answer, "stop")
             return True
         if len(answer.tokens) >= answer.limit:
@@ -331,14 +385,26 @@ class Worker:
         return False
 
     def _finish(self, answer: Answer, reason: StopReason, error: SlmDeskError | None = None) -> None:
-        rest = answer.text.finish()
-        if rest:
-            self._texts.append((answer.key, rest, _NO_TOKEN))
+        text = answer.text
+        if isinstance(text, TextStream):
+            if rest := text.finish():
+                self._texts.append((answer.key, rest, _NO_TOKEN))
+        else:
+            self._give(answer, text.finish(), _NO_TOKEN)
+            if reason == "stop" and text.called:
+                reason = "tool_calls"
         self._ends.append((answer.key, answer.end(reason, error)))
         answer.sampler.close()
         if answer in self._waiting:
             self._waiting.remove(answer)
         self._leave(answer)
+
+    def _give(self, answer: Answer, deltas: list[Delta], token: int) -> None:
+        """Give out what one token brought: with the token itself, be there nothing to be seen of it yet."""
+        for delta in deltas[:-1]:
+            self._texts.append((answer.key, delta, _NO_TOKEN))
+        if deltas or token != _NO_TOKEN:
+            self._texts.append((answer.key, deltas[-1] if deltas else "", token))
 
     def _leave(self, answer: Answer) -> None:
         """Take an answer out of the batch; its slot keeps what the cache holds."""

@@ -296,10 +296,12 @@ def _form(model: Model, header: GgufHeader) -> ChatForm:
 
 
 def _reasoning_marks(model: Model) -> frozenset[int]:
-    """Control tokens between which the model thinks aloud: without them its answer could not be told apart."""
+    """Control tokens between which the model thinks aloud or calls a tool: without them its answer could not be told
+    apart."""
     from slmdesk.engines import reasoning
+    from slmdesk.engines.tool_calls.forms import MARKS
 
-    marks = reasoning.CONTROL_MARKS
+    marks = reasoning.CONTROL_MARKS | MARKS
     if reasoning.CHANNEL in model.special_texts:
         marks |= reasoning.CHANNEL_MARKS
     return frozenset(model.token_of(mark) for mark in marks & model.special_texts)

@@ -6,16 +6,17 @@ import asyncio
 import hmac
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.answer import Answer
 from slmdesk.engines.llama.events import EventStream, encode
+from slmdesk.engines.llama.prompts import Prompts, size_of
 from slmdesk.engines.llama.sampling import Chain, build_sampler
-from slmdesk.engines.llama.text import TextStream
-from slmdesk.inference.asks import Ask, Reasoning, Sampling, Text, bad
+from slmdesk.engines.llama.text import PartsStream, TextStream
+from slmdesk.inference.asks import Ask, Sampling, bad
 from slmdesk.inference.wire import Wire, converted, decoded
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from slmdesk.engines.families import ChatForm
     from slmdesk.engines.llama.loop import Ends, Texts, Worker
+    from slmdesk.engines.llama.prompts import Prepared
     from slmdesk.engines.llama.templates import ChatTemplate
-    from slmdesk.inference.asks import Turn
     from slmdesk.llama.model import Model
 
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -47,7 +48,7 @@ class EngineServer:
     - `POST /generate` `{"key": 7, "ask": {…}}` → `{"prompt_tokens": n}`; the answer comes over `/events`
     - `POST /cancel` `{"key": 7}`
     - `POST /tokenize`, an `Ask` → `{"tokens": n}`
-    - `GET /events` → lines `[[[key, text, token], …], [[key, stop], …]]`, one a step of the batch loop
+    - `GET /events` → lines `[[[key, delta, token], …], [[key, stop], …]]`, one a step of the batch loop
     - `GET /status` → `{"active": n, "queued": n}`
     """
 
@@ -62,7 +63,7 @@ class EngineServer:
         recommended: Mapping[str, float] | None = None,
     ) -> None:
         self._model = model
-        self._template = template
+        self._prompts = Prompts(model, template)
         self._context_length = context_length
         self._token = token.encode()
         # Of a form that stands in for a missing template.
@@ -122,8 +123,9 @@ class EngineServer:
         key, ask = asked.key, asked.ask
         if key in self._keys:
             raise SlmDeskError("duplicate", f"An answer with the key {key} is running already.", "")
-        self._refuse_what_is_not_there(ask)
-        tokens, opened = await self._tokens(ask)
+        ask.check()
+        prepared = await self._prepare(ask)
+        tokens = prepared.tokens
         if not tokens:
             raise bad("The prompt is empty.")
         room = self._context_length
@@ -133,30 +135,8 @@ class EngineServer:
                 f"The prompt has {len(tokens)} tokens; the context holds {room}.",
                 "Shorten the prompt, begin a new conversation, or set a longer context.",
             )
-        sampling = ask.sampling.over(self._recommended)
-        if ask.shape is None:
-            sampler = build_sampler(self._model, sampling)
-        else:  # a grammar can take long to read
-            sampler = await asyncio.to_thread(build_sampler, self._model, sampling, ask.shape)
         limit = min(room, len(tokens) + ask.max_tokens) if ask.max_tokens else room
-        text = TextStream(
-            self._stops(ask),
-            strip_space=self._begins_with_space(ask),
-            # The template began the reasoning; the answer says so, for whoever reads it later.
-            head=opened if ask.shape is None else "",
-        )
-        self._read_again(text, ask.written)
-        answer = Answer(
-            key,
-            [*tokens, *ask.written],
-            limit,
-            sampler,
-            text,
-            written=len(ask.written),
-            conversation=ask.conversation,
-            penalty_window=Chain.of(sampling).penalty_last_n,
-            arrived=arrived,
-        )
+        answer = await self._answer(key, ask, prepared, limit, arrived)
         assert self._worker is not None
         if key in self._dropped:  # the parent gave up while the prompt was being cut into tokens
             self.publish([], [(key, answer.end("cancelled"))])
@@ -168,6 +148,37 @@ class EngineServer:
         self._worker.submit(answer)
         return web.json_response({"prompt_tokens": len(tokens)})
 
+    async def _answer(self, key: int, ask: Ask, prepared: Prepared, limit: int, arrived: float) -> Answer:
+        """The answer as it begins, or as it stood when another engine died over it."""
+        sampling = ask.sampling.over(self._recommended)
+        if prepared.shape is None:
+            sampler = build_sampler(self._model, sampling)
+        else:  # a grammar can take long to read
+            sampler = await asyncio.to_thread(build_sampler, self._model, sampling, prepared.shape)
+        plain = TextStream(
+            self._stops(ask),
+            strip_space=self._begins_with_space(ask),
+            # The template began the reasoning; the answer says so, for whoever reads it later.
+            head=prepared.opened if prepared.shape is None else "",
+        )
+        rich = prepared.reader is not None or ask.logprobs is not None
+        text = PartsStream(plain, prepared.reader) if rich else plain
+        self._read_again(text, ask.written)
+        return Answer(
+            key,
+            [*prepared.tokens, *ask.written],
+            limit,
+            sampler,
+            text,
+            written=len(ask.written),
+            conversation=ask.conversation,
+            penalty_window=Chain.of(sampling).penalty_last_n,
+            logprobs=ask.logprobs,
+            prompt_logprobs=ask.prompt_logprobs and not ask.written,
+            prompt_only=ask.prompt_only,
+            arrived=arrived,
+        )
+
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         key = decoded(await request.read(), _Cancel).key
         assert self._worker is not None
@@ -178,21 +189,14 @@ class EngineServer:
         return web.json_response({})
 
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
-        tokens, _ = await self._tokens(decoded(await request.read(), Ask))
+        tokens = (await self._prepare(decoded(await request.read(), Ask))).tokens
         return web.json_response({"tokens": len(tokens), "context_length": self._context_length})
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
         return web.json_response({"active": self._worker.active, "queued": self._worker.queued})
 
-    @staticmethod
-    def _refuse_what_is_not_there(ask: Ask) -> None:
-        ask.check()
-        if ask.tools or ask.logprobs is not None:
-            what = "Tool calls" if ask.tools else "Log probabilities"
-            raise SlmDeskError("unsupported", f"{what} are not supported.", "Leave them out.")
-
-    def _read_again(self, text: TextStream, written: Sequence[int]) -> None:
+    def _read_again(self, text: TextStream | PartsStream, written: Sequence[int]) -> None:
         """Let the text stand where it stood when these tokens had been given out. Raises `bad_request`."""
         for token in written:
             piece = self._model.piece(token) if 0 <= token < self._model.tokens else None
@@ -210,35 +214,13 @@ class EngineServer:
         last = ask.turns[-1]
         return last.role != "assistant" or not last.text
 
-    async def _tokens(self, ask: Ask) -> tuple[list[int], str]:
-        """The prompt's tokens, and the mark with which it opens the model's reasoning."""
-        size = sum(len(turn.text) for turn in ask.turns) + len(ask.prompt or "")
-        return self._cut(ask) if size < _LONG_TEXT else await asyncio.to_thread(self._cut, ask)
-
-    def _cut(self, ask: Ask) -> tuple[list[int], str]:
-        """As `_tokens`. A raw prompt is a program's own: control tokens in it are meant; those in turns are not."""
-        model = self._model
-        if ask.turns:
-            if isinstance(self._template, SlmDeskError):
-                raise self._template
-            prompt = self._template.prompt([_message(turn) for turn in ask.turns], ask.template_options)
-            pieces, opened = prompt.pieces, prompt.opened
-        else:
-            pieces, opened = [(ask.prompt or "", True)], ""
-        tokens = [token for text, special in pieces for token in model.tokenize(text, special=special)]
-        if model.add_bos and model.bos >= 0 and tokens[:1] != [model.bos]:
-            tokens.insert(0, model.bos)
-        return tokens, opened
-
-
-def _message(turn: Turn) -> dict[str, Any]:
-    """As chat templates take it. Raises `unsupported` for what this engine cannot read."""
-    for part in turn.parts:
-        if not isinstance(part, Text | Reasoning):
-            raise SlmDeskError(
-                "unsupported", "This model reads text only.", "Leave out images, tools and other parts."
-            )
-    return {"role": turn.role, "content": turn.text}
+    async def _prepare(self, ask: Ask) -> Prepared:
+        prompts = self._prompts
+        return (
+            prompts.prepare(ask)
+            if size_of(ask) < _LONG_TEXT
+            else await asyncio.to_thread(prompts.prepare, ask)
+        )
 
 
 def _refuse(error: SlmDeskError, status: int | None = None) -> web.Response:

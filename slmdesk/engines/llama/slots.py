@@ -60,15 +60,20 @@ class SlotTable:
         """Cells held for conversations that nobody answers at the moment."""
         return sum(slot.past for slot in self.slots if slot.answer is None)
 
-    def take(self, tokens: list[int], conversation: str) -> Slot | None:
+    def take(self, tokens: list[int], conversation: str, *, anew: bool = False) -> Slot | None:
         """Give the best idle slot to an answer that begins with `tokens`; None when all are in use.
 
+        `anew`: everything is to be evaluated, whatever the cache holds.
         On return `slot.past` tokens of the beginning are in the cache already, always fewer than all of them:
         the last one must be evaluated to get logits.
         """
         idle = [slot for slot in self.slots if slot.answer is None]
         if not idle:
             return None
+        if anew:
+            slot = self._least_missed(idle, idle[0])
+            self._give_up(slot)
+            return self._taken(slot, tokens, 0, conversation)
         shared = {slot.sequence: self._reusable(slot, tokens) for slot in self.slots}
         best = max(self.slots, key=lambda slot: (shared[slot.sequence], slot.conversation == conversation))
         reuse = shared[best.sequence]
@@ -77,6 +82,9 @@ class SlotTable:
             slot, reuse = self._take_from_shelf(kept, kept_reuse, idle)
         else:
             slot, reuse = self._take_near(best, reuse, idle, conversation)
+        return self._taken(slot, tokens, reuse, conversation)
+
+    def _taken(self, slot: Slot, tokens: list[int], reuse: int, conversation: str) -> Slot:
         self._clock += 1
         slot.tokens, slot.past, slot.conversation, slot.used = tokens, reuse, conversation, self._clock
         return slot

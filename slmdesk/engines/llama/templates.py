@@ -80,8 +80,11 @@ class _Shape:
 
     @property
     def marks(self) -> list[str]:
-        """A mark in place of each content."""
-        return [f"{_MARK}{index}{_CLOSE}" for index in range(len(self.messages))]
+        """A mark in place of each content; none where a message is tool calls alone."""
+        return [
+            "" if message.get("tool_calls") and not message["content"] else f"{_MARK}{index}{_CLOSE}"
+            for index, message in enumerate(self.messages)
+        ]
 
 
 class Renderer(Protocol):
@@ -105,6 +108,7 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = _now
+        self.source = source if isinstance(source, str) else ""
         self._bos, self._eos = bos, eos
         self._specials = sorted((text for text in specials if text), key=len, reverse=True)
         self._firsts = {special[0] for special in self._specials}
@@ -289,16 +293,20 @@ def _check(rendered: str, shape: _Shape) -> None:
     if shape.parts and ("{'type'" in rendered or '{"type"' in rendered):
         raise SlmDeskError("template_failed", "The model's chat template takes no parts.", "")
     for mark, message in zip(shape.marks, shape.messages, strict=True):
-        count = rendered.count(mark)
+        count = rendered.count(mark) if mark else 1
         if count != 1:
             raise _lost(str(message.get("role")), count)
 
 
 def _lost(role: str, count: int) -> SlmDeskError:
     """A template that alters the conversation without a word."""
-    who = {"system": "the instructions", "user": "a question", "assistant": "an answer"}.get(
-        role, "a message"
-    )
+    known = {
+        "system": "the instructions",
+        "user": "a question",
+        "assistant": "an answer",
+        "tool": "a tool's result",
+    }
+    who = known.get(role, "a message")
     what = f"leaves out {who}" if count == 0 else f"repeats {who} {count} times"
     return SlmDeskError(
         "template_failed",

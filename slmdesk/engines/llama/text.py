@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slmdesk.engines.tool_calls.reading import AnswerReader
+    from slmdesk.inference.answers import Delta, TokenLogprobs
+
 
 class TextStream:
     """The text of one answer as it grows.
@@ -58,6 +61,11 @@ class TextStream:
         self._decoder = None
         return "" if self.stopped else text
 
+    @property
+    def held(self) -> int:
+        """Characters that are held back."""
+        return len(self._held)
+
     def _decode(self, data: bytes | str) -> str:
         if self._decoder is None:
             if isinstance(data, str):
@@ -70,6 +78,63 @@ class TextStream:
     def _complete(self) -> bool:
         """No bytes of an unfinished character are waiting."""
         return self._decoder is None or not self._decoder.getstate()[0]
+
+
+class PartsStream:
+    """An answer with more to it than text: its parts are told apart, log probabilities come with their text.
+
+    The same as a `TextStream` to the batch loop; never `plain`.
+    """
+
+    __slots__ = ("_at", "_reader", "_scores", "_text")
+
+    plain = False
+
+    def __init__(self, text: TextStream, reader: AnswerReader | None) -> None:
+        self._text = text
+        self._reader = reader
+        self._at = 0  # characters given out by the text
+        self._scores: list[tuple[int, int, TokenLogprobs]] = []  # from character, to character
+
+    @property
+    def stopped(self) -> bool:
+        return self._text.stopped
+
+    @property
+    def called(self) -> bool:
+        """Whether the answer calls a tool."""
+        return self._reader is not None and self._reader.called
+
+    def push(self, data: bytes | str, score: TokenLogprobs | None = None) -> list[Delta]:
+        """Take the next bytes, with the log probabilities of their token."""
+        start = self._at + self._text.held
+        text = self._text.push(data)
+        self._at += len(text)
+        if score is not None:
+            self._scores.append((start, self._at + self._text.held, score))
+        return [*self._parts(text), *self._due()]
+
+    def finish(self) -> list[Delta]:
+        """What was held back, at the end of the answer."""
+        text = self._text.finish()
+        self._at += len(text)
+        found = [*self._parts(text), *self._due()]
+        return [*found, *self._reader.finish()] if self._reader is not None else found
+
+    def _parts(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        return self._reader.push(text) if self._reader is not None else [text]
+
+    def _due(self) -> list[TokenLogprobs]:
+        """The scores of tokens whose text was given out; behind a stop string there are no more."""
+        due = [
+            score
+            for start, end, score in self._scores
+            if (start < self._at if self.stopped else end <= self._at)
+        ]
+        self._scores = [] if self.stopped else self._scores[len(due) :]
+        return due
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -1,0 +1,1 @@
+"""How models call tools: what they are told, what they write, and what is read from it."""
