@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop
 from slmdesk.serving.answer_run import Receiver, run_answer
-from slmdesk.serving.answer_stream import AnswerStream
-from slmdesk.serving.api_errors import json_response
+from slmdesk.serving.answer_stream import AnswerStream, EventConnection
+from slmdesk.serving.api_errors import json_response, status_of
+from slmdesk.serving.dialects.dialect import Written
 from slmdesk.serving.fields import refuse
 from slmdesk.serving.gate import CALLER, CORS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from aiohttp import web
 
     from slmdesk.inference.answers import Delta
     from slmdesk.inference.asks import Ask
-    from slmdesk.serving.dialects.dialect import Dialect, Writer
+    from slmdesk.serving.dialects.dialect import Asked, Dialect, Writer
     from slmdesk.serving.held import Held
     from slmdesk.serving.models import Models
+
+T = TypeVar("T")
+
+NOTE = "X-SLMDesk-Note"
+"""The header that says what was done otherwise than asked."""
+_PATIENCE_S = 1.0  # for a refusal with its own status; then headers go out
+_SILENCE_S = 15.0  # after which a sign of life is sent
 
 
 class Answers:
@@ -38,72 +47,105 @@ class Answers:
         """The handler of a route."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            asked = dialect.read(await request.read())
-            ask = replace(asked.ask, id=secrets.token_hex(12))
-            writer = dialect.writer(asked)
-            return await (self._stream if asked.stream else self._whole)(request, ask, writer)
+            try:
+                asked = dialect.read(await request.read())
+                return await (self._stream if asked.stream else self._whole)(
+                    request, asked, dialect.writer(asked)
+                )
+            except SlmDeskError as error:
+                status = status_of(error)
+                headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+                return json_response(dialect.refusal(error), status=status, headers=headers)
 
         return answer
 
-    async def _whole(self, request: web.Request, ask: Ask, writer: Writer) -> web.StreamResponse:
-        texts: list[str] = []
+    async def _whole(self, request: web.Request, asked: Asked, writer: Writer) -> web.StreamResponse:
+        trusted = request[CALLER].trusted
+        ask = asked.ask
+        async with self._models.use(ask.model, trusted=trusted, context_length=ask.context_length) as held:
+            answers = await _together([self._written(held, one) for one in asked.asks])
+        return json_response(writer.whole(answers), headers=_notes(asked))
+
+    async def _written(self, held: Held, ask: Ask) -> Written:
+        """One whole answer."""
+        pieces: list[Delta] = []
         end: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
 
         def take(piece: Delta | Stop) -> None:
-            if isinstance(piece, str):
-                texts.append(piece)
-            elif isinstance(piece, Stop) and not end.done():
+            if not isinstance(piece, Stop):
+                pieces.append(piece)
+            elif not end.done():
                 end.set_result(piece)
 
-        trusted = request[CALLER].trusted
-        async with self._models.use(ask.model, trusted=trusted, context_length=ask.context_length) as held:
-            stop = await self._run(held, ask, Receiver(take, end))
-        return json_response(writer.whole("".join(texts), stop))
+        return Written(await self._run(held, ask, Receiver(take, end)), pieces)
 
-    async def _stream(self, request: web.Request, ask: Ask, writer: Writer) -> web.StreamResponse:
-        stream = AnswerStream(request, writer)
-        headers = request[CORS]
+    async def _stream(self, request: web.Request, asked: Asked, writer: Writer) -> web.StreamResponse:
+        cors = request[CORS]
+        connection = EventConnection(request, writer, {**cors, **_notes(asked)})
+        ask = asked.ask
         try:
             if writer.tells_all:
-                await stream.open(headers)
-            async with self._models.use(
-                ask.model,
-                trusted=request[CALLER].trusted,
-                on_progress=(lambda done: stream.send(LoadProgress(done))) if writer.tells_all else None,
-                context_length=ask.context_length,
-            ) as held:
-
-                def changed() -> None:
-                    if news := held.news():
-                        stream.send(EngineChanged(news))
-
-                async def started(prompt_tokens: int) -> None:
-                    if stream.response is None:
-                        await stream.open(headers)
-                    facts = held.engine.facts
-                    stream.flow(
-                        Started(prompt_tokens, chat_form=facts.chat_form, context_length=facts.context_length)
-                    )
-
-                changed()
-                stop = await self._run(held, ask, Receiver(stream.take, stream.ended, started, changed))
-                stop = replace(stop, context_length=held.engine.facts.context_length)
-            await stream.close(writer.closing(stop))
+                await connection.open()
+            async with (
+                _signs_of_life(connection, writer),
+                self._models.use(
+                    ask.model,
+                    trusted=request[CALLER].trusted,
+                    on_progress=(lambda done: connection.write(writer.event(LoadProgress(done), 0)))
+                    if writer.tells_all
+                    else None,
+                    context_length=ask.context_length,
+                ) as held,
+            ):
+                choices = enumerate(asked.asks)
+                stops = await _together(
+                    [self._streamed(held, one, connection, writer, choice) for choice, one in choices]
+                )
+            await connection.close(writer.closing(stops))
         except SlmDeskError as error:
-            if stream.response is None:
+            if connection.response is None:
                 raise
-            await _end_with_error(stream, writer.failing(error))
+            with suppress(ConnectionError):
+                await connection.close(writer.failing(error))
         except ConnectionError:
-            if stream.response is None:
+            if connection.response is None:
                 raise
-            stream.abort()
-        assert stream.response is not None
-        return stream.response
+            connection.abort()
+        assert connection.response is not None
+        return connection.response
+
+    async def _streamed(
+        self, held: Held, ask: Ask, connection: EventConnection, writer: Writer, choice: int
+    ) -> Stop:
+        """One answer of a stream, to its end."""
+        stream = AnswerStream(connection, writer, choice)
+
+        def changed() -> None:
+            if news := held.news():
+                connection.write(writer.event(EngineChanged(news), choice))
+
+        async def started(prompt_tokens: int) -> None:
+            await connection.open()
+            facts = held.engine.facts
+            stream.flow(
+                Started(prompt_tokens, chat_form=facts.chat_form, context_length=facts.context_length)
+            )
+
+        changed()
+        try:
+            stop = await self._run(held, ask, Receiver(stream.take, stream.ended, started, changed))
+        except SlmDeskError:
+            connection.write(stream.rest())
+            raise
+        stop = replace(stop, context_length=held.engine.facts.context_length)
+        connection.write(stream.rest() + writer.ending(stop, choice))
+        return stop
 
     async def _run(self, held: Held, ask: Ask, receiver: Receiver) -> Stop:
         """One answer from start to end."""
         _check_biases(ask, held)
-        stop = await run_answer(held, held.defaults.fill(ask), receiver)
+        ask = replace(held.defaults.fill(ask), id=secrets.token_hex(12))
+        stop = await run_answer(held, ask, receiver)
         if stop.reason == "cancelled":  # not by us: the engine was stopped
             if self._models.stopping:
                 raise SlmDeskError(
@@ -113,11 +155,46 @@ class Answers:
         return stop
 
 
-async def _end_with_error(stream: AnswerStream, last: bytes) -> None:
+async def _together(runs: Sequence[Coroutine[object, object, T]]) -> list[T]:
+    """All of them at once; the first that fails ends the others and is raised."""
+    if len(runs) == 1:
+        return [await runs[0]]
+    tasks = [asyncio.ensure_future(run) for run in runs]
     try:
-        await stream.close(last)
-    except ConnectionError:
-        stream.abort()
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _signs_of_life(connection: EventConnection, writer: Writer) -> AsyncIterator[None]:
+    """Headers before a client gives up waiting for them, and a sign now and then while nothing is written."""
+
+    async def watch() -> None:
+        await asyncio.sleep(_PATIENCE_S)
+        with suppress(ConnectionError):
+            if connection.response is None:
+                await connection.open()
+                connection.write(writer.waiting())
+            while True:
+                seen = connection.written
+                await asyncio.sleep(_SILENCE_S)
+                if connection.written == seen:
+                    connection.write(writer.waiting())
+
+    task = asyncio.create_task(watch(), name="signs of life")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _notes(asked: Asked) -> dict[str, str]:
+    return {NOTE: "; ".join(asked.notes)} if asked.notes else {}
 
 
 def _check_biases(ask: Ask, held: Held) -> None:

@@ -56,6 +56,10 @@ class Heard:
         return "".join(piece for piece in self.pieces if isinstance(piece, str))
 
     @property
+    def deltas(self) -> list[Delta]:
+        return [piece for piece in self.pieces if not isinstance(piece, Stop)]
+
+    @property
     def stop(self) -> Stop | None:
         return next((piece for piece in self.pieces if isinstance(piece, Stop)), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.inference.answers import Stop
+from slmdesk.inference.answers import Stop, TokenLogprobs
 from slmdesk.inference.asks import (
     Ask,
     Grammar,
@@ -21,10 +22,14 @@ from slmdesk.inference.asks import (
     Sampling,
     Text,
     Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
     Turn,
 )
 from slmdesk.inference.engines import Engine, EngineKinds
 from slmdesk.inference.loading import Loading
+from slmdesk.serving.dialects.dialect import Written
 
 from .conftest import GREEDY, Heard, Subject, question, raw, told
 
@@ -332,6 +337,128 @@ async def test_an_ask_that_makes_no_sense_is_refused(engine: Engine, ask: Ask) -
         await engine.submit(ask, Heard().sink)
     assert caught.value.code == "bad_request"
     assert engine.running == 0
+
+
+WEATHER = Tool(
+    "get_weather",
+    "The weather in a city.",
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris", "Oslo"]}},
+        "required": ["city"],
+    },
+)
+ADD = Tool("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+
+
+def calls_of(heard: Heard) -> list[tuple[str, str, str]]:
+    """Id, name and arguments of each call, put together."""
+    return [(call.id, call.name, call.arguments) for call in Written(Stop("stop"), heard.deltas).calls]
+
+
+async def test_a_call_that_must_be_made_is_made(engine: Engine) -> None:
+    if "tools" not in engine.abilities:
+        pytest.skip("no tools")
+    for choice, names in (
+        (ToolChoice("required"), {"get_weather", "add"}),
+        (ToolChoice("required", "add"), {"add"}),
+    ):
+        heard = Heard()
+        sampling = Sampling(temperature=1.5, seed=7)
+        ask = question(FRANCE, tools=(WEATHER, ADD), tool_choice=choice, sampling=sampling, max_tokens=200)
+        await engine.submit(ask, heard.sink)
+        stop = await heard.ended()
+        ((call_id, name, arguments),) = calls_of(heard)
+        assert heard.text == ""
+        assert name in names
+        assert call_id
+        if stop.reason == "tool_calls":
+            values = json.loads(arguments)
+            assert (
+                values.get("city") in {"Paris", "Oslo"} if name == "get_weather" else type(values["a"]) is int
+            )
+        else:  # an integer may have as many digits as there is room
+            assert (stop.reason, name) == ("length", "add")
+
+
+async def test_a_conversation_with_calls_is_read(engine: Engine) -> None:
+    if "tools" not in engine.abilities:
+        pytest.skip("no tools")
+    turns = (
+        Turn.of("user", "What is the secret word?"),
+        Turn("assistant", (ToolCall("call_abc", "add", '{"a": 1}'),)),
+        Turn("tool", (ToolResult("call_abc", "The secret word is pineapple."),)),
+    )
+    text, stop = await told(engine, question("", turns=turns, tools=(ADD,), max_tokens=24))
+    assert "pineapple" in text
+    without = await engine.count(question("", turns=turns[:1], tools=(ADD,)))
+    assert stop.usage.prompt_tokens > without > await engine.count(question("", turns=turns[:1]))
+
+
+async def test_log_probabilities_stand_beside_their_tokens(engine: Engine) -> None:
+    if "logprobs" not in engine.abilities:
+        pytest.skip("no log probabilities")
+    plain, _ = await told(engine, question(FRANCE, max_tokens=12))
+    heard = Heard()
+    await engine.submit(question(FRANCE, max_tokens=12, logprobs=3), heard.sink)
+    stop = await heard.ended()
+    tokens = [piece for piece in heard.deltas if isinstance(piece, TokenLogprobs)]
+    assert heard.text == plain == "".join(token.chosen.text for token in tokens)
+    assert len(tokens) == stop.usage.completion_tokens
+    for token in tokens:  # greedy: the chosen one is the likeliest
+        assert token.chosen == token.likeliest[0]
+        logprobs = [one.logprob or 0.0 for one in token.likeliest]
+        assert logprobs == sorted(logprobs, reverse=True)
+        assert 0 < sum(map(math.exp, logprobs)) <= 1 + 1e-6
+
+
+async def test_a_prompts_own_log_probabilities_come_first(engine: Engine) -> None:
+    if "logprobs" not in engine.abilities:
+        pytest.skip("no log probabilities")
+    text = "The capital of France is Paris, and the capital of Spain is"
+    scores: list[list[TokenLogprobs]] = []
+    for _ in range(2):  # the second time the cache holds it all
+        heard = Heard()
+        ask = raw(text, logprobs=1, prompt_logprobs=True, prompt_only=True)
+        count = await engine.submit(ask, heard.sink)
+        stop = await heard.ended()
+        assert (heard.text, stop.reason, stop.usage.completion_tokens) == ("", "length", 0)
+        scores.append([piece for piece in heard.deltas if isinstance(piece, TokenLogprobs)])
+        assert len(scores[-1]) == count
+    first, *others = scores[0]
+    assert first.chosen.logprob is None
+    assert all(one.prompt for one in scores[0])
+    assert all((one.chosen.logprob or 1) < 0 for one in others)
+    assert "".join(one.chosen.text for one in scores[0]).endswith(text)
+    again = [one.chosen.logprob for one in scores[1]]
+    assert again == pytest.approx([one.chosen.logprob for one in scores[0]], abs=1e-3)
+    # The same token is as likely when the model writes it.
+    heard = Heard()
+    await engine.submit(raw(text, logprobs=1, max_tokens=1), heard.sink)
+    await heard.ended()
+    (next_token,) = (piece for piece in heard.deltas if isinstance(piece, TokenLogprobs))
+    longer = raw(text + next_token.chosen.text, logprobs=1, prompt_logprobs=True, prompt_only=True)
+    heard = Heard()
+    await engine.submit(longer, heard.sink)
+    await heard.ended()
+    last = [piece for piece in heard.deltas if isinstance(piece, TokenLogprobs)][-1]
+    assert last.chosen.token == next_token.chosen.token
+    assert last.chosen.logprob == pytest.approx(next_token.chosen.logprob, abs=0.05)
+
+
+async def test_tokens_are_a_prompt_too(engine: Engine) -> None:
+    heard = Heard()
+    await engine.submit(
+        raw("The capital of France is", logprobs=0, prompt_logprobs=True, max_tokens=4), heard.sink
+    )
+    await heard.ended()
+    prompt = tuple(one.chosen.token for one in heard.deltas if isinstance(one, TokenLogprobs) and one.prompt)
+    text, stop = await told(engine, question("", turns=(), prompt=prompt, max_tokens=4))
+    assert text == heard.text
+    assert stop.usage.prompt_tokens == len(prompt)
+    with pytest.raises(SlmDeskError) as caught:
+        await engine.submit(question("", turns=(), prompt=(10**8,)), Heard().sink)
+    assert caught.value.code == "bad_request"
 
 
 async def test_vectors_come_from_models_that_give_them(engine: Engine) -> None:

@@ -12,13 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmdesk.serving.dialects.openai_requests import (
-    CHAT_FIELDS,
-    TEXT_FIELDS,
-    read_chat,
-    read_completion,
-    read_tokenize,
-)
+from slmdesk.serving.dialects import openai
+from slmdesk.serving.dialects.bodies import read_body
+from slmdesk.serving.dialects.openai_bodies import ChatBody, CompletionBody, Message
+from slmdesk.serving.dialects.openai_requests import read_tokenize
 from slmdesk.serving.fields import RequestError, parse_body
 
 from .conftest import MODEL, Running, serve
@@ -26,6 +23,7 @@ from .conftest import MODEL, Running, serve
 pytestmark = pytest.mark.timeout(60)
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
+_TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
@@ -47,7 +45,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
             "messages[0].content[0]",
             "invalid_type",
         ),
-        ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].role", "unsupported"),
+        ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].tool_call_id", "missing_field"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]", "unsupported"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
@@ -56,7 +54,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         ),
         ({"temperature": "warm"}, "temperature", "invalid_type"),
         ({"temperature": True}, "temperature", "invalid_type"),
-        ({"temperature": 2.5}, "temperature", "invalid_value"),
+        ({"temperature": -0.5}, "temperature", "invalid_value"),
         ({"top_p": -0.1}, "top_p", "invalid_value"),
         ({"top_k": 1.5}, "top_k", "invalid_type"),
         ({"min_p": 1.1}, "min_p", "invalid_value"),
@@ -67,16 +65,37 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
         ({"max_completion_tokens": -5}, "max_completion_tokens", "invalid_value"),
         ({"stream": "yes"}, "stream", "invalid_type"),
-        ({"stream": True, "stream_options": {"include_usage": 1}}, "include_usage", "invalid_type"),
+        (
+            {"stream": True, "stream_options": {"include_usage": 1}},
+            "stream_options.include_usage",
+            "invalid_type",
+        ),
         ({"stop": 5}, "stop", "invalid_type"),
-        ({"stop": [5]}, "stop", "invalid_type"),
+        ({"stop": [5]}, "stop[0]", "invalid_type"),
         ({"stop": ["x"] * 17}, "stop", "invalid_value"),
-        ({"n": 2}, "n", "unsupported"),
-        ({"logprobs": True}, "logprobs", "unsupported"),
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported"),
+        ({"n": 17}, "n", "invalid_value"),
+        ({"max_tokens": 1.5}, "max_tokens", "invalid_type"),
+        ({"logprobs": 3}, "logprobs", "invalid_type"),
+        ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_field"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type", "unsupported"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "tools[0].function.name",
+            "invalid_value",
+        ),
+        ({"tools": [_TOOL, _TOOL]}, "tools", "invalid_value"),
+        ({"tools": [_TOOL], "tool_choice": "always"}, "tool_choice", "invalid_value"),
+        (
+            {"tools": [_TOOL], "tool_choice": {"type": "function", "function": {"name": "sub"}}},
+            "tool_choice",
+            "invalid_value",
+        ),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        ({"reasoning_effort": "huge"}, "reasoning_effort", "invalid_value"),
         ({"modalities": ["text", "audio"]}, "modalities", "unsupported"),
         ({"logit_bias": {"x": 1}}, "logit_bias", "invalid_value"),
-        ({"logit_bias": {"1": "much"}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"1": "much"}}, "logit_bias", "invalid_type"),
         ({"logit_bias": {"999999": 1}}, "logit_bias", "invalid_value"),
         ({"response_format": {"type": "xml"}}, "response_format", "invalid_value"),
         ({"response_format": {"type": "json_schema"}}, "response_format", "invalid_type"),
@@ -94,12 +113,13 @@ def test_wrong_fields_are_named(service: Running, fields: dict[str, Any], param:
     ("fields", "param"),
     [
         ({}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [1, 2, 3]}, "prompt"),
-        ({"prompt": "a", "echo": True}, "echo"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a", 1]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
-        ({"prompt": "a", "logprobs": 1}, "logprobs"),
+        ({"prompt": "a", "suffix": "b", "echo": True}, "suffix"),
+        ({"prompt": [1, 2], "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "logprobs": 99}, "logprobs"),
     ],
 )
 def test_wrong_fields_of_text_completions(service: Running, fields: dict[str, Any], param: str) -> None:
@@ -246,7 +266,9 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-_NAMES = st.sampled_from(sorted({*CHAT_FIELDS, *TEXT_FIELDS, "role", "content"}))
+_NAMES = st.sampled_from(
+    sorted({name for kind in (ChatBody, CompletionBody, Message) for name in kind.__struct_fields__})
+)
 
 
 @given(
@@ -255,13 +277,16 @@ _NAMES = st.sampled_from(sorted({*CHAT_FIELDS, *TEXT_FIELDS, "role", "content"})
 )
 def test_no_json_object_makes_the_checks_fail(body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
     valid = {"model": "m", "messages": messages, "prompt": "p"}
-    for read in (read_chat, read_completion, read_tokenize):
-        for candidate in (body, {**valid, **body}, {**body, **valid}):
+    for candidate in (body, {**valid, **body}, {**body, **valid}):
+        data = json.dumps(candidate).encode()
+        for read in (openai.CHAT.read, openai.TEXT.read, lambda data: read_tokenize(parse_body(data))):
             with suppress(RequestError):
-                read(parse_body(json.dumps(candidate).encode()))
+                read(data)
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_make_the_parser_fail(data: bytes) -> None:
     with suppress(RequestError):
         assert isinstance(parse_body(data), dict)
+    with suppress(RequestError):
+        assert isinstance(read_body(data, ChatBody), ChatBody)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.answers import Started, Stop
-from slmdesk.serving.answer_stream import AnswerStream, ReaderLostError
+from slmdesk.serving.answer_stream import AnswerStream, EventConnection, ReaderLostError
+from slmdesk.serving.dialects.dialect import Written
 
 DONE = b"data: [DONE]\n\n"
 WORD = "word "
@@ -29,28 +31,50 @@ class Events:
     def __init__(self, first: bytes = b"") -> None:
         self.first = first
 
-    def around_text(self) -> tuple[bytes, bytes]:
+    def around_text(self, _choice: int) -> tuple[bytes, bytes]:
         return b'data: {"text":', b"}\n\n"
 
-    def opening(self, _started: Started) -> bytes:
+    def text(self, text: str, choice: int) -> bytes:
+        return json.dumps(text).encode().join(self.around_text(choice))
+
+    def opening(self, _started: Started, _choice: int) -> bytes:
         return self.first
 
-    def event(self, _event: object) -> bytes:
+    def event(self, _event: object, _choice: int) -> bytes:
         return b""
 
-    def closing(self, _stop: Stop) -> bytes:
+    def ending(self, _stop: Stop, _choice: int) -> bytes:
+        return b""
+
+    def closing(self, _stops: Sequence[Stop]) -> bytes:
         return DONE
+
+    def waiting(self) -> bytes:
+        return b""
 
     def failing(self, error: SlmDeskError) -> bytes:
         raise error
 
-    def whole(self, text: str, _stop: Stop) -> dict[str, Any]:
-        return {"text": text}
+    def whole(self, answers: Sequence[Written]) -> dict[str, Any]:
+        return {"text": answers[0].text}
+
+
+@dataclass
+class Stream(AnswerStream):
+    """The one answer of a connection."""
+
+    connection: EventConnection
+
+    def __post_init__(self) -> None:
+        super().__init__(self.connection, Events(FIRST))
+
+    async def close(self, last: bytes) -> None:
+        await self.connection.close(self.rest() + last)
 
 
 STARTED = Started(1)
 FIRST = b": first\n\n"
-Handler = Callable[[AnswerStream], Awaitable[None]]
+Handler = Callable[["Stream"], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -59,14 +83,14 @@ async def streaming(handle: Handler) -> AsyncIterator[tuple[asyncio.StreamReader
     ended = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        stream = AnswerStream(request, Events(FIRST))
-        await stream.open({})
+        connection = EventConnection(request, Events(FIRST), {})
+        await connection.open()
         try:
-            await handle(stream)
+            await handle(Stream(connection))
         finally:
             ended.set()
-        assert stream.response is not None
-        return stream.response
+        assert connection.response is not None
+        return connection.response
 
     app = web.Application()
     app.router.add_get("/", answer)
@@ -93,7 +117,7 @@ def text_in(received: bytes) -> str:
 
 
 async def test_text_that_came_before_the_stream_opened_is_sent_first() -> None:
-    async def handle(stream: AnswerStream) -> None:
+    async def handle(stream: Stream) -> None:
         stream.take("early ")
         stream.flow(STARTED)
         stream.take("late")
@@ -110,7 +134,7 @@ async def test_text_that_came_before_the_stream_opened_is_sent_first() -> None:
 async def test_a_slow_reader_gets_everything_in_fewer_pieces() -> None:
     count = 200_000
 
-    async def handle(stream: AnswerStream) -> None:
+    async def handle(stream: Stream) -> None:
         stream.flow(STARTED)
         for number in range(count):
             stream.take(WORD)
@@ -131,7 +155,7 @@ async def test_a_slow_reader_gets_everything_in_fewer_pieces() -> None:
 async def test_a_reader_that_never_reads_is_given_up_before_memory_is() -> None:
     seen: list[BaseException] = []
 
-    async def handle(stream: AnswerStream) -> None:
+    async def handle(stream: Stream) -> None:
         stream.flow(STARTED)
         for number in range(1_000_000):
             stream.take(WORD * 100)

@@ -18,7 +18,7 @@ from slmdesk.inference.model_settings import ModelSettings
 from slmdesk.library.library import Library
 from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.defaults import Defaults
-from slmdesk.serving.dialects.openai_requests import read_chat
+from slmdesk.serving.dialects import openai
 from slmdesk.serving.models import Models
 from tests.asking import turns
 
@@ -28,7 +28,7 @@ ASKED = [{"role": "user", "content": "What is Q4_K_M?"}]
 
 
 def filled(body: dict[str, Any], kept: ModelSettings, settings: Settings, **recommended: float) -> Ask:
-    asked = read_chat({"model": "m", "messages": ASKED, **body})
+    asked = openai.CHAT.read(json.dumps({"model": "m", "messages": ASKED, **body}).encode())
     return Defaults.of(settings, kept, recommended).fill(asked.ask)
 
 

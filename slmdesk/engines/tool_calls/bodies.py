@@ -191,7 +191,9 @@ class CallBody:
         inner = value.get("function")
         value = inner if isinstance(inner, dict) else value
         name = value.get("name")
-        arguments: object = next((value[key] for key in ("arguments", "parameters", "args") if key in value), {})
+        arguments: object = next(
+            (value[key] for key in ("arguments", "parameters", "args") if key in value), {}
+        )
         if not isinstance(name, str) or not self._calls.knows(name):
             return []
         if not isinstance(arguments, str):

@@ -79,7 +79,7 @@ class _CallReader:
         self._body: CallBody | None = CallBody(calls) if forced else None
         self._begin = (
             form.begin if forced else ""
-        )  # the mark before the body, given back where it was no call
+        )  # what stands before the body, given back where it was no call
         self._behind = False  # a call ended: its end mark may come
         self._silent = True  # no text was given out yet
 
@@ -109,7 +109,7 @@ class _CallReader:
         start = self._held.lstrip()
         if form.bare and self._silent:
             if start.startswith(("{", "[{")):
-                return self._open("", "", start)
+                return self._open("", self._held[: -len(start)], start)
             if start in {"", "["} and not last:
                 return []
         text, mark, rest = self._held.partition(form.begin)
@@ -144,7 +144,7 @@ class _CallReader:
         return self._given(before)
 
     def _in_body(self, body: CallBody, *, last: bool) -> list[Delta]:
-        end = self._form.end if self._begin else ""
+        end = self._form.end if self._begin.strip() else ""
         text, mark, rest = self._held.partition(end) if end else (self._held, "", "")
         if end and not mark and not last:
             cut = len(text) - _overlap(text, end)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slmdesk.inference.answers import ReasoningDelta, TokenLogprobs, ToolCallDelta
+from slmdesk.inference.asks import ToolCall
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.inference.answers import Delta, EngineChanged, LoadProgress, Started, Stop
     from slmdesk.inference.asks import Ask
@@ -13,41 +18,101 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: what is asked, and how the answer is to come."""
+    """A request: what is asked, and how the answers are to come.
+
+    `more`: asks beyond the first, of the same model; `each` answers in turn belong to one prompt. `notes`: what was
+    done otherwise than asked, said in a header. `echo`: the prompt comes before the answer. `extra`: what only the
+    dialect itself understands.
+    """
 
     ask: Ask
     stream: bool
     include_usage: bool = False
+    more: tuple[Ask, ...] = ()
+    each: int = 1
+    notes: tuple[str, ...] = ()
+    echo: bool = False
+    tells_logprobs: bool = False
+    extra: Any = None
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """All of them, in the order of their choices."""
+        return (self.ask, *self.more)
+
+
+@dataclass(slots=True)
+class Written:
+    """One whole answer."""
+
+    stop: Stop
+    pieces: Sequence[Delta] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The answer alone."""
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(piece.text for piece in self.pieces if isinstance(piece, ReasoningDelta))
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The tool calls, put together."""
+        found: dict[int, list[str]] = {}
+        for piece in self.pieces:
+            if isinstance(piece, ToolCallDelta):
+                call = found.setdefault(piece.index, ["", "", ""])
+                for at, value in enumerate((piece.id, piece.name, piece.arguments)):
+                    call[at] += value
+        return [ToolCall(*call) for call in found.values()]
+
+    @property
+    def logprobs(self) -> list[TokenLogprobs]:
+        return [piece for piece in self.pieces if isinstance(piece, TokenLogprobs)]
 
 
 class Writer(Protocol):
-    """Writes one answer. What a method has nothing to say for is b""."""
+    """Writes the answers to one request; `choice` counts them from 0. What there is nothing to say for is b""."""
 
     content_type: str  # of a stream
     tells_all: bool  # hears of the load and of changes too, so its stream begins at once
 
-    def around_text(self) -> tuple[bytes, bytes]:
-        """What stands before and behind the JSON text of one piece."""
+    def around_text(self, choice: int) -> tuple[bytes, bytes] | None:
+        """What stands before and behind the JSON text of one piece, where that is the same for all pieces."""
         ...
 
-    def opening(self, started: Started, /) -> bytes:
+    def text(self, text: str, choice: int) -> bytes:
+        """One piece of text."""
+        ...
+
+    def opening(self, started: Started, choice: int) -> bytes:
         """The prompt was taken."""
         ...
 
-    def event(self, event: Delta | LoadProgress | EngineChanged, /) -> bytes:
+    def event(self, event: Delta | LoadProgress | EngineChanged, choice: int) -> bytes:
         """Anything else that is no text."""
         ...
 
-    def closing(self, stop: Stop) -> bytes:
-        """The end of a stream."""
+    def ending(self, stop: Stop, choice: int) -> bytes:
+        """The end of one answer."""
+        ...
+
+    def closing(self, stops: Sequence[Stop]) -> bytes:
+        """The end of a stream, when all answers ended."""
         ...
 
     def failing(self, error: SlmDeskError) -> bytes:
         """The end of a stream that was opened already."""
         ...
 
-    def whole(self, text: str, stop: Stop) -> dict[str, Any]:
-        """The body of an answer that is not streamed."""
+    def waiting(self) -> bytes:
+        """A sign of life while nothing is written."""
+        ...
+
+    def whole(self, answers: Sequence[Written]) -> dict[str, Any]:
+        """The body of answers that are not streamed."""
         ...
 
 
@@ -59,5 +124,9 @@ class Dialect(Protocol):
         ...
 
     def writer(self, asked: Asked, /) -> Writer:
-        """For the answer to one request."""
+        """For the answers to one request."""
+        ...
+
+    def refusal(self, error: SlmDeskError, /) -> dict[str, Any]:
+        """The body that an error is answered with, before anything was sent."""
         ...

@@ -1,4 +1,4 @@
-"""From the JSON of a completion request to what an engine is asked."""
+"""From the body of an OpenAI request to what engines are asked."""
 
 from __future__ import annotations
 
@@ -6,294 +6,279 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.inference.asks import ANY_SEED, Ask, Grammar, JsonSchema, Sampling, Turn
-from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING, find_model_setting
+from msgspec.structs import replace
+
+from slmdesk.inference.asks import ANY_SEED, Ask, Grammar, JsonSchema, Sampling
+from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING
+from slmdesk.serving.dialects.bodies import as_body, required, unsupported, whole, within
 from slmdesk.serving.dialects.dialect import Asked
-from slmdesk.serving.fields import BodyField as Field
-from slmdesk.serving.fields import read_fields, refuse
+from slmdesk.serving.dialects.openai_bodies import ChatBody, CompletionBody, TokenizeBody
+from slmdesk.serving.dialects.openai_messages import read_tools, read_turns
+from slmdesk.serving.fields import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.core.setting_table import Setting
-    from slmdesk.inference.asks import Role, Shape
-    from slmdesk.serving.fields import Kind
+    from slmdesk.inference.asks import Shape
+    from slmdesk.serving.dialects.bodies import Number
+    from slmdesk.serving.dialects.openai_bodies import Asking
 
-
-def _field(limit: Setting) -> Field:
-    kind: Kind = "integer" if limit.type is int else "number"
-    least, most = limit.minimum, limit.maximum
-    return Field(kind, -math.inf if least is None else least, math.inf if most is None else most)
-
-
-_SAMPLING: dict[str, Field] = {
-    **{limit.key: _field(limit) for limit in SAMPLING},
-    # What clients of other servers send: -1 for "all" and "any", and seeds of any size.
-    "top_k": Field("integer", -1, _field(find_model_setting("top_k")).maximum),
-    "seed": Field("integer", -(2**63), 2**63 - 1),
-}
-
-_COMMON: dict[str, Field] = {
-    **_SAMPLING,
-    "model": Field("text"),
-    "stream": Field("boolean"),
-    "stream_options": Field("object"),
-    "max_tokens": Field("integer", 1, 2**31 - 1),
-    "stop": Field("text or array"),
-    "n": Field("integer"),
-    "logit_bias": Field("object"),
-    "response_format": Field("object"),
-    "grammar": Field("text"),
-    "conversation": Field("text"),
-    "context_length": Field("integer", 1, 2**24),
-    "kept_instructions": Field("boolean"),
-}
-
-CHAT_FIELDS: dict[str, Field] = {
-    **_COMMON,
-    "messages": Field("array"),
-    "max_completion_tokens": Field("integer", 1, 2**31 - 1),
-    "chat_template_kwargs": Field("object"),
-    "logprobs": Field("boolean"),
-    "top_logprobs": Field("integer", 0, 20),
-    "tools": Field("array"),
-    "functions": Field("array"),
-    "modalities": Field("array"),
-}
-
-TEXT_FIELDS: dict[str, Field] = {
-    **_COMMON,
-    "prompt": Field("text or array"),
-    "echo": Field("boolean"),
-    "best_of": Field("integer"),
-    "suffix": Field("text"),
-    "logprobs": Field("integer", 0, 5),
-}
-
-TOKENIZE_FIELDS: dict[str, Field] = {
-    "model": Field("text"),
-    "messages": Field("array"),
-    "prompt": Field("text"),
-    "context_length": Field("integer", 1, 2**24),
-    "kept_instructions": Field("boolean"),
-}
-
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-}
+MOST_TOKENS = 2**31 - 1
+MOST_ANSWERS = 16  # to one request
+_MOST_PROMPTS = 256
+_MOST_CONTEXT = 2**24
 _MOST_BIASES = 1024
+_MOST_ALTERNATIVES = 20
+_UNLIMITED = (-1, -2)  # other servers' ways to write "until it ends"
 _BIAS_KEY = re.compile(r"[0-9]{1,9}")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
-def read_chat(body: Mapping[str, Any]) -> Asked:
+def read_chat(body: ChatBody) -> Asked:
     """`POST /v1/chat/completions`. Raises `RequestError`."""
-    values = read_fields(body, CHAT_FIELDS)
-    _refuse_unsupported(values, ("tools", "functions"))
-    if values.get("logprobs"):
-        refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
-    if any(kind != "text" for kind in values.get("modalities", ())):
-        refuse("modalities", "Only text can be generated.", code="unsupported")
-    limit = values.get("max_completion_tokens", values.get("max_tokens", 0))
-    ask = Ask(
-        turns=_turns(_required(values, "messages")),
-        template_options=values.get("chat_template_kwargs", {}),
-        **_common(values, limit),
+    if any(kind != "text" for kind in body.modalities or ()):
+        unsupported("modalities", "Only text can be generated.")
+    limit = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    tools, choice = read_tools(body)
+    ask, notes = _common(body, _max_tokens(limit, getattr(body, limit)))
+    ask = replace(
+        ask,
+        turns=read_turns(required("messages", body.messages)),
+        template_options=_template_options(body),
+        tools=tools,
+        tool_choice=choice,
+        apart=True,
+        logprobs=_chat_logprobs(body),
     )
-    return _asked(ask, values)
+    if ask.must_call and ask.shape is not None:
+        refuse("response_format", "“response_format” and a call that must be made exclude each other.")
+    return _asked([ask], body, notes)
 
 
-def read_completion(body: Mapping[str, Any]) -> Asked:
+def read_completion(body: CompletionBody) -> Asked:
     """`POST /v1/completions`. Raises `RequestError`."""
-    values = read_fields(body, TEXT_FIELDS)
-    prompt = _required(values, "prompt")
-    if isinstance(prompt, list):
-        if len(prompt) != 1 or not isinstance(prompt[0], str):
-            refuse("prompt", "“prompt” must be one string.", "Ask once for each prompt.", code="unsupported")
-        prompt = prompt[0]
-    if values.get("echo"):
-        refuse("echo", "Repeating the prompt is not supported.", "Leave “echo” out.", code="unsupported")
-    if values.get("best_of", 1) != 1:
-        refuse("best_of", "Only one answer can be asked for.", "Leave “best_of” out.", code="unsupported")
-    if values.get("suffix"):
-        refuse("suffix", "Filling in before a suffix is not supported.", code="unsupported")
-    if "logprobs" in values:
-        refuse("logprobs", "Log probabilities are not supported.", code="unsupported")
-    return _asked(Ask(prompt=prompt, **_common(values, values.get("max_tokens", 0))), values)
+    if body.prompt is None:
+        refuse("prompt", "“prompt” is missing.", code="missing_field")
+    prompts = _prompts(body.prompt)
+    if body.best_of is not None and body.best_of not in {1, body.n}:
+        unsupported("best_of", "The best of several answers is not chosen here.", "Leave “best_of” out.")
+    alternatives = whole("logprobs", body.logprobs, 0, _MOST_ALTERNATIVES)
+    echo = bool(body.echo)
+    written = body.max_tokens != 0 or not echo
+    ask, notes = _common(body, _max_tokens("max_tokens", body.max_tokens) if written else 0)
+    if body.suffix and (echo or not all(isinstance(prompt, str) for prompt in prompts)):
+        refuse("suffix", "“suffix” goes with prompts of text, without “echo”.")
+    asks = [
+        replace(
+            ask,
+            prompt=prompt,
+            suffix=body.suffix or "",
+            logprobs=alternatives
+            if alternatives is not None or not (echo and isinstance(prompt, tuple))
+            else 0,
+            # Without them a prompt of text is known as it is; what tokens say only the engine knows.
+            prompt_logprobs=echo and (alternatives is not None or isinstance(prompt, tuple)),
+            prompt_only=not written,
+        )
+        for prompt in prompts
+    ]
+    return _asked(asks, body, notes, echo=echo, tells_logprobs=alternatives is not None)
 
 
-def read_tokenize(body: Mapping[str, Any]) -> Ask:
+def read_tokenize(values: Mapping[str, Any]) -> Ask:
     """`POST /slmdesk/v1/tokenize`: a question of which only the prompt is looked at. Raises `RequestError`."""
-    values = read_fields(body, TOKENIZE_FIELDS)
-    model = _model(values)
-    if ("messages" in values) == ("prompt" in values):
+    body = as_body(dict(values), TokenizeBody)
+    if (body.messages is None) == (body.prompt is None):
         refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
     return Ask(
-        model=model,
-        turns=_turns(values["messages"]) if "messages" in values else (),
-        prompt=values.get("prompt"),
-        context_length=values.get("context_length", 0),
-        kept_instructions=values.get("kept_instructions", True),
+        model=read_model(body.model),
+        turns=read_turns(body.messages) if body.messages is not None else (),
+        prompt=body.prompt,
+        context_length=whole("context_length", body.context_length, 1, _MOST_CONTEXT) or 0,
+        kept_instructions=body.kept_instructions is not False,
     )
 
 
-def _asked(ask: Ask, values: dict[str, Any]) -> Asked:
-    stream = bool(values.get("stream", False))
-    options = read_fields(values.get("stream_options", {}), {"include_usage": Field("boolean")})
-    return Asked(ask, stream, include_usage=stream and bool(options.get("include_usage", False)))
-
-
-def _common(values: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-    if values.get("n", 1) != 1:
-        refuse(
-            "n", "Only one answer can be asked for at once.", "Ask again for another one.", code="unsupported"
-        )
-    return {
-        "model": _model(values),
-        "max_tokens": max_tokens,
-        "stop": _stop(values["stop"]) if "stop" in values else None,
-        "sampling": _sampling(values),
-        "shape": _shape(values),
-        "conversation": values.get("conversation", "")[:200],
-        "context_length": values.get("context_length", 0),
-        "kept_instructions": values.get("kept_instructions", True),
-    }
-
-
-def _model(values: dict[str, Any]) -> str:
-    model = str(_required(values, "model")).strip()
-    if not model:
+def read_model(model: str | None) -> str:
+    """The name of a model. Raises `RequestError`."""
+    name = required("model", model).strip()
+    if not name:
         refuse("model", "“model” is empty.", "Name a model that GET /v1/models lists.")
-    return model
+    return name
 
 
-def _required(values: dict[str, Any], name: str) -> Any:
-    if name not in values:
-        refuse(name, f"“{name}” is missing.", code="missing_field")
-    return values[name]
+def _asked(
+    asks: list[Ask], body: Asking, notes: tuple[str, ...], *, echo: bool = False, tells_logprobs: bool = False
+) -> Asked:
+    """One answer a prompt, or `n`."""
+    count = whole("n", body.n, 1, MOST_ANSWERS) or 1
+    several = [_varied(ask, index) for ask in asks for index in range(count)]
+    stream = bool(body.stream)
+    options = body.stream_options or {}
+    usage = options.get("include_usage")
+    if usage is not None and not isinstance(usage, bool):
+        name = "stream_options.include_usage"
+        refuse(name, f"“{name}” must be true or false.", code="invalid_type")
+    return Asked(
+        several[0],
+        stream,
+        include_usage=stream and bool(usage),
+        more=tuple(several[1:]),
+        each=count,
+        notes=notes,
+        echo=echo,
+        tells_logprobs=tells_logprobs or (asks[0].turns != () and asks[0].logprobs is not None),
+    )
 
 
-def _refuse_unsupported(values: dict[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        if values.get(name):
-            refuse(name, f"“{name}” is not supported.", "Leave it out.", code="unsupported")
+def _varied(ask: Ask, index: int) -> Ask:
+    """The ask for another answer to the same prompt: with a seed of its own where there is one."""
+    seed = ask.sampling.seed
+    if not index or seed is None or seed == ANY_SEED:
+        return ask
+    return replace(ask, sampling=replace(ask.sampling, seed=(seed + index) % (MOST_SEED + 1)))
 
 
-def _turns(items: list[Any]) -> tuple[Turn, ...]:
-    if not items:
-        refuse("messages", "“messages” is empty.", "Send at least one message.")
-    return tuple(_turn(f"messages[{index}]", item) for index, item in enumerate(items))
+def _common(body: Asking, max_tokens: int) -> tuple[Ask, tuple[str, ...]]:
+    sampling, notes = _sampling(body)
+    ask = Ask(
+        model=read_model(body.model),
+        max_tokens=max_tokens,
+        stop=read_stop("stop", body.stop) if body.stop is not None else None,
+        sampling=sampling,
+        shape=_shape(body),
+        conversation=(body.conversation or "")[:200],
+        context_length=whole("context_length", body.context_length, 1, _MOST_CONTEXT) or 0,
+        kept_instructions=body.kept_instructions is not False,
+    )
+    return ask, notes
 
 
-def _turn(name: str, item: Any) -> Turn:
-    if not isinstance(item, dict):
-        refuse(name, f"“{name}” must be an object with “role” and “content”.", code="invalid_type")
-    role = item.get("role")
-    if not isinstance(role, str):
-        refuse(f"{name}.role", f"“{name}.role” must be a string.", code="invalid_type")
-    if role not in _ROLES:
-        known = ", ".join(_ROLES)
-        if role in {"tool", "function"}:
-            refuse(f"{name}.role", "Tool calls are not supported.", code="unsupported")
-        refuse(f"{name}.role", f"“{name}.role” must be one of {known}.")
-    content = item.get("content")
-    if content is None and role == "assistant":
-        content = ""
-    return Turn.of(_ROLES[role], _content(f"{name}.content", content))
+def _max_tokens(name: str, value: Number | None) -> int:
+    if value is None or value in _UNLIMITED:
+        return 0
+    return whole(name, value, 1, MOST_TOKENS) or 0
 
 
-def _content(name: str, content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        refuse(name, f"“{name}” must be a string or an array of text parts.", code="invalid_type")
-    texts: list[str] = []
-    for index, part in enumerate(content):
-        where = f"{name}[{index}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind in {
-            "image_url",
-            "input_image",
-            "image",
-            "input_audio",
-            "file",
-            "video_url",
-        }:
-            refuse(
-                where,
-                "Only text can be read; this message holds an image, sound or file.",
-                "Send the text alone.",
-                code="unsupported",
-            )
-        text = part.get("text") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(text, str):
-            refuse(
-                where,
-                f"“{where}” must be a part of type “text” with a string in “text”.",
-                code="invalid_type",
-            )
-        texts.append(text)
-    return "".join(texts)
+def _chat_logprobs(body: ChatBody) -> int | None:
+    alternatives = whole("top_logprobs", body.top_logprobs, 0, _MOST_ALTERNATIVES)
+    if body.logprobs:
+        return alternatives or 0
+    if alternatives:
+        refuse("top_logprobs", "“top_logprobs” goes with “logprobs”: true only.")
+    return None
 
 
-def _stop(value: str | list[Any]) -> tuple[str, ...]:
+def _template_options(body: ChatBody) -> dict[str, Any]:
+    """What the chat template is told; an effort is told in the two ways that templates know."""
+    options: dict[str, Any] = {}
+    if body.reasoning_effort is not None:
+        if body.reasoning_effort not in _EFFORTS:
+            refuse("reasoning_effort", f"“reasoning_effort” must be one of {', '.join(_EFFORTS)}.")
+        options = {
+            "reasoning_effort": body.reasoning_effort,
+            "enable_thinking": body.reasoning_effort != "none",
+        }
+    return options | (body.chat_template_kwargs or {})
+
+
+def _prompts(prompt: str | list[Any]) -> list[str | tuple[int, ...]]:
+    """A text, tokens, or several of either."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        refuse("prompt", "“prompt” is empty.", "Send a text.")
+    if all(_is_token(item) for item in prompt):
+        return [tuple(prompt)]
+    if len(prompt) > _MOST_PROMPTS:
+        refuse("prompt", f"“prompt” holds {len(prompt)} prompts; {_MOST_PROMPTS} are allowed.")
+    found: list[str | tuple[int, ...]] = []
+    for item in prompt:
+        if isinstance(item, list) and item and all(_is_token(token) for token in item):
+            found.append(tuple(item))
+        elif isinstance(item, str):
+            found.append(item)
+        else:
+            refuse("prompt", "“prompt” must be a text, tokens, or a list of either.", code="invalid_type")
+    return found
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def read_stop(name: str, value: str | list[str]) -> tuple[str, ...]:
+    """The texts that end an answer. Raises `RequestError`."""
     items = [value] if isinstance(value, str) else value
     if len(items) > MOST_STOPS:
-        refuse("stop", f"“stop” holds {len(items)} strings; {MOST_STOPS} are allowed.")
-    stops: list[str] = []
+        refuse(name, f"“{name}” holds {len(items)} strings; {MOST_STOPS} are allowed.")
     for item in items:
-        if not isinstance(item, str):
-            refuse("stop", "“stop” must be a string or an array of strings.", code="invalid_type")
         if len(item) > LONGEST_STOP:
-            refuse("stop", f"A stop string has {len(item)} characters; {LONGEST_STOP} are allowed.")
-        if item:
-            stops.append(item)
-    return tuple(stops)
+            refuse(name, f"A stop string has {len(item)} characters; {LONGEST_STOP} are allowed.")
+    return tuple(item for item in items if item)
 
 
-def _sampling(values: dict[str, Any]) -> Sampling:
-    sampling = {name: values[name] for name in _SAMPLING if name in values}
-    if "top_k" in sampling:
-        sampling["top_k"] = max(0, sampling["top_k"])  # other servers write "all" as -1
-    if sampling.get("seed", ANY_SEED) != ANY_SEED:
-        sampling["seed"] %= MOST_SEED + 1
-    if "logit_bias" in values:
-        sampling["logit_bias"] = _logit_bias(values["logit_bias"])
-    return Sampling(**sampling)
+def _sampling(body: Asking) -> tuple[Sampling, tuple[str, ...]]:
+    """The values that are given. A temperature above the limit is lowered to it, and said."""
+    values: dict[str, Any] = {}
+    notes: list[str] = []
+    for limit in SAMPLING:
+        value = getattr(body, limit.key)
+        if value is None:
+            continue
+        if limit.key == "temperature" and value > (limit.maximum or math.inf):
+            notes.append(f"temperature {value:g} is above {limit.maximum:g}, which was used")
+            value = limit.maximum
+        values[limit.key] = _sampling_value(limit, value)
+    if values.get("seed", ANY_SEED) != ANY_SEED:
+        values["seed"] %= MOST_SEED + 1
+    if body.logit_bias:
+        values["logit_bias"] = _logit_bias(body.logit_bias)
+    return Sampling(**values), tuple(notes)
 
 
-def _shape(values: dict[str, Any]) -> Shape | None:
-    schema = _schema(values.get("response_format", {}))
-    if not values.get("grammar"):
-        return JsonSchema(schema) if schema is not None else None
-    if schema is not None:
-        refuse("grammar", "“grammar” and “response_format” cannot be combined.", "Send one of them.")
-    return Grammar(values["grammar"])
+def _sampling_value(limit: Setting, value: Number) -> Number:
+    name = limit.key
+    least = -math.inf if limit.minimum is None else limit.minimum
+    most = math.inf if limit.maximum is None else limit.maximum
+    if name == "top_k":  # other servers write "all" as -1
+        return max(0, whole(name, value, -1, most) or 0)
+    if name == "seed":  # seeds of any size
+        return whole(name, value, -(2**63), 2**63 - 1) or 0
+    return (whole(name, value, least, most) or 0) if limit.type is int else within(name, value, least, most)
 
 
-def _logit_bias(biases: dict[str, Any]) -> dict[str, float]:
+def _logit_bias(biases: dict[str, Number]) -> dict[str, float]:
     if len(biases) > _MOST_BIASES:
         refuse("logit_bias", f"“logit_bias” holds {len(biases)} tokens; {_MOST_BIASES} are allowed.")
     for token, bias in biases.items():
         if not _BIAS_KEY.fullmatch(token):
             refuse("logit_bias", "The keys of “logit_bias” must be token numbers.")
-        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
-            refuse("logit_bias", "The values of “logit_bias” must be numbers from -100 to 100.")
+        within(f"logit_bias.{token}", bias, -100, 100)
     return {token: float(bias) for token, bias in biases.items()}
+
+
+def _shape(body: Asking) -> Shape | None:
+    schema = _schema(body.response_format or {})
+    if not body.grammar:
+        return JsonSchema(schema) if schema is not None else None
+    if schema is not None:
+        refuse("grammar", "“grammar” and “response_format” cannot be combined.", "Send one of them.")
+    return Grammar(body.grammar)
 
 
 def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
     kind = form.get("type", "text")
     if kind == "text":
         return None
-    if kind == "json_object":
-        return {"type": "object"}
-    if kind != "json_schema":
+    if kind == "json_object":  # other servers of this API take a schema here too
+        schema = form.get("schema", {"type": "object"})
+    elif kind == "json_schema":
+        wrapper = form.get("json_schema")
+        schema = wrapper.get("schema") if isinstance(wrapper, dict) else form.get("schema")
+    else:
         refuse("response_format", "“response_format.type” must be text, json_object or json_schema.")
-    wrapper = form.get("json_schema")
-    schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
     if not isinstance(schema, dict):
         refuse(
             "response_format",

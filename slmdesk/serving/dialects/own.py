@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.inference.answers import Stop
 from slmdesk.inference.asks import Ask
 from slmdesk.inference.wire import decoded, encoded
+from slmdesk.serving.api_errors import error_object
 from slmdesk.serving.dialects.dialect import Asked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.inference.answers import Delta, EngineChanged, LoadProgress, Started
-    from slmdesk.serving.dialects.dialect import Writer
+    from slmdesk.serving.dialects.dialect import Writer, Written
 
 
 class OwnDialect:
-    """Everything that the contract of inference has, as it is."""
+    """Everything that the contract of inference has, as it is. Always streamed."""
 
     def read(self, body: bytes) -> Asked:
         ask = decoded(body, Ask)
@@ -29,28 +32,40 @@ class OwnDialect:
     def writer(self, _asked: Asked) -> Writer:
         return _Lines()
 
+    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
+        return error_object(error)
+
 
 class _Lines:
     content_type = "application/x-ndjson"
     tells_all = True
 
-    def around_text(self) -> tuple[bytes, bytes]:
+    def around_text(self, _choice: int) -> tuple[bytes, bytes]:
         return b"", b"\n"
 
-    def opening(self, started: Started) -> bytes:
+    def text(self, text: str, _choice: int) -> bytes:
+        return _line(text)
+
+    def opening(self, started: Started, _choice: int) -> bytes:
         return _line(started)
 
-    def event(self, event: Delta | LoadProgress | EngineChanged) -> bytes:
+    def event(self, event: Delta | LoadProgress | EngineChanged, _choice: int) -> bytes:
         return _line(event)
 
-    def closing(self, stop: Stop) -> bytes:
+    def ending(self, stop: Stop, _choice: int) -> bytes:
         return _line(stop)
+
+    def closing(self, _stops: Sequence[Stop]) -> bytes:
+        return b""
 
     def failing(self, error: SlmDeskError) -> bytes:
         return _line(Stop("error", error=error.to_json()))
 
-    def whole(self, text: str, stop: Stop) -> dict[str, Any]:
-        return {"text": text, **stop.to_json()}
+    def waiting(self) -> bytes:
+        return b""
+
+    def whole(self, answers: Sequence[Written]) -> dict[str, Any]:
+        return {"text": answers[0].text, **answers[0].stop.to_json()}
 
 
 def _line(value: object) -> bytes:
