@@ -210,6 +210,7 @@ ErrorCode = Literal[
     "remote_code_refused",
     "repo_disabled",
     "repo_not_found",
+    "response_not_found",
     "revision_not_found",
     "route_unknown",
     "safetensors_damaged",

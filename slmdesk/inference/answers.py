@@ -100,12 +100,13 @@ class Timings(Wire, frozen=True):
 
 
 class Stop(Wire, frozen=True, tag="stop", omit_defaults=True):
-    """The end of an answer; always the last that comes."""
+    """The end of an answer; always the last that comes. `matched`: the stop string that ended it."""
 
     reason: StopReason
     usage: Usage = Usage()
     timings: Timings = Timings()
     context_length: int = 0  # of the engine that ended it; 0: not told
+    matched: str = ""
     error: dict[str, str] | None = None  # SlmDeskError.to_json()
     written: tuple[int, ...] = ()  # the answer's tokens, where its engine died
 

@@ -31,6 +31,7 @@ _STATUS: dict[ErrorCode, int] = {
     "host_refused": 403,
     "origin_refused": 403,
     "model_not_found": 404,
+    "response_not_found": 404,
     "model_ambiguous": 404,
     "route_unknown": 404,
     "method_not_allowed": 405,

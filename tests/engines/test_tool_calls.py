@@ -68,7 +68,7 @@ def read(form: ToolForm, text: str, size: int, *, forced: bool = False) -> Writt
         ),
         (
             HERMES,
-            '<tool_call>{"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}</tool_call>',
+            '<tool_call>{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}</tool_call>',
             "",
             [OSLO],
         ),

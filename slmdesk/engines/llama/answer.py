@@ -66,6 +66,7 @@ class Answer:
             reason,
             Usage(self.prompt_tokens, cached, completion),
             timings,
+            matched=self.text.matched,
             error=error.to_json() if error is not None else None,
         )
 

@@ -19,7 +19,7 @@ class TextStream:
     bytes of an unfinished character waiting.
     """
 
-    __slots__ = ("_decoder", "_head", "_held", "_stops", "_strip", "plain", "stopped")
+    __slots__ = ("_decoder", "_head", "_held", "_stops", "_strip", "matched", "plain")
 
     def __init__(self, stops: Sequence[str] = (), *, strip_space: bool = False, head: str = "") -> None:
         """`strip_space`: one space at the very beginning is left out. `head` comes before the first token's text."""
@@ -29,7 +29,7 @@ class TextStream:
         self._strip = strip_space
         self._head = head
         self.plain = not self._stops and not strip_space and not head
-        self.stopped = False  # a stop string was found; the text before it has been given out
+        self.matched = ""  # the stop string that was found; the text before it has been given out
 
     def push(self, data: bytes | str) -> str:
         """Take the next bytes (or complete text); returns what may be shown now."""
@@ -45,9 +45,9 @@ class TextStream:
         if not self._stops or not text:
             return text
         text = self._held + text
-        end = min((at for at in map(text.find, self._stops) if at >= 0), default=-1)
-        if end >= 0:
-            self.stopped = True
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            end, self.matched = min(found)
             self._held = ""
             return text[:end]
         keep = max(_overlap(text, stop) for stop in self._stops)
@@ -60,6 +60,11 @@ class TextStream:
         text, self._held = self._held, ""
         self._decoder = None
         return "" if self.stopped else text
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return bool(self.matched)
 
     @property
     def held(self) -> int:
@@ -99,6 +104,10 @@ class PartsStream:
     @property
     def stopped(self) -> bool:
         return self._text.stopped
+
+    @property
+    def matched(self) -> str:
+        return self._text.matched
 
     @property
     def called(self) -> bool:

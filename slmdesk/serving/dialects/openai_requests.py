@@ -32,7 +32,7 @@ _MOST_BIASES = 1024
 _MOST_ALTERNATIVES = 20
 _UNLIMITED = (-1, -2)  # other servers' ways to write "until it ends"
 _BIAS_KEY = re.compile(r"[0-9]{1,9}")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
 def read_chat(body: ChatBody) -> Asked:
@@ -174,8 +174,8 @@ def _template_options(body: ChatBody) -> dict[str, Any]:
     """What the chat template is told; an effort is told in the two ways that templates know."""
     options: dict[str, Any] = {}
     if body.reasoning_effort is not None:
-        if body.reasoning_effort not in _EFFORTS:
-            refuse("reasoning_effort", f"“reasoning_effort” must be one of {', '.join(_EFFORTS)}.")
+        if body.reasoning_effort not in EFFORTS:
+            refuse("reasoning_effort", f"“reasoning_effort” must be one of {', '.join(EFFORTS)}.")
         options = {
             "reasoning_effort": body.reasoning_effort,
             "enable_thinking": body.reasoning_effort != "none",
