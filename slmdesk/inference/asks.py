@@ -179,18 +179,23 @@ Shape = JsonSchema | Grammar | Pieces
 
 
 class Tool(Wire, frozen=True):
-    """A function that a model may call. `parameters`: the JSON Schema of its arguments."""
+    """A function that a model may call. `parameters`: the JSON Schema of its arguments.
+
+    Not `strict`: what an engine cannot enforce of the schema is left out.
+    """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    strict: bool = False
 
 
 class ToolChoice(Wire, frozen=True):
-    """Whether tools are called. `name`: the one that must be, with `mode` "required"."""
+    """Whether tools are called. `name`: the one that must be, with `mode` "required". `parallel`: several at once."""
 
     mode: Literal["auto", "none", "required"] = "auto"
     name: str = ""
+    parallel: bool = True
 
 
 class Ask(Wire, frozen=True, omit_defaults=True):

@@ -9,12 +9,12 @@ import pytest
 
 from slmdesk.engines.llama.templates import ChatTemplate
 from slmdesk.engines.tool_calls.bodies import Calls
-from slmdesk.engines.tool_calls.forcing import call_schema
+from slmdesk.engines.tool_calls.forcing import call_or_answer, may_call, must_call
 from slmdesk.engines.tool_calls.forms import GENERIC, HARMONY, ToolForm, form_of
 from slmdesk.engines.tool_calls.messages import native_messages, native_tools, worded_messages
 from slmdesk.engines.tool_calls.reading import answer_reader
 from slmdesk.inference.answers import Stop
-from slmdesk.inference.asks import Reasoning, Text, Tool, ToolCall, ToolResult, Turn
+from slmdesk.inference.asks import JsonSchema, Pieces, Reasoning, Text, Tool, ToolCall, ToolResult, Turn
 from slmdesk.serving.dialects.dialect import Written
 
 WEATHER = Tool(
@@ -35,9 +35,9 @@ OSLO = ("weather", {"city": "Oslo"})
 NOTHING = ("add", {})
 
 
-def read(form: ToolForm, text: str, size: int, *, forced: bool = False) -> Written:
+def read(form: ToolForm, text: str, size: int) -> Written:
     """What is read from a text that comes in pieces of so many characters."""
-    reader = answer_reader(form, Calls((WEATHER, ADD), "seed"), forced=forced)
+    reader = answer_reader(form, Calls((WEATHER, ADD), "seed"))
     pieces = [delta for at in range(0, len(text), size) for delta in reader.push(text[at : at + size])]
     pieces += reader.finish()
     assert reader.called == bool(Written(Stop("stop"), pieces).calls)
@@ -190,27 +190,32 @@ def test_the_same_answer_read_again_has_the_same_ids() -> None:
     assert read(HERMES, text, 1).calls == read(HERMES, text, 50).calls
 
 
-def test_a_forced_call_begins_inside() -> None:
-    found = read(HERMES, '{"name": "weather", "arguments": {"city": "Oslo"}}', 3, forced=True)
-    assert [call.name for call in found.calls] == ["weather"]
-    listed = read(MISTRAL, '[{"name": "add", "arguments": {}}]', 2, forced=True)
-    assert [call.name for call in listed.calls] == ["add"]
+@pytest.mark.parametrize("form", [HERMES, LLAMA, MISTRAL, PHI, GRANITE, HARMONY, GENERIC])
+def test_what_holds_an_answer_to_calls_is_read_as_calls(form: ToolForm) -> None:
+    def written(pieces: Pieces, *choices: int) -> str:
+        texts = [
+            '{"city": "Oslo"}' if isinstance(one, JsonSchema) else one
+            for at in choices
+            for one in (*pieces.choices[at], "")
+        ]
+        calls = "".join(one or pieces.between for one in texts).removesuffix(pieces.between)
+        return pieces.before + calls + pieces.after
+
+    for pieces in (must_call(form, (WEATHER, ADD)), may_call(form, (WEATHER, ADD), parallel=True)):
+        assert pieces is not None
+        pieces.check()
+        found = read(form, written(pieces, 0), 3)
+        assert (found.text, [(call.name, json.loads(call.arguments)) for call in found.calls]) == ("", [OSLO])
+    parallel = may_call(form, (WEATHER, ADD), parallel=True)
+    if parallel is not None and parallel.repeat:
+        assert [call.name for call in read(form, written(parallel, 0, 1), 2).calls] == ["weather", "add"]
+    either = call_or_answer(form, (WEATHER,), JsonSchema({"type": "object"}))
+    either.check()
+    assert len(either.choices) == 2
 
 
-def test_references_in_a_tools_schema_lead_to_where_it_stands() -> None:
-    tree = {
-        "type": "object",
-        "properties": {"left": {"$ref": "#"}, "leaf": {"$ref": "#/$defs/leaf"}},
-        "$defs": {"leaf": {"type": "integer"}},
-    }
-    schema = call_schema([Tool("grow", "", tree), ADD])
-    moved = schema["$defs"]["tool0"]
-    assert moved["properties"] == {
-        "left": {"$ref": "#/$defs/tool0"},
-        "leaf": {"$ref": "#/$defs/tool0/$defs/leaf"},
-    }
-    names = [one["properties"]["name"]["const"] for one in schema["anyOf"]]
-    assert names == ["grow", "add"]
+def test_calls_that_are_no_json_are_not_held() -> None:
+    assert may_call(GEMMA, (WEATHER,), parallel=True) is None
 
 
 CONVERSATION = (

@@ -10,7 +10,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import reasoning
 from slmdesk.engines.llama.templates import ChatTemplate
 from slmdesk.engines.tool_calls.bodies import Calls
-from slmdesk.engines.tool_calls.forcing import call_schema
+from slmdesk.engines.tool_calls.forcing import call_or_answer, may_call, must_call
 from slmdesk.engines.tool_calls.forms import GENERIC, form_of
 from slmdesk.engines.tool_calls.messages import (
     has_calls,
@@ -64,32 +64,37 @@ class Prompts:
         """Raises `SlmDeskError` (`template_failed`, `template_missing`, `unsupported`, `bad_request`)."""
         if not ask.turns:
             return Prepared(self._raw(ask), shape=ask.shape, reader=self._reader(ask, None))
-        if not ask.may_call and not has_calls(ask.turns):
-            prompt = self._chat_template.prompt(plain_messages(ask.turns), ask.template_options)
-            reader = self._reader(ask, None) if ask.shape is None else None
-            return Prepared(self._cut(prompt.pieces), prompt.opened, ask.shape, reader)
-        prompt, form = self._with_tools(ask)
-        if not ask.may_call:
-            return Prepared(self._cut(prompt.pieces), prompt.opened, ask.shape, self._reader(ask, None))
-        if ask.must_call:
-            return self._forced(ask, prompt, form)
-        return Prepared(self._cut(prompt.pieces), prompt.opened, ask.shape, self._reader(ask, form))
-
-    def _forced(self, ask: Ask, prompt: Prompt, form: ToolForm) -> Prepared:
-        """An answer that is a call: the prompt begins it, a schema holds it."""
-        name = ask.tool_choice.name
-        tools = [tool for tool in ask.tools if not name or tool.name == name]
-        pieces = list(prompt.pieces)
-        if prompt.opened:
-            pieces.append((f"\n{reasoning.PAIRS.get(prompt.opened.strip(), '')}\n\n", True))
-        if form.json:
-            pieces.append((form.begin if form.many else f"{form.begin}\n", True))
-            schema = call_schema(tools, arguments=form.arguments, many=form.many)
+        if ask.may_call:
+            return self._calling(ask)
+        if has_calls(ask.turns):
+            prompt, _ = self._with_tools(ask)
         else:
-            form = GENERIC
-            schema = call_schema(tools)
-        reader = answer_reader(form, Calls(tools, ask.id), forced=True)
-        return Prepared(self._cut(pieces), "", JsonSchema(schema), reader)
+            prompt = self._chat_template.prompt(plain_messages(ask.turns), ask.template_options)
+        # An answer in a shape has no reasoning, so nothing of it is said to be opened.
+        shaped = ask.shape is not None
+        reader = self._reader(ask, None) if not shaped else None
+        return Prepared(self._cut(prompt.pieces), "" if shaped else prompt.opened, ask.shape, reader)
+
+    def _calling(self, ask: Ask) -> Prepared:
+        """An answer that may be calls, or must be one."""
+        prompt, form = self._with_tools(ask)
+        if not form.json and (ask.must_call or ask.shape is not None):
+            form = GENERIC  # a schema holds the call only where it is JSON
+        tools = [tool for tool in ask.tools if ask.tool_choice.name in ("", tool.name)]
+        shape: Shape | None
+        if ask.must_call:
+            shape = must_call(form, tools)
+        elif isinstance(ask.shape, JsonSchema):
+            shape = call_or_answer(form, tools, ask.shape)
+        elif ask.shape is not None:
+            raise bad("Tools and a grammar exclude each other; a JSON schema goes with tools.")
+        else:
+            shape = may_call(form, tools, parallel=ask.tool_choice.parallel)
+            return Prepared(self._cut(prompt.pieces), prompt.opened, shape, self._reader(ask, form))
+        pieces = list(prompt.pieces)
+        if prompt.opened:  # the reasoning that the template began, ended
+            pieces.append((f"\n{reasoning.PAIRS.get(prompt.opened.strip(), '')}\n\n", True))
+        return Prepared(self._cut(pieces), "", shape, self._reader(ask, form))
 
     @staticmethod
     def _reader(ask: Ask, form: ToolForm | None) -> AnswerReader | None:

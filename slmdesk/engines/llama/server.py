@@ -159,7 +159,7 @@ class EngineServer:
             self._stops(ask),
             strip_space=self._begins_with_space(ask),
             # The template began the reasoning; the answer says so, for whoever reads it later.
-            head=prepared.opened if prepared.shape is None else "",
+            head=prepared.opened,
         )
         rich = prepared.reader is not None or ask.logprobs is not None
         text = PartsStream(plain, prepared.reader) if rich else plain

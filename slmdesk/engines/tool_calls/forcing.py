@@ -1,55 +1,73 @@
-"""A schema for an answer that has to be a tool call."""
+"""What holds an answer to valid tool calls: all of it where one must be made, else from the mark on that begins one."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+
+from slmdesk.inference.asks import JsonSchema, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slmdesk.engines.tool_calls.forms import ToolForm
     from slmdesk.inference.asks import Tool
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
+_CALLED = "<|channel|>commentary to=functions."
+_Choice = tuple[str | JsonSchema, ...]
 
 
-def call_schema(tools: Sequence[Tool], *, arguments: str = "arguments", many: bool = False) -> dict[str, Any]:
-    """JSON Schema of one call of one of the tools, name first; `many`: of a list with one call.
-
-    Each tool's own schema stands below `$defs`, and its references are turned to where it stands now.
-    """
-    definitions: dict[str, Any] = {}
-    calls: list[dict[str, Any]] = []
-    for index, tool in enumerate(tools):
-        place = f"tool{index}"
-        definitions[place] = _moved(tool.parameters or _ANY_OBJECT, f"#/$defs/{place}")
-        calls.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": tool.name}, arguments: {"$ref": f"#/$defs/{place}"}},
-                "required": ["name", arguments],
-                "additionalProperties": False,
-            }
-        )
-    call = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    if many:
-        call = {"type": "array", "items": call, "minItems": 1, "maxItems": 1}
-    return {**call, "$defs": definitions}
+def may_call(form: ToolForm, tools: Sequence[Tool], *, parallel: bool) -> Pieces | None:
+    """Text of the model's own, and from the mark of a call on only a call. None where calls are no JSON."""
+    if not form.json:
+        return None
+    if form.family == "harmony":
+        return Pieces(tuple(_harmony(tool) for tool in tools), trigger=_CALLED)
+    begin, end = _around(form)
+    return Pieces(
+        tuple(_call(form, tool) for tool in tools),
+        repeat=parallel,
+        before=begin,
+        between=", " if form.many else f"{end}\n{begin}" if form.end else "; ",
+        after=end,
+        trigger=form.begin if form.family != "llama3" else '{"name": "',
+    )
 
 
-def _moved(schema: Any, root: str) -> Any:
-    """A schema with its references into itself as they are below `root`. Not recursive: schemas may be deep."""
-    copy: list[Any] = [None]
-    waiting: list[tuple[Any, Any, Any]] = [(schema, copy, 0)]
-    while waiting:
-        value, target, key = waiting.pop()
-        if isinstance(value, dict):
-            target[key] = {}
-            waiting += [(inner, target[key], name) for name, inner in reversed(value.items())]
-        elif isinstance(value, list):
-            target[key] = [None] * len(value)
-            waiting += [(inner, target[key], index) for index, inner in enumerate(value)]
-        elif key == "$ref" and isinstance(value, str) and value.startswith("#"):
-            target[key] = root + value[1:]
-        else:
-            target[key] = value
-    return copy[0]
+def must_call(form: ToolForm, tools: Sequence[Tool]) -> Pieces:
+    """One call and nothing else. The form is one whose calls are JSON."""
+    if form.family == "harmony":
+        return Pieces(tuple(_harmony(tool) for tool in tools))
+    begin, end = _around(form)
+    return Pieces(tuple(_call(form, tool) for tool in tools), before=begin, after=end)
+
+
+def call_or_answer(form: ToolForm, tools: Sequence[Tool], answer: JsonSchema) -> Pieces:
+    """One call, or an answer of this schema."""
+    if form.family == "harmony":
+        final: _Choice = ("<|channel|>final<|message|>", answer)
+        return Pieces((*(_harmony(tool) for tool in tools), final))
+    begin, end = _around(form)
+    return Pieces((*((begin, *_call(form, tool), end) for tool in tools), (answer,)))
+
+
+def _around(form: ToolForm) -> tuple[str, str]:
+    if form.family == "llama3":
+        return "", ""
+    if form.many:
+        return f"{form.begin}[", f"]{form.end}"
+    return f"{form.begin}\n", f"\n{form.end}"
+
+
+def _call(form: ToolForm, tool: Tool) -> _Choice:
+    name = json.dumps(tool.name)
+    return f'{{"name": {name}, "{form.arguments}": ', _schema(tool), "}"
+
+
+def _harmony(tool: Tool) -> _Choice:
+    return f"{_CALLED}{tool.name} <|constrain|>json<|message|>", _schema(tool)
+
+
+def _schema(tool: Tool) -> JsonSchema:
+    return JsonSchema(tool.parameters or _ANY_OBJECT, exact=tool.strict)

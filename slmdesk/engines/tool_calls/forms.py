@@ -32,8 +32,8 @@ class ToolForm:
 
     @property
     def json(self) -> bool:
-        """Whether a call is JSON, so that a schema can force it behind `begin`."""
-        return self.family not in {"gemma4", "functiongemma", "harmony"}
+        """Whether a call's arguments are JSON, so that a schema can hold them."""
+        return self.family not in {"gemma4", "functiongemma"}
 
 
 GENERIC = ToolForm("generic", "<tool_call>", "</tool_call>", bare=True)

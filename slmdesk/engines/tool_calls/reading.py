@@ -32,21 +32,18 @@ class AnswerReader(Protocol):
         ...
 
 
-def answer_reader(form: ToolForm | None, calls: Calls, *, forced: bool = False) -> AnswerReader:
-    """The reader of an answer. Without a `form` it tells reasoning and answer apart and knows no calls.
-
-    `forced`: the prompt ended behind the mark that begins a call.
-    """
-    if form is not None and form.family == "harmony" and not forced:
+def answer_reader(form: ToolForm | None, calls: Calls) -> AnswerReader:
+    """The reader of an answer. Without a `form` it tells reasoning and answer apart and knows no calls."""
+    if form is not None and form.family == "harmony":
         return HarmonyReader(calls)
-    return _Reader(_CallReader(form, calls, forced=forced) if form is not None else None, thinks=not forced)
+    return _Reader(_CallReader(form, calls) if form is not None else None)
 
 
 class _Reader:
     """Reasoning first, then calls in what is left."""
 
-    def __init__(self, calls: _CallReader | None, *, thinks: bool) -> None:
-        self._splitter = Splitter() if thinks else None
+    def __init__(self, calls: _CallReader | None) -> None:
+        self._splitter = Splitter()
         self._calls = calls
 
     @property
@@ -54,12 +51,10 @@ class _Reader:
         return self._calls is not None and self._calls.called
 
     def push(self, text: str) -> list[Delta]:
-        reasoning, answer = self._splitter.push(text) if self._splitter is not None else ("", text)
-        return self._parts(reasoning, answer)
+        return self._parts(*self._splitter.push(text))
 
     def finish(self) -> list[Delta]:
-        reasoning, answer = self._splitter.finish() if self._splitter is not None else ("", "")
-        found = self._parts(reasoning, answer)
+        found = self._parts(*self._splitter.finish())
         return [*found, *self._calls.finish()] if self._calls is not None else found
 
     def _parts(self, reasoning: str, answer: str) -> list[Delta]:
@@ -72,14 +67,12 @@ class _Reader:
 class _CallReader:
     """Finds calls between marks, and where the form allows it an answer that begins as one."""
 
-    def __init__(self, form: ToolForm, calls: Calls, *, forced: bool) -> None:
+    def __init__(self, form: ToolForm, calls: Calls) -> None:
         self._form = form
         self._calls = calls
         self._held = ""  # not decided yet: text, or the inside of a call
-        self._body: CallBody | None = CallBody(calls) if forced else None
-        self._begin = (
-            form.begin if forced else ""
-        )  # what stands before the body, given back where it was no call
+        self._body: CallBody | None = None
+        self._begin = ""  # what stands before the body, given back where it was no call
         self._behind = False  # a call ended: its end mark may come
         self._silent = True  # no text was given out yet
 

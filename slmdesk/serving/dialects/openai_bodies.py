@@ -34,11 +34,12 @@ class Message(Body):
 
 
 class Function(Body):
-    """What a tool is. `strict` is always so where a call must be made."""
+    """What a tool is. `strict`: a schema that cannot be enforced whole is refused."""
 
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class ToolEntry(Body):
@@ -85,6 +86,7 @@ class ChatBody(Asking):
     top_logprobs: Number | None = None
     tools: list[ToolEntry] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Function] | None = None
     function_call: str | dict[str, Any] | None = None
     modalities: list[str] | None = None

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from slmdesk.inference.asks import Reasoning, Text, Tool, ToolCall, ToolChoice, ToolResult, Turn
 from slmdesk.serving.dialects.bodies import unsupported
 from slmdesk.serving.dialects.openai_bodies import Call
@@ -134,13 +136,14 @@ def read_tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
     if twice := next((name for name in names if names.count(name) > 1), ""):
         refuse("tools", f"Two tools are called “{twice}”.", "Give each its own name.")
     choice = body.tool_choice if body.tool_choice is not None else body.function_call
-    return tools, _choice(choice, names)
+    chosen = _choice(choice, names)
+    return tools, replace(chosen, parallel=body.parallel_tool_calls is not False)
 
 
 def _tool(place: str, function: Function) -> Tool:
     if not _NAME.fullmatch(function.name):
         refuse(f"{place}.name", f"“{place}.name” may have letters, digits, “_”, “-” and “.”, up to 128.")
-    return Tool(function.name, function.description or "", function.parameters or {})
+    return Tool(function.name, function.description or "", function.parameters or {}, function.strict is True)
 
 
 def _choice(choice: str | dict[str, Any] | None, names: Sequence[str]) -> ToolChoice:
