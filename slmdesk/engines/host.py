@@ -158,6 +158,14 @@ class LlamaEngine:
         """How many tokens a prompt has, chat template included. Raises `SlmDeskError`."""
         return int((await self._post("/tokenize", ask))["tokens"])
 
+    async def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text as it stands. Raises `SlmDeskError`."""
+        return [int(token) for token in (await self._post("/tokens", {"text": text}))["tokens"]]
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens. Raises `SlmDeskError`."""
+        return str((await self._post("/text", {"tokens": list(tokens)}))["text"])
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Raises `SlmDeskError("unsupported")`: this engine writes text."""
         raise SlmDeskError(

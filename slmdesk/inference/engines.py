@@ -72,6 +72,14 @@ class Engine(Protocol):
         """How many tokens the prompt has, chat template included. Raises `SlmDeskError`."""
         ...
 
+    async def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text as it stands: nothing before or behind, control tokens' names as such tokens."""
+        ...
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, control tokens by their names. Raises `SlmDeskError("bad_request")` for unknown ones."""
+        ...
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector a text. Raises `SlmDeskError("unsupported")` without that ability."""
         ...

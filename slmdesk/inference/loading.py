@@ -47,4 +47,6 @@ class Facts(Wire, frozen=True):
     gpu_layers: int = 0  # of those, the ones a GPU has
     device: str = ""  # the GPU's name, "" where there is none in use
     device_bytes: int = 0  # allocated there
+    bos: str = ""  # the text of the token that begins a text, and of the one that ends it
+    eos: str = ""
     notes: tuple[str, ...] = ()  # sentences for a person: what of `Loading` could not be done

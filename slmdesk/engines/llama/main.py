@@ -227,6 +227,8 @@ class _Engine:
             gpu_layers=sizes.gpu_layers,
             device=sizes.split.device_name if sizes.split is not None else "",
             device_bytes=model.native.buffers.on(sizes.split.device_name) if sizes.split is not None else 0,
+            bos=model.special_text(model.bos),
+            eos=model.special_text(model.eos),
             notes=tuple(self._notes),
         )
         ready = EngineReady(port, os.getpid(), facts)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -42,12 +43,21 @@ class _Cancel(Wire, frozen=True):
     key: int
 
 
+class _Text(Wire, frozen=True):
+    text: str
+
+
+class _Tokens(Wire, frozen=True):
+    tokens: tuple[int, ...]
+
+
 class EngineServer:
     """Routes of one engine. `key` numbers are chosen by the parent and name an answer on the event stream.
 
     - `POST /generate` `{"key": 7, "ask": {…}}` → `{"prompt_tokens": n}`; the answer comes over `/events`
     - `POST /cancel` `{"key": 7}`
     - `POST /tokenize`, an `Ask` → `{"tokens": n}`
+    - `POST /tokens` `{"text": …}` → `{"tokens": […]}`, and `POST /text` the other way
     - `GET /events` → lines `[[[key, delta, token], …], [[key, stop], …]]`, one a step of the batch loop
     - `GET /status` → `{"active": n, "queued": n}`
     """
@@ -85,6 +95,8 @@ class EngineServer:
         app.router.add_post("/generate", self._generate)
         app.router.add_post("/cancel", self._cancel)
         app.router.add_post("/tokenize", self._tokenize)
+        app.router.add_post("/tokens", self._tokens_of)
+        app.router.add_post("/text", self._text_of)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=64)
@@ -191,6 +203,20 @@ class EngineServer:
     async def _tokenize(self, request: web.Request) -> web.StreamResponse:
         tokens = (await self._prepare(decoded(await request.read(), Ask))).tokens
         return web.json_response({"tokens": len(tokens), "context_length": self._context_length})
+
+    async def _tokens_of(self, request: web.Request) -> web.StreamResponse:
+        text = decoded(await request.read(), _Text).text
+        cut = partial(self._model.tokenize, text, special=True)
+        return web.json_response(
+            {"tokens": cut() if len(text) < _LONG_TEXT else await asyncio.to_thread(cut)}
+        )
+
+    async def _text_of(self, request: web.Request) -> web.StreamResponse:
+        tokens = decoded(await request.read(), _Tokens).tokens
+        if any(not 0 <= token < self._model.tokens for token in tokens):
+            raise bad(f"A token is unknown; the model has {self._model.tokens}.")
+        text = b"".join(self._model.raw(token) for token in tokens).decode(errors="replace")
+        return web.json_response({"text": text})
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
