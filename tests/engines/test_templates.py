@@ -223,3 +223,30 @@ def test_marks_of_reasoning_in_a_continued_answer_are_meant() -> None:
     assert pieces[-1][1]
     asked = template.prompt([{"role": "user", "content": "[THINK]so"}]).pieces
     assert ("<|im_start|>user\n[THINK]so", False) in asked
+
+
+ALTERNATING = (
+    "{% for m in messages %}"
+    "{% if m.role == 'system' and not loop.first %}{{ raise_exception('one system') }}{% endif %}"
+    "{% if not loop.first and m.role == messages[loop.index0 - 1].role %}{{ raise_exception('take turns') }}{% endif %}"
+    "[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_neighbours_of_one_role_are_one_message_where_the_template_wants_turns() -> None:
+    template = ChatTemplate(ALTERNATING)
+    messages = [
+        {"role": "system", "content": "Brief."},
+        {"role": "user", "content": "One."},
+        {"role": "user", "content": "Two."},
+        {"role": "system", "content": "Polite."},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Three."},
+    ]
+    assert template.prompt(messages).text == (
+        "[system]Brief.\n\nPolite.[user]One.\n\nTwo.[assistant]Yes.[user]Three.[assistant]"
+    )
+    begun = [*messages[:3], {"role": "assistant", "content": "It is"}]
+    assert template.prompt(begun).text == "[system]Brief.[user]One.\n\nTwo.[assistant]It is"
+    plain = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    assert ChatTemplate(plain).prompt(messages[:3]).text == "[system]Brief.[user]One.[user]Two."

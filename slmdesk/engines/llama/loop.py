@@ -274,15 +274,14 @@ class Worker:
         context = self._context
         waiting = [answer for answer in self._active if answer not in self._generating]
         room = self._prompt_room(entry)
-        # Short rests first, each an equal share of what is left: a short question overtakes a long document.
-        waiting.sort(key=lambda answer: len(answer.tokens) - answer.slot.past)  # type: ignore[union-attr]
+        waiting.sort(key=self._urgency)
         taken: list[tuple[Answer, int]] = []
         rows = entry
         for index, answer in enumerate(waiting):
             slot = answer.slot
             assert slot is not None
             start = slot.past
-            size = min(len(answer.tokens) - start, max(room // (len(waiting) - index), 1), room)
+            size = min(len(answer.tokens) - start, room)
             if answer.prompt_logprobs:  # each of its tokens takes a row of logits
                 size = min(size, self._context.outputs - rows - (len(waiting) - index - 1))
             if size <= 0:
@@ -298,6 +297,19 @@ class Worker:
             room -= size
             entry = end
         return taken, entry
+
+    def _urgency(self, answer: Answer) -> float:
+        """Tokens that are left, less those that could have been read since it came: short rests first, and none waits
+        for ever.
+
+        Prompts are read one after another: read side by side each step would attend to all of them, and all would be
+        done last.
+        """
+        slot = answer.slot
+        assert slot is not None
+        waited = time.perf_counter() - answer.admitted
+        earned = waited / self._prompt_token_s if self._prompt_token_s else 0.0
+        return len(answer.tokens) - slot.past - earned
 
     def _prompt_room(self, generating: int) -> int:
         """How many prompt tokens this step may take: all that fits, or a chunk that others can bear."""

@@ -279,13 +279,18 @@ def _put_back(text: str, swapped: list[str]) -> str:
 
 
 def _shapes(messages: Messages) -> Iterator[_Shape]:
-    """What to try, in this order. Some templates loop over the parts of a content; some know no system role."""
+    """What to try, in this order. Some templates loop over the parts of a content; some want the roles to take turns,
+    and some know no system role."""
     yield _Shape(messages, parts=False)
     yield _Shape(messages, parts=True)
-    merged = _without_system(messages)
-    if merged is not None:
-        yield _Shape(merged, parts=False)
-        yield _Shape(merged, parts=True)
+    for changed in (
+        _taking_turns(messages),
+        _without_system(messages),
+        _without_system(_taking_turns(messages)),
+    ):
+        if changed is not None and changed != messages:
+            yield _Shape(changed, parts=False)
+            yield _Shape(changed, parts=True)
 
 
 def _check(rendered: str, shape: _Shape) -> None:
@@ -313,6 +318,32 @@ def _lost(role: str, count: int) -> SlmDeskError:
         f"The model's chat template {what} (role “{role}”), so the model would not see this conversation.",
         "Use another file of this model; this one's template does not fit such a conversation.",
     )
+
+
+def _taking_turns(messages: Messages) -> Messages:
+    """Neighbours of one role as one message, and instructions that come later at the head of the first ones."""
+    found: Messages = []
+    begun = messages[-1] if messages and messages[-1].get("role") == "assistant" else None
+    for message in messages:
+        first = found[0] if found else None
+        last = found[-1] if found else None
+        plain = not message.get("tool_calls") and message.get("role") != "tool" and message is not begun
+        if message.get("role") == "system" and first is not None and first.get("role") == "system":
+            found[0] = _joined(first, message)
+        elif (
+            last is not None
+            and plain
+            and last.get("role") == message.get("role")
+            and not last.get("tool_calls")
+        ):
+            found[-1] = _joined(last, message)
+        else:
+            found.append(message)
+    return found
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    return {**first, "content": f"{first['content']}\n\n{second['content']}"}
 
 
 def _without_system(messages: Messages) -> Messages | None:
