@@ -23,6 +23,7 @@ class Loading(Wire, frozen=True):
     )  # -1: as many as fit the GPU; 0: no part for a GPU is loaded, so no driver is touched
     cache_type: CacheType = "f16"
     flash_attention: bool = True
+    drafts: bool = True  # tokens that text before suggests are evaluated ahead; the answer is the same
     extra_buffers: bool = True  # copies of weights in an order that suits the processor
     template: str = ""  # of Ollama, in Go's form: goes before the file's own where it says something else
     adapters: tuple[str, ...] = ()  # files (LoRA) that change the model, all of them in full strength

@@ -30,7 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def clients_python() -> Path:
     """The Python of an environment with all clients in it, kept from one run to the next."""
-    uv = shutil.which("uv") or str(next(iter(_TOOLS.glob("uv/*/uv*")), "uv"))
+    uv = shutil.which("uv") or str(
+        _TOOLS / "uv" / ("Scripts/uv.exe" if sys.platform == "win32" else "bin/uv")
+    )
     folder = _TOOLS / "clients"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():

@@ -10,6 +10,7 @@ from slmdesk.inference.answers import Stop, StopReason, Timings, Usage
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
+    from slmdesk.engines.llama.drafting import Lookup
     from slmdesk.engines.llama.sampling import Sampler
     from slmdesk.engines.llama.slots import Slot
     from slmdesk.engines.llama.text import PartsStream, TextStream
@@ -33,6 +34,7 @@ class Answer:
     logprobs: int | None = None  # alternatives of each token that are told; None: no log probabilities
     prompt_logprobs: bool = False
     prompt_only: bool = False
+    lookup: Lookup | None = None  # where its tokens are guessed ahead
     scored: int = 0  # tokens of the prompt whose log probabilities were given out
     prompt_tokens: int = 0
     cached_tokens: int = -1  # -1: not admitted yet

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import failures
+from slmdesk.engines.llama.drafting import Drafting, Lookup
 from slmdesk.engines.llama.prefix_cache import Shelf
+from slmdesk.engines.llama.prompt_feed import PromptFeed
 from slmdesk.engines.llama.sampling import COMPLETE, Candidates
 from slmdesk.engines.llama.scores import scored
 from slmdesk.engines.llama.slots import SlotTable
@@ -37,8 +39,6 @@ Texts = list[tuple[int, "Delta", int]]  # key, what is new, its token
 Ends = list[tuple[int, "Stop"]]
 Publish = Callable[[Texts, Ends], None]
 
-_SLOWEST_STEP = 0.1  # seconds a step with prompt tokens in it should take while others are waiting for theirs
-_SMALLEST_CHUNK = 32  # prompt tokens
 _BEARABLE_IDLE = 0.01  # part of a step's time that idle cells may cost
 _FEWEST_IDLE = 256  # llama.cpp looks at cells in blocks of this many
 _NO_TOKEN = -1
@@ -63,12 +63,15 @@ class Worker:
         on_crash: Callable[[], None] = lambda: None,
         shelf_bytes: int = 0,
         idle_cell_s: float = 0.0,
+        drafts: bool = True,
     ) -> None:
         self._model = model
         self._context = context
         self._parallel = parallel
         self._table = SlotTable(context, slots, cuttable=model.keeps_every_position, shelf=Shelf(shelf_bytes))
         self._idle_cell_s = idle_cell_s  # seconds that an idle cell adds to a step
+        # Only a memory that can be cut back forgets a wrong guess.
+        self._drafting = Drafting() if drafts and model.keeps_every_position else None
         self._publish = publish
         self._on_crash = on_crash
         self._candidates = Candidates(model.native, model.tokens)
@@ -79,8 +82,7 @@ class Worker:
         self._steady = False  # the batch's first entries still describe `_generating`
         self._texts: Texts = []
         self._ends: Ends = []
-        self._step_s = 0.0  # smoothed seconds of a step without prompt tokens
-        self._prompt_token_s = 0.0  # smoothed seconds that one prompt token adds
+        self._feed = PromptFeed(model, context, self._tell)
         self._prompt_keys: frozenset[int] = frozenset()  # whose prompts the running step evaluates
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="slmdesk-worker", daemon=True)
@@ -168,9 +170,9 @@ class Worker:
                 return
 
     def _bearable_idle_cells(self) -> float:
-        if not self._idle_cell_s or not self._step_s:
+        if not self._idle_cell_s or not self._feed.step_s:
             return self._context.cells
-        return max(_BEARABLE_IDLE * self._step_s / self._idle_cell_s, _FEWEST_IDLE)
+        return max(_BEARABLE_IDLE * self._feed.step_s / self._idle_cell_s, _FEWEST_IDLE)
 
     def _admit(self) -> None:
         """Let waiting requests in, in order, as slots and cells allow."""
@@ -200,9 +202,15 @@ class Worker:
         context = self._context
         generating = self._generating
         count = len(generating)
+        if len(generating) == len(self._active) and self._drafting is not None:
+            drafts = self._draft(self._drafting)
+            if drafts is not None:
+                self._step_drafted(self._drafting, generating, drafts)
+                return
         if not self._steady:
             self._describe_generating()
-        prompts, total = self._add_prompts(count)
+        waiting = [] if count == len(self._active) else [one for one in self._active if one not in generating]
+        prompts, total = self._feed.fill(waiting, count) if waiting else ([], count)
         self._prompt_keys = frozenset(answer.key for answer, _ in prompts)
         started = time.perf_counter()
         result = context.decode(total)
@@ -212,48 +220,93 @@ class Worker:
             return
         seconds = time.perf_counter() - started
         self._prompt_keys = frozenset()
-        self._measure(seconds, total - count, alone=not count)
+        self._feed.measured(seconds, total - count, alone=not count)
         if prompts:
-            completed, rows = self._take_prompts(prompts, count)
+            completed, rows = self._feed.taken(prompts, count)
             self._sample(generating + completed, rows, count)
         else:
             self._sample(generating, range(count), count)
 
-    def _take_prompts(
-        self, prompts: list[tuple[Answer, int]], count: int
-    ) -> tuple[list[Answer], Sequence[int]]:
-        """After a decode: the answers whose prompts are read now, and the rows of logits of all that go on."""
-        completed: list[Answer] = []
-        rows = [*range(count)]
-        row = count
-        for answer, size in prompts:
+    def _draft(self, drafting: Drafting) -> list[list[int]] | None:
+        """Guessed tokens for each running answer; None where nothing is guessed, or there is no room to."""
+        answers = self._generating
+        context = self._context
+        room = context.outputs - len(answers)
+        held = sum(len(answer.tokens) + _AHEAD for answer in self._active) + self._table.idle_cells
+        if room <= 0 or not self._feed.step_s or held + room > context.cells:
+            return None
+        lookups = []
+        for answer in answers:
+            if answer.lookup is None:
+                answer.lookup = Lookup(answer.tokens)
+            answer.lookup.look(min(room, answer.limit - len(answer.tokens) - 1))
+            lookups.append(answer.lookup)
+        counts = drafting.share(lookups, room)
+        return (
+            [lookup.guess[:count] for lookup, count in zip(lookups, counts, strict=True)]
+            if any(counts)
+            else None
+        )
+
+    def _step_drafted(self, drafting: Drafting, answers: list[Answer], drafts: list[list[int]]) -> None:
+        """Evaluate each answer's next token with the guessed ones behind it, and keep what the sampler chooses too."""
+        context = self._context
+        entry = 0
+        for answer, draft in zip(answers, drafts, strict=True):
             slot = answer.slot
             assert slot is not None
-            start = slot.past
-            slot.past += size
-            done = slot.past == len(answer.tokens)
-            if answer.prompt_logprobs:
-                self._score_prompt(answer, start, size, row)
-                row += size
-            else:
-                row += done
-            if done:
-                completed.append(answer)
-                rows.append(row - 1)
-        return completed, rows
+            end = entry + 1 + len(draft)
+            context.token[entry:end] = [answer.tokens[-1], *draft]
+            context.pos[entry:end] = range(slot.past, slot.past + 1 + len(draft))
+            context.seq[entry:end] = slot.sequence
+            context.wanted[entry:end] = 1
+            entry = end
+        self._steady = False
+        started = time.perf_counter()
+        result = context.decode(entry)
+        if result != DECODED:
+            self._recover(result, answers, [])
+            return
+        drafting.measured(time.perf_counter() - started, self._feed.step_s, entry - len(answers))
+        logits = context.logits(entry)
+        row = 0
+        for answer, draft in zip(answers, drafts, strict=True):
+            self._verify(answer, draft, logits[row : row + 1 + len(draft)])
+            row += 1 + len(draft)
 
-    def _score_prompt(self, answer: Answer, start: int, size: int, row: int) -> None:
-        """Give out how likely the prompt's tokens were; `row` holds what was expected behind token `start`."""
-        rows = self._context.logits(row + size)
-        count = answer.logprobs or 0
-        if not answer.scored:
-            first = scored(self._model, None, answer.tokens[0], count, prompt=True)
-            self._texts.append((answer.key, first, _NO_TOKEN))
-            answer.scored = 1
-        for at in range(max(answer.scored, start + 1), min(start + size + 1, answer.prompt_tokens)):
-            told = scored(self._model, rows[row + at - start - 1], answer.tokens[at], count, prompt=True)
-            self._texts.append((answer.key, told, _NO_TOKEN))
-            answer.scored = at + 1
+    def _verify(self, answer: Answer, draft: list[int], rows: NDArray[np.float32]) -> None:
+        """Choose tokens as long as they are the guessed ones, and one more."""
+        slot = answer.slot
+        assert slot is not None
+        ended = False
+        right = 0
+        for row in rows:
+            token = answer.sampler.sample(row, self._candidates)
+            slot.past += 1
+            ended = self._put(answer, token, row)
+            if ended or right == len(draft) or token != draft[right]:
+                break
+            right += 1
+        if answer.lookup is not None and draft:
+            for _ in range(right):
+                answer.lookup.learn(right=True)
+            if right < len(draft) and not ended:
+                answer.lookup.learn(right=False)
+            answer.lookup.guess = []
+        if right < len(draft):
+            self._table.rewind(slot)
+
+    def _put(self, answer: Answer, token: int, row: NDArray[np.float32]) -> bool:
+        """Give out a token's text. True when the answer ended."""
+        text = self._model.texts[token] if answer.text.plain and token >= 0 else None
+        if text is None:
+            return self._take_token(answer, token, row)
+        answer.tokens.append(token)
+        self._texts.append((answer.key, text, token))
+        if len(answer.tokens) >= answer.limit:
+            self._finish(answer, "length")
+            return True
+        return False
 
     def _describe_generating(self) -> None:
         """Write the batch entries of the running answers; afterwards a step only changes token and position."""
@@ -267,65 +320,6 @@ class Worker:
             context.wanted[entry] = 1
         self._steady = True
 
-    def _add_prompts(self, entry: int) -> tuple[list[tuple[Answer, int]], int]:
-        """Fill the batch from `entry` on with prompt tokens: (answer, tokens taken) pairs and the batch's size."""
-        if len(self._generating) == len(self._active):
-            return [], entry
-        context = self._context
-        waiting = [answer for answer in self._active if answer not in self._generating]
-        room = self._prompt_room(entry)
-        waiting.sort(key=self._urgency)
-        taken: list[tuple[Answer, int]] = []
-        rows = entry
-        for index, answer in enumerate(waiting):
-            slot = answer.slot
-            assert slot is not None
-            start = slot.past
-            size = min(len(answer.tokens) - start, room)
-            if answer.prompt_logprobs:  # each of its tokens takes a row of logits
-                size = min(size, self._context.outputs - rows - (len(waiting) - index - 1))
-            if size <= 0:
-                break
-            end = entry + size
-            context.token[entry:end] = answer.tokens[start : start + size]
-            context.pos[entry:end] = range(start, start + size)
-            context.seq[entry:end] = slot.sequence
-            context.wanted[entry:end] = answer.prompt_logprobs
-            context.wanted[end - 1] = answer.prompt_logprobs or start + size == len(answer.tokens)
-            rows += size if answer.prompt_logprobs else 1
-            taken.append((answer, size))
-            room -= size
-            entry = end
-        return taken, entry
-
-    def _urgency(self, answer: Answer) -> float:
-        """Tokens that are left, less those that could have been read since it came: short rests first, and none waits
-        for ever.
-
-        Prompts are read one after another: read side by side each step would attend to all of them, and all would be
-        done last.
-        """
-        slot = answer.slot
-        assert slot is not None
-        waited = time.perf_counter() - answer.admitted
-        earned = waited / self._prompt_token_s if self._prompt_token_s else 0.0
-        return len(answer.tokens) - slot.past - earned
-
-    def _prompt_room(self, generating: int) -> int:
-        """How many prompt tokens this step may take: all that fits, or a chunk that others can bear."""
-        room = self._context.size - generating
-        if not generating or not self._prompt_token_s:
-            return room if not generating else min(room, 4 * _SMALLEST_CHUNK)
-        bearable = max(_SLOWEST_STEP, 2 * self._step_s)
-        return min(room, max(_SMALLEST_CHUNK, int(bearable / self._prompt_token_s)))
-
-    def _measure(self, seconds: float, prompt_tokens: int, *, alone: bool) -> None:
-        if prompt_tokens == 0:
-            self._step_s += (seconds - self._step_s) * (0.1 if self._step_s else 1.0)
-        elif prompt_tokens >= _SMALLEST_CHUNK:
-            each = max(seconds - (0.0 if alone else self._step_s), 1e-6) / prompt_tokens
-            self._prompt_token_s += (each - self._prompt_token_s) * (0.3 if self._prompt_token_s else 1.0)
-
     def _sample(self, answers: list[Answer], rows: Sequence[int], count: int) -> None:
         """Choose a token for each answer (the first `count` were generating already) and give out its text.
 
@@ -334,7 +328,7 @@ class Worker:
         if not answers:
             return
         logits = self._context.logits(rows[-1] + 1)
-        candidates, texts, table = self._candidates, self._texts, self._model.texts
+        candidates = self._candidates
         sampled: list[int] = []
         ended = False
         for index, answer in enumerate(answers):
@@ -351,15 +345,13 @@ class Worker:
                 self._steady = False
                 if not answer.first_token:
                     answer.first_token = time.perf_counter()
-            text = table[token] if answer.text.plain and token >= 0 else None
-            if text is None:
-                ended = self._take_token(answer, token, row) or ended
-                continue
-            answer.tokens.append(token)
-            texts.append((answer.key, text, token))
-            if len(answer.tokens) >= answer.limit:
-                self._finish(answer, "length")
-                ended = True
+            lookup = answer.lookup
+            if (
+                lookup is not None and lookup.guess
+            ):  # what was guessed and not tried says how good guesses are
+                lookup.learn(right=lookup.guess[0] == token)
+                lookup.guess = []
+            ended = self._put(answer, token, row) or ended
         if self._steady and not ended:
             self._context.token[:count] = sampled
             self._context.pos[:count] += 1
@@ -417,6 +409,10 @@ class Worker:
             self._texts.append((answer.key, delta, _NO_TOKEN))
         if deltas or token != _NO_TOKEN:
             self._texts.append((answer.key, deltas[-1] if deltas else "", token))
+
+    def _tell(self, answer: Answer, delta: Delta) -> None:
+        """Give out what comes beside the tokens of an answer."""
+        self._texts.append((answer.key, delta, _NO_TOKEN))
 
     def _leave(self, answer: Answer) -> None:
         """Take an answer out of the batch; its slot keeps what the cache holds."""

@@ -203,6 +203,7 @@ class _Engine:
             on_crash=_crash,
             shelf_bytes=sizes.shelf_bytes,
             idle_cell_s=sizes.idle_cell_s,
+            drafts=self._spec.loading.drafts,
         )
         port = await server.start(worker)
         worker.start()
