@@ -100,13 +100,18 @@ class Timings(Wire, frozen=True):
 
 
 class Stop(Wire, frozen=True, tag="stop", omit_defaults=True):
-    """The end of an answer; always the last that comes. `matched`: the stop string that ended it."""
+    """The end of an answer; always the last that comes. `matched`: the stop string that ended it.
+
+    `dropped_turns` of the conversation, or `dropped_tokens` of a raw prompt, were left out as `Ask.overflow` allows.
+    """
 
     reason: StopReason
     usage: Usage = Usage()
     timings: Timings = Timings()
     context_length: int = 0  # of the engine that ended it; 0: not told
     matched: str = ""
+    dropped_turns: int = 0
+    dropped_tokens: int = 0
     error: dict[str, str] | None = None  # SlmDeskError.to_json()
     written: tuple[int, ...] = ()  # the answer's tokens, where its engine died
 

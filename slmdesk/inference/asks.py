@@ -13,6 +13,9 @@ from slmdesk.inference.wire import Wire
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+Overflow = Literal["refuse", "drop_oldest", "keep_ends"]
+"""Refuse, leave out the oldest turns (the beginning of a raw prompt), or keep the first and the last."""
+
 ANY_SEED = -1
 """As `Sampling.seed`: another answer every time, whatever is kept for the model."""
 MOST_STOPS = 64  # with those of a form that stands in for a template
@@ -222,6 +225,7 @@ class Ask(Wire, frozen=True, omit_defaults=True):
     )
     prompt_only: bool = False  # nothing is written: the answer ends where it would begin, with "length"
     template_options: dict[str, Any] = field(default_factory=dict)  # passed to the chat template
+    overflow: Overflow = "refuse"  # where the prompt is longer than the context
     conversation: str = ""  # prefers the cache slot this conversation used before
     context_length: int = 0  # tokens to load the model with; 0: what is kept for it, or the setting's
     kept_instructions: bool = True  # begin with the model's own, where no turn holds any

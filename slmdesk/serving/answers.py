@@ -77,7 +77,8 @@ class Answers:
             elif not end.done():
                 end.set_result(piece)
 
-        return Written(await self._run(held, ask, Receiver(take, end)), pieces)
+        stop = await self._run(held, ask, Receiver(take, end))
+        return Written(replace(stop, context_length=held.engine.facts.context_length), pieces)
 
     async def _stream(self, request: web.Request, asked: Asked, writer: Writer) -> web.StreamResponse:
         cors = request[CORS]

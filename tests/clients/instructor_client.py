@@ -21,7 +21,7 @@ def _ask(server: Server, mode: str) -> None:
         OpenAI(base_url=server.v1, api_key=KEY), mode=getattr(instructor.Mode, mode)
     )
     found = client.chat.completions.create(
-        model=server.model, messages=MESSAGES, response_model=City, max_tokens=80, max_retries=0
+        model=server.model, messages=MESSAGES, response_model=City, max_tokens=400, max_retries=0
     )
     assert isinstance(found, City)
 

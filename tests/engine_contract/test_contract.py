@@ -516,3 +516,54 @@ async def test_greedy_and_seeded_answers_repeat(engine: Engine) -> None:
             for _ in range(2)
         }
         assert len(answers) == 1
+
+
+async def test_what_does_not_fit_is_left_out_only_where_that_was_asked_for_and_is_told(
+    engine: Engine,
+) -> None:
+    talk = [
+        Turn.of("system", "Be brief."),
+        Turn.of("user", "My name is Ada."),
+        Turn.of("assistant", "Hello Ada."),
+    ]
+    for number in range(60):
+        talk += [
+            Turn.of("user", f"Remember the number {number}. " + "word " * 40),
+            Turn.of("assistant", "Yes."),
+        ]
+    talk.append(Turn.of("user", FRANCE))
+    whole = question("", turns=tuple(talk), max_tokens=12)
+    with pytest.raises(SlmDeskError) as caught:
+        await engine.submit(whole, Heard().sink)
+    assert caught.value.code == "context_exceeded"
+    prompts: dict[str, int] = {}
+    for overflow in ("drop_oldest", "keep_ends"):
+        heard = Heard()
+        prompts[overflow] = await engine.submit(
+            question("", turns=tuple(talk), max_tokens=12, overflow=overflow), heard.sink
+        )
+        stop = await heard.ended()
+        assert "Paris" in heard.text
+        assert stop.dropped_turns % 2 == 0
+        assert 0 < stop.dropped_turns < len(talk) - 2
+        assert prompts[overflow] <= engine.facts.context_length
+        # One turn more would not have fitted.
+        left = len(talk) - 2 - stop.dropped_turns
+        kept = (
+            talk[:1] + talk[len(talk) - 1 - left - 1 :]
+            if overflow == "drop_oldest"
+            else talk[:3] + talk[len(talk) - left + 1 :]
+        )
+        assert await engine.count(question("", turns=tuple(kept))) == pytest.approx(prompts[overflow], abs=60)
+    short = question(FRANCE, max_tokens=12, overflow="drop_oldest")
+    heard = Heard()
+    await engine.submit(short, heard.sink)
+    assert (await heard.ended()).dropped_turns == 0
+    one = question("word " * 5000, overflow="drop_oldest")
+    with pytest.raises(SlmDeskError) as caught:
+        await engine.submit(one, Heard().sink)
+    assert caught.value.code == "context_exceeded"
+    heard = Heard()
+    count = await engine.submit(raw("word " * 5000, overflow="keep_ends", max_tokens=2), heard.sink)
+    stop = await heard.ended()
+    assert count + stop.dropped_tokens == await engine.count(raw("word " * 5000))

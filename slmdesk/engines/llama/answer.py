@@ -34,6 +34,7 @@ class Answer:
     logprobs: int | None = None  # alternatives of each token that are told; None: no log probabilities
     prompt_logprobs: bool = False
     prompt_only: bool = False
+    dropped: tuple[int, int] = (0, 0)  # turns, and tokens of a raw prompt, that were left out
     lookup: Lookup | None = None  # where its tokens are guessed ahead
     scored: int = 0  # tokens of the prompt whose log probabilities were given out
     prompt_tokens: int = 0
@@ -69,6 +70,8 @@ class Answer:
             Usage(self.prompt_tokens, cached, completion),
             timings,
             matched=self.text.matched,
+            dropped_turns=self.dropped[0],
+            dropped_tokens=self.dropped[1],
             error=error.to_json() if error is not None else None,
         )
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.answer import Answer
 from slmdesk.engines.llama.events import EventStream, encode
+from slmdesk.engines.llama.overflow import fitted
 from slmdesk.engines.llama.prompts import Prompts, size_of
 from slmdesk.engines.llama.sampling import Chain, build_sampler
 from slmdesk.engines.llama.text import PartsStream, TextStream
@@ -136,19 +137,15 @@ class EngineServer:
         if key in self._keys:
             raise SlmDeskError("duplicate", f"An answer with the key {key} is running already.", "")
         ask.check()
-        prepared = await self._prepare(ask)
+        room = self._context_length
+        fit = partial(fitted, ask, self._prompts.prepare, room)
+        prepared, *dropped = fit() if size_of(ask) < _LONG_TEXT else await asyncio.to_thread(fit)
         tokens = prepared.tokens
         if not tokens:
             raise bad("The prompt is empty.")
-        room = self._context_length
-        if len(tokens) >= room:
-            raise SlmDeskError(
-                "context_exceeded",
-                f"The prompt has {len(tokens)} tokens; the context holds {room}.",
-                "Shorten the prompt, begin a new conversation, or set a longer context.",
-            )
         limit = min(room, len(tokens) + ask.max_tokens) if ask.max_tokens else room
         answer = await self._answer(key, ask, prepared, limit, arrived)
+        answer.dropped = (dropped[0], dropped[1])
         assert self._worker is not None
         if key in self._dropped:  # the parent gave up while the prompt was being cut into tokens
             self.publish([], [(key, answer.end("cancelled"))])

@@ -98,6 +98,7 @@ class Asking(Body):
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Number | None = None
+    truncate: bool | None = None
 
 
 class ChatBody(Asking):
@@ -174,6 +175,7 @@ def _asked(
         else whole("options.num_predict", limit, 1, MOST_TOKENS) or 0,
         stop=read_stop("options.stop", options.stop) if options.stop is not None else None,
         shape=_shape(body.format),
+        overflow="drop_oldest" if body.truncate else "refuse",
         context_length=whole("options.num_ctx", options.num_ctx, 1, _MOST_CONTEXT) or 0,
         template_options=_thinking(body.think),
         logprobs=(whole("top_logprobs", body.top_logprobs, 0, 20) or 0) if body.logprobs else None,

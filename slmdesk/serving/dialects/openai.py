@@ -134,7 +134,7 @@ class _Events:
         else:
             last |= {"text": "", "logprobs": None}
         last["finish_reason"] = _reason(stop)
-        return self._chunk([last], timings=stop.timings.to_json())
+        return self._chunk([last], timings=stop.timings.to_json(), **dropped(stop))
 
     def closing(self, stops: Sequence[Stop]) -> bytes:
         """The usage where it was asked for, and the end mark."""
@@ -154,6 +154,7 @@ class _Events:
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
             "usage": self._usage(stops),
             "timings": stops[0].timings.to_json(),
+            **dropped(stops[0]),
         }
 
     def _choice(self, index: int, answer: Written) -> dict[str, Any]:
@@ -244,6 +245,18 @@ def _call_delta(event: ToolCallDelta) -> dict[str, Any]:
         return {"index": event.index, "function": {"arguments": event.arguments}}
     function = {"name": event.name, "arguments": event.arguments}
     return {"index": event.index, "id": event.id, "type": "function", "function": function}
+
+
+def dropped(stop: Stop) -> dict[str, Any]:
+    """What was left out of the prompt, and the window it was too long for; nothing where nothing was."""
+    if not stop.dropped_turns and not stop.dropped_tokens:
+        return {}
+    told = {
+        "length": stop.context_length,
+        "dropped_turns": stop.dropped_turns,
+        "dropped_tokens": stop.dropped_tokens,
+    }
+    return {"context": told}
 
 
 def _reason(stop: Stop) -> str:

@@ -63,6 +63,7 @@ class Asking(Body):
     grammar: str | None = None
     conversation: str | None = None
     context_length: Number | None = None
+    context_overflow: str | None = None
     kept_instructions: bool | None = None
     temperature: Number | None = None
     top_k: Number | None = None

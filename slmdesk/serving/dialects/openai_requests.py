@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slmdesk.core.setting_table import Setting
-    from slmdesk.inference.asks import Shape
+    from slmdesk.inference.asks import Overflow, Shape
     from slmdesk.serving.dialects.bodies import Number
     from slmdesk.serving.dialects.openai_bodies import Asking
 
+OVERFLOWS: tuple[Overflow, ...] = ("refuse", "drop_oldest", "keep_ends")
 MOST_TOKENS = 2**31 - 1
 MOST_ANSWERS = 16  # to one request
 _MOST_PROMPTS = 256
@@ -150,9 +151,17 @@ def _common(body: Asking, max_tokens: int) -> tuple[Ask, tuple[str, ...]]:
         shape=_shape(body),
         conversation=(body.conversation or "")[:200],
         context_length=whole("context_length", body.context_length, 1, _MOST_CONTEXT) or 0,
+        overflow=_overflow(body.context_overflow),
         kept_instructions=body.kept_instructions is not False,
     )
     return ask, notes
+
+
+def _overflow(given: str | None) -> Overflow:
+    found = next((one for one in OVERFLOWS if one == (given or "refuse")), None)
+    if found is None:
+        refuse("context_overflow", f"“context_overflow” must be one of {', '.join(OVERFLOWS)}.")
+    return found
 
 
 def _max_tokens(name: str, value: Number | None) -> int:

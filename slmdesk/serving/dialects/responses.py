@@ -12,6 +12,7 @@ from slmdesk.inference.answers import ReasoningDelta, ToolCallDelta
 from slmdesk.inference.asks import Text, ToolCall, Turn
 from slmdesk.serving.api_errors import error_object
 from slmdesk.serving.dialects.bodies import read_body
+from slmdesk.serving.dialects.openai import dropped
 from slmdesk.serving.dialects.responses_requests import ResponsesBody, read_response
 
 if TYPE_CHECKING:
@@ -234,9 +235,10 @@ class _Events:
             "tool_choice": body.tool_choice or "auto",
             "tools": tools,
             "top_p": body.top_p,
-            "truncation": "disabled",
+            "truncation": body.truncation or "disabled",
             "usage": _usage(stop) if stop is not None else None,
             "metadata": body.metadata or {},
+            **(dropped(stop) if stop is not None else {}),
         }
 
     def _keep(self, response: dict[str, Any]) -> None:

@@ -68,6 +68,7 @@ class ResponsesBody(Body):
     metadata: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     prompt: dict[str, Any] | None = None
+    truncation: str | None = None
 
 
 def read_response(body: ResponsesBody, store: ResponseStore) -> Asked:
@@ -89,6 +90,7 @@ def read_response(body: ResponsesBody, store: ResponseStore) -> Asked:
         max_tokens=whole("max_output_tokens", body.max_output_tokens, 1, MOST_TOKENS) or 0,
         sampling=_sampling(body),
         shape=_shape(body.text or {}),
+        overflow="drop_oldest" if body.truncation == "auto" else "refuse",
         template_options=_thinking(body.reasoning or {}),
     )
     return Asked(ask, bool(body.stream), extra=body)
