@@ -56,7 +56,8 @@ async def run_answer(held: Held, ask: Ask, receiver: Receiver) -> Stop:
 
 
 async def _to_the_end(held: Held, ask: Ask, receiver: Receiver) -> Stop:
-    check_prompt(ask, held.engine.facts.context_length)
+    if ask.overflow == "refuse":
+        check_prompt(ask, held.engine.facts.context_length)
     end = receiver.end
     written = await _write(held.engine, ask, receiver)
     while not end.done():

@@ -13,10 +13,10 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop
 from slmdesk.serving.answer_run import Receiver, run_answer
 from slmdesk.serving.answer_stream import AnswerStream, EventConnection
-from slmdesk.serving.api_errors import json_response, status_of
+from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects.dialect import Written
-from slmdesk.serving.fields import refuse
 from slmdesk.serving.gate import CALLER, CORS
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -47,15 +47,10 @@ class Answers:
         """The handler of a route."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                asked = dialect.read(await request.read())
-                return await (self._stream if asked.stream else self._whole)(
-                    request, asked, dialect.writer(asked)
-                )
-            except SlmDeskError as error:
-                status = status_of(error)
-                headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-                return json_response(dialect.refusal(error), status=status, headers=headers)
+            asked = dialect.read(await request.read())
+            return await (self._stream if asked.stream else self._whole)(
+                request, asked, dialect.writer(asked)
+            )
 
         return answer
 

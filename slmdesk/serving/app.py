@@ -13,10 +13,15 @@ from aiohttp import web
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.api_errors import error_response, form_of, from_http
 from slmdesk.serving.connections import Connection
-from slmdesk.serving.dialects import openai
+from slmdesk.serving.dialects import anthropic, openai
 from slmdesk.serving.dialects.own import OwnDialect
+from slmdesk.serving.dialects.responses import ResponsesDialect
+from slmdesk.serving.dialects.responses_store import ResponseStore
 from slmdesk.serving.gate import CALLER, CORS
+from slmdesk.serving.ollama_routes import OllamaRoutes
 from slmdesk.serving.records import CURRENT, Record
+from slmdesk.serving.response_routes import ResponseRoutes
+from slmdesk.serving.token_routes import TokenRoutes
 
 if TYPE_CHECKING:
     from slmdesk.serving.answers import Answers
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from slmdesk.serving.gate import Gate
     from slmdesk.serving.metrics import Metrics
     from slmdesk.serving.model_routes import ModelRoutes
+    from slmdesk.serving.models import Models
     from slmdesk.serving.rates import Rates
 
 log = logging.getLogger(__name__)
@@ -128,7 +134,9 @@ class Front:
             self._rates.check(caller.key or request.remote or "")
 
 
-def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: int) -> web.Application:
+def build_app(
+    front: Front, models: Models, answers: Answers, routes: ModelRoutes, most_body: int
+) -> web.Application:
     """The application, ready for a runner; `most_body` is in bytes, unpacked."""
 
     @web.middleware
@@ -144,6 +152,7 @@ def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: in
     app.router.add_get("/v1/models/{id:.+}", routes.model, expect_handler=_later)
     _post(app, "/v1/chat/completions", answers.in_dialect(openai.CHAT))
     _post(app, "/v1/completions", answers.in_dialect(openai.TEXT))
+    _add_other_apis(app, models, answers)
     _get(app, "/slmdesk/v1/status", routes.status)
     _post(app, "/slmdesk/v1/ask", answers.in_dialect(OwnDialect()))
     _post(app, "/slmdesk/v1/count", routes.count)
@@ -152,6 +161,28 @@ def build_app(front: Front, answers: Answers, routes: ModelRoutes, most_body: in
     _post(app, "/slmdesk/v1/tokenize", routes.tokenize)
     _post(app, "/slmdesk/v1/shutdown", routes.shutdown)
     return app
+
+
+def _add_other_apis(app: web.Application, models: Models, answers: Answers) -> None:
+    """Responses, Anthropic's Messages, Ollama's API, and tokenizers as evaluation programs ask for them."""
+    store = ResponseStore()
+    kept = ResponseRoutes(models, store)
+    _post(app, "/v1/responses", answers.in_dialect(ResponsesDialect(store)))
+    _get(app, "/v1/responses/{id}", kept.get)
+    app.router.add_delete("/v1/responses/{id}", kept.delete, expect_handler=_later)
+    _post(app, "/v1/messages", answers.in_dialect(anthropic.MESSAGES))
+    _post(app, "/v1/messages/count_tokens", kept.count)
+    tokens = TokenRoutes(models)
+    _post(app, "/tokenize", tokens.tokenize)
+    _post(app, "/detokenize", tokens.detokenize)
+    _get(app, "/tokenizer_info", tokens.info)
+    theirs = OllamaRoutes(models, answers)
+    _post(app, "/api/chat", theirs.chat)
+    _post(app, "/api/generate", theirs.generate)
+    _post(app, "/api/show", theirs.show)
+    _get(app, "/api/tags", theirs.tags)
+    _get(app, "/api/ps", theirs.ps)
+    _get(app, "/api/version", theirs.version)
 
 
 def _get(app: web.Application, path: str, handler: Handler) -> None:

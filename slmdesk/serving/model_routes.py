@@ -15,9 +15,10 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.asks import Ask
 from slmdesk.inference.wire import decoded
 from slmdesk.serving.api_errors import error_object, json_response
-from slmdesk.serving.dialects.openai_requests import read_tokenize
+from slmdesk.serving.dialects.bodies import Body, Number, read_body, whole, within
+from slmdesk.serving.dialects.openai_bodies import TokenizeBody
+from slmdesk.serving.dialects.openai_requests import MOST_CONTEXT, read_model, read_tokenize
 from slmdesk.serving.entries import ModelEntry, ServiceStatus, public_name
-from slmdesk.serving.fields import BodyField, parse_body, read_fields, refuse
 from slmdesk.serving.gate import CALLER
 
 if TYPE_CHECKING:
@@ -37,6 +38,21 @@ class Identity:
     version: str
     started_by: str
     started: float  # time.monotonic()
+
+
+class LoadBody(Body):
+    """What is to be loaded or unloaded."""
+
+    model: str | None = None
+    context_length: Number | None = None
+    keep_s: Number | None = None
+    pin: bool | None = None
+
+
+class ShutdownBody(Body):
+    """Whether the service ends only when nothing else is asked of it."""
+
+    if_idle: bool | None = None
 
 
 class ModelRoutes:
@@ -117,9 +133,10 @@ class ModelRoutes:
 
         `keep_s`: seconds the model stays without use, -1 for ever; `pin`: it makes no room for others either.
         """
-        body = parse_body(await request.read())
-        name, context = _model_of(body), _context_of(body)
-        wishes = read_fields(body, {"keep_s": BodyField("number", -1), "pin": BodyField("boolean")})
+        body = read_body(await request.read(), LoadBody)
+        name = read_model(body.model)
+        context = whole("context_length", body.context_length, 1, MOST_CONTEXT) or 0
+        keep_s = None if body.keep_s is None else within("keep_s", body.keep_s, -1, math.inf)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         steps: asyncio.Queue[float | None] = asyncio.Queue()
 
@@ -129,10 +146,10 @@ class ModelRoutes:
                 async with self._models.use(
                     name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
                 ) as held:
-                    if (keep_s := wishes.get("keep_s")) is not None:
+                    if keep_s is not None:
                         held.keep_for(keep_s if keep_s >= 0 else math.inf)
-                    if (pin := wishes.get("pin")) is not None:
-                        held.pin(pin)
+                    if body.pin is not None:
+                        held.pin(body.pin)
                     return {"ready": {"context_length": held.engine.facts.context_length}}
             except SlmDeskError as error:
                 return error_object(error)
@@ -156,12 +173,12 @@ class ModelRoutes:
         return response
 
     async def unload(self, request: web.Request) -> web.Response:
-        name = _model_of(parse_body(await request.read()))
+        name = read_model(read_body(await request.read(), LoadBody).model)
         unloaded = await self._models.unload(name, trusted=request[CALLER].trusted)
         return json_response({"unloaded": unloaded})
 
     async def tokenize(self, request: web.Request) -> web.Response:
-        return await self._count(request, read_tokenize(parse_body(await request.read())))
+        return await self._count(request, read_tokenize(read_body(await request.read(), TokenizeBody)))
 
     async def count(self, request: web.Request) -> web.Response:
         """The same for an `Ask`."""
@@ -182,8 +199,8 @@ class ModelRoutes:
                 "unauthorized", "Only who knows the key may end the service.", "End it where it was started."
             )
         data = await request.read()
-        values = read_fields(parse_body(data) if data else {}, {"if_idle": BodyField("boolean")})
-        if values.get("if_idle") and self._activity.running > 1:
+        asked = read_body(data, ShutdownBody) if data else ShutdownBody()
+        if asked.if_idle and self._activity.running > 1:
             raise SlmDeskError(
                 "service_busy",
                 "The service is answering right now.",
@@ -236,17 +253,6 @@ def _entry(
 def _api_model(entry: ModelEntry, created: int) -> dict[str, Any]:
     publisher = entry.id.partition("/")[0] if "/" in entry.id else "local"
     return {**entry.to_json(), "object": "model", "created": created, "owned_by": publisher or "local"}
-
-
-def _context_of(body: dict[str, Any]) -> int:
-    return int(read_fields(body, {"context_length": BodyField("integer", 1, 2**24)}).get("context_length", 0))
-
-
-def _model_of(body: dict[str, Any]) -> str:
-    name = read_fields(body, {"model": BodyField("text")}).get("model", "").strip()
-    if not name:
-        refuse("model", "“model” is missing.", code="missing_field")
-    return str(name)
 
 
 def _line(data: dict[str, Any]) -> bytes:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk import __version__
 from slmdesk.core import amounts
-from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.api_errors import json_response, status_of
+from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects import ollama
 from slmdesk.serving.dialects.bodies import Body, read_body
 from slmdesk.serving.dialects.ollama_requests import is_empty
@@ -82,12 +81,8 @@ class OllamaRoutes:
 
     async def show(self, request: web.Request) -> web.Response:
         """`POST /api/show`."""
-        try:
-            body = read_body(await request.read(), NamedBody)
-            name = read_model(body.model or body.name)
-            file = await self._models.find(name, trusted=request[CALLER].trusted)
-        except SlmDeskError as error:
-            return json_response(ollama.refusal(error), status=status_of(error))
+        body = read_body(await request.read(), NamedBody)
+        file = await self._models.find(read_model(body.model or body.name), trusted=request[CALLER].trusted)
         return json_response(_shown(file))
 
     def _asking(self, dialect: OllamaDialect, answers: Answers) -> Handler:
@@ -95,12 +90,9 @@ class OllamaRoutes:
         ask = answers.in_dialect(dialect)
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            try:
-                asked = dialect.read(await request.read())
-                if is_empty(asked):
-                    return await self._loaded(request, asked, chat=dialect is ollama.CHAT)
-            except SlmDeskError as error:
-                return json_response(ollama.refusal(error), status=status_of(error))
+            asked = dialect.read(await request.read())
+            if is_empty(asked):
+                return await self._loaded(request, asked, chat=dialect is ollama.CHAT)
             return await ask(request)
 
         return handle

@@ -21,10 +21,12 @@ def check_prompt(ask: Ask, context_length: int) -> None:
     """
     if not context_length:
         return
-    characters = len(ask.prompt or "") + sum(
+    said = "" if isinstance(ask.prompt, tuple) else ask.prompt or ""
+    characters = len(said) + sum(
         len(part.text) for turn in ask.turns for part in turn.parts if isinstance(part, Text)
     )
-    least = max(len(ask.turns), characters // _CHARACTERS_PER_TOKEN)
+    tokens = len(ask.prompt) if isinstance(ask.prompt, tuple) else 0
+    least = max(len(ask.turns), characters // _CHARACTERS_PER_TOKEN, tokens)
     if least > context_length:
         raise SlmDeskError(
             "context_exceeded",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.api_errors import json_response, status_of
+from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects import anthropic
 from slmdesk.serving.gate import CALLER
 
@@ -39,12 +39,9 @@ class ResponseRoutes:
 
     async def count(self, request: web.Request) -> web.Response:
         """`POST /v1/messages/count_tokens`."""
-        try:
-            ask = anthropic.MESSAGES.read(await request.read()).ask
-            async with self._models.use(ask.model, trusted=request[CALLER].trusted) as held:
-                return json_response({"input_tokens": await held.engine.count(held.defaults.fill(ask))})
-        except SlmDeskError as error:
-            return json_response(anthropic.MESSAGES.refusal(error), status=status_of(error))
+        ask = anthropic.MESSAGES.read(await request.read()).ask
+        async with self._models.use(ask.model, trusted=request[CALLER].trusted) as held:
+            return json_response({"input_tokens": await held.engine.count(held.defaults.fill(ask))})
 
 
 def _missing(name: str) -> SlmDeskError:

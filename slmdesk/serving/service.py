@@ -132,6 +132,7 @@ class Service:
         identity = Identity(state.pid, state.version, state.started_by, time.monotonic())
         return build_app(
             Front(gate, self._activity, bodies, rates, metrics),
+            self._models,
             Answers(self._models),
             ModelRoutes(self._models, self._activity, identity, metrics, self.stop),
             bodies.most,

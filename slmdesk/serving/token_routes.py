@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects.bodies import Body, read_body
-from slmdesk.serving.fields import refuse
 from slmdesk.serving.gate import CALLER
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.inference.answers import ReasoningDelta, ToolCallDelta
-from slmdesk.serving.api_errors import status_of
+from slmdesk.serving.api_errors import error_body
 from slmdesk.serving.dialects.anthropic_requests import MessagesBody, read_messages
 from slmdesk.serving.dialects.bodies import read_body
 
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from slmdesk.inference.asks import ToolCall
     from slmdesk.serving.dialects.dialect import Asked, Writer, Written
 
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-}
 _REASONS = {"length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -39,9 +31,6 @@ class AnthropicDialect:
 
     def writer(self, asked: Asked) -> Writer:
         return _Events(asked.ask.model)
-
-    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
-        return _error(error)
 
 
 MESSAGES = AnthropicDialect()
@@ -96,7 +85,7 @@ class _Events:
         return _event({"type": "message_stop"})
 
     def failing(self, error: SlmDeskError) -> bytes:
-        return _event(_error(error))
+        return _event(error_body(error, "anthropic"))
 
     def waiting(self) -> bytes:
         return _event({"type": "ping"})
@@ -148,15 +137,6 @@ class _Events:
 def _event(data: dict[str, Any]) -> bytes:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return f"event: {data['type']}\ndata: {text}\n\n".encode("utf-8", "replace")
-
-
-def _error(error: SlmDeskError) -> dict[str, Any]:
-    status = status_of(error)
-    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-    return {
-        "type": "error",
-        "error": {"type": kind, "message": str(error), "slmdesk": error.to_json()},
-    }
 
 
 def _reason(stop: Stop) -> str:

@@ -20,7 +20,7 @@ from slmdesk.inference.limits import find_model_setting
 from slmdesk.serving.dialects.bodies import Body, Number, as_body, required, unsupported, whole, within
 from slmdesk.serving.dialects.dialect import Asked
 from slmdesk.serving.dialects.openai_requests import MOST_TOKENS, read_model, read_stop
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 _FILES = frozenset({"image", "document", "search_result", "container_upload"})
 _LEAST_THINKING = 1024  # tokens; the API's own limit, below which clients send nothing

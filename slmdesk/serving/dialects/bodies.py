@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from slmdesk.serving.fields import RequestError, refuse
+from slmdesk.serving.request_errors import RequestError, refuse
 
 T = TypeVar("T")
 Number = int | float

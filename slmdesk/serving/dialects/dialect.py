@@ -117,7 +117,7 @@ class Writer(Protocol):
 
 
 class Dialect(Protocol):
-    """One API."""
+    """One API. What is refused before anything was sent has its form by the path, see `api_errors.form_of`."""
 
     def read(self, body: bytes) -> Asked:
         """Raises `RequestError`, or `SlmDeskError("bad_request")`."""
@@ -125,8 +125,4 @@ class Dialect(Protocol):
 
     def writer(self, asked: Asked, /) -> Writer:
         """For the answers to one request."""
-        ...
-
-    def refusal(self, error: SlmDeskError, /) -> dict[str, Any]:
-        """The body that an error is answered with, before anything was sent."""
         ...

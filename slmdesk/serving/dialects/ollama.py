@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.inference.answers import ReasoningDelta, TokenLogprobs, ToolCallDelta
+from slmdesk.serving.api_errors import error_body
 from slmdesk.serving.dialects.bodies import read_body
 from slmdesk.serving.dialects.dialect import Written
 from slmdesk.serving.dialects.ollama_requests import ChatBody, GenerateBody, read_chat, read_generate
@@ -40,17 +41,9 @@ class OllamaDialect:
     def writer(self, asked: Asked) -> Writer:
         return _Lines(asked.ask.model, self._chat)
 
-    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
-        return refusal(error)
-
 
 CHAT = OllamaDialect(chat=True)
 GENERATE = OllamaDialect(chat=False)
-
-
-def refusal(error: SlmDeskError) -> dict[str, Any]:
-    """An error as this API has it: one text."""
-    return {"error": str(error), "slmdesk": error.to_json()}
 
 
 @dataclass(slots=True)
@@ -95,7 +88,7 @@ class _Lines:
         return b""
 
     def failing(self, error: SlmDeskError) -> bytes:
-        return _json(refusal(error))
+        return _json(error_body(error, "ollama"))
 
     def waiting(self) -> bytes:
         return b""

@@ -21,7 +21,7 @@ from slmdesk.inference.limits import MOST_SEED
 from slmdesk.serving.dialects.bodies import Body, Number, as_body, unsupported, whole, within
 from slmdesk.serving.dialects.dialect import Asked
 from slmdesk.serving.dialects.openai_requests import MOST_TOKENS, read_model, read_stop
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from slmdesk.inference.asks import Role

@@ -73,9 +73,6 @@ class OpenAiDialect:
     def writer(self, asked: Asked) -> Writer:
         return _Events(self._form, asked)
 
-    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
-        return error_object(error)
-
 
 CHAT = OpenAiDialect(_CHAT)
 TEXT = OpenAiDialect(_TEXT)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from slmdesk.inference.asks import Reasoning, Text, Tool, ToolCall, ToolChoice, ToolResult, Turn
 from slmdesk.serving.dialects.bodies import unsupported
 from slmdesk.serving.dialects.openai_bodies import Call
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

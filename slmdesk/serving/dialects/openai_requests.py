@@ -10,25 +10,22 @@ from msgspec.structs import replace
 
 from slmdesk.inference.asks import ANY_SEED, Ask, Grammar, JsonSchema, Sampling
 from slmdesk.inference.limits import LONGEST_STOP, MOST_SEED, MOST_STOPS, SAMPLING
-from slmdesk.serving.dialects.bodies import as_body, required, unsupported, whole, within
+from slmdesk.serving.dialects.bodies import required, unsupported, whole, within
 from slmdesk.serving.dialects.dialect import Asked
-from slmdesk.serving.dialects.openai_bodies import ChatBody, CompletionBody, TokenizeBody
 from slmdesk.serving.dialects.openai_messages import read_tools, read_turns
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slmdesk.core.setting_table import Setting
     from slmdesk.inference.asks import Overflow, Shape
     from slmdesk.serving.dialects.bodies import Number
-    from slmdesk.serving.dialects.openai_bodies import Asking
+    from slmdesk.serving.dialects.openai_bodies import Asking, ChatBody, CompletionBody, TokenizeBody
 
 OVERFLOWS: tuple[Overflow, ...] = ("refuse", "drop_oldest", "keep_ends")
 MOST_TOKENS = 2**31 - 1
 MOST_ANSWERS = 16  # to one request
 _MOST_PROMPTS = 256
-_MOST_CONTEXT = 2**24
+MOST_CONTEXT = 2**24
 _MOST_BIASES = 1024
 _MOST_ALTERNATIVES = 20
 _UNLIMITED = (-1, -2)  # other servers' ways to write "until it ends"
@@ -87,16 +84,15 @@ def read_completion(body: CompletionBody) -> Asked:
     return _asked(asks, body, notes, echo=echo, tells_logprobs=alternatives is not None)
 
 
-def read_tokenize(values: Mapping[str, Any]) -> Ask:
+def read_tokenize(body: TokenizeBody) -> Ask:
     """`POST /slmdesk/v1/tokenize`: a question of which only the prompt is looked at. Raises `RequestError`."""
-    body = as_body(dict(values), TokenizeBody)
     if (body.messages is None) == (body.prompt is None):
         refuse("messages", "Exactly one of “messages” and “prompt” must be given.")
     return Ask(
         model=read_model(body.model),
         turns=read_turns(body.messages) if body.messages is not None else (),
         prompt=body.prompt,
-        context_length=whole("context_length", body.context_length, 1, _MOST_CONTEXT) or 0,
+        context_length=whole("context_length", body.context_length, 1, MOST_CONTEXT) or 0,
         kept_instructions=body.kept_instructions is not False,
     )
 
@@ -150,7 +146,7 @@ def _common(body: Asking, max_tokens: int) -> tuple[Ask, tuple[str, ...]]:
         sampling=sampling,
         shape=_shape(body),
         conversation=(body.conversation or "")[:200],
-        context_length=whole("context_length", body.context_length, 1, _MOST_CONTEXT) or 0,
+        context_length=whole("context_length", body.context_length, 1, MOST_CONTEXT) or 0,
         overflow=_overflow(body.context_overflow),
         kept_instructions=body.kept_instructions is not False,
     )

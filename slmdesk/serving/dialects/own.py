@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.inference.answers import Stop
 from slmdesk.inference.asks import Ask
 from slmdesk.inference.wire import decoded, encoded
-from slmdesk.serving.api_errors import error_object
 from slmdesk.serving.dialects.dialect import Asked
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ class OwnDialect:
 
     def writer(self, _asked: Asked) -> Writer:
         return _Lines()
-
-    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
-        return error_object(error)
 
 
 class _Lines:

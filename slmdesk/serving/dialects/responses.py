@@ -36,9 +36,6 @@ class ResponsesDialect:
     def writer(self, asked: Asked) -> Writer:
         return _Events(asked, self._store)
 
-    def refusal(self, error: SlmDeskError) -> dict[str, Any]:
-        return error_object(error)
-
 
 @dataclass(slots=True)
 class _Item:

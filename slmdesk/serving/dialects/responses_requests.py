@@ -23,7 +23,7 @@ from slmdesk.serving.dialects.bodies import Body, Number, as_body, unsupported, 
 from slmdesk.serving.dialects.dialect import Asked
 from slmdesk.serving.dialects.openai_messages import read_content
 from slmdesk.serving.dialects.openai_requests import EFFORTS, MOST_TOKENS, read_model
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from slmdesk.inference.asks import Role
