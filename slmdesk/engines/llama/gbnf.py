@@ -77,10 +77,10 @@ def rules_of(text: str, token_of: Callable[[str], int]) -> dict[str, Node]:
 
     Raises `GrammarError`.
     """
-    return _Reader(text, token_of).rules()
+    return _GbnfReader(text, token_of).rules()
 
 
-class _Reader:
+class _GbnfReader:
     """Reads a grammar from its beginning to its end."""
 
     def __init__(self, text: str, token_of: Callable[[str], int]) -> None:

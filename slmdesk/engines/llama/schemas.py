@@ -95,7 +95,7 @@ def prepared(definition: dict[str, Any], budget: Budget, *, exact: bool = True) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Subschema:
     """A schema in the schema, and where. `shared`: another one says something of the same value."""
 
     node: Any
@@ -114,8 +114,8 @@ class _Preparation:
         self._multiple = 1  # of all divisors
 
     def done(self) -> dict[str, Any]:
-        waiting = [_Found(self._root, "", shared=False)]
-        seen: dict[int, _Found] = {}
+        waiting = [_Subschema(self._root, "", shared=False)]
+        seen: dict[int, _Subschema] = {}
         while waiting:
             found = waiting.pop()
             node = found.node
@@ -141,7 +141,7 @@ class _Preparation:
             node["enum"] = []  # nothing at all, so that no answer is led there
         return self._root
 
-    def _referred(self, node: dict[str, Any], *, shared: bool) -> Iterator[_Found]:
+    def _referred(self, node: dict[str, Any], *, shared: bool) -> Iterator[_Subschema]:
         """What `$ref` leads to, where that is in this document."""
         reference = node.get("$ref")
         if not isinstance(reference, str):
@@ -152,9 +152,9 @@ class _Preparation:
                 named = self._root.get(keyword)
                 if isinstance(named, dict):
                     for name, one in named.items():
-                        yield _Found(one, f"{keyword}/{name}", shared=shared)
+                        yield _Subschema(one, f"{keyword}/{name}", shared=shared)
             return
-        yield _Found(self._target(reference), reference.removeprefix("#/"), shared=shared)
+        yield _Subschema(self._target(reference), reference.removeprefix("#/"), shared=shared)
 
     def _target(self, reference: str) -> Any:
         """The schema at a pointer into this document; None where there is none, which llguidance says then."""
@@ -293,14 +293,14 @@ class _Preparation:
             _add(node, {"pattern": FORMATS[name]})
 
 
-def _below(node: dict[str, Any], place: str, *, shared: bool, together: bool) -> Iterator[_Found]:
+def _below(node: dict[str, Any], place: str, *, shared: bool, together: bool) -> Iterator[_Subschema]:
     """The schemas in this one that hold for the value or for what is in it.
 
     `shared`: whether what this one says of an object, others say as well; `together`: the same of those in allOf.
     """
 
-    def found(one: Any, *steps: str | int, shared: bool = shared) -> _Found:
-        return _Found(one, "/".join([*([place] if place else []), *map(str, steps)]), shared=shared)
+    def found(one: Any, *steps: str | int, shared: bool = shared) -> _Subschema:
+        return _Subschema(one, "/".join([*([place] if place else []), *map(str, steps)]), shared=shared)
 
     for keyword in _ONE:
         if isinstance(node.get(keyword), dict):
