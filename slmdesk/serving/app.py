@@ -19,7 +19,7 @@ from slmdesk.serving.dialects.responses import ResponsesDialect
 from slmdesk.serving.dialects.responses_store import ResponseStore
 from slmdesk.serving.gate import CALLER, CORS
 from slmdesk.serving.ollama_routes import OllamaRoutes
-from slmdesk.serving.records import CURRENT, Record
+from slmdesk.serving.records import CURRENT, RequestRecord
 from slmdesk.serving.response_routes import ResponseRoutes
 from slmdesk.serving.token_routes import TokenRoutes
 
@@ -72,7 +72,7 @@ class Front:
         self._metrics = metrics
 
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        record = Record(self._metrics, request.method, request.path)
+        record = RequestRecord(self._metrics, request.method, request.path)
         CURRENT.set(record)
         connection = request.protocol if isinstance(request.protocol, Connection) else None
         if connection is not None:
@@ -97,7 +97,9 @@ class Front:
             self._metrics.request_ended(record, _route_of(request))
             record.write()
 
-    async def _answered(self, request: web.Request, handler: Handler, record: Record) -> web.StreamResponse:
+    async def _answered(
+        self, request: web.Request, handler: Handler, record: RequestRecord
+    ) -> web.StreamResponse:
         """The answer, or the error in the form of the API."""
         try:
             self._let_in(request, record)
@@ -124,7 +126,7 @@ class Front:
                 request.protocol.abandon()
         return response
 
-    def _let_in(self, request: web.Request, record: Record) -> None:
+    def _let_in(self, request: web.Request, record: RequestRecord) -> None:
         """Nothing else looks at a request before."""
         caller = request[CALLER] = self._gate.identify(request)
         record.key = caller.key

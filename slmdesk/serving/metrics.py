@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slmdesk.inference.answers import Delta, Sink
     from slmdesk.serving.entries import LoadedModel
-    from slmdesk.serving.records import Record
+    from slmdesk.serving.records import RequestRecord
 
 # Upper ends, seconds.
 _WHOLE = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -85,7 +85,7 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
-    def request_ended(self, record: Record, route: str) -> None:
+    def request_ended(self, record: RequestRecord, route: str) -> None:
         """A request is over; `route` is the pattern of its path."""
         self._requests.labels(record.method, route, str(record.status)).inc()
         self._seconds.labels(route).observe(time.perf_counter() - record.began)
@@ -114,7 +114,7 @@ class Metrics:
 class Watched:
     """One answer of a request, on its way to `sink`: when its pieces come, and what it took."""
 
-    def __init__(self, sink: Sink, record: Record, model: str) -> None:
+    def __init__(self, sink: Sink, record: RequestRecord, model: str) -> None:
         self._sink = sink
         self._record = record
         self._model = record.model = public_name(model)

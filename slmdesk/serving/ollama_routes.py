@@ -86,7 +86,7 @@ class OllamaRoutes:
         return json_response(_shown(file))
 
     def _asking(self, dialect: OllamaDialect, answers: Answers) -> Handler:
-        """Asking, and the empty request that only loads or unloads."""
+        """OllamaAsking, and the empty request that only loads or unloads."""
         ask = answers.in_dialect(dialect)
 
         async def handle(request: web.Request) -> web.StreamResponse:

@@ -19,7 +19,7 @@ _LONGEST = 200  # characters of a path in the log
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """One request. `model` is the id that the asked name meant, never what was sent."""
 
     metrics: Metrics
@@ -64,5 +64,5 @@ class Record:
         log.info("request %s", json.dumps(line))
 
 
-CURRENT: ContextVar[Record | None] = ContextVar("record of the request", default=None)
+CURRENT: ContextVar[RequestRecord | None] = ContextVar("record of the request", default=None)
 """The request that is being answered: set for each, and inherited by the tasks that answer it."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slmdesk.serving.models import Models
 
 
-class TokenizeBody(Body):
+class TokenizerBody(Body):
     """A text, by either name. Nothing is put before or behind it unless `add_special_tokens` or `add_special`."""
 
     model: str | None = None
@@ -45,7 +45,7 @@ class TokenRoutes:
 
     async def tokenize(self, request: web.Request) -> web.Response:
         """Tokens of a text."""
-        body = read_body(await request.read(), TokenizeBody)
+        body = read_body(await request.read(), TokenizerBody)
         text = body.prompt if body.prompt is not None else body.content
         if text is None:
             refuse("prompt", "“prompt” is missing.", code="missing_field")

@@ -89,10 +89,10 @@ def errors(server: Server) -> None:
 
     refused: Any = None
     try:
-        _client(server).messages.create(model="nobody/nothing", max_tokens=5, messages=MESSAGES)
-    except anthropic.NotFoundError as error:
+        _client(server).messages.create(model=server.model, max_tokens=5, messages=[])
+    except anthropic.BadRequestError as error:
         refused = error
-    assert refused.body["error"]["type"] == "not_found_error"
+    assert refused.body["error"]["type"] == "invalid_request_error"
 
 
 CHECKS: dict[str, Check] = {

@@ -187,7 +187,7 @@ def errors(server: Server) -> None:
 
     client = _client(server)
     for wrong, kind in (
-        ({"model": "nobody/nothing"}, "NotFoundError"),
+        ({"temperature": "warm"}, "BadRequestError"),
         ({"messages": []}, "BadRequestError"),
         ({"tools": [{"type": "web_search"}]}, "BadRequestError"),
     ):

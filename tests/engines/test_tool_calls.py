@@ -10,7 +10,7 @@ import pytest
 from slmdesk.engines.llama.templates import ChatTemplate
 from slmdesk.engines.tool_calls.bodies import Calls
 from slmdesk.engines.tool_calls.forcing import call_or_answer, may_call, must_call
-from slmdesk.engines.tool_calls.forms import GENERIC, HARMONY, ToolForm, form_of
+from slmdesk.engines.tool_calls.forms import GENERIC, HARMONY, CallForm, form_of
 from slmdesk.engines.tool_calls.messages import native_messages, native_tools, worded_messages
 from slmdesk.engines.tool_calls.reading import answer_reader
 from slmdesk.inference.answers import Stop
@@ -35,7 +35,7 @@ OSLO = ("weather", {"city": "Oslo"})
 NOTHING = ("add", {})
 
 
-def read(form: ToolForm, text: str, size: int) -> Written:
+def read(form: CallForm, text: str, size: int) -> Written:
     """What is read from a text that comes in pieces of so many characters."""
     reader = answer_reader(form, Calls((WEATHER, ADD), "seed"))
     pieces = [delta for at in range(0, len(text), size) for delta in reader.push(text[at : at + size])]
@@ -126,7 +126,7 @@ def read(form: ToolForm, text: str, size: int) -> Written:
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_calls_are_read(
-    form: ToolForm, text: str, answer: str, calls: list[tuple[str, dict[str, object]]], size: int
+    form: CallForm, text: str, answer: str, calls: list[tuple[str, dict[str, object]]], size: int
 ) -> None:
     found = read(form, text, size)
     assert found.text == answer
@@ -153,7 +153,7 @@ def test_calls_are_read(
     ],
 )
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_what_is_no_call_is_text_and_nothing_is_lost(form: ToolForm, text: str, size: int) -> None:
+def test_what_is_no_call_is_text_and_nothing_is_lost(form: CallForm, text: str, size: int) -> None:
     found = read(form, text, size)
     assert found.calls == []
     assert found.text == text
@@ -191,7 +191,7 @@ def test_the_same_answer_read_again_has_the_same_ids() -> None:
 
 
 @pytest.mark.parametrize("form", [HERMES, LLAMA, MISTRAL, PHI, GRANITE, HARMONY, GENERIC])
-def test_what_holds_an_answer_to_calls_is_read_as_calls(form: ToolForm) -> None:
+def test_what_holds_an_answer_to_calls_is_read_as_calls(form: CallForm) -> None:
     def written(pieces: Pieces, *choices: int) -> str:
         texts = [
             '{"city": "Oslo"}' if isinstance(one, JsonSchema) else one

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from slmdesk.serving.dialects import openai
 from slmdesk.serving.dialects.bodies import read_body
-from slmdesk.serving.dialects.openai_bodies import ChatBody, CompletionBody, Message, TokenizeBody
+from slmdesk.serving.dialects.openai_bodies import ChatBody, ChatMessage, CompletionBody, TokenizeBody
 from slmdesk.serving.dialects.openai_requests import read_tokenize
 from slmdesk.serving.request_errors import RequestError
 
@@ -267,7 +267,7 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _NAMES = st.sampled_from(
-    sorted({name for kind in (ChatBody, CompletionBody, Message) for name in kind.__struct_fields__})
+    sorted({name for kind in (ChatBody, CompletionBody, ChatMessage) for name in kind.__struct_fields__})
 )
 
 

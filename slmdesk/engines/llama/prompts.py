@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slmdesk.engines.llama.templates import Prompt
-    from slmdesk.engines.tool_calls.forms import ToolForm
+    from slmdesk.engines.tool_calls.forms import CallForm
     from slmdesk.engines.tool_calls.reading import AnswerReader
     from slmdesk.inference.asks import Ask, Shape
     from slmdesk.llama.model import Model
@@ -97,12 +97,12 @@ class Prompts:
         return Prepared(self._cut(pieces), "", shape, self._reader(ask, form))
 
     @staticmethod
-    def _reader(ask: Ask, form: ToolForm | None) -> AnswerReader | None:
+    def _reader(ask: Ask, form: CallForm | None) -> AnswerReader | None:
         if form is None and not ask.apart:
             return None
         return answer_reader(form, Calls(ask.tools, ask.id))
 
-    def _with_tools(self, ask: Ask) -> tuple[Prompt, ToolForm]:
+    def _with_tools(self, ask: Ask) -> tuple[Prompt, CallForm]:
         """The prompt of a conversation with tools, and how the model calls them."""
         tools = ask.tools if ask.may_call else ()
         if self._knows_tools:

@@ -20,7 +20,7 @@ def read_expression(text: str) -> tuple[str, dict[str, object]] | None:
     head = _CALL.match(text)
     if head is None:
         return None
-    reader = _Reader(text, head.end())
+    reader = _ExpressionReader(text, head.end())
     try:
         value = reader.value(0)
     except _NoExpressionError:
@@ -32,7 +32,7 @@ class _NoExpressionError(Exception):
     pass
 
 
-class _Reader:
+class _ExpressionReader:
     def __init__(self, text: str, at: int) -> None:
         self._text = text
         self._at = at

@@ -10,7 +10,7 @@ from slmdesk.inference.asks import JsonSchema, Pieces
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slmdesk.engines.tool_calls.forms import ToolForm
+    from slmdesk.engines.tool_calls.forms import CallForm
     from slmdesk.inference.asks import Tool
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
@@ -18,7 +18,7 @@ _CALLED = "<|channel|>commentary to=functions."
 _Choice = tuple[str | JsonSchema, ...]
 
 
-def may_call(form: ToolForm, tools: Sequence[Tool], *, parallel: bool) -> Pieces | None:
+def may_call(form: CallForm, tools: Sequence[Tool], *, parallel: bool) -> Pieces | None:
     """Text of the model's own, and from the mark of a call on only a call. None where calls are no JSON."""
     if not form.json:
         return None
@@ -35,7 +35,7 @@ def may_call(form: ToolForm, tools: Sequence[Tool], *, parallel: bool) -> Pieces
     )
 
 
-def must_call(form: ToolForm, tools: Sequence[Tool]) -> Pieces:
+def must_call(form: CallForm, tools: Sequence[Tool]) -> Pieces:
     """One call and nothing else. The form is one whose calls are JSON."""
     if form.family == "harmony":
         return Pieces(tuple(_harmony(tool) for tool in tools))
@@ -43,7 +43,7 @@ def must_call(form: ToolForm, tools: Sequence[Tool]) -> Pieces:
     return Pieces(tuple(_call(form, tool) for tool in tools), before=begin, after=end)
 
 
-def call_or_answer(form: ToolForm, tools: Sequence[Tool], answer: JsonSchema) -> Pieces:
+def call_or_answer(form: CallForm, tools: Sequence[Tool], answer: JsonSchema) -> Pieces:
     """One call, or an answer of this schema."""
     if form.family == "harmony":
         final: _Choice = ("<|channel|>final<|message|>", answer)
@@ -52,7 +52,7 @@ def call_or_answer(form: ToolForm, tools: Sequence[Tool], answer: JsonSchema) ->
     return Pieces((*((begin, *_call(form, tool), end) for tool in tools), (answer,)))
 
 
-def _around(form: ToolForm) -> tuple[str, str]:
+def _around(form: CallForm) -> tuple[str, str]:
     if form.family == "llama3":
         return "", ""
     if form.many:
@@ -60,7 +60,7 @@ def _around(form: ToolForm) -> tuple[str, str]:
     return f"{form.begin}\n", f"\n{form.end}"
 
 
-def _call(form: ToolForm, tool: Tool) -> _Choice:
+def _call(form: CallForm, tool: Tool) -> _Choice:
     name = json.dumps(tool.name)
     return f'{{"name": {name}, "{form.arguments}": ', _schema(tool), "}"
 

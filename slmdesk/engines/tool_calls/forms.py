@@ -15,7 +15,7 @@ Family = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class ToolForm:
+class CallForm:
     """Where a call begins and ends in what a model writes.
 
     `begin` may be "" only with `bare`: a call is also the JSON object that an answer begins with. `end` is "" where
@@ -36,19 +36,19 @@ class ToolForm:
         return self.family not in {"gemma4", "functiongemma"}
 
 
-GENERIC = ToolForm("generic", "<tool_call>", "</tool_call>", bare=True)
-HARMONY = ToolForm("harmony", "<|channel|>")
+GENERIC = CallForm("generic", "<tool_call>", "</tool_call>", bare=True)
+HARMONY = CallForm("harmony", "<|channel|>")
 
-_FAMILIES: tuple[tuple[tuple[str, ...], ToolForm], ...] = (
-    (("[TOOL_CALLS]",), ToolForm("mistral", "[TOOL_CALLS]", many=True)),
-    (("<|tool_call>", "<tool_call|>"), ToolForm("gemma4", "<|tool_call>", "<tool_call|>")),
-    (("<start_function_call>",), ToolForm("functiongemma", "<start_function_call>", "<end_function_call>")),
-    (("<|tool|>", "<|/tool|>"), ToolForm("phi4", "<|tool_call|>", "<|/tool_call|>", many=True)),
-    (("<|tool_call|>",), ToolForm("granite", "<|tool_call|>", many=True)),
-    (("<tool_call>",), ToolForm("hermes", "<tool_call>", "</tool_call>")),
+_FAMILIES: tuple[tuple[tuple[str, ...], CallForm], ...] = (
+    (("[TOOL_CALLS]",), CallForm("mistral", "[TOOL_CALLS]", many=True)),
+    (("<|tool_call>", "<tool_call|>"), CallForm("gemma4", "<|tool_call>", "<tool_call|>")),
+    (("<start_function_call>",), CallForm("functiongemma", "<start_function_call>", "<end_function_call>")),
+    (("<|tool|>", "<|/tool|>"), CallForm("phi4", "<|tool_call|>", "<|/tool_call|>", many=True)),
+    (("<|tool_call|>",), CallForm("granite", "<|tool_call|>", many=True)),
+    (("<tool_call>",), CallForm("hermes", "<tool_call>", "</tool_call>")),
     (("<|channel|>", "functions"), HARMONY),
-    (("<|python_tag|>",), ToolForm("llama3", "<|python_tag|>", bare=True, arguments="parameters")),
-    (("ipython", '"parameters"'), ToolForm("llama3", "<|python_tag|>", bare=True, arguments="parameters")),
+    (("<|python_tag|>",), CallForm("llama3", "<|python_tag|>", bare=True, arguments="parameters")),
+    (("ipython", '"parameters"'), CallForm("llama3", "<|python_tag|>", bare=True, arguments="parameters")),
 )
 MARKS = frozenset(
     {mark for _, form in _FAMILIES for mark in (form.begin, form.end) if mark}
@@ -57,7 +57,7 @@ MARKS = frozenset(
 """Texts that may be control tokens and are part of what a model writes when it calls."""
 
 
-def form_of(template: str) -> ToolForm:
+def form_of(template: str) -> CallForm:
     """The form that a chat template's source speaks of; `GENERIC` where it knows no tools."""
     for marks, form in _FAMILIES:
         if all(mark in template for mark in marks):

@@ -11,7 +11,7 @@ from slmdesk.inference.answers import ReasoningDelta
 
 if TYPE_CHECKING:
     from slmdesk.engines.tool_calls.bodies import Calls
-    from slmdesk.engines.tool_calls.forms import ToolForm
+    from slmdesk.engines.tool_calls.forms import CallForm
     from slmdesk.inference.answers import Delta
 
 
@@ -32,14 +32,14 @@ class AnswerReader(Protocol):
         ...
 
 
-def answer_reader(form: ToolForm | None, calls: Calls) -> AnswerReader:
+def answer_reader(form: CallForm | None, calls: Calls) -> AnswerReader:
     """The reader of an answer. Without a `form` it tells reasoning and answer apart and knows no calls."""
     if form is not None and form.family == "harmony":
         return HarmonyReader(calls)
-    return _Reader(_CallReader(form, calls) if form is not None else None)
+    return _PartsReader(_CallReader(form, calls) if form is not None else None)
 
 
-class _Reader:
+class _PartsReader:
     """Reasoning first, then calls in what is left."""
 
     def __init__(self, calls: _CallReader | None) -> None:
@@ -67,7 +67,7 @@ class _Reader:
 class _CallReader:
     """Finds calls between marks, and where the form allows it an answer that begins as one."""
 
-    def __init__(self, form: ToolForm, calls: Calls) -> None:
+    def __init__(self, form: CallForm, calls: Calls) -> None:
         self._form = form
         self._calls = calls
         self._held = ""  # not decided yet: text, or the inside of a call

@@ -30,14 +30,14 @@ class AnthropicDialect:
         return read_messages(read_body(body, MessagesBody))
 
     def writer(self, asked: Asked) -> Writer:
-        return _Events(asked.ask.model)
+        return _MessageWriter(asked.ask.model)
 
 
 MESSAGES = AnthropicDialect()
 
 
 @dataclass(slots=True)
-class _Events:
+class _MessageWriter:
     """The events of one message. A message is a list of blocks, of which one is open at a time."""
 
     model: str

@@ -26,14 +26,14 @@ _FILES = frozenset({"image", "document", "search_result", "container_upload"})
 _LEAST_THINKING = 1024  # tokens; the API's own limit, below which clients send nothing
 
 
-class MessageEntry(Body):
+class AnthropicMessage(Body):
     """One entry of `messages`."""
 
     role: str
     content: str | list[dict[str, Any]]
 
 
-class ToolEntry(Body):
+class AnthropicTool(Body):
     """One entry of `tools`; those that a server runs have a `type` of their own."""
 
     name: str
@@ -46,7 +46,7 @@ class MessagesBody(Body):
     """`POST /v1/messages`, and of its counting."""
 
     model: str | None = None
-    messages: list[MessageEntry] | None = None
+    messages: list[AnthropicMessage] | None = None
     system: str | list[dict[str, Any]] | None = None
     max_tokens: Number | None = None
     stop_sequences: list[str] | None = None
@@ -54,7 +54,7 @@ class MessagesBody(Body):
     temperature: Number | None = None
     top_p: Number | None = None
     top_k: Number | None = None
-    tools: list[ToolEntry] | None = None
+    tools: list[AnthropicTool] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -89,7 +89,7 @@ def _turns(body: MessagesBody) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _message(place: str, message: MessageEntry) -> list[Turn]:
+def _message(place: str, message: AnthropicMessage) -> list[Turn]:
     """A message's turns: results of tools stand before what a person says beside them."""
     inside = f"{place}.content"
     if message.role == "assistant":
@@ -163,7 +163,7 @@ def _block_text(place: str, block: dict[str, Any]) -> str:
     return text
 
 
-def _tool(place: str, entry: ToolEntry) -> Tool:
+def _tool(place: str, entry: AnthropicTool) -> Tool:
     if entry.type not in {None, "custom"}:
         unsupported(f"{place}.type", f"Tools of type “{entry.type}” run at Anthropic, not here.")
     return Tool(entry.name, entry.description or "", entry.input_schema or {})

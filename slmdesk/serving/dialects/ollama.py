@@ -11,7 +11,12 @@ from slmdesk.inference.answers import ReasoningDelta, TokenLogprobs, ToolCallDel
 from slmdesk.serving.api_errors import error_body
 from slmdesk.serving.dialects.bodies import read_body
 from slmdesk.serving.dialects.dialect import Written
-from slmdesk.serving.dialects.ollama_requests import ChatBody, GenerateBody, read_chat, read_generate
+from slmdesk.serving.dialects.ollama_requests import (
+    OllamaChatBody,
+    OllamaGenerateBody,
+    read_chat,
+    read_generate,
+)
 from slmdesk.serving.dialects.openai_logprobs import chat_logprobs
 
 if TYPE_CHECKING:
@@ -33,13 +38,13 @@ class OllamaDialect:
 
     def read(self, body: bytes) -> Asked:
         return (
-            read_chat(read_body(body, ChatBody))
+            read_chat(read_body(body, OllamaChatBody))
             if self._chat
-            else read_generate(read_body(body, GenerateBody))
+            else read_generate(read_body(body, OllamaGenerateBody))
         )
 
     def writer(self, asked: Asked) -> Writer:
-        return _Lines(asked.ask.model, self._chat)
+        return _OllamaLines(asked.ask.model, self._chat)
 
 
 CHAT = OllamaDialect(chat=True)
@@ -47,7 +52,7 @@ GENERATE = OllamaDialect(chat=False)
 
 
 @dataclass(slots=True)
-class _Lines:
+class _OllamaLines:
     """One line of JSON an event. Calls have their arguments as an object, so they come once they are whole."""
 
     model: str

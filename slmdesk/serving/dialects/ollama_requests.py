@@ -30,33 +30,33 @@ _MOST_CONTEXT = 2**24
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
-class FunctionCall(Body):
+class OllamaFunctionCall(Body):
     """A call in a conversation, with its arguments as an object."""
 
     name: str
     arguments: dict[str, Any] | str | None = None
 
 
-class Call(Body):
+class OllamaCall(Body):
     """One entry of `tool_calls`."""
 
-    function: FunctionCall
+    function: OllamaFunctionCall
     id: str | None = None
 
 
-class MessageEntry(Body):
+class OllamaMessage(Body):
     """One entry of `messages`."""
 
     role: str
     content: str | None = None
     thinking: str | None = None
     images: list[str] | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[OllamaCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
 
-class Function(Body):
+class OllamaFunction(Body):
     """What a tool is."""
 
     name: str
@@ -64,13 +64,13 @@ class Function(Body):
     parameters: dict[str, Any] | None = None
 
 
-class ToolEntry(Body):
+class OllamaTool(Body):
     """One entry of `tools`."""
 
-    function: Function
+    function: OllamaFunction
 
 
-class Options(Body):
+class OllamaOptions(Body):
     """`options`. What is not named here (threads, batch, devices) is this program's own business."""
 
     temperature: Number | None = None
@@ -87,13 +87,13 @@ class Options(Body):
     stop: str | list[str] | None = None
 
 
-class Asking(Body):
+class OllamaAsking(Body):
     """What chat and generate have."""
 
     model: str | None = None
     stream: bool | None = None
     format: str | dict[str, Any] | None = None
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: str | Number | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
@@ -101,14 +101,14 @@ class Asking(Body):
     truncate: bool | None = None
 
 
-class ChatBody(Asking):
+class OllamaChatBody(OllamaAsking):
     """`POST /api/chat`."""
 
-    messages: list[MessageEntry] | None = None
-    tools: list[ToolEntry] | None = None
+    messages: list[OllamaMessage] | None = None
+    tools: list[OllamaTool] | None = None
 
 
-class GenerateBody(Asking):
+class OllamaGenerateBody(OllamaAsking):
     """`POST /api/generate`."""
 
     prompt: str | None = None
@@ -120,7 +120,7 @@ class GenerateBody(Asking):
     context: list[int] | None = None
 
 
-def read_chat(body: ChatBody) -> Asked:
+def read_chat(body: OllamaChatBody) -> Asked:
     """`POST /api/chat`. Raises `RequestError`."""
     tools = tuple(
         Tool(entry.function.name, entry.function.description or "", entry.function.parameters or {})
@@ -130,7 +130,7 @@ def read_chat(body: ChatBody) -> Asked:
     return _asked(body, _together(turns), tools=tools)
 
 
-def read_generate(body: GenerateBody) -> Asked:
+def read_generate(body: OllamaGenerateBody) -> Asked:
     """`POST /api/generate`. Raises `RequestError`."""
     if body.images:
         unsupported("images", "Only text can be read.", "Leave “images” out.")
@@ -153,14 +153,14 @@ def is_empty(asked: Asked) -> bool:
 
 
 def _asked(
-    body: Asking,
+    body: OllamaAsking,
     turns: tuple[Turn, ...],
     *,
     tools: tuple[Tool, ...] = (),
     prompt: str | None = None,
     suffix: str = "",
 ) -> Asked:
-    options = body.options or Options()
+    options = body.options or OllamaOptions()
     limit = options.num_predict
     ask = Ask(
         model=read_model(body.model),
@@ -183,7 +183,7 @@ def _asked(
     return Asked(ask, stream=body.stream is not False, extra=body.keep_alive)
 
 
-def _turn(place: str, entry: MessageEntry) -> Turn:
+def _turn(place: str, entry: OllamaMessage) -> Turn:
     if entry.images:
         unsupported(f"{place}.images", "Only text can be read.", "Leave “images” out.")
     text = entry.content or ""
@@ -203,7 +203,7 @@ def _turn(place: str, entry: MessageEntry) -> Turn:
     return Turn("assistant", (*parts, *calls))
 
 
-def _call(index: int, call: Call) -> ToolCall:
+def _call(index: int, call: OllamaCall) -> ToolCall:
     """Results name the tool, or the call's place among the calls."""
     given = call.function.arguments
     arguments = given if isinstance(given, str) else json.dumps(given or {}, ensure_ascii=False)
@@ -221,7 +221,7 @@ def _together(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return tuple(found)
 
 
-def _sampling(options: Options) -> Sampling:
+def _sampling(options: OllamaOptions) -> Sampling:
     values: dict[str, Any] = {}
     for name, least, most in (
         ("temperature", 0, 2),

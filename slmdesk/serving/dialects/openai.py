@@ -71,7 +71,7 @@ class OpenAiDialect:
         return read_completion(read_body(body, CompletionBody))
 
     def writer(self, asked: Asked) -> Writer:
-        return _Events(self._form, asked)
+        return _ChunkWriter(self._form, asked)
 
 
 CHAT = OpenAiDialect(_CHAT)
@@ -79,7 +79,7 @@ TEXT = OpenAiDialect(_TEXT)
 
 
 @dataclass(slots=True)
-class _Events:
+class _ChunkWriter:
     """The JSON around the answers to one request."""
 
     form: _Form

@@ -21,7 +21,7 @@ class Call(Body):
     id: str | None = None
 
 
-class Message(Body):
+class ChatMessage(Body):
     """One entry of `messages`."""
 
     role: str
@@ -42,7 +42,7 @@ class Function(Body):
     strict: bool | None = None
 
 
-class ToolEntry(Body):
+class ChatTool(Body):
     """One entry of `tools`."""
 
     type: str = "function"
@@ -79,13 +79,13 @@ class Asking(Body):
 class ChatBody(Asking):
     """`POST /v1/chat/completions`."""
 
-    messages: list[Message] | None = None
+    messages: list[ChatMessage] | None = None
     max_completion_tokens: Number | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: Number | None = None
-    tools: list[ToolEntry] | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Function] | None = None
@@ -107,7 +107,7 @@ class TokenizeBody(Body):
     """`POST /slmdesk/v1/tokenize`."""
 
     model: str | None = None
-    messages: list[Message] | None = None
+    messages: list[ChatMessage] | None = None
     prompt: str | None = None
     context_length: Number | None = None
     kept_instructions: bool | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slmdesk.inference.asks import Part, Role
-    from slmdesk.serving.dialects.openai_bodies import ChatBody, Function, Message
+    from slmdesk.serving.dialects.openai_bodies import ChatBody, ChatMessage, Function
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _MOST_TOOLS = 512
 
 
-def read_turns(messages: Sequence[Message]) -> tuple[Turn, ...]:
+def read_turns(messages: Sequence[ChatMessage]) -> tuple[Turn, ...]:
     """The conversation. Raises `RequestError`."""
     if not messages:
         refuse("messages", "“messages” is empty.", "Send at least one message.")
@@ -47,7 +47,7 @@ def read_turns(messages: Sequence[Message]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _turn(place: str, message: Message) -> Turn:
+def _turn(place: str, message: ChatMessage) -> Turn:
     role = _ROLES.get(message.role)
     if role is None:
         refuse(f"{place}.role", f"“{place}.role” must be one of {', '.join(_ROLES)}.")
@@ -65,14 +65,14 @@ def _turn(place: str, message: Message) -> Turn:
     return Turn(role, (*parts, *calls))
 
 
-def _result(place: str, message: Message) -> ToolResult:
+def _result(place: str, message: ChatMessage) -> ToolResult:
     call = message.tool_call_id or message.name
     if not call:
         refuse(f"{place}.tool_call_id", f"“{place}.tool_call_id” is missing.", code="missing_field")
     return ToolResult(call, read_content(f"{place}.content", message.content or ""))
 
 
-def _calls(place: str, message: Message) -> tuple[ToolCall, ...]:
+def _calls(place: str, message: ChatMessage) -> tuple[ToolCall, ...]:
     given = list(message.tool_calls or ())
     if message.function_call is not None:
         given.append(Call(function=message.function_call, id=message.function_call.name))

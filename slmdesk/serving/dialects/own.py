@@ -29,10 +29,10 @@ class OwnDialect:
         return Asked(ask, stream=True)
 
     def writer(self, _asked: Asked) -> Writer:
-        return _Lines()
+        return _EventLines()
 
 
-class _Lines:
+class _EventLines:
     content_type = "application/x-ndjson"
     tells_all = True
 

@@ -34,7 +34,7 @@ class ResponsesDialect:
         return read_response(read_body(body, ResponsesBody), self._store)
 
     def writer(self, asked: Asked) -> Writer:
-        return _Events(asked, self._store)
+        return _ResponseWriter(asked, self._store)
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Events:
+class _ResponseWriter:
     """The events of one response. Its items are written one after another."""
 
     asked: Asked

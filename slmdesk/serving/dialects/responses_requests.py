@@ -37,7 +37,7 @@ _ROLES: dict[str, Role] = {
 }
 
 
-class ToolEntry(Body):
+class ResponsesTool(Body):
     """One entry of `tools`."""
 
     type: str
@@ -54,7 +54,7 @@ class ResponsesBody(Body):
     instructions: str | None = None
     previous_response_id: str | None = None
     conversation: str | dict[str, Any] | None = None
-    tools: list[ToolEntry] | None = None
+    tools: list[ResponsesTool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     max_output_tokens: Number | None = None
     temperature: Number | None = None
@@ -170,7 +170,7 @@ def _message(place: str, item: dict[str, Any]) -> Turn:
     return Turn(role, (Text(text),) if text else ())
 
 
-def _tool(place: str, entry: ToolEntry) -> Tool:
+def _tool(place: str, entry: ResponsesTool) -> Tool:
     if entry.type != "function":
         unsupported(f"{place}.type", f"Tools of type “{entry.type}” are not supported.", "Use functions.")
     if not entry.name:

@@ -15,7 +15,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptResponse:
     """A response as it was told, and the conversation up to its end."""
 
     response: dict[str, Any]
@@ -27,19 +27,19 @@ class ResponseStore:
     """The newest responses, in memory: they go when the service ends, and the oldest when there are many."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, KeptResponse] = OrderedDict()
         self._size = 0
 
     def put(self, response: dict[str, Any], turns: tuple[Turn, ...]) -> None:
         """Keep one under its id."""
-        kept = Kept(response, turns, len(encoded(turns)))
+        kept = KeptResponse(response, turns, len(encoded(turns)))
         self._kept[str(response["id"])] = kept
         self._size += kept.size
         while self._size > _MOST_BYTES and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
             self._size -= oldest.size
 
-    def find(self, response_id: str) -> Kept | None:
+    def find(self, response_id: str) -> KeptResponse | None:
         """The one with this id."""
         return self._kept.get(response_id)
 
