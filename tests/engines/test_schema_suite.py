@@ -1,6 +1,7 @@
 """The JSON Schema Test Suite, draft 2020-12: what share of it is enforced, refused, or let through.
 
-The suite is read where the variable SLMDESK_JSON_SCHEMA_SUITE says that a checkout of it lies; the project keeps no copy.
+The suite is read where the variable SLMDESK_JSON_SCHEMA_SUITE says that a checkout of it lies; the project keeps no
+copy.
 """
 
 from __future__ import annotations
