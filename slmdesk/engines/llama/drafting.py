@@ -10,21 +10,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 _CONTEXT = 3  # tokens that must have stood there before
 _FIRST_RATE = 0.5  # of guesses that are right, before any was seen
 _RATE_MEMORY = 0.15  # weight of the newest guess
 _FIRST_COST = 0.3  # of a row more, as part of a step
 _COST_MEMORY = 0.2
+_CLEAR = 0.1  # difference of two logits; rounding makes up less than a tenth of it on the models tried
 _REMEASURE = 32  # steps with guesses after which one goes without, to see what a step costs
 
 
 class Lookup:
     """Guesses for one answer. `tokens` is the answer's own list, which grows."""
 
-    __slots__ = ("_read", "_seen", "_tokens", "guess", "rate")
+    __slots__ = ("_read", "_seen", "_tokens", "doubtful", "guess", "rate")
 
     def __init__(self, tokens: list[int]) -> None:
         self._tokens = tokens
@@ -34,6 +39,7 @@ class Lookup:
         self._read = _CONTEXT
         self.rate = _FIRST_RATE
         self.guess: list[int] = []
+        self.doubtful = False  # the next token is too near to another one to be chosen among guesses
 
     def look(self, most: int) -> list[int]:
         """Guess up to `most` tokens that come next; kept as `guess`."""
@@ -41,6 +47,9 @@ class Lookup:
         for at in range(self._read, len(tokens)):
             seen[tuple(tokens[at - _CONTEXT : at])] = at
         self._read = max(self._read, len(tokens))
+        if self.doubtful:
+            self.doubtful, self.guess = False, []
+            return self.guess
         found = seen.get(tuple(tokens[-_CONTEXT:])) if len(tokens) >= _CONTEXT else None
         self.guess = tokens[found : found + most] if found is not None else []
         return self.guess
@@ -48,6 +57,13 @@ class Lookup:
     def learn(self, *, right: bool) -> None:
         """A guess was right or wrong."""
         self.rate += (float(right) - self.rate) * _RATE_MEMORY
+
+
+def is_clear(row: NDArray[np.float32]) -> bool:
+    """Whether the largest logit (of one row, shape: vocabulary) is so far before the next that it is the largest
+    whichever way the row is computed: several tokens at once round otherwise than one."""
+    first, second = np.partition(row, len(row) - 2)[-2:][::-1]
+    return bool(first - second > _CLEAR)
 
 
 class Drafting:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import failures
-from slmdesk.engines.llama.drafting import Drafting, Lookup
+from slmdesk.engines.llama.drafting import Drafting, Lookup, is_clear
 from slmdesk.engines.llama.prefix_cache import Shelf
 from slmdesk.engines.llama.prompt_feed import PromptFeed
 from slmdesk.engines.llama.sampling import COMPLETE, Candidates
@@ -278,22 +278,26 @@ class Worker:
         """Choose tokens as long as they are the guessed ones, and one more."""
         slot = answer.slot
         assert slot is not None
+        lookup = answer.lookup
+        assert lookup is not None
         ended = False
         right = 0
         for row in rows:
+            if draft and answer.sampler.greedy and not is_clear(row):
+                lookup.doubtful = True
+                break
             token = answer.sampler.sample(row, self._candidates)
             slot.past += 1
             ended = self._put(answer, token, row)
             if ended or right == len(draft) or token != draft[right]:
                 break
             right += 1
-        if answer.lookup is not None and draft:
-            for _ in range(right):
-                answer.lookup.learn(right=True)
-            if right < len(draft) and not ended:
-                answer.lookup.learn(right=False)
-            answer.lookup.guess = []
-        if right < len(draft):
+        for _ in range(right):
+            lookup.learn(right=True)
+        if right < len(draft) and not ended and not lookup.doubtful:
+            lookup.learn(right=False)
+        lookup.guess = []
+        if right < len(draft) or lookup.doubtful:
             self._table.rewind(slot)
 
     def _put(self, answer: Answer, token: int, row: NDArray[np.float32]) -> bool:

@@ -115,6 +115,11 @@ class Sampler:
             self._native.sampler_accept(self._chain, token)
         return token
 
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing but the largest logit counts."""
+        return self._greedy
+
     def remember(self, tokens: Sequence[int]) -> None:
         """Let penalties count tokens of the prompt."""
         if self._remembers:
