@@ -26,7 +26,7 @@ from slmdesk.gui.first_run import marker
 from slmdesk.gui.live_settings import LiveSettings
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.theme import Theme
-from slmdesk.gui.window import MainWindow, PlaceSpec
+from slmdesk.gui.window import MainWindow, PageSpec
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from slmdesk.application import Application
-    from slmdesk.gui.place import Place, WindowServices
+    from slmdesk.gui.page import Page, WindowServices
     from slmdesk.gui.theme.theme import Choice
 
 CLOSE_SECONDS = 10.0
@@ -67,7 +67,7 @@ EARLY: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "settings": (("settings.find", "Find a setting", "", "search"),),
 }
-"""What places offer before they are built: id, title, shortcut and icon of their own actions."""
+"""What pages offer before they are built: id, title, shortcut and icon of their own actions."""
 
 PARTS = (
     "sqlite3",
@@ -80,7 +80,7 @@ PARTS = (
     "slmdesk.hub.access",
     "slmdesk.core.jobs.job_queue",
 )
-"""What the rooms behind every place import, in pieces that take some milliseconds each."""
+"""What the rooms behind every page import, in pieces that take some milliseconds each."""
 
 
 def run(argv: list[str]) -> int:
@@ -141,7 +141,7 @@ class Desk(QObject):
             reduced_motion=settings.get("appearance.reduced_motion"),
         )
         state = StateFile(paths.state_file)
-        begin = marker.PLACE if welcome else ""
+        begin = marker.PAGE if welcome else ""
         self.window = MainWindow(self.theme, self.live, state, self._specs(), begin=begin)
         self.closing = Closing(self.window, self._close)
         self.window.close_wanted.connect(self.closing.wanted)
@@ -236,13 +236,13 @@ class Desk(QObject):
         self.window.near.connect(self._load_ahead)
 
     async def _first_look(self, application: Application) -> None:
-        """Whatever place is shown first, what is wrong with the disks is said at once."""
+        """Whatever page is shown first, what is wrong with the disks is said at once."""
         for problem in await application.first_look():
             self.window.show_error(problem, everywhere=True)
 
-    def _load_ahead(self, place_id: str) -> None:
-        """Import a place beside the event loop when the pointer comes near it: that takes longer than a frame."""
-        module = f"slmdesk.gui.{place_id}.place"
+    def _load_ahead(self, page_id: str) -> None:
+        """Import a page beside the event loop when the pointer comes near it: that takes longer than a frame."""
+        module = f"slmdesk.gui.{page_id}.{page_id}_page"
         if module not in sys.modules:
             threading.Thread(target=_import_quietly, args=(module,), name="ahead", daemon=True).start()
 
@@ -330,14 +330,14 @@ class Desk(QObject):
 
             logging.getLogger("slmdesk.gui").error("%s", context.get("message", "an error without words"))
 
-    def _specs(self) -> list[PlaceSpec]:
+    def _specs(self) -> list[PageSpec]:
         return [
-            PlaceSpec("chat", "Chat", "chat", _chat, early=EARLY["chat"]),
-            PlaceSpec("catalog", "Catalog", "catalog", _catalog, early=EARLY["catalog"]),
-            PlaceSpec("library", "Library", "library", _library, early=EARLY["library"]),
-            PlaceSpec("downloads", "Downloads", "download", _downloads, early=EARLY["downloads"]),
-            PlaceSpec("quantize", "Quantize", "quantize", _quantize, early=EARLY["quantize"]),
-            PlaceSpec(
+            PageSpec("chat", "Chat", "chat", _chat, early=EARLY["chat"]),
+            PageSpec("catalog", "Catalog", "catalog", _catalog, early=EARLY["catalog"]),
+            PageSpec("library", "Library", "library", _library, early=EARLY["library"]),
+            PageSpec("downloads", "Downloads", "download", _downloads, early=EARLY["downloads"]),
+            PageSpec("quantize", "Quantize", "quantize", _quantize, early=EARLY["quantize"]),
+            PageSpec(
                 "settings",
                 "Settings",
                 "settings",
@@ -346,68 +346,68 @@ class Desk(QObject):
                 shortcut="Ctrl+,",
                 early=EARLY["settings"],
             ),
-            PlaceSpec("about", "About SLM Desk", "about", _about, listed=False),
-            PlaceSpec("deleted", "Recently deleted", "delete", _deleted, listed=False),
-            PlaceSpec(marker.PLACE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
+            PageSpec("about", "About SLM Desk", "about", _about, listed=False),
+            PageSpec("deleted", "Recently deleted", "delete", _deleted, listed=False),
+            PageSpec(marker.PAGE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
         ]
 
-    def _settings(self, services: WindowServices) -> Place:
-        from slmdesk.gui.settings_page import SettingsPlace
+    def _settings(self, services: WindowServices) -> Page:
+        from slmdesk.gui.settings.settings_page import SettingsPage
 
-        return SettingsPlace(services, self.live)
+        return SettingsPage(services, self.live)
 
 
 def _import_quietly(module: str) -> None:
-    with suppress(ImportError):  # a place that is no package of its own
+    with suppress(ImportError):  # a page that is no package of its own
         import_module(module)
 
 
-def _chat(services: WindowServices) -> Place:
-    from slmdesk.gui.chat.place import ChatPlace
+def _chat(services: WindowServices) -> Page:
+    from slmdesk.gui.chat.chat_page import ChatPage
 
-    return ChatPlace(services)
-
-
-def _catalog(services: WindowServices) -> Place:
-    from slmdesk.gui.catalog.place import CatalogPlace
-
-    return CatalogPlace(services)
+    return ChatPage(services)
 
 
-def _library(services: WindowServices) -> Place:
-    from slmdesk.gui.library.place import LibraryPlace
+def _catalog(services: WindowServices) -> Page:
+    from slmdesk.gui.catalog.catalog_page import CatalogPage
 
-    return LibraryPlace(services)
-
-
-def _downloads(services: WindowServices) -> Place:
-    from slmdesk.gui.downloads.place import DownloadsPlace
-
-    return DownloadsPlace(services)
+    return CatalogPage(services)
 
 
-def _quantize(services: WindowServices) -> Place:
-    from slmdesk.gui.quantize.place import QuantizePlace
+def _library(services: WindowServices) -> Page:
+    from slmdesk.gui.library.library_page import LibraryPage
 
-    return QuantizePlace(services)
-
-
-def _deleted(services: WindowServices) -> Place:
-    from slmdesk.gui.deleted_page import DeletedPlace
-
-    return DeletedPlace(services)
+    return LibraryPage(services)
 
 
-def _about(services: WindowServices) -> Place:
-    from slmdesk.gui.about import AboutPlace
+def _downloads(services: WindowServices) -> Page:
+    from slmdesk.gui.downloads.downloads_page import DownloadsPage
 
-    return AboutPlace(services)
+    return DownloadsPage(services)
 
 
-def _welcome(services: WindowServices) -> Place:
-    from slmdesk.gui.first_run.place import FirstRunPlace
+def _quantize(services: WindowServices) -> Page:
+    from slmdesk.gui.quantize.quantize_page import QuantizePage
 
-    return FirstRunPlace(services)
+    return QuantizePage(services)
+
+
+def _deleted(services: WindowServices) -> Page:
+    from slmdesk.gui.deleted.deleted_page import DeletedPage
+
+    return DeletedPage(services)
+
+
+def _about(services: WindowServices) -> Page:
+    from slmdesk.gui.about.about_page import AboutPage
+
+    return AboutPage(services)
+
+
+def _welcome(services: WindowServices) -> Page:
+    from slmdesk.gui.first_run.first_run_page import FirstRunPage
+
+    return FirstRunPage(services)
 
 
 async def _build_application() -> Application:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slmdesk.core.jobs.job_store import Job
-    from slmdesk.gui.widgets.question import Question
+    from slmdesk.gui.widgets.question import QuestionPanel
     from slmdesk.gui.window import MainWindow
 
 
@@ -21,11 +21,11 @@ class Closing:
     def __init__(self, window: MainWindow, close: Callable[[], None]) -> None:
         self._window = window
         self._close = close
-        self._question: Question | None = None
+        self._question: QuestionPanel | None = None
         self._asked: list[str] = []  # the jobs that it is asked for
 
     @property
-    def question(self) -> Question | None:
+    def question(self) -> QuestionPanel | None:
         """What is being asked now."""
         return self._question
 
@@ -35,10 +35,10 @@ class Closing:
         if self._question is not None or not active:
             self._close()
             return
-        from slmdesk.gui.widgets.question import Question
+        from slmdesk.gui.widgets.question import QuestionPanel
 
         one = len(active) == 1
-        asked = Question(
+        asked = QuestionPanel(
             self._window.theme,
             self._window,
             f"{named(active)} under way",

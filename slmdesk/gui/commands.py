@@ -1,4 +1,4 @@
-"""The actions that belong to the program itself, not to a place."""
+"""The actions that belong to the program itself, not to a page."""
 
 from __future__ import annotations
 

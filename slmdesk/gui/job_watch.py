@@ -1,4 +1,4 @@
-"""The jobs as the window knows them now: one watcher for the strip and every place."""
+"""The jobs as the window knows them now: one watcher for the strip and every page."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ Index = QModelIndex | QPersistentModelIndex
 ACTION_ROLE = Qt.ItemDataRole.UserRole + 1
 
 
-class _Found(QAbstractListModel):
+class _FoundActions(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self.actions: list[Action] = []
@@ -59,7 +59,7 @@ class _Found(QAbstractListModel):
         return action if role == ACTION_ROLE else None
 
 
-class _Rows(QStyledItemDelegate):
+class _ActionRows(QStyledItemDelegate):
     def __init__(self, theme: Theme, parent: QObject) -> None:
         super().__init__(parent)
         self._theme = theme
@@ -115,12 +115,12 @@ class Palette(QWidget):
         self._search.setProperty("kind", "bare")
         self._search.textChanged.connect(self._filter)
         self._search.installEventFilter(self)
-        self._found = _Found()
+        self._found = _FoundActions()
         self._list = QListView()
         self._list.setProperty("kind", "bare")
         self._list.setAccessibleName("Actions found")
         self._list.setModel(self._found)
-        self._list.setItemDelegate(_Rows(theme, self._list))
+        self._list.setItemDelegate(_ActionRows(theme, self._list))
         self._list.setUniformItemSizes(True)
         self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

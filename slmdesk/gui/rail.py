@@ -1,4 +1,4 @@
-"""The rail at the left: one button a place, settings at the foot."""
+"""The rail at the left: one button a page, settings at the foot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RailButton(Pressed, QAbstractButton):
-    """Icon over label; the current place has an accent bar and the filled icon.
+    """Icon over label; the current page has an accent bar and the filled icon.
 
     Signals:
         near: the pointer or the focus came: it may be pressed soon.
@@ -98,10 +98,10 @@ class RailButton(Pressed, QAbstractButton):
 
 
 class Rail(Pane):
-    """The places as buttons.
+    """The pages as buttons.
 
     Signals:
-        chosen: the id of the place a person wants to see.
+        chosen: the id of the page a person wants to see.
         near: the id of one that may be wanted soon.
     """
 
@@ -110,7 +110,7 @@ class Rail(Pane):
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, ground="window", edge="right", parent=parent)
-        self.setAccessibleName("Places")
+        self.setAccessibleName("Pages")
         self._buttons: dict[str, RailButton] = {}
         self._heads = 0
         self._narrow = False
@@ -121,22 +121,22 @@ class Rail(Pane):
         self._layout.addStretch(1)
         self.setFixedWidth(MEASURE.rail)
 
-    def add(self, place_id: str, title: str, icon: str, *, foot: bool = False) -> None:
+    def add(self, page_id: str, title: str, icon: str, *, foot: bool = False) -> None:
         """Add a button, above the gap or (`foot`) below it."""
         button = RailButton(self.theme, title, icon)
-        button.clicked.connect(lambda: self.chosen.emit(place_id))
-        button.near.connect(lambda: self.near.emit(place_id))
+        button.clicked.connect(lambda: self.chosen.emit(page_id))
+        button.near.connect(lambda: self.near.emit(page_id))
         self._layout.insertWidget(self._layout.count() if foot else self._heads, button)
         self._heads += 0 if foot else 1
         self._group.addButton(button)
-        self._buttons[place_id] = button
+        self._buttons[page_id] = button
 
-    def set_current(self, place_id: str) -> None:
+    def set_current(self, page_id: str) -> None:
         self._group.setExclusive(True)
-        self._buttons[place_id].setChecked(True)
+        self._buttons[page_id].setChecked(True)
 
     def set_none(self) -> None:
-        """The current place has no button."""
+        """The current page has no button."""
         self._group.setExclusive(False)
         for button in self._buttons.values():
             button.setChecked(False)

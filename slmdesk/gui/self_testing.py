@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
 
 AFTER_S = 4.0
 

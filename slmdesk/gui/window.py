@@ -1,4 +1,4 @@
-"""The window: rail, header, places and status strip, and what it does for the places."""
+"""The window: rail, header, pages and status strip, and what it does for the pages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLay
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
 from slmdesk.gui.dropping import Dropping
+from slmdesk.gui.error_panels import EVERYWHERE, ErrorPanels
 from slmdesk.gui.job_watch import JobWatch, summary
 from slmdesk.gui.loaded import LoadedWatch
-from slmdesk.gui.notices import EVERYWHERE, Notices
 from slmdesk.gui.rail import Rail
 from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.core.state import StateFile
     from slmdesk.gui.live_settings import LiveSettings
+    from slmdesk.gui.page import Page, Remedy, WindowServices
     from slmdesk.gui.palette import Palette
-    from slmdesk.gui.place import Place, Remedy, WindowServices
     from slmdesk.gui.widgets.toast import Toast
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class PlaceSpec:
-    """A place the window can show. It is built when it is first shown.
+class PageSpec:
+    """A page the window can show. It is built when it is first shown.
 
     `foot` puts it at the foot of the rail, `listed=False` leaves it out of the rail; `shortcut` comes before the
-    number every listed place has. `early` are
-    actions (id, title, shortcut, icon) that are offered before the place is built: they build and show it and
-    then run the place's own action of that id.
+    number every listed page has. `early` are
+    actions (id, title, shortcut, icon) that are offered before the page is built: they build and show it and
+    then run the page's own action of that id.
     """
 
     id: str
     title: str
     icon: str
-    build: Callable[[WindowServices], Place]
+    build: Callable[[WindowServices], Page]
     foot: bool = False
     listed: bool = True
     shortcut: str = ""
@@ -59,7 +59,7 @@ class PlaceSpec:
 
 
 class MainWindow(QWidget):
-    """The frame. Implements `WindowServices`. It begins with the place `begin`, or with the one it was closed on.
+    """The frame. Implements `WindowServices`. It begins with the page `begin`, or with the one it was closed on.
 
     Attributes:
         actions_known: every action, for shortcuts and the palette.
@@ -68,7 +68,7 @@ class MainWindow(QWidget):
     Signals:
         close_wanted: the person closed the window; it stays until `close_now`.
         attached: the application is there and the event loop runs.
-        near: the id of a place that may be wanted soon.
+        near: the id of a page that may be wanted soon.
     """
 
     close_wanted = Signal()
@@ -80,7 +80,7 @@ class MainWindow(QWidget):
         theme: Theme,
         live: LiveSettings,
         state: StateFile,
-        specs: Sequence[PlaceSpec],
+        specs: Sequence[PageSpec],
         *,
         begin: str = "",
     ) -> None:
@@ -91,11 +91,11 @@ class MainWindow(QWidget):
         self.setWindowTitle("SLM Desk")
         self.setMinimumSize(MEASURE.minimum_width, MEASURE.minimum_height)
         self._specs = {spec.id: spec for spec in specs}
-        self._places: dict[str, Place] = {}
+        self._pages: dict[str, Page] = {}
         self._current = ""
         self._application: Application | None = None
         self._closing = False
-        self.notices = Notices(theme, lambda: self._places[self._current])
+        self.notices = ErrorPanels(theme, lambda: self._pages[self._current])
         self._tasks = Tasks(self._failed, self.notices.worked)
         self._toast: Toast | None = None
         self._holds_toasts = False
@@ -111,7 +111,7 @@ class MainWindow(QWidget):
         self._declare_actions()
         self._restore_geometry(begin)
 
-    # What places ask of the window.
+    # What pages ask of the window.
 
     @property
     def settings(self) -> Settings:
@@ -141,62 +141,58 @@ class MainWindow(QWidget):
         self._toast.tell(text, self._undoing.add(text, undo) if undoable and undo else undo, undo_text)
 
     def _foot_height(self) -> int:
-        return self._places[self._current].foot_height()
+        return self._pages[self._current].foot_height()
 
     def show_error(
         self, error: BaseException, remedy: Remedy | None = None, *, everywhere: bool = False
     ) -> None:
-        self.notices.add(error, remedy, place=EVERYWHERE if everywhere else self._current)
+        self.notices.add(error, remedy, page=EVERYWHERE if everywhere else self._current)
 
-    def go_to(self, place_id: str) -> None:
-        if place_id == self._current:
+    def go_to(self, page_id: str) -> None:
+        if page_id == self._current:
             return
-        place = self._place(place_id)
-        before = self._places.get(self._current)
+        page = self.page(page_id)
+        before = self._pages.get(self._current)
         if before is not None:
             before.deactivated()
-        self._current = place_id
-        spec = self._specs[place_id]
+        self._current = page_id
+        spec = self._specs[page_id]
         self._title.setText(spec.title)
-        self._stack.setCurrentWidget(place)
-        self.notices.go_to(place_id)
+        self._stack.setCurrentWidget(page)
+        self.notices.go_to(page_id)
         self._header_slots.setCurrentIndex(self._stack.currentIndex())
         if spec.listed:
-            self._rail.set_current(place_id)
+            self._rail.set_current(page_id)
         else:
             self._rail.set_none()
-        # Tab goes on from here into the place, and no button wears a focus ring unasked.
-        place.setFocus(Qt.FocusReason.OtherFocusReason)
+        # Tab goes on from here into the page, and no button wears a focus ring unasked.
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
         if self._application is not None:
-            place.activated()
+            page.activated()
         if self._toast is not None:
             self._toast.place()
 
-    def ask(self, place_id: str, what: str, value: str) -> bool:
-        if place_id not in self._specs:
+    def ask(self, page_id: str, what: str, value: str) -> bool:
+        if page_id not in self._specs:
             return False
-        self.go_to(place_id)
+        self.go_to(page_id)
         if self._application is None:
-            self._asked = (place_id, what, value)  # once it is there
+            self._asked = (page_id, what, value)  # once it is there
         else:
-            self._place(place_id).asked(what, value)
+            self.page(page_id).asked(what, value)
         return True
 
     def network_changed(self) -> None:
-        """Tell the places that the program works offline now, or no longer."""
-        for place in self._places.values():
-            place.network_changed()
+        """Tell the pages that the program works offline now, or no longer."""
+        for page in self._pages.values():
+            page.network_changed()
 
     # What the program does with the window.
 
     @property
     def current(self) -> str:
-        """The id of the current place."""
+        """The id of the current page."""
         return self._current
-
-    def place(self, place_id: str) -> Place:
-        """The place, built if it is not yet."""
-        return self._place(place_id)
 
     @property
     def errors_shown(self) -> list[BaseException]:
@@ -242,12 +238,12 @@ class MainWindow(QWidget):
         return self._palette
 
     def attach(self, application: Application) -> None:
-        """Hand over the application; the event loop must run. Its problems are shown, the place goes on."""
+        """Hand over the application; the event loop must run. Its problems are shown, the page goes on."""
         self._application = application
         for problem in application.problems:
             self.show_error(problem, everywhere=True)
         if self._current:
-            self._places[self._current].activated()
+            self._pages[self._current].activated()
         self.jobs.start(application.jobs, self.run)
         if self._asked is not None:
             self.ask(*self._asked)
@@ -262,15 +258,15 @@ class MainWindow(QWidget):
         self.activateWindow()
 
     async def shut_down(self) -> None:
-        """End the places and every task; the window may be closed afterwards."""
+        """End the pages and every task; the window may be closed afterwards."""
         self.state.update(
             {
                 "window.geometry": bytes(self.saveGeometry().toBase64().data()).decode(),
                 "window.place": self._current,
             }
         )
-        for place in self._places.values():
-            await place.shut_down()
+        for page in self._pages.values():
+            await page.shut_down()
         await self._tasks.end()
 
     def close_now(self) -> None:
@@ -288,7 +284,7 @@ class MainWindow(QWidget):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # Not a shortcut: popups, a search, a title being changed and an edited message take Esc first.
         if event.key() == Qt.Key.Key_Escape and not event.modifiers():
-            self._places[self._current].escape()
+            self._pages[self._current].escape()
         else:
             super().keyPressEvent(event)
 
@@ -372,41 +368,42 @@ class MainWindow(QWidget):
         )
 
     def _find(self) -> None:
-        self._places[self._current].find_here()
+        self._pages[self._current].find_here()
 
     def _can_find(self) -> bool:
-        return self._places[self._current].can_find
+        return self._pages[self._current].can_find
 
-    def _goer(self, place_id: str) -> Callable[[], None]:
-        return lambda: self.go_to(place_id)
+    def _goer(self, page_id: str) -> Callable[[], None]:
+        return lambda: self.go_to(page_id)
 
-    def _early(self, place_id: str, action_id: str) -> Callable[[], None]:
+    def _early(self, page_id: str, action_id: str) -> Callable[[], None]:
         def run() -> None:
             before = self.actions_known.get(action_id)
-            self.go_to(place_id)
+            self.go_to(page_id)
             if self.actions_known.get(action_id) is not before:
                 self.actions_known.run(action_id)
 
         return run
 
-    def _place(self, place_id: str) -> Place:
-        place = self._places.get(place_id)
-        if place is None:
-            place = self._specs[place_id].build(self)
-            self._places[place_id] = place
+    def page(self, page_id: str) -> Page:
+        """The page, built if it is not yet."""
+        page = self._pages.get(page_id)
+        if page is None:
+            page = self._specs[page_id].build(self)
+            self._pages[page_id] = page
             slot = QWidget()
             row = QHBoxLayout(slot)
             row.setContentsMargins(0, 0, 0, 0)
             row.setSpacing(SPACE.small)
             row.addStretch(1)
-            for widget in place.header_widgets():
+            for widget in page.header_widgets():
                 row.addWidget(widget)
-            # In this order Tab goes as one reads: from what stands in the header on into the place.
+            # In this order Tab goes as one reads: from what stands in the header on into the page.
             self._header_slots.addWidget(slot)
-            self._stack.addWidget(place)
-            self.theme.dress(place)
-            self.actions_known.add(place.commands())
-        return place
+            self._stack.addWidget(page)
+            self.theme.dress(page)
+            self.actions_known.add(page.commands())
+        return page
 
     def _restore_geometry(self, begin: str) -> None:
         saved = self.state.get("window.geometry")
@@ -415,13 +412,13 @@ class MainWindow(QWidget):
             # Large scaling leaves a small screen: the whole window stands on it, with a margin for its frame.
             room = self.screen().availableSize() - QSize(SPACE.wide, SPACE.huge + SPACE.wide)
             self.resize(QSize(MEASURE.window_width, MEASURE.window_height).boundedTo(room))
-        place = self.state.get("window.place")
-        known = isinstance(place, str) and place in self._specs and self._specs[place].listed
-        self.go_to(begin or (place if known else next(iter(self._specs))))
+        page = self.state.get("window.place")
+        known = isinstance(page, str) and page in self._specs and self._specs[page].listed
+        self.go_to(begin or (page if known else next(iter(self._specs))))
 
     def _failed(self, error: BaseException, where: str) -> None:
         if not isinstance(error, SlmDeskError):
             from slmdesk.gui.report import log_uncaught
 
             log_uncaught(error, where)
-        self.notices.add(error, None, place=self._current, work=where)
+        self.notices.add(error, None, page=self._current, work=where)

@@ -35,7 +35,7 @@ class Seen:
 
     seconds: dict[str, float]
     first: list[str]
-    places: dict[str, list[str]]
+    pages: dict[str, list[str]]
     defects: list[str]
     stall_ms: float
     code: int
@@ -130,8 +130,8 @@ def test_a_first_start_on_a_full_disk(disk: Disk) -> None:
         folder / "home", "no space left", "Free some space", "Desk Guide", later={"catalog": "Qwen3"}
     )
     assert seen.code == 0
-    assert set(seen.places) == {"catalog", "library", "downloads", "quantize", "settings", "chat"}
-    assert "Desk Guide" in seen.places["library"]
+    assert set(seen.pages) == {"catalog", "library", "downloads", "quantize", "settings", "chat"}
+    assert "Desk Guide" in seen.pages["library"]
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_start_after_the_disk_filled_up(disk: Disk) -> None:
     assert len(said) == 1, "said once, not by everybody who noticed"
     (folder / "hog").unlink()
     seen = watch(folder / "home", "Desk Guide")
-    assert not [text for texts in seen.places.values() for text in texts if "Free some space" in text]
+    assert not [text for texts in seen.pages.values() for text in texts if "Free some space" in text]
 
 
 def test_a_first_start_in_a_home_that_cannot_be_written(disk: Disk) -> None:
@@ -161,7 +161,7 @@ def test_a_start_in_a_home_that_cannot_be_written_any_more(disk: Disk) -> None:
     protect(folder)
     seen = watch(folder / "home", "slmdesk.sqlite3 cannot be written", "Nothing new is kept until then")
     assert seen.code == 0
-    assert "Desk Guide" in seen.places["library"]
+    assert "Desk Guide" in seen.pages["library"]
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_a_first_start_without_the_models_drive(tmp_path: Path) -> None:
     )
     seen = watch(home, f"The models folder {drive} is not there.", "Connect its disk", "Desk Guide")
     assert seen.code == 0
-    assert "Desk Guide" in seen.places["library"]
+    assert "Desk Guide" in seen.pages["library"]
     assert not drive.exists(), "an unplugged disk's folder was made"
 
 

@@ -92,8 +92,8 @@ class Watcher(QObject):
             self._came = time.monotonic()
             self._until = self._came + (0 if frame.current in self._later else REST_S)
 
-    def _saw_enough(self, place: str, texts: list[str]) -> bool:
-        piece = self._later.get(place, "") if self._until else ""
+    def _saw_enough(self, page: str, texts: list[str]) -> bool:
+        piece = self._later.get(page, "") if self._until else ""
         passed = time.monotonic() - self._came
         if piece and any(piece in text for text in texts):
             self.told["seconds"][piece] = round(passed, 3)

@@ -3,7 +3,7 @@
     python desk_window.py start STARTED             → first paint and peak memory
     python desk_window.py stall MODEL.gguf SECONDS [REPO SOURCE.gguf]
         → how late the main thread was while an answer streamed; with a repository of the hub at HF_ENDPOINT and a
-          model to quantize, while a download and a quantization ran as well and a person looked from place to place
+          model to quantize, while a download and a quantization ran as well and a person looked from page to page
 
 `SLMDESK_HOME` must name a folder of the benchmark's own. Prints one JSON line.
 """
@@ -29,7 +29,7 @@ from slmdesk.gui.single import SingleInstance
 from slmdesk.quantize.request import Request
 
 if TYPE_CHECKING:
-    from slmdesk.gui.chat.place import ChatPlace
+    from slmdesk.gui.chat.chat_page import ChatPage
 
 BEAT_S = 0.004
 LOOK_S = 1.5
@@ -107,12 +107,12 @@ async def begin_work(desk: Desk, repo: str, source: str) -> list[str]:
 
 
 async def look_around(desk: Desk, seconds: float) -> None:
-    """From place to place, as a person does who waits; ends in the chat."""
+    """From page to page, as a person does who waits; ends in the chat."""
     end = time.monotonic() + seconds
-    for place in itertools.cycle(("chat", "downloads", "quantize")):
-        if time.monotonic() >= end and place == "chat":
+    for page in itertools.cycle(("chat", "downloads", "quantize")):
+        if time.monotonic() >= end and page == "chat":
             break
-        desk.window.go_to(place)
+        desk.window.go_to(page)
         await asyncio.sleep(LOOK_S)
 
 
@@ -124,28 +124,28 @@ def measure_stall(model: str, seconds: float, repo: str = "", source: str = "") 
 
     async def stream() -> None:
         nonlocal tokens, ran
-        place: ChatPlace = desk.window.place("chat")  # type: ignore[assignment]
-        while place.controller is None:
+        page: ChatPage = desk.window.page("chat")  # type: ignore[assignment]
+        while page.controller is None:
             await asyncio.sleep(0.05)
         chats = desk.window.application.chats
         conversation = await chats.create()
         await chats.set_model(conversation.id, model)
-        place.controller.open(conversation.id)
+        page.controller.open(conversation.id)
         await asyncio.sleep(0.5)
-        place.pane.composer.field.put("Tell me a long story.")
-        place.controller.send("Tell me a long story.")
-        while not (place.pane.messages.items and len(place.pane.messages.items[-1].message.text) > 20):
+        page.pane.composer.field.put("Tell me a long story.")
+        page.controller.send("Tell me a long story.")
+        while not (page.pane.messages.items and len(page.pane.messages.items[-1].message.text) > 20):
             await asyncio.sleep(0.05)
         jobs = await begin_work(desk, repo, source) if repo else []
         if jobs:
             await look_around(desk, LOOK_S)  # what is built when it is first looked at
-        before = len(place.controller.items()[-1].message.text)
+        before = len(page.controller.items()[-1].message.text)
         heart.start()
         await (look_around(desk, seconds) if jobs else asyncio.sleep(seconds))
         await asyncio.to_thread(heart.stop)
         ran = [job.state for job in await desk.window.application.jobs.list() if job.id in jobs]
-        tokens = len(place.controller.items()[-1].message.text) - before
-        place.controller.stop()
+        tokens = len(page.controller.items()[-1].message.text) - before
+        page.controller.stop()
         await asyncio.sleep(0.5)
         for job in jobs:
             with suppress(SlmDeskError):

@@ -15,12 +15,12 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton, Kind, Spinner
-from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.chips import STATES, VERDICTS, Chip, MenuChip, StateChip, VerdictPill
-from slmdesk.gui.widgets.fields import Field, SearchField, TextArea, TextField
+from slmdesk.gui.widgets.fields import LabelledField, SearchField, TextArea, TextField
 from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
-from slmdesk.gui.widgets.progress import JobState, Meter, ProgressRow, TokenMeter
+from slmdesk.gui.widgets.progress import JobState, ProgressRow, ShareBar, TokenMeter
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 from slmdesk.gui.widgets.toast import Toast
@@ -124,18 +124,18 @@ class Gallery(QScrollArea):
     def _fields(self) -> None:
         theme = self.theme
         self._section("Fields")
-        wrong = Field(
+        wrong = LabelledField(
             theme, "Temperature", DecimalField(theme, 0.8), help_text="0 always takes the likeliest word."
         )
         wrong.set_error("Must be between 0 and 2.")
         locked = TextField(theme, "127.0.0.1")
         locked.setEnabled(False)
         self._row(
-            Field(
+            LabelledField(
                 theme, "Name", TextField(theme, placeholder="publisher/name"), help_text="As in the library."
             ),
             wrong,
-            Field(theme, "Address", locked, help_text="Set by the environment."),
+            LabelledField(theme, "Address", locked, help_text="Set by the environment."),
             stretch=False,
         )
         choice = Select(theme, [("f16", "16 bit"), ("q8_0", "8 bit")])
@@ -176,7 +176,7 @@ class Gallery(QScrollArea):
     def _cards(self) -> None:
         theme = self.theme
         self._section("Card")
-        card = Card(theme)
+        card = GroupCard(theme)
         row = CardRow(theme, "Theme", "Follows the system unless you choose one.")
         row.trailing.addWidget(SegmentedSwitch(theme, [("s", "System"), ("l", "Light"), ("d", "Dark")]))
         card.add_row(row)
@@ -214,7 +214,7 @@ class Gallery(QScrollArea):
     def _progress(self) -> None:
         theme = self.theme
         self._section("Progress and meters")
-        card = Card(theme)
+        card = GroupCard(theme)
         rows: tuple[tuple[str, JobState, float, str, str, str], ...] = (
             (
                 "publisher/model:Q4_K_M",
@@ -237,7 +237,7 @@ class Gallery(QScrollArea):
         meters = [TokenMeter(theme), TokenMeter(theme)]
         for meter, used in zip(meters, (1204, 3900), strict=True):
             meter.set_tokens(used, 4096)
-        memory = Meter(theme, "Memory", height=MEASURE.bar, colour="good")
+        memory = ShareBar(theme, "Memory", height=MEASURE.bar, colour="good")
         memory.set_share(0.6)
         self._row(*meters, memory, stretch=False)
         bar = MemoryBar(theme)
@@ -262,7 +262,7 @@ class Gallery(QScrollArea):
         )
         self._page.addWidget(ErrorPanel(theme, error, action=("Choose a smaller quant", lambda: None)))
         self._page.addWidget(ErrorPanel(theme, ValueError("unexpected value")))
-        empty = Card(theme)
+        empty = GroupCard(theme)
         empty.add_row(
             EmptyState(
                 theme, "download", "Nothing is being downloaded.", action=("Find a model", lambda: None)

@@ -10,16 +10,16 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
 from slmdesk.gui.app import Desk
-from slmdesk.gui.deleted_page import DeletedPlace
+from slmdesk.gui.deleted.deleted_page import DeletedPage
 
 from .conftest import Play, until
 
 
 def restorers(desk: Desk) -> list[QPushButton]:
-    place = desk.window.place("deleted")
+    page = desk.window.page("deleted")
     return [
         button
-        for button in place.findChildren(QPushButton)
+        for button in page.findChildren(QPushButton)
         if button.accessibleName().startswith("Restore") and button.isVisible()
     ]
 
@@ -39,9 +39,9 @@ def test_a_conversation_comes_back_after_its_message_is_gone(play: Play) -> None
         chats = window.application.chats
         first = await conversation(desk, "About quinces")
         second = await conversation(desk, "About medlars")
-        place = window.place("chat")
+        page = window.page("chat")
         for each in (first, second):
-            place.controller.delete(each, "one")
+            page.controller.delete(each, "one")
             await until(lambda: window.message, "the message")
             window._toast.put_away()
         assert await chats.conversations() == []
@@ -66,9 +66,9 @@ def test_the_page_of_deleted_things_brings_conversations_and_models_back(
         window = desk.window
         application = window.application
         window.go_to("deleted")
-        place = window.place("deleted")
-        assert isinstance(place, DeletedPlace)
-        await until(lambda: place._stack.currentWidget() is place._empty, "the empty page")
+        page = window.page("deleted")
+        assert isinstance(page, DeletedPage)
+        await until(lambda: page._stack.currentWidget() is page._empty, "the empty page")
 
         folder = application.paths.models / "maker" / "small"
         folder.mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_the_page_of_deleted_things_brings_conversations_and_models_back(
         await application.chats.delete(deleted)
         assert [one.id for one in await application.chats.deleted()] == [deleted]
 
-        place.refresh()
+        page.refresh()
         await until(lambda: len(restorers(desk)) == 2, "both")
         for button in restorers(desk):
             button.click()

@@ -8,8 +8,8 @@ from slmdesk.core.paths import Paths
 from slmdesk.formats.architecture import Architecture
 from slmdesk.gui.app import Desk
 from slmdesk.gui.catalog.forecast_view import gpu_words, sum_words
-from slmdesk.gui.device_row import DeviceRow
-from slmdesk.gui.settings_page import SettingsPlace
+from slmdesk.gui.settings.device_row import DeviceRow
+from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.widgets.base import Label
 from slmdesk.inference.loading import Loading
 from slmdesk.memory.fit import fit
@@ -41,8 +41,8 @@ def test_the_settings_list_what_models_can_use(
 
     async def scene(desk: Desk) -> None:
         desk.window.go_to("settings")
-        page = desk.window.place("settings")
-        assert isinstance(page, SettingsPlace)
+        page = desk.window.page("settings")
+        assert isinstance(page, SettingsPage)
         page.complete()
         row = page.findChild(DeviceRow)
         assert row is not None

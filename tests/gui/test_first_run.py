@@ -19,7 +19,7 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.state import StateFile
 from slmdesk.gui.app import Desk
 from slmdesk.gui.first_run import marker, words
-from slmdesk.gui.first_run.place import FOLDERS, FirstRunPlace
+from slmdesk.gui.first_run.first_run_page import FOLDERS, FirstRunPage
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.panels import ErrorPanel
@@ -29,13 +29,13 @@ from tests.hub import LoopbackHub
 from .conftest import Play, until
 
 
-async def welcome(desk: Desk) -> FirstRunPlace:
+async def welcome(desk: Desk) -> FirstRunPage:
     """The page, with its recommendation."""
-    desk.window.go_to(marker.PLACE)
-    place = desk.window.place(marker.PLACE)
-    assert isinstance(place, FirstRunPlace)
-    await until(lambda: place.known and "free of" in place.folder._room.text(), "the page to fill")
-    return place
+    desk.window.go_to(marker.PAGE)
+    page = desk.window.page(marker.PAGE)
+    assert isinstance(page, FirstRunPage)
+    await until(lambda: page.known and "free of" in page.folder._room.text(), "the page to fill")
+    return page
 
 
 def first(paths: Paths) -> bool:
@@ -83,8 +83,8 @@ def test_the_window_begins_with_the_page_and_remembers_that_it_was_left(
                 each.deleteLater()
         return began
 
-    assert start("") == marker.PLACE
-    assert start("chat") == marker.PLACE, "closed without a choice: it comes once more"
+    assert start("") == marker.PAGE
+    assert start("chat") == marker.PAGE, "closed without a choice: it comes once more"
     assert start("") == "chat"
 
 
@@ -92,8 +92,8 @@ def test_the_page_begins_with_the_starter_where_it_is_there(starter: Path, play:
     assert starter.is_file()
 
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
-        row = place.built_in
+        page = await welcome(desk)
+        row = page.built_in
         assert (row.title.text(), row.start.text()) == ("SmolLM2-135M-Instruct", "Start with this model")
         assert "Desk Guide, which is here too" in row.text.text()
         row.start.click()
@@ -104,22 +104,22 @@ def test_the_page_begins_with_the_starter_where_it_is_there(starter: Path, play:
 
 def test_the_page_is_done_with_the_keyboard_alone(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
+        page = await welcome(desk)
         names = []
         for _ in range(4):
             QTest.keyClick(QApplication.focusWidget() or desk.window, Qt.Key.Key_Tab)
             focused = QApplication.focusWidget()
             assert isinstance(focused, Button)
             names.append(focused.accessibleName() or focused.text())
-        assert place.advice is not None
+        assert page.advice is not None
         assert names == [
             "Change the models folder",
-            f"Download {place.advice.model.name} and chat",
+            f"Download {page.advice.model.name} and chat",
             "Start with the built-in model",
             "Look at other models",
         ]
-        place.built_in.start.setFocus(Qt.FocusReason.TabFocusReason)
-        QTest.keyClick(place.built_in.start, Qt.Key.Key_Space)
+        page.built_in.start.setFocus(Qt.FocusReason.TabFocusReason)
+        QTest.keyClick(page.built_in.start, Qt.Key.Key_Space)
         assert desk.window.current == "chat"
         assert desk.window.state.get(marker.KEY) == "done"
 
@@ -128,38 +128,38 @@ def test_the_page_is_done_with_the_keyboard_alone(play: Play) -> None:
 
 def test_it_says_what_the_machine_has_and_recommends_what_fits(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
-        await until(lambda: "looking" not in place.machine.text.text(), "the machine")
-        assert "of memory" in place.machine.text.text()
-        advice = place.advice
+        page = await welcome(desk)
+        await until(lambda: "looking" not in page.machine.text.text(), "the machine")
+        assert "of memory" in page.machine.text.text()
+        advice = page.advice
         assert advice is not None
         assert not advice.model.gated
-        assert place.model.title.text() == advice.model.name
+        assert page.model.title.text() == advice.model.name
         assert advice.fit.verdict != "too_big"
-        assert "GB" in place.model.pill.text or "MB" in place.model.pill.text
+        assert "GB" in page.model.pill.text or "MB" in page.model.pill.text
         # A full disk leaves the built-in model, as the one thing to do.
-        place._free = 1000
-        place._recommend()
-        assert place.advice is None
-        assert place.model.download.isHidden()
-        assert place.built_in.start.property("kind") == "primary"
+        page._free = 1000
+        page._recommend()
+        assert page.advice is None
+        assert page.model.download.isHidden()
+        assert page.built_in.start.property("kind") == "primary"
 
     play(scene)
 
 
 def test_a_folder_is_taken_and_the_change_undone(play: Play, tmp_path: Path) -> None:
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
+        page = await welcome(desk)
         application = desk.window.application
-        assert place.folder.path == str(application.paths.models)
+        assert page.folder.path == str(application.paths.models)
         wanted = tmp_path / "elsewhere" / "models"
-        await place.take_folder(wanted)
+        await page.take_folder(wanted)
         assert application.library.folders == [wanted]
-        assert place.folder.path == str(wanted)
+        assert page.folder.path == str(wanted)
         assert list(wanted.iterdir()) == [], "the trial leaves something behind"
         assert desk.window.undo()
         await until(lambda: application.library.folders == [application.paths.models], "the undo")
-        await until(lambda: place.folder.path == str(application.paths.models), "the undo to show")
+        await until(lambda: page.folder.path == str(application.paths.models), "the undo to show")
 
     play(scene)
 
@@ -169,17 +169,17 @@ def test_a_folder_that_cannot_be_used_is_refused_with_the_reason(play: Play, tmp
     file.write_text("x")
 
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
-        before = place.folder.path
-        await place.take_folder(file)
-        assert str(file) in place.folder.problem
-        assert place.folder.path == before
+        page = await welcome(desk)
+        before = page.folder.path
+        await page.take_folder(file)
+        assert str(file) in page.folder.problem
+        assert page.folder.path == before
         assert desk.window.settings.get(FOLDERS) == ""
         assert not desk.window.errors_shown
-        await place.take_folder(tmp_path / f"a{os.pathsep}b")
-        assert "separates folders" in place.folder.problem
-        await place.take_folder(tmp_path / "good")
-        assert place.folder.problem == ""
+        await page.take_folder(tmp_path / f"a{os.pathsep}b")
+        assert "separates folders" in page.folder.problem
+        await page.take_folder(tmp_path / "good")
+        assert page.folder.problem == ""
 
     play(scene)
 
@@ -203,13 +203,13 @@ def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
 
 def test_without_a_network_the_download_says_so_and_the_built_in_model_still_starts(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
-        QTest.mouseClick(place.model.download, Qt.MouseButton.LeftButton)
-        await until(lambda: place.findChildren(ErrorPanel), "the error")
+        page = await welcome(desk)
+        QTest.mouseClick(page.model.download, Qt.MouseButton.LeftButton)
+        await until(lambda: page.findChildren(ErrorPanel), "the error")
         assert not desk.window.errors_shown
-        assert desk.window.current == marker.PLACE
-        assert place.model.download.isEnabled()
-        QTest.mouseClick(place.built_in.start, Qt.MouseButton.LeftButton)
+        assert desk.window.current == marker.PAGE
+        assert page.model.download.isEnabled()
+        QTest.mouseClick(page.built_in.start, Qt.MouseButton.LeftButton)
         assert desk.window.current == "chat"
 
     play(scene)
@@ -219,17 +219,17 @@ def test_the_recommended_model_is_downloaded_and_chatted_with(
     with_jobs: Play, hub: LoopbackHub, desk_guide: Path
 ) -> None:
     async def scene(desk: Desk) -> None:
-        place = await welcome(desk)
-        advice = place.advice
+        page = await welcome(desk)
+        advice = page.advice
         assert advice is not None
         hub.add(advice.repo, {f"model-{advice.quant}.gguf": desk_guide})
-        QTest.mouseClick(place.model.download, Qt.MouseButton.LeftButton)
+        QTest.mouseClick(page.model.download, Qt.MouseButton.LeftButton)
         await until(lambda: desk.window.current == "chat", "the chat")
         assert advice.model.name in desk.window.message
         await until(lambda: any(job.state == "done" for job in desk.window.jobs.jobs), "the download")
         assert [job.title for job in desk.window.jobs.jobs] == [f"{advice.model.name} {advice.quant}"]
         name = advice.repo.partition("/")[2]
-        chat = desk.window.place("chat")
+        chat = desk.window.page("chat")
         await until(lambda: name in chat.controller.model, "the chat with it")
 
     with_jobs(scene)

@@ -28,7 +28,7 @@ from slmdesk.gui.theme import MEASURE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.chips import Badge
-from slmdesk.gui.widgets.fields import Field, SearchField, TextArea, TextField
+from slmdesk.gui.widgets.fields import LabelledField, SearchField, TextArea, TextField
 from slmdesk.gui.widgets.memory_bar import MemoryBar, Part
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.progress import ProgressRow, TokenMeter
@@ -138,7 +138,7 @@ def test_a_table_sorts_by_number_and_keeps_the_chosen_row(gallery: Gallery) -> N
     assert isinstance(model, TableModel)
     chosen = table.chosen()
     table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
-    sizes = [model.row(place).gigabytes for place in range(model.rowCount())]
+    sizes = [model.row(page).gigabytes for page in range(model.rowCount())]
     assert sizes == sorted((quant.gigabytes for quant in QUANTS), reverse=True)
     assert table.chosen() is chosen, "the choice follows its row"
     right = model.index(0, 1).data(Qt.ItemDataRole.TextAlignmentRole)
@@ -195,7 +195,7 @@ def test_a_busy_button_cannot_be_pressed_twice(fresh_theme: Theme, qapp: QApplic
 
 def test_a_field_says_what_is_wrong_in_place_of_its_help(fresh_theme: Theme) -> None:
     control = TextField(fresh_theme)
-    field = Field(fresh_theme, "Port", control, help_text="0 takes any.")
+    field = LabelledField(fresh_theme, "Port", control, help_text="0 takes any.")
     words = [label.text() for label in field.findChildren(Label)]
     assert words == ["Port", "0 takes any."]
     field.set_error("Must be below 65536.")
@@ -277,10 +277,10 @@ def test_a_toast_is_undone_once(fresh_theme: Theme) -> None:
 def stands(bar: MemoryBar, count: int) -> bool:
     """Whether so many entries stand in the legend, all of them inside it and none over another."""
     here = Qt.FindChildOption.FindDirectChildrenOnly
-    places = [each.geometry() for each in bar._legend.findChildren(QWidget, options=here) if each.isVisible()]
-    return len(places) == count and all(
-        bar._legend.rect().contains(place) and not any(place.intersects(other) for other in places[:number])
-        for number, place in enumerate(places)
+    pages = [each.geometry() for each in bar._legend.findChildren(QWidget, options=here) if each.isVisible()]
+    return len(pages) == count and all(
+        bar._legend.rect().contains(page) and not any(page.intersects(other) for other in pages[:number])
+        for number, page in enumerate(pages)
     )
 
 

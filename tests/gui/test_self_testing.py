@@ -9,7 +9,7 @@ import pytest
 from slmdesk.engines.self_test_outcome import BOUNDS
 from slmdesk.gui import self_testing
 from slmdesk.gui.app import Desk
-from slmdesk.gui.settings_page import SettingsPlace
+from slmdesk.gui.settings.settings_page import SettingsPage
 
 from .conftest import Play, until
 
@@ -32,8 +32,8 @@ def test_tested_some_seconds_after_the_start(play: Play, monkeypatch: pytest.Mon
 def test_settings_tell_what_was_found_and_test_anew(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.go_to("settings")
-        page = desk.window.place("settings")
-        assert isinstance(page, SettingsPlace)
+        page = desk.window.page("settings")
+        assert isinstance(page, SettingsPage)
         card = page.self_test
         await until(card.isVisible, "the group")
         assert card.row.title.text() == "Not tested yet"

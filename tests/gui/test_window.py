@@ -19,10 +19,10 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.setting_table import SETTINGS
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from slmdesk.gui.app import Desk
-from slmdesk.gui.model_select import ModelSelect
-from slmdesk.gui.notices import MOST
+from slmdesk.gui.error_panels import MOST
 from slmdesk.gui.rail import RailButton
-from slmdesk.gui.settings_page import SettingsPlace
+from slmdesk.gui.settings.model_select import ModelSelect
+from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField, TextArea
@@ -44,10 +44,10 @@ def stored(paths: Paths) -> dict[str, dict[str, object]]:
     return tomllib.loads(paths.settings_file.read_text("utf-8")) if paths.settings_file.exists() else {}
 
 
-def settings_page(desk: Desk) -> SettingsPlace:
+def settings_page(desk: Desk) -> SettingsPage:
     desk.window.go_to("settings")
-    page = desk.window.place("settings")
-    assert isinstance(page, SettingsPlace)
+    page = desk.window.page("settings")
+    assert isinstance(page, SettingsPage)
     return page
 
 
@@ -91,19 +91,19 @@ def test_nothing_is_cut_off_or_scrolls_sideways(play: Play, size: tuple[int, int
         window = desk.window
         window.resize(*size)
         window.show_error(SlmDeskError("x", "A long message about what happened. " * 4, "Do this. " * 8))
-        for place in ("chat", "catalog", "library", "downloads", "settings", "about"):
-            window.go_to(place)
+        for page in ("chat", "catalog", "library", "downloads", "settings", "about"):
+            window.go_to(page)
             await asyncio.sleep(0.1)
-            assert (window.width(), window.height()) == size, f"{place} forces the window to grow"
+            assert (window.width(), window.height()) == size, f"{page} forces the window to grow"
             for area in window.findChildren(QAbstractScrollArea):
                 if area.isVisible() and area.property("kind") != "code":
-                    assert area.horizontalScrollBar().maximum() == 0, f"{place}: {area} scrolls sideways"
+                    assert area.horizontalScrollBar().maximum() == 0, f"{page}: {area} scrolls sideways"
             for area in window.findChildren(QScrollArea):
                 inner = area.widget()
                 if area.isVisible() and inner is not None:
-                    assert inner.width() <= area.viewport().width(), f"{place}: wider than its view"
+                    assert inner.width() <= area.viewport().width(), f"{page}: wider than its view"
             outside = [
-                f"{place}: {type(each).__name__} {each.accessibleName()!r} {left}+{each.width()}"
+                f"{page}: {type(each).__name__} {each.accessibleName()!r} {left}+{each.width()}"
                 for each in window.findChildren(QWidget)
                 if each.isVisible()
                 and (left := each.mapTo(window, QPoint(0, 0)).x()) + each.width() > window.width()
@@ -153,7 +153,7 @@ def test_the_palette_knows_the_actions_of_places_never_visited(play: Play) -> No
         press(desk, Qt.Key.Key_Escape)
         assert {"library.verify", "catalog.advise", "downloads.clear", "settings.find"} <= set(before)
         for spec in ("catalog", "library", "downloads", "quantize", "settings", "chat"):
-            own = {one.id: one for one in window.place(spec).commands()}
+            own = {one.id: one for one in window.page(spec).commands()}
             for early in [one for one in before.values() if one.id.partition(".")[0] == spec]:
                 assert own[early.id].title == early.title
                 assert own[early.id].shortcut == early.shortcut
@@ -177,8 +177,8 @@ def test_the_palette_finds_conversations_and_models(play: Play) -> None:
         await until(lambda: "Recipes with quinces" in palette.titles, "the conversation")
         press(desk, Qt.Key.Key_Up)  # from the first round to the last, which is what was found
         press(desk, Qt.Key.Key_Return)
-        place = window.place("chat")
-        await until(lambda: place.controller.current == made.id, "the conversation to be shown")
+        page = window.page("chat")
+        await until(lambda: page.controller.current == made.id, "the conversation to be shown")
         press(desk, Qt.Key.Key_K, CTRL)
         QTest.keyClicks(QApplication.focusWidget(), "desk guide")
         await until(lambda: any(title.startswith("Chat with Desk Guide") for title in palette.titles), "it")
@@ -188,15 +188,15 @@ def test_the_palette_finds_conversations_and_models(play: Play) -> None:
 
 def test_ctrl_f_searches_the_page_that_is_shown(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        for place in ("settings", "catalog", "library", "chat"):
-            desk.window.go_to(place)
-            await until(lambda place=place: desk.window.current == place, "the page")
+        for page in ("settings", "catalog", "library", "chat"):
+            desk.window.go_to(page)
+            await until(lambda page=page: desk.window.current == page, "the page")
             press(desk, Qt.Key.Key_F, CTRL)
             focused = QApplication.focusWidget()
-            assert isinstance(focused, SearchField), place
-            shown = desk.window.place(place)
-            assert shown.isAncestorOf(focused) or focused in shown.header_widgets(), place
-            assert desk.window.current == place
+            assert isinstance(focused, SearchField), page
+            shown = desk.window.page(page)
+            assert shown.isAncestorOf(focused) or focused in shown.header_widgets(), page
+            assert desk.window.current == page
 
     play(scene)
 
@@ -360,8 +360,8 @@ def test_tab_goes_from_the_header_into_the_page(play: Play) -> None:
 def test_enter_presses_the_button_with_the_focus(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.go_to("library")
-        place = desk.window.place("library")
-        button = next(each for each in place.findChildren(Button) if each.text() == "Find more models")
+        page = desk.window.page("library")
+        button = next(each for each in page.findChildren(Button) if each.text() == "Find more models")
         button.setFocus()
         QTest.keyClick(button, Qt.Key.Key_Return)
         assert desk.window.current == "catalog"
@@ -589,7 +589,7 @@ def test_twelve_presses_make_text_as_large_as_it_gets_and_only_what_is_shown_is_
             press(desk, Qt.Key.Key_Equal, CTRL)
         await until(lambda: desk.live.get("appearance.text_size") == 20, "the largest text")
         await until(lambda: desk.theme.type.body == 20, "larger text")
-        shown, hidden = window.place("chat"), window.place("settings")
+        shown, hidden = window.page("chat"), window.page("settings")
         assert shown.styleSheet() != hidden.styleSheet()
         assert "font-size: 20px" in shown.styleSheet()
         label = next(label for label in hidden.findChildren(QLabel) if label.property("role") == "small")

@@ -1,1 +1,1 @@
-"""The Catalog place."""
+"""The Catalog page."""

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.chips import Chip, MenuChip
-from slmdesk.gui.widgets.flow import Flow
+from slmdesk.gui.widgets.flow import FlowLayout
 
 if TYPE_CHECKING:
     from slmdesk.catalog.records import CatalogQuery
@@ -69,7 +69,7 @@ class Filters(QWidget):
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self.memory = 0
-        flow = Flow(self, spacing=SPACE.tiny, line=SPACE.tiny)
+        flow = FlowLayout(self, spacing=SPACE.tiny, line=SPACE.tiny)
         self.fits = Chip(theme, "Fits here")
         self.fits.setToolTip("Only models that should run in the memory free now")
         self.tiers = {tier: Chip(theme, title) for tier, title, _ in TIERS}

@@ -11,7 +11,7 @@ from slmdesk.core.error_codes import TOKEN
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import Field, TextField
+from slmdesk.gui.widgets.fields import LabelledField, TextField
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
@@ -38,7 +38,7 @@ class GatePanel(Pane):
         self._field = TextField(theme, placeholder="hf_…")
         self._field.setEchoMode(QLineEdit.EchoMode.Password)
         self._field.returnPressed.connect(self._give)
-        self._form = Field(
+        self._form = LabelledField(
             theme, "Access token", self._field, help_text="It is kept in this system's keyring, nowhere else."
         )
         self._open = Button(theme, "Open its page", icon="link", small=True)

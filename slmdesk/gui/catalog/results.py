@@ -20,7 +20,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from slmdesk.gui.catalog.row_words import Offer, facts, good_for, publisher_and_name
+from slmdesk.gui.catalog.row_words import BestOffer, facts, good_for, publisher_and_name
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.chips import VERDICTS
@@ -48,7 +48,7 @@ class Results(QAbstractListModel):
         here: ids of repositories whose files the library has.
     """
 
-    def __init__(self, offer_of: Callable[[CatalogEntry], Offer], parent: QObject) -> None:
+    def __init__(self, offer_of: Callable[[CatalogEntry], BestOffer], parent: QObject) -> None:
         super().__init__(parent)
         self.offer_of = offer_of
         self.catalog: Catalog | None = None
@@ -158,7 +158,7 @@ class RowPainter(QStyledItemDelegate):
         self._third_line(painter, third, rect, index, entry)
         painter.restore()
 
-    def _first_line(self, painter: QPainter, room: QRect, entry: CatalogEntry, offer: Offer) -> None:
+    def _first_line(self, painter: QPainter, room: QRect, entry: CatalogEntry, offer: BestOffer) -> None:
         theme = self._theme
         right = room.right()
         if offer.verdict:
@@ -194,7 +194,7 @@ class RowPainter(QStyledItemDelegate):
                 painter, room, used, metrics.elidedText(publisher, Qt.TextElideMode.ElideRight, space - used)
             )
 
-    def _second_line(self, painter: QPainter, room: QRect, entry: CatalogEntry, offer: Offer) -> None:
+    def _second_line(self, painter: QPainter, room: QRect, entry: CatalogEntry, offer: BestOffer) -> None:
         theme = self._theme
         font = theme.font("small", tabular=True)
         metrics = QFontMetrics(font)

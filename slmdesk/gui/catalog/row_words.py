@@ -28,7 +28,7 @@ _KINDS = {"instruct": "made to converse", "base": "a base model, goes on with te
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class BestOffer:
     """The best choice for this machine. `exact` when the files were looked at; else an estimate from the size."""
 
     words: str
@@ -82,18 +82,18 @@ def repos_of(entry: CatalogEntry) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def estimate(entry: CatalogEntry, available: int) -> Offer:
+def estimate(entry: CatalogEntry, available: int) -> BestOffer:
     """What the usual quant of a model this size would take."""
     from slmdesk.catalog.records import rough_memory
     from slmdesk.memory.forecast import verdict
 
     if not entry.parameters:
-        return Offer("", None, exact=False)
+        return BestOffer("", None, exact=False)
     words = f"about {amounts.size(entry.parameters * _BITS)}"
-    return Offer(words, verdict(rough_memory(entry.parameters), available), exact=False)
+    return BestOffer(words, verdict(rough_memory(entry.parameters), available), exact=False)
 
 
-def offer_of(choice: Choice) -> Offer:
+def offer_of(choice: Choice) -> BestOffer:
     """The best choice as the line says it: "Q4_K_M, 2.5 GB"."""
     words = f"{choice.quant or choice.id}, {amounts.size(choice.size_bytes)}"
-    return Offer(words, choice.verdict, exact=True, choice=choice)
+    return BestOffer(words, choice.verdict, exact=True, choice=choice)

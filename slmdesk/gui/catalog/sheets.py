@@ -11,7 +11,7 @@ from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Line
 from slmdesk.gui.widgets.buttons import Button, Spinner
-from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.chips import VERDICTS, VerdictPill
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.sheet import Sheet
@@ -61,7 +61,7 @@ def _clear(layout: QVBoxLayout) -> None:
             old.deleteLater()
 
 
-class CompareSheet(Sheet):
+class CompareModelsSheet(Sheet):
     """Two to four models side by side; the better value of a line is marked.
 
     Signals:
@@ -107,7 +107,7 @@ class CompareSheet(Sheet):
                 cell = self._cell(row, value, better=column in row.better)
                 grid.addWidget(cell, line + 1, column + 1)
             line += 2
-        card = Card(theme)
+        card = GroupCard(theme)
         card.add_row(table)
         self.body.addWidget(card)
         self.body.addWidget(
@@ -169,7 +169,7 @@ class AdviceSheet(Sheet):
         self.use = Select(theme, USES)
         self.priority = SegmentedSwitch(theme, PRIORITIES, value="balanced", name="What matters more")
         self.language = Select(theme, LANGUAGES)
-        card = Card(theme)
+        card = GroupCard(theme)
         for title, text, control in (
             ("What for?", "What you will ask of it most.", self.use),
             ("What matters more?", "Small models answer at once, large ones know more.", self.priority),
@@ -206,7 +206,7 @@ class AdviceSheet(Sheet):
                 )
             )
             return
-        card = Card(theme)
+        card = GroupCard(theme)
         for place, advice in enumerate(found, 1):
             row = CardRow(theme, f"{place}. {advice.model.name}", _sentence(advice))
             pill = VerdictPill(theme, advice.fit.verdict, amounts.size(advice.fit.forecast.total_bytes))

@@ -1,1 +1,1 @@
-"""The Chat place: conversations, streamed answers, the composer."""
+"""The Chat page: conversations, streamed answers, the composer."""

@@ -27,7 +27,7 @@ SEARCH_MS = 120
 """A search begins this long after the last key."""
 
 
-class _List(QListView):
+class _ConversationView(QListView):
     """Keys beyond those of a list view: Enter opens, F2 renames, Delete deletes."""
 
     chosen = Signal(QModelIndex)
@@ -94,7 +94,7 @@ class ConversationList(Pane):
         self.model = ConversationModel(self)
         self.model.renamed.connect(self.renamed)
         self.model.more_wanted.connect(self.more_wanted)
-        self.view = _List()
+        self.view = _ConversationView()
         self.view.setProperty("kind", "bare")
         self.view.setAccessibleName("Conversations")
         self.view.setModel(self.model)

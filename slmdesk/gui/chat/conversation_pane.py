@@ -1,4 +1,4 @@
-"""The middle of the Chat place: the messages, or the first start, above the composer."""
+"""The middle of the Chat page: the messages, or the first start, above the composer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.message_list import MessageList
-    from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
+    from slmdesk.gui.page import Remedy
     from slmdesk.gui.theme import Theme
 
 
@@ -39,7 +39,7 @@ class ConversationPane(QWidget):
     asked = Signal(int, str, object)
 
     def __init__(
-        self, theme: Theme, mend: Callable[[SlmDeskError], Offer | None], *, parent: QWidget | None = None
+        self, theme: Theme, mend: Callable[[SlmDeskError], Remedy | None], *, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self._theme = theme

@@ -16,7 +16,7 @@ from slmdesk.gui.widgets.sentence_button import SentenceButton
 if TYPE_CHECKING:
     from PySide6.QtGui import QResizeEvent
 
-    from slmdesk.gui.chat.model_entries import ModelEntry
+    from slmdesk.gui.chat.model_entries import PickerEntry
     from slmdesk.gui.theme import Theme
 
 GUIDE_QUESTIONS = (
@@ -39,7 +39,7 @@ ROOMY = 380
 """From this height on everything has room."""
 
 
-def about(entry: ModelEntry | None) -> str:
+def about(entry: PickerEntry | None) -> str:
     """One line that says what a model is, and nothing it is not."""
     if entry is None:
         return "It answers on this machine; nothing you type leaves it."
@@ -132,7 +132,7 @@ class FirstStart(QWidget):
             inner.addWidget(button)
         return part
 
-    def show_model(self, entry: ModelEntry | None, name: str, *, guide: bool = False) -> None:
+    def show_model(self, entry: PickerEntry | None, name: str, *, guide: bool = False) -> None:
         """The model that would answer; `guide` when Desk Guide can be asked instead."""
         self._title.setText(name or (entry.title if entry else "Ask something"))
         self._words.setText(about(entry))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
-    from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
+    from slmdesk.gui.page import Remedy
 
 MARGIN = SPACE.wide
 AHEAD = 600
@@ -66,7 +66,7 @@ class MessageList(QScrollArea):
     def __init__(
         self,
         typesetter: Typesetter,
-        mend: Callable[[SlmDeskError], Offer | None],
+        mend: Callable[[SlmDeskError], Remedy | None],
         *,
         parent: QWidget | None = None,
     ) -> None:

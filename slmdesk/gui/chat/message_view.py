@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
-    from slmdesk.gui.chat.notes import Offer
     from slmdesk.gui.chat.typesetter import Typesetter
+    from slmdesk.gui.page import Remedy
 
 LONG_LINES = 40
 """Of a longer message of the person only this many lines are shown at first."""
@@ -76,7 +76,7 @@ class MessageView(QWidget):
         self,
         typesetter: Typesetter,
         item: MessageItem,
-        mend: Callable[[SlmDeskError], Offer | None],
+        mend: Callable[[SlmDeskError], Remedy | None],
         *,
         parent: QWidget | None = None,
     ) -> None:

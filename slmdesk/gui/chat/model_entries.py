@@ -22,7 +22,7 @@ STATE_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ModelEntry:
+class PickerEntry:
     """One file of the library. `problem` says why it cannot be loaded, else it is empty; `loaded` is "", "loading",
     "ready" or "failed"."""
 
@@ -67,10 +67,10 @@ class ModelEntry:
         return " · ".join(part for part in parts if part)
 
 
-def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> list[ModelEntry]:
+def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> list[PickerEntry]:
     """One entry a file, those in memory first, then by name; `loaded` has the state of each loaded id."""
     entries = [
-        ModelEntry(
+        PickerEntry(
             file.id,
             display_name(model.id, model.name),
             file.label if len(model.files) > 1 else file.quant,
@@ -90,7 +90,7 @@ def entries_of(models: Iterable[LibraryModel], loaded: Mapping[str, str]) -> lis
     return sorted(entries, key=lambda entry: (not entry.loaded, bool(entry.problem), entry.title.casefold()))
 
 
-def names_of(models: Iterable[LibraryModel], entries: Iterable[ModelEntry]) -> dict[str, str]:
+def names_of(models: Iterable[LibraryModel], entries: Iterable[PickerEntry]) -> dict[str, str]:
     """What each file's id and each model's id is called; a model of one file is called as that file is."""
     titles = {entry.id: entry.title for entry in entries}
     for model in models:
@@ -104,7 +104,7 @@ def display_name(model_id: str, name: str) -> str:
     return "Desk Guide" if model_id == BUILT_IN else name
 
 
-def find_entry(entries: Iterable[ModelEntry], model_id: str) -> ModelEntry | None:
+def find_entry(entries: Iterable[PickerEntry], model_id: str) -> PickerEntry | None:
     """The entry that `model_id` means: the very file, or the first file of that model."""
     entries = list(entries)
     exact = next((entry for entry in entries if entry.id == model_id), None)

@@ -36,7 +36,7 @@ from slmdesk.gui.widgets.round_popup import round_corners
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from slmdesk.gui.chat.model_entries import ModelEntry
+    from slmdesk.gui.chat.model_entries import PickerEntry
     from slmdesk.gui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -58,12 +58,12 @@ def row_height(theme: Theme) -> int:
 _LOADED = {"ready": "Loaded", "loading": "Loading", "failed": "Failed"}
 
 
-class _Model(QAbstractListModel):
+class _PickerModel(QAbstractListModel):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.entries: list[ModelEntry] = []
+        self.entries: list[PickerEntry] = []
 
-    def show(self, entries: Sequence[ModelEntry]) -> None:
+    def show(self, entries: Sequence[PickerEntry]) -> None:
         self.beginResetModel()
         self.entries = list(entries)
         self.endResetModel()
@@ -88,7 +88,7 @@ class _Model(QAbstractListModel):
 
 
 class _Delegate(QStyledItemDelegate):
-    def __init__(self, theme: Theme, model: _Model, parent: QWidget) -> None:
+    def __init__(self, theme: Theme, model: _PickerModel, parent: QWidget) -> None:
         super().__init__(parent)
         self._theme = theme
         self._model = model
@@ -128,7 +128,7 @@ class _Delegate(QStyledItemDelegate):
         painter.drawText(QRect(inner.left(), middle, inner.width(), inner.bottom() - middle), left, words)
         painter.restore()
 
-    def _line(self, painter: QPainter, room: QRect, side: Qt.AlignmentFlag, entry: ModelEntry) -> None:
+    def _line(self, painter: QPainter, room: QRect, side: Qt.AlignmentFlag, entry: PickerEntry) -> None:
         font = self._theme.font("body", weight=WEIGHT_MEDIUM)
         painter.setFont(font)
         painter.setPen(self._theme.colour("disabled" if entry.problem else "text"))
@@ -136,7 +136,7 @@ class _Delegate(QStyledItemDelegate):
             room, side, QFontMetrics(font).elidedText(entry.title, Qt.TextElideMode.ElideMiddle, room.width())
         )
 
-    def _paint_loaded(self, painter: QPainter, room: QRect, entry: ModelEntry) -> int:
+    def _paint_loaded(self, painter: QPainter, room: QRect, entry: PickerEntry) -> int:
         """Returns where the words left of it must end."""
         words = _LOADED.get(entry.loaded, "")
         if not words:
@@ -179,9 +179,9 @@ class ModelPicker(QWidget):
         self.setAccessibleName("Models")
         self._theme = theme
         self._host = parent
-        self._all: list[ModelEntry] = []
+        self._all: list[PickerEntry] = []
         self._button: QWidget | None = None
-        self._model = _Model(self)
+        self._model = _PickerModel(self)
         self._search = SearchField(theme, "Search models")
         self._search.textChanged.connect(self._filter)
         self._search.installEventFilter(self)
@@ -218,11 +218,11 @@ class ModelPicker(QWidget):
         return button
 
     @property
-    def entries(self) -> list[ModelEntry]:
+    def entries(self) -> list[PickerEntry]:
         """What is listed now."""
         return self._model.entries
 
-    def open_over(self, button: QWidget, entries: Sequence[ModelEntry], current: str) -> None:
+    def open_over(self, button: QWidget, entries: Sequence[PickerEntry], current: str) -> None:
         """List `entries` at `button`, the one with the id `current` ticked."""
         self._all = list(entries)
         self._delegate.current = current
@@ -234,7 +234,7 @@ class ModelPicker(QWidget):
         self.show()
         (self._search if self._search.isVisible() else self._view).setFocus()
 
-    def refresh(self, entries: Sequence[ModelEntry]) -> None:
+    def refresh(self, entries: Sequence[PickerEntry]) -> None:
         """The states may have changed while the list is open."""
         self._all = list(entries)
         self._filter(self._search.text())

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.page import Remedy
     from slmdesk.gui.theme import Theme
-
-Offer = tuple[str, "Callable[[], object]"]
-"""A button: its verb and what it does."""
 
 
 class Waiting(QWidget):
@@ -49,7 +47,7 @@ class Ended(QWidget):
     """One quiet line: "Stopped", with what may be done about it."""
 
     def __init__(
-        self, theme: Theme, words: str, offers: Sequence[Offer], *, parent: QWidget | None = None
+        self, theme: Theme, words: str, offers: Sequence[Remedy], *, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         layout = QHBoxLayout(self)
@@ -79,7 +77,7 @@ class CutOff(Pane):
     """An answer that ended too early: why, and how to go on."""
 
     def __init__(
-        self, theme: Theme, error: SlmDeskError, offers: Sequence[Offer], *, parent: QWidget | None = None
+        self, theme: Theme, error: SlmDeskError, offers: Sequence[Remedy], *, parent: QWidget | None = None
     ) -> None:
         super().__init__(theme, kind="panel", parent=parent)
         self.setProperty("tone", "caution")
@@ -114,12 +112,12 @@ def note_for(
     *,
     go_on: Callable[[], object],
     again: Callable[[], object],
-    mend: Callable[[SlmDeskError], Offer | None],
+    mend: Callable[[SlmDeskError], Remedy | None],
 ) -> QWidget | None:
     """The note an answer needs, or None. `mend` may know a better button for an error than "Try again"."""
     message = item.message
-    continued: list[Offer] = [("Continue", go_on)] if item.last and message.text.strip() else []
-    retried: list[Offer] = [("Try again", again)]
+    continued: list[Remedy] = [("Continue", go_on)] if item.last and message.text.strip() else []
+    retried: list[Remedy] = [("Try again", again)]
     if message.state == "stopped":
         return Ended(theme, "Stopped", continued or (retried if item.last else []))
     if item.cut_short:

@@ -32,7 +32,7 @@ class Feed:
         stream: the Markdown read so far.
     """
 
-    def __init__(self, body: MessageBody, renderer: Renderer) -> None:
+    def __init__(self, body: MessageBody, renderer: MessageRenderer) -> None:
         self._body = body
         self._renderer = renderer
         self._waiting: list[str] = []
@@ -104,7 +104,7 @@ def _cut(text: str) -> int:
     return line_end + 1 if 0 <= line_end < 2 * PIECE else PIECE
 
 
-class Renderer(QObject):
+class MessageRenderer(QObject):
     """The one timer of all feeds."""
 
     def __init__(self, parent: QObject | None = None) -> None:

@@ -8,14 +8,14 @@ from PySide6.QtCore import QObject, Signal
 
 from slmdesk.gui.chat.body.style import BodyStyle
 from slmdesk.gui.chat.highlight import Highlighter, Lexers
-from slmdesk.gui.chat.rendering import Renderer
+from slmdesk.gui.chat.rendering import MessageRenderer
 
 if TYPE_CHECKING:
     from slmdesk.gui.theme import Theme
 
 
 class Typesetter(QObject):
-    """One for the Chat place.
+    """One for the Chat page.
 
     Attributes:
         style: how text looks now; `quiet_style` for text that stands back.
@@ -35,7 +35,7 @@ class Typesetter(QObject):
         self.style = BodyStyle(theme)
         self.quiet_style = BodyStyle(theme, quiet=True)
         self.unfolded: set[int] = set()
-        self.renderer = Renderer(self)
+        self.renderer = MessageRenderer(self)
         self._lexers = Lexers(self)
         self.highlighter = Highlighter(self._lexers, self)
         theme.changed.connect(self._theme_changed)

@@ -1,1 +1,1 @@
-"""The Downloads place."""
+"""The Downloads page."""

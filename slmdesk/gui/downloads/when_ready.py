@@ -11,7 +11,7 @@ from slmdesk.gui.downloads import words
 if TYPE_CHECKING:
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.core.state import StateFile
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
 
 KEY = "downloads.chat_when_ready"
 MOST = 50

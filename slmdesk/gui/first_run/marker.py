@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from slmdesk.core.paths import Paths
     from slmdesk.core.state import StateFile
 
-PLACE = "welcome"
-"""The id of the page's place."""
+PAGE = "welcome"
+"""The id of the page."""
 KEY = "first_run"
 """Its key in `state.json`: "open" while the page was shown and nothing chosen, then "done"."""
 

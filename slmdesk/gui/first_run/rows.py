@@ -68,7 +68,7 @@ class FolderRow(CardRow):
         self.setAccessibleDescription(self._problem.text())
 
 
-class ModelRow(CardRow):
+class RecommendedRow(CardRow):
     """The recommended model: what it is, why, how much there is to download.
 
     Attributes:

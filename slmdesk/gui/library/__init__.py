@@ -1,1 +1,1 @@
-"""The Library place."""
+"""The Library page."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
 
-from slmdesk.gui.library.model_rows import ModelRow
-from slmdesk.gui.widgets.cards import Card
+from slmdesk.gui.library.model_rows import ModelValueRow
+from slmdesk.gui.widgets.cards import GroupCard
 from slmdesk.inference.limits import SAMPLING, find_model_setting
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
     from slmdesk.library.in_force import InForce
 
 _FIRST = ("system_prompt", "temperature")
 _ORDER = (*_FIRST, *(s.key for s in SAMPLING if s.key not in _FIRST), "max_tokens", "stop")
 
 
-class AnswerCard(Card):
+class AnswerCard(GroupCard):
     """All of them, the first two until a person wants more.
 
     Attributes:
@@ -37,7 +37,7 @@ class AnswerCard(Card):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services.theme)
         self._services = services
-        self.rows: dict[str, ModelRow] = {}
+        self.rows: dict[str, ModelValueRow] = {}
         self.hide()
 
     def build(self) -> Iterator[None]:
@@ -48,7 +48,7 @@ class AnswerCard(Card):
         self.show_all(on=False)
 
     def _add(self, name: str) -> None:
-        row = self.rows[name] = ModelRow(self._services, find_model_setting(name))
+        row = self.rows[name] = ModelValueRow(self._services, find_model_setting(name))
         row.edited.connect(lambda value: self.edited.emit(name, value))
         row.reset.connect(lambda: self.edited.emit(name, None))
         self.add_row(row)

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, QTimer
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
 
 FIRST_MS = 8_000
 EVERY_MS = 3_600_000

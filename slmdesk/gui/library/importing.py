@@ -11,7 +11,7 @@ from slmdesk.core import amounts
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button, Spinner
-from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
@@ -86,7 +86,7 @@ class ImportSheet(Sheet):
                 )
             )
             return
-        card = Card(self.theme)
+        card = GroupCard(self.theme)
         for candidate in self._found[:MOST_SHOWN]:
             card.add_row(self._row(candidate))
         self._list.addWidget(card)

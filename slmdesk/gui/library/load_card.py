@@ -10,13 +10,13 @@ from PySide6.QtWidgets import QWidget
 from slmdesk.core import amounts
 from slmdesk.core.hardware import memory
 from slmdesk.gui.catalog.forecast_view import ForecastView
-from slmdesk.gui.library.model_rows import ModelRow
+from slmdesk.gui.library.model_rows import ModelValueRow
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.cards import Card, CardRow
+from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.chips import VerdictPill
-from slmdesk.gui.widgets.flow import Flow
+from slmdesk.gui.widgets.flow import FlowLayout
 from slmdesk.gui.widgets.switches import SegmentedSwitch
 from slmdesk.gui.widgets.values import NumberField
 from slmdesk.inference.limits import FITS, LEAST_CONTEXT, find_model_setting
@@ -24,7 +24,7 @@ from slmdesk.inference.limits import FITS, LEAST_CONTEXT, find_model_setting
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
     from slmdesk.library.in_force import InForce
     from slmdesk.memory.fit import Fit
     from slmdesk.serving.entries import LoadedModel
@@ -59,7 +59,7 @@ class ContextRow(CardRow):
         self.number.valueChanged.connect(lambda tokens: self.edited.emit(int(tokens)))
         self._foot = Label(theme, "", role="small", tone="secondary", wrap=True)
         holder = QWidget()
-        flow = Flow(holder)
+        flow = FlowLayout(holder)
         flow.addWidget(self.switch)
         flow.addWidget(self.number)
         self.body.addWidget(holder)
@@ -97,7 +97,7 @@ class ContextRow(CardRow):
         self.edited.emit({"usual": self._usual, "fits": FITS}.get(mode, self.number.value()))
 
 
-class LoadCard(Card):
+class LoadCard(GroupCard):
     """The rows and the forecast. They are there once `build` has come to its end.
 
     Signals:
@@ -109,8 +109,8 @@ class LoadCard(Card):
     load_wanted = Signal()
 
     context: ContextRow
-    layers: ModelRow
-    precision: ModelRow
+    layers: ModelValueRow
+    precision: ModelValueRow
     verdict: VerdictPill
     forecast: ForecastView
     load_anew: Button
@@ -149,8 +149,8 @@ class LoadCard(Card):
         self.add_row(row)
         self.hide()
 
-    def _model_row(self, name: str) -> ModelRow:
-        row = ModelRow(self._services, find_model_setting(name))
+    def _model_row(self, name: str) -> ModelValueRow:
+        row = ModelValueRow(self._services, find_model_setting(name))
         row.edited.connect(lambda value: self.edited.emit(name, value))
         row.reset.connect(lambda: self.edited.emit(name, None))
         self._take(row)

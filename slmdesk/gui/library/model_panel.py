@@ -21,7 +21,7 @@ from slmdesk.library.in_force import InForce
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
     from slmdesk.library.kept import FileSettings
     from slmdesk.library.records import LibraryFile
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 
 from slmdesk.gui.live_settings import value_words
-from slmdesk.gui.setting_rows import PROMPT_LINES, SettingRow
+from slmdesk.gui.settings.setting_rows import PROMPT_LINES, SettingRow
 from slmdesk.gui.widgets.fields import TextArea
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
     from slmdesk.core.setting_table import Setting
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
     from slmdesk.inference.limits import Value
     from slmdesk.library.in_force import InForce
 
@@ -25,7 +25,7 @@ _MOST_SEED = 2**31 - 1  # what a spin box counts to
 _HINTS = {"stop": r"One a line; \n stands for a line break", "system_prompt": "No instructions"}
 
 
-class ModelRow(SettingRow):
+class ModelValueRow(SettingRow):
     """One value of a model."""
 
     def __init__(self, services: WindowServices, declared: Setting) -> None:

@@ -1,1 +1,1 @@
-"""The Quantize place."""
+"""The Quantize page."""

@@ -1,4 +1,4 @@
-"""The dialogs of the Quantize place: which model, where to, which text or matrix."""
+"""The dialogs of the Quantize page: which model, where to, which text or matrix."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slmdesk.gui.quantize.place import QuantizePlace
+    from slmdesk.gui.quantize.quantize_page import QuantizePage
 
 KINDS = {
     "csv": "Table (*.csv)",
@@ -15,18 +15,18 @@ KINDS = {
 }
 
 
-async def export(place: QuantizePlace, form: str) -> None:
+async def export(page: QuantizePage, form: str) -> None:
     """Ask where, and write the results as one of `KINDS`. Raises `file_unwritable`, `disk_full`."""
     from asyncio import to_thread
 
     from slmdesk.core.files import atomic_write
     from slmdesk.gui import dialogs
 
-    services, controller = place.services, place.controller
+    services, controller = page.services, page.controller
     if controller is None or controller.subject is None:
         return
     name = f"{controller.subject.title}-quants.{form}"
     path = await dialogs.save_file(services.window(), "Export results", name=name, kinds=KINDS[form])
     if path is not None:
-        await to_thread(atomic_write, path, place.exported(form))
+        await to_thread(atomic_write, path, page.exported(form))
         services.toast(f"Written: {path.name}")

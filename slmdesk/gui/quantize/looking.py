@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class SourceOffer:
     """A source to choose: its id (or path), its name, and whether something is to be said against it."""
 
     id: str
@@ -54,9 +54,9 @@ class Subject:
         return len(self.source.parts) if self.source is not None else 1
 
 
-def offers(models: Sequence[LibraryModel]) -> list[Offer]:
+def offers(models: Sequence[LibraryModel]) -> list[SourceOffer]:
     """What the library holds that can be quantized: full files first, then those already quantized."""
-    found: list[Offer] = []
+    found: list[SourceOffer] = []
     for model in models:
         for file in model.files:
             if file.problem is not None or file.format == "onnx":
@@ -64,7 +64,9 @@ def offers(models: Sequence[LibraryModel]) -> list[Offer]:
             full = file.format == "safetensors" or file.quant in FULL_PRECISION
             kind = "safetensors" if file.format == "safetensors" else file.quant or "GGUF"
             found.append(
-                Offer(file.id, f"{model.name} · {kind}, {amounts.size(file.size_bytes)}", file.path, full)
+                SourceOffer(
+                    file.id, f"{model.name} · {kind}, {amounts.size(file.size_bytes)}", file.path, full
+                )
             )
     return sorted(found, key=lambda offer: (not offer.full, offer.title.lower()))
 

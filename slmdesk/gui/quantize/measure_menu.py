@@ -13,8 +13,8 @@ from slmdesk.gui.widgets.menu import Menu
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
-    from slmdesk.gui.place import WindowServices
-    from slmdesk.gui.quantize.controller import QuantizeController
+    from slmdesk.gui.page import WindowServices
+    from slmdesk.gui.quantize.quantize_controller import QuantizeController
 
 MOST_NAMED = 12
 KINDS = "Models (*.gguf)"

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import Field, TextArea, TextField
+from slmdesk.gui.widgets.fields import LabelledField, TextArea, TextField
 from slmdesk.gui.widgets.switches import Switch
 from slmdesk.gui.widgets.values import NumberField, Select
 from slmdesk.quantize.protocol import Options
@@ -51,7 +51,7 @@ class OptionsPanel(QWidget):
         super().__init__()
         self.theme = theme
         self._request = Request("", ())
-        self._fields: list[Field] = []
+        self._fields: list[LabelledField] = []
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(SPACE.large)
         self._grid.setVerticalSpacing(SPACE.medium)
@@ -119,7 +119,7 @@ class OptionsPanel(QWidget):
         yield
 
     def _add(self, label: str, control: QWidget, help_text: str = "") -> None:
-        field = Field(self.theme, label, control, help_text=help_text)
+        field = LabelledField(self.theme, label, control, help_text=help_text)
         self._fields.append(field)
         self._put(len(self._fields) - 1)
         for part in (field, *field.findChildren(QWidget)):

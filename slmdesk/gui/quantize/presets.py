@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slmdesk.gui.quantize.place import QuantizePlace
+    from slmdesk.gui.quantize.quantize_page import QuantizePage
     from slmdesk.quantize.request import Request
 
 KINDS = "Presets (*.json)"
 _KEPT = ("targets", "imatrix", "measure", "pattern", "options")
 
 
-async def ask(place: QuantizePlace, what: str) -> None:
+async def ask(page: QuantizePage, what: str) -> None:
     """Ask for the file and "save" or "open" a preset. Raises as `request.save_preset` and `read`."""
     from slmdesk.gui import dialogs
     from slmdesk.quantize.request import save_preset
 
-    services, controller = place.services, place.controller
+    services, controller = page.services, page.controller
     if controller is None:
         return
     if what == "save":
@@ -33,7 +33,7 @@ async def ask(place: QuantizePlace, what: str) -> None:
         return
     path = await dialogs.open_file(services.window(), "Open a preset", kinds=KINDS)
     if path is not None:
-        await place.take_preset(path)
+        await page.take_preset(path)
 
 
 async def read(path: Path, before: Request) -> dict[str, object]:

@@ -46,7 +46,7 @@ def _share(value: float | None) -> str:
     return "" if value is None else words.percent(value)
 
 
-class _Model(TableModel[ResultRow]):
+class _ResultModel(TableModel[ResultRow]):
     def data(
         self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
@@ -66,7 +66,7 @@ class ResultTable(Table[ResultRow]):
     needed = 0
 
     def __init__(self, theme: Theme) -> None:
-        self.rows_model = _Model(
+        self.rows_model = _ResultModel(
             (
                 Column(
                     "Quant",

@@ -10,13 +10,13 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QVBoxLay
 
 from slmdesk.core import amounts
 from slmdesk.gui.quantize import words
-from slmdesk.gui.quantize.step_card import Notice, StepCard
+from slmdesk.gui.quantize.step_card import NoticeLine, StepCard
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
-from slmdesk.gui.widgets.progress import Meter
+from slmdesk.gui.widgets.progress import ShareBar
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
@@ -41,7 +41,7 @@ class _Step(QWidget):
         self._shown: tuple[object, ...] = ()
         self._mark = Icon(theme, "ring", size=MEASURE.icon_small, colour="disabled")
         self.name = ElidedLabel(theme, role="small")
-        self._bar = Meter(theme, "Progress of the step")
+        self._bar = ShareBar(theme, "Progress of the step")
         self._bar.setMaximumWidth(MEASURE.field)
         policy = self._bar.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
@@ -130,7 +130,7 @@ class RunCard(StepCard):
         top.setSpacing(SPACE.large)
         top.addWidget(self._cost, 1)
         top.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
-        self._warning = Notice(theme, "attention", "caution")
+        self._warning = NoticeLine(theme, "attention", "caution")
         self._panel: ErrorPanel | None = None
         self.body.addLayout(top)
         self.body.addWidget(self._warning)
@@ -149,7 +149,7 @@ class RunCard(StepCard):
         self._title = ElidedLabel(theme, role="strong")
         self._rest = Label(theme, role="small", tone="secondary")
         self._rest.setFont(theme.font("small", tabular=True))
-        self._bar = Meter(theme, "Progress of the run", height=MEASURE.bar)
+        self._bar = ShareBar(theme, "Progress of the run", height=MEASURE.bar)
         self._now = ElidedLabel(theme, role="small", tone="secondary")
         self._hold = IconButton(theme, "pause", "Pause after this step")
         self._hold.clicked.connect(self._toggle)

@@ -1,4 +1,4 @@
-"""What lies over the page of the Quantize place: two quants on one prompt, and the single steps."""
+"""What lies over the page of the Quantize page: two quants on one prompt, and the single steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
-    from slmdesk.gui.place import WindowServices
-    from slmdesk.gui.quantize.compare import CompareSheet
+    from slmdesk.gui.page import WindowServices
+    from slmdesk.gui.quantize.compare_quants import CompareQuantsSheet
     from slmdesk.gui.quantize.tool_sheet import ToolSheet
     from slmdesk.quantize.results import ResultRow
 
@@ -28,16 +28,16 @@ class Sheets(QStackedWidget):
     def __init__(self, services: WindowServices, page: QWidget) -> None:
         super().__init__()
         self._services = services
-        self.compare: CompareSheet | None = None
+        self.compare: CompareQuantsSheet | None = None
         self.tools: ToolSheet | None = None
         self.addWidget(page)
 
     def open_compare(self, rows: Sequence[ResultRow]) -> None:
         """Two of these quants on the same prompt."""
         if self.compare is None:
-            from slmdesk.gui.quantize.compare import CompareSheet
+            from slmdesk.gui.quantize.compare_quants import CompareQuantsSheet
 
-            self.compare = CompareSheet(self._services)
+            self.compare = CompareQuantsSheet(self._services)
             self.compare.closed.connect(self.to_page)
             self.addWidget(self.compare)
         self.compare.show_rows(rows)

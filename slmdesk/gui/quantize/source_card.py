@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from slmdesk.gui.quantize.step_card import Notice, StepCard
+from slmdesk.gui.quantize.step_card import NoticeLine, StepCard
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slmdesk.core.errors import SlmDeskError
-    from slmdesk.gui.quantize.looking import Offer, Subject
+    from slmdesk.gui.quantize.looking import SourceOffer, Subject
     from slmdesk.gui.theme import Theme
 
 
@@ -38,7 +38,7 @@ class SourceCard(StepCard):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme, 1, "Model")
-        self._offers: tuple[Offer, ...] = ()
+        self._offers: tuple[SourceOffer, ...] = ()
         self.select = Select(theme)
         self.select.setAccessibleName("Model to quantize")
         self.select.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -67,8 +67,8 @@ class SourceCard(StepCard):
         self._hub_row.hide()
         self.body.addWidget(self._hub_row)
         self._facts = Label(theme, "Looking at your models", role="small", tone="secondary", wrap=True)
-        self._warning = Notice(theme, "attention", "caution")
-        self._note = Notice(theme, "about", "secondary")
+        self._warning = NoticeLine(theme, "attention", "caution")
+        self._note = NoticeLine(theme, "about", "secondary")
         self._panel: ErrorPanel | None = None
         for part in (self._facts, self._warning, self._note):
             self.body.addWidget(part)
@@ -82,7 +82,7 @@ class SourceCard(StepCard):
     def warning(self) -> str:
         return "" if self._warning.isHidden() else self._warning.words.text()
 
-    def show_offers(self, offers: Sequence[Offer], current: str) -> None:
+    def show_offers(self, offers: Sequence[SourceOffer], current: str) -> None:
         """List what can be chosen; full files first, the others with a mark."""
         self._offers = tuple(offers)
         self.select.clear()

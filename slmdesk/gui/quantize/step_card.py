@@ -62,7 +62,7 @@ class StepCard(Pane):
         column.addLayout(self.body)
 
 
-class Notice(QWidget):
+class NoticeLine(QWidget):
     """An icon and a sentence that goes on in the next line. Hidden while there is nothing to say."""
 
     def __init__(self, theme: Theme, icon: str, tone: Tone) -> None:

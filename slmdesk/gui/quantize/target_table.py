@@ -42,7 +42,7 @@ def _seconds(row: TargetRow) -> str:
     return words.time(row.forecast.seconds, row.forecast.error).removeprefix("about ") if row.forecast else ""
 
 
-class _Model(TableModel[TargetRow]):
+class _TargetModel(TableModel[TargetRow]):
     def data(
         self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
@@ -78,7 +78,7 @@ class TargetTable(Table[TargetRow]):
     toggled = Signal(str)
 
     def __init__(self, theme: Theme) -> None:
-        self._targets: _Model = _Model(
+        self._targets: _TargetModel = _TargetModel(
             (
                 Column(
                     "Quant",

@@ -20,8 +20,8 @@ from slmdesk.quantize.targets import TARGETS
 if TYPE_CHECKING:
     from PySide6.QtGui import QResizeEvent
 
-    from slmdesk.gui.quantize.controller import QuantizeController
     from slmdesk.gui.quantize.options import OptionsPanel
+    from slmdesk.gui.quantize.quantize_controller import QuantizeController
     from slmdesk.gui.theme import Theme
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from slmdesk.gui.quantize.tool_forms import Entry, ToolForm, lines_of
+from slmdesk.gui.quantize.tool_forms import FormEntry, ToolForm, lines_of
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import Field, TextArea, TextField
+from slmdesk.gui.widgets.fields import LabelledField, TextArea, TextField
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.values import Select
 
@@ -29,7 +29,7 @@ class _Path(QWidget):
     changed = Signal()
     wanted = Signal(str)  # "file" or "folder"
 
-    def __init__(self, theme: Theme, entry: Entry) -> None:
+    def __init__(self, theme: Theme, entry: FormEntry) -> None:
         super().__init__()
         self.theme = theme
         self._entry = entry
@@ -80,7 +80,7 @@ class _Paths(QWidget):
     changed = Signal()
     wanted = Signal(str)
 
-    def __init__(self, theme: Theme, entry: Entry) -> None:
+    def __init__(self, theme: Theme, entry: FormEntry) -> None:
         super().__init__()
         self.area = TextArea(theme, entry.value, lines=2, most=6)
         self.area.textChanged.connect(self.changed)
@@ -119,13 +119,13 @@ class FormFields(QWidget):
         super().__init__()
         self.form = form
         self._controls: dict[str, _Path | _Paths | Select | TextField] = {}
-        self._fields: dict[str, Field] = {}
+        self._fields: dict[str, LabelledField] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.medium)
         for entry in form.entries:
             control = self._made(theme, entry)
-            field = Field(theme, entry.label, control, help_text=entry.help)
+            field = LabelledField(theme, entry.label, control, help_text=entry.help)
             if isinstance(control, _Path | _Paths):
                 typed = control.text if isinstance(control, _Path) else control.area
                 typed.setAccessibleName(entry.label)
@@ -171,7 +171,7 @@ class FormFields(QWidget):
             if isinstance(control, _Path) and entry.kind in {"model", "folder"}:
                 control.offer(models if entry.kind == "model" else folders)
 
-    def _made(self, theme: Theme, entry: Entry) -> _Path | _Paths | Select | TextField:
+    def _made(self, theme: Theme, entry: FormEntry) -> _Path | _Paths | Select | TextField:
         if entry.kind == "choice":
             select = Select(theme, entry.choices, value=entry.value)
             select.chosen.connect(lambda _: self.changed.emit())

@@ -24,7 +24,7 @@ GGUF, MATRICES, TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FormEntry:
     """One field. "model": a library id or a GGUF file; "files": one a line. `needed`: nothing is planned without it."""
 
     key: str
@@ -48,7 +48,7 @@ class ToolForm:
     verb: str
     icon: str
     about: str
-    entries: tuple[Entry, ...]
+    entries: tuple[FormEntry, ...]
     wish: Callable[[Mapping[str, str]], ToolRequest] | None
 
 
@@ -80,7 +80,9 @@ def _adapters(values: Mapping[str, str]) -> ToolRequest:
 
 
 _TYPES = (("f16", "F16"), ("bf16", "BF16"), ("f32", "F32"), ("q8_0", "Q8_0"))
-_MODEL = Entry("source", "Model", "model", needed=True, placeholder="A model of the library, or a GGUF file")
+_MODEL = FormEntry(
+    "source", "Model", "model", needed=True, placeholder="A model of the library, or a GGUF file"
+)
 
 FORMS: tuple[ToolForm, ...] = (
     ToolForm(
@@ -92,7 +94,7 @@ FORMS: tuple[ToolForm, ...] = (
         " the first of them.",
         (
             _MODEL,
-            Entry(
+            FormEntry(
                 "most",
                 "Largest part",
                 "words",
@@ -110,7 +112,7 @@ FORMS: tuple[ToolForm, ...] = (
         "merge",
         "A model in several files becomes one file again, the same that was split.",
         (
-            Entry(
+            FormEntry(
                 "source",
                 "Model, or any of its parts",
                 "model",
@@ -129,7 +131,7 @@ FORMS: tuple[ToolForm, ...] = (
         " rounded with most care.",
         (
             _MODEL,
-            Entry(
+            FormEntry(
                 "text",
                 "Text",
                 "file",
@@ -146,7 +148,7 @@ FORMS: tuple[ToolForm, ...] = (
         "Merge",
         "merge",
         "Matrices that one model got from several texts are added up.",
-        (Entry("source", "Matrices", "files", "One file a line.", MATRICES, needed=True),),
+        (FormEntry("source", "Matrices", "files", "One file a line.", MATRICES, needed=True),),
         _sum,
     ),
     ToolForm(
@@ -156,8 +158,8 @@ FORMS: tuple[ToolForm, ...] = (
         "search",
         "Which weights it tells of, how often each was used, and how the inputs of each are spread.",
         (
-            Entry("source", "Matrix", "file", kinds=MATRICES, needed=True),
-            Entry(
+            FormEntry("source", "Matrix", "file", kinds=MATRICES, needed=True),
+            FormEntry(
                 "model",
                 "Model (optional)",
                 "model",
@@ -173,14 +175,14 @@ FORMS: tuple[ToolForm, ...] = (
         "switch",
         "A folder as publishers keep it (config.json and safetensors) becomes a GGUF, without being quantized further.",
         (
-            Entry("source", "Folder, or a model of the library", "folder", needed=True),
-            Entry(
+            FormEntry("source", "Folder, or a model of the library", "folder", needed=True),
+            FormEntry(
                 "type",
                 "Weights",
                 "choice",
                 choices=(("", "As they are, nothing is lost"), *_TYPES),
             ),
-            Entry(
+            FormEntry(
                 "part",
                 "What",
                 "choice",
@@ -199,14 +201,14 @@ FORMS: tuple[ToolForm, ...] = (
         "switch",
         "The folder of an adapter that a training program wrote (PEFT) becomes a GGUF adapter.",
         (
-            Entry("source", "Folder of the adapter", "folder", needed=True),
-            Entry(
+            FormEntry("source", "Folder of the adapter", "folder", needed=True),
+            FormEntry(
                 "base",
                 "Folder of its model (optional)",
                 "folder",
                 "Only its config.json is needed. Empty: what the adapter names, where the library has it.",
             ),
-            Entry("type", "Weights", "choice", choices=_TYPES, value="f16"),
+            FormEntry("type", "Weights", "choice", choices=_TYPES, value="f16"),
         ),
         lambda values: requests.AdapterRequest(values["source"], values["base"], values["type"]),
     ),
@@ -219,14 +221,14 @@ FORMS: tuple[ToolForm, ...] = (
         " from.",
         (
             _MODEL,
-            Entry(
+            FormEntry(
                 "adapters",
                 "Adapters",
                 "files",
                 "One GGUF file a line; “=0.5” behind it makes it half as strong.",
                 needed=True,
             ),
-            Entry(
+            FormEntry(
                 "type",
                 "Weights that change",
                 "choice",

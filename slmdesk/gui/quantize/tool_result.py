@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.downloads.words import now_words, share_of
-from slmdesk.gui.quantize.step_card import Notice
+from slmdesk.gui.quantize.step_card import NoticeLine
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
@@ -50,7 +50,7 @@ def result_words(result: dict[str, Any]) -> str:
     return ", ".join(parts) + "."
 
 
-class ToolResult(QWidget):
+class ToolResultPanel(QWidget):
     """Signals:
     asked(str): "pause", "resume", "cancel", "folder".
     """
@@ -62,7 +62,7 @@ class ToolResult(QWidget):
         self.theme = theme
         self.job: Job | None = None
         self.plan = Label(theme, "", tone="secondary", wrap=True)
-        self._warning = Notice(theme, "attention", "caution")
+        self._warning = NoticeLine(theme, "attention", "caution")
         self._panel: ErrorPanel | None = None
         self._panel_place = QVBoxLayout()
         self.row = ProgressRow(theme, "Single step")
@@ -71,8 +71,8 @@ class ToolResult(QWidget):
         self.row.cancel.connect(lambda: self.asked.emit("cancel"))
         self.row.hide()
         self._end = QWidget()
-        self._good = Notice(theme, "good", "good")
-        self._note = Notice(theme, "attention", "caution")
+        self._good = NoticeLine(theme, "good", "good")
+        self._note = NoticeLine(theme, "attention", "caution")
         folder = Button(theme, "Show in folder", icon="folder", small=True)
         folder.clicked.connect(lambda: self.asked.emit("folder"))
         across = QHBoxLayout(self._end)

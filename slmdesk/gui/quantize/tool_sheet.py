@@ -14,11 +14,11 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.quantize.matrix_table import MatrixTable
 from slmdesk.gui.quantize.tool_fields import FormFields
 from slmdesk.gui.quantize.tool_forms import FORMS, form_of
-from slmdesk.gui.quantize.tool_result import ToolResult
+from slmdesk.gui.quantize.tool_result import ToolResultPanel
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.fields import Field
+from slmdesk.gui.widgets.fields import LabelledField
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.values import Select
@@ -26,7 +26,7 @@ from slmdesk.gui.widgets.values import Select
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from slmdesk.gui.place import WindowServices
+    from slmdesk.gui.page import WindowServices
     from slmdesk.gui.quantize.tool_forms import ToolForm
     from slmdesk.quantize.file_tools.tool_requests import ToolRequest
 
@@ -54,7 +54,7 @@ class ToolSheet(Sheet):
         self.tools.chosen.connect(self.choose)
         self._about = Label(theme, "", tone="secondary", wrap=True)
         self.fields = FormFields(theme, FORMS[0])
-        self.result = ToolResult(theme)
+        self.result = ToolResultPanel(theme)
         self.result.asked.connect(self._ask_job)
         self.run = Button(theme, FORMS[0].verb, kind="primary", icon=FORMS[0].icon)
         self.run.clicked.connect(self.start)
@@ -63,7 +63,7 @@ class ToolSheet(Sheet):
         self._column = QVBoxLayout(card)
         self._column.setContentsMargins(SPACE.large, SPACE.large, SPACE.large, SPACE.large)
         self._column.setSpacing(SPACE.medium)
-        self._column.addWidget(Field(theme, "What to do", self.tools))
+        self._column.addWidget(LabelledField(theme, "What to do", self.tools))
         self._column.addWidget(self._about)
         self._column.addWidget(self.fields)
         below = QHBoxLayout()

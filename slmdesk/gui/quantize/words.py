@@ -1,4 +1,4 @@
-"""Sentences of the Quantize place."""
+"""Sentences of the Quantize page."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Theme(QObject):
         """Style a widget and all in it, now and after each change: at once while it is shown, else when it is.
 
         The application itself has no style sheet. With one, Qt styles every widget there is anew at each change, those
-        of places nobody looks at too; with all places built that held the window up for more than a second.
+        of pages nobody looks at too; with all pages built that held the window up for more than a second.
         """
         self._dressed[root] = self._sheet
         root.setStyleSheet(self._sheet)

@@ -70,7 +70,7 @@ class Colours:
 
     @property
     def selected(self) -> str:
-        """The ground of a chosen row, of selected chips and of the current place."""
+        """The ground of a chosen row, of selected chips and of the current page."""
         return mix(self.surface, self.accent, 0.12)
 
     @property
@@ -145,7 +145,7 @@ DARK = Colours(
 )
 
 
-class Space:
+class Spacing:
     """Distances, and nothing between them."""
 
     tiny: Final = 4
@@ -242,7 +242,7 @@ class Motion:
     toast: Final = 6000
 
 
-SPACE = Space
+SPACE = Spacing
 MEASURE = Measure
 TYPE = Type()
 MOTION = Motion

@@ -1,4 +1,4 @@
-"""The tour through the Chat place."""
+"""The tour through the Chat page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slmdesk.gui.chat.names import BUILT_IN, STARTER
 from slmdesk.gui.tour.driver import LONG_S, NARROW, SMALLEST, WIDE
 
 if TYPE_CHECKING:
-    from slmdesk.gui.chat.controller import ChatController
+    from slmdesk.gui.chat.chat_controller import ChatController
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.tour.driver import Driver
 
@@ -54,7 +54,7 @@ What follows is a list of keys and values, then one entry a tensor:
 async def first_start(driver: Driver) -> None:
     async with driver.step("First start: a model, an honest line, examples of what to ask") as step:
         pane = driver.chat.pane
-        await driver.until(lambda: driver.chat.controller is not None, "the Chat place")
+        await driver.until(lambda: driver.chat.controller is not None, "the Chat page")
         name = "SmolLM2" if has_starter(driver) else "Desk Guide"
         await driver.until(
             lambda: name in pane.composer.model_button.text() and _controller(driver).model_entry is not None,

@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.chat.place import ChatPlace
+from slmdesk.gui.chat.chat_page import ChatPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,7 +43,7 @@ class StepFailedError(SlmDeskError):
 
 
 @dataclass(slots=True)
-class Step:
+class TourStep:
     """One thing the tour did. `saw` is what it read in the window; `shots` are file names."""
 
     name: str
@@ -77,9 +77,9 @@ class Driver:
         steps: what was done so far.
     """
 
-    def __init__(self, desk: Desk, folder: Path, told: Callable[[Step], None]) -> None:
+    def __init__(self, desk: Desk, folder: Path, told: Callable[[TourStep], None]) -> None:
         self.desk = desk
-        self.steps: list[Step] = []
+        self.steps: list[TourStep] = []
         self._folder = folder
         self._told = told
         self._timers = QObject(desk.window)
@@ -97,10 +97,10 @@ class Driver:
         return application
 
     @property
-    def chat(self) -> ChatPlace:
-        place = self.window.place("chat")
-        assert isinstance(place, ChatPlace)
-        return place
+    def chat(self) -> ChatPage:
+        page = self.window.page("chat")
+        assert isinstance(page, ChatPage)
+        return page
 
     @property
     def messages(self) -> list[MessageItem]:
@@ -108,9 +108,9 @@ class Driver:
         return self.chat.pane.messages.items
 
     @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[Step]:
+    async def step(self, name: str) -> AsyncIterator[TourStep]:
         """Time a step and check that no error panel appeared that the step did not ask for."""
-        step = Step(name)
+        step = TourStep(name)
         self.steps.append(step)
         before = len(self.window.errors_shown)
         began = time.perf_counter()

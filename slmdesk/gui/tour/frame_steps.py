@@ -1,4 +1,4 @@
-"""The tour through what stands around the places: palette, settings, errors."""
+"""The tour through what stands around the pages: palette, settings, errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.settings_page import SettingsPlace
+from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.tour.driver import NARROW, WIDE
 
 if TYPE_CHECKING:
@@ -32,20 +32,20 @@ async def settings(driver: Driver) -> None:
         await driver.key(Qt.Key.Key_Comma, CONTROL)
         await driver.until(lambda: driver.window.current == "settings", "the settings")
         await driver.shoot("settings", WIDE, NARROW)
-        place = driver.window.place("settings")
-        assert isinstance(place, SettingsPlace)
+        page = driver.window.page("settings")
+        assert isinstance(page, SettingsPage)
         key = "chat.temperature"
         before = driver.application.settings.get(key)
-        place.filter("temperature")
-        await place.change(key, 0.3)
+        page.filter("temperature")
+        await page.change(key, 0.3)
         await driver.until(lambda: driver.application.settings.get(key) == 0.3, "the new value")
         step.saw.append(driver.window.message)
         await driver.shoot("setting-changed")
         driver.check(driver.window.undo(), "the toast offers no Undo.")
         await driver.until(lambda: driver.application.settings.get(key) == before, "the old value")
-        place.filter("")
+        page.filter("")
         await driver.key(Qt.Key.Key_1, CONTROL)
-        await driver.until(lambda: driver.window.current == "chat", "the Chat place")
+        await driver.until(lambda: driver.window.current == "chat", "the Chat page")
 
 
 async def about(driver: Driver) -> None:

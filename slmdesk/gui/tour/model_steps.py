@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
 
-from slmdesk.gui.catalog.place import CatalogPlace
-from slmdesk.gui.downloads.place import DownloadsPlace
-from slmdesk.gui.library.place import LibraryPlace
+from slmdesk.gui.catalog.catalog_page import CatalogPage
+from slmdesk.gui.downloads.downloads_page import DownloadsPage
+from slmdesk.gui.library.library_page import LibraryPage
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.tour.chat_steps import QUESTION, answered, ask
 from slmdesk.gui.tour.driver import NARROW, SMALLEST, WIDE
@@ -27,16 +27,16 @@ BUILT_IN = 40
 """At least so many models are known without a network."""
 
 
-def _catalog(driver: Driver) -> CatalogPlace:
-    place = driver.window.place("catalog")
-    assert isinstance(place, CatalogPlace)
-    return place
+def _catalog(driver: Driver) -> CatalogPage:
+    page = driver.window.page("catalog")
+    assert isinstance(page, CatalogPage)
+    return page
 
 
-def _library(driver: Driver) -> LibraryPlace:
-    place = driver.window.place("library")
-    assert isinstance(place, LibraryPlace)
-    return place
+def _library(driver: Driver) -> LibraryPage:
+    page = driver.window.page("library")
+    assert isinstance(page, LibraryPage)
+    return page
 
 
 def _button(driver: Driver, widget: QWidget, beginning: str) -> Button:
@@ -52,23 +52,23 @@ async def catalog(driver: Driver) -> None:
         "The catalog without a network: the built-in list, filters, and a line that says so"
     ) as step:
         driver.window.go_to("catalog")
-        place = _catalog(driver)
-        await driver.until(lambda: len(place.model.entries) > BUILT_IN, "the built-in list")
+        page = _catalog(driver)
+        await driver.until(lambda: len(page.model.entries) > BUILT_IN, "the built-in list")
         await driver.shoot("catalog", WIDE, NARROW, SMALLEST)
-        await driver.click(place.filters.tiers["micro"])
+        await driver.click(page.filters.tiers["micro"])
         await driver.until(
-            lambda: bool(place.model.entries) and all(one.tier == "micro" for one in place.model.entries),
+            lambda: bool(page.model.entries) and all(one.tier == "micro" for one in page.model.entries),
             "only micro models",
         )
-        step.saw += [entry.id for entry in place.model.entries[:5]]
-        await driver.click(place.filters.tiers["micro"])
+        step.saw += [entry.id for entry in page.model.entries[:5]]
+        await driver.click(page.filters.tiers["micro"])
 
 
 async def advice(driver: Driver) -> None:
     async with driver.step("Three questions make a short list for this machine") as step:
-        place = _catalog(driver)
-        place.help_choose()
-        sheet = place._advice_sheet  # noqa: SLF001 - the tour looks where a person looks
+        page = _catalog(driver)
+        page.help_choose()
+        sheet = page._advice_sheet  # noqa: SLF001 - the tour looks where a person looks
         assert sheet is not None
         await driver.until(
             lambda: any(each.text() == "Show" for each in sheet.findChildren(Button)), "the short list"
@@ -82,29 +82,29 @@ async def download(driver: Driver) -> None:
     if not os.environ.get(HUB_VARIABLE):
         return
     async with driver.step("Three clicks from a search result to a chat with it") as step:
-        place = _catalog(driver)
-        place.search.clear()
-        await driver.type(place.search, SOUGHT)
+        page = _catalog(driver)
+        page.search.clear()
+        await driver.type(page.search, SOUGHT)
         await driver.until(
-            lambda: any(SOUGHT in entry.name.lower() for entry in place.model.entries), "the model"
+            lambda: any(SOUGHT in entry.name.lower() for entry in page.model.entries), "the model"
         )
-        row = next(i for i, entry in enumerate(place.model.entries) if SOUGHT in entry.name.lower())
-        at = place.results.visualRect(place.model.index(row)).topLeft() + QPoint(SPACE.huge, SPACE.medium)
-        await driver.click_at(place.results.viewport(), at)
+        row = next(i for i, entry in enumerate(page.model.entries) if SOUGHT in entry.name.lower())
+        at = page.results.visualRect(page.model.index(row)).topLeft() + QPoint(SPACE.huge, SPACE.medium)
+        await driver.click_at(page.results.viewport(), at)
         await driver.until(
-            lambda: place.detail.page is not None and place.detail.page.best is not None, "its forecast"
+            lambda: page.detail.page is not None and page.detail.page.best is not None, "its forecast"
         )
         await driver.shoot("model", WIDE, NARROW, SMALLEST)
-        await driver.click(_button(driver, place.detail, "Download"))
+        await driver.click(_button(driver, page.detail, "Download"))
         await driver.until(
             lambda: any(
-                each.text() == "Chat" and each.isVisible() for each in place.detail.findChildren(Button)
+                each.text() == "Chat" and each.isVisible() for each in page.detail.findChildren(Button)
             ),
             "the file",
         )
         await driver.shoot("model-here")
-        await driver.click(_button(driver, place.detail, "Chat"))
-        quant = place.detail.page.best.quant if place.detail.page and place.detail.page.best else ""
+        await driver.click(_button(driver, page.detail, "Chat"))
+        quant = page.detail.page.best.quant if page.detail.page and page.detail.page.best else ""
         await driver.until(lambda: driver.window.current == "chat" and driver.chat.pane.empty, "the new chat")
         await driver.until(lambda: quant in driver.chat.pane.composer.model_button.text(), "the model's name")
         step.saw.append(driver.chat.pane.composer.model_button.text())
@@ -118,28 +118,28 @@ async def download(driver: Driver) -> None:
 async def downloads(driver: Driver) -> None:
     async with driver.step("Downloads: what came, or where to find a model") as step:
         driver.window.go_to("downloads")
-        place = driver.window.place("downloads")
-        assert isinstance(place, DownloadsPlace)
+        page = driver.window.page("downloads")
+        assert isinstance(page, DownloadsPage)
         await driver.until(lambda: driver.window.jobs.known, "the jobs")
-        step.saw += [f"{row.job.title}: {row.job.state}" for row in place.rows]
+        step.saw += [f"{row.job.title}: {row.job.state}" for row in page.rows]
         await driver.shoot("downloads", WIDE, NARROW, SMALLEST)
 
 
 async def library(driver: Driver) -> None:
     async with driver.step("The library: what is on this machine, and whether it is whole") as step:
         driver.window.go_to("library")
-        place = _library(driver)
-        await driver.until(lambda: place.models.count > 0, "the models")
-        place.open_model(place.models.shown[-1].id)
-        step.saw += [model.id for model in place.models.shown]
+        page = _library(driver)
+        await driver.until(lambda: page.models.count > 0, "the models")
+        page.open_model(page.models.shown[-1].id)
+        step.saw += [model.id for model in page.models.shown]
         await driver.shoot("library", WIDE, NARROW, SMALLEST)
-        mine = next((m for m in place.models.shown if not any(file.shipped for file in m.files)), None)
+        mine = next((m for m in page.models.shown if not any(file.shipped for file in m.files)), None)
         if mine is not None:
-            place.list.remove_wanted.emit(mine.id)
-            await driver.until(lambda: place.models.row_of(mine.id) < 0, "the model to go")
+            page.list.remove_wanted.emit(mine.id)
+            await driver.until(lambda: page.models.row_of(mine.id) < 0, "the model to go")
             step.saw.append(driver.window.message)
             driver.check(driver.window.undo(), "the toast offers no Undo.")
-            await driver.until(lambda: place.models.row_of(mine.id) >= 0, "the model to come back")
+            await driver.until(lambda: page.models.row_of(mine.id) >= 0, "the model to come back")
         driver.window.go_to("chat")
 
 

@@ -1,4 +1,4 @@
-"""The tour through the Quantize place: the built-in model made smaller, measured, drawn and compared."""
+"""The tour through the Quantize page: the built-in model made smaller, measured, drawn and compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
 
-from slmdesk.gui.quantize.place import QuantizePlace
+from slmdesk.gui.quantize.quantize_page import QuantizePage
 from slmdesk.gui.tour.driver import LONG_S, NARROW, SETTLE_S, WIDE
 
 if TYPE_CHECKING:
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 TARGETS = ("Q8_0", "Q4_0")
 
 
-def place_of(driver: Driver) -> QuantizePlace:
-    place = driver.window.place("quantize")
-    assert isinstance(place, QuantizePlace)
-    return place
+def page_of(driver: Driver) -> QuantizePage:
+    page = driver.window.page("quantize")
+    assert isinstance(page, QuantizePage)
+    return page
 
 
 async def advice(driver: Driver) -> None:
     async with driver.step("Quantize recommends a target for this machine, and says why") as step:
         driver.window.go_to("quantize")
-        place = place_of(driver)
-        await driver.until(place.run_card.start.isEnabled, "the recommendation")
-        step.saw += [place.source.facts, place.targets.advice, place.run_card.cost]
+        page = page_of(driver)
+        await driver.until(page.run_card.start.isEnabled, "the recommendation")
+        step.saw += [page.source.facts, page.targets.advice, page.run_card.cost]
         await driver.shoot("quantize", WIDE, NARROW)
 
 
 async def targets(driver: Driver) -> None:
     async with driver.step("Every target with its size, time and verdict, before anything runs") as step:
-        place = place_of(driver)
-        await driver.click(place.targets.more)
-        await driver.until(lambda: place.targets.options is not None, "the options")
-        table = place.targets.table
+        page = page_of(driver)
+        await driver.click(page.targets.more)
+        await driver.until(lambda: page.targets.options is not None, "the options")
+        table = page.targets.table
         assert table is not None
         await driver.until(lambda: all(row.exact for row in table.rows), "the sizes", LONG_S)
         await driver.shoot("quantize-targets", WIDE, NARROW)
-        bar = place.area.verticalScrollBar()
+        bar = page.area.verticalScrollBar()
         bar.setValue(bar.maximum())
         await driver.shoot("quantize-options", WIDE)
         bar.setValue(0)
@@ -51,36 +51,36 @@ async def targets(driver: Driver) -> None:
                 await driver.click_at(table.viewport(), spot)
         ticked = [row.name for row in table.rows if row.ticked]
         driver.check(ticked == list(TARGETS), f"{ticked} are ticked.")
-        await driver.until(place.run_card.start.isEnabled, "the plan")
-        step.saw.append(place.run_card.cost)
-        await driver.click(place.targets.more)
+        await driver.until(page.run_card.start.isEnabled, "the plan")
+        step.saw.append(page.run_card.cost)
+        await driver.click(page.targets.more)
 
 
 async def run(driver: Driver) -> None:
     async with driver.step("One click: two quants, checked and measured") as step:
-        place = place_of(driver)
-        await driver.click(place.run_card.start)
-        await driver.until(lambda: len(place.run_card.step_names) > 3, "the steps", LONG_S)
+        page = page_of(driver)
+        await driver.click(page.run_card.start)
+        await driver.until(lambda: len(page.run_card.step_names) > 3, "the steps", LONG_S)
         await driver.shoot("quantize-runs", WIDE)
-        await driver.until(lambda: bool(place.run_card.made), "the end of the run", LONG_S)
-        await driver.until(lambda: place.results.chart is not None, "the chart", LONG_S)
+        await driver.until(lambda: bool(page.run_card.made), "the end of the run", LONG_S)
+        await driver.until(lambda: page.results.chart is not None, "the chart", LONG_S)
         await driver.until(
-            lambda: {row.quant for row in place.results.rows if row.speed} == set(TARGETS), "the figures"
+            lambda: {row.quant for row in page.results.rows if row.speed} == set(TARGETS), "the figures"
         )
-        step.saw.append(place.run_card.made)
+        step.saw.append(page.run_card.made)
         await driver.shoot("quantize-results", WIDE)
         driver.window.resize(NARROW)
         await asyncio.sleep(SETTLE_S)
-        place.to_results()
+        page.to_results()
         await driver.shoot("quantize-results", NARROW)
 
 
 async def hover(driver: Driver) -> None:
     async with driver.step("A dot tells its figures, and the table follows") as step:
-        place = place_of(driver)
-        bar = place.area.verticalScrollBar()
+        page = page_of(driver)
+        bar = page.area.verticalScrollBar()
         bar.setValue(bar.maximum())
-        chart = place.results.chart
+        chart = page.results.chart
         assert chart is not None
         for row in chart.rows:
             spot = chart.spot(row)
@@ -93,9 +93,9 @@ async def hover(driver: Driver) -> None:
 
 async def compare(driver: Driver) -> None:
     async with driver.step("Two quants on one prompt, the first differing token marked") as step:
-        place = place_of(driver)
-        await driver.click(place.results.compare)
-        sheet = place.sheets.compare
+        page = page_of(driver)
+        await driver.click(page.results.compare)
+        sheet = page.sheets.compare
         assert sheet is not None
         await driver.click(sheet.ask)
         await driver.until(lambda: sheet.ask.busy, "the question")
@@ -103,7 +103,7 @@ async def compare(driver: Driver) -> None:
         driver.check(all(side.answer for side in sheet.sides), "an answer is missing.")
         step.saw += [sheet.verdict.text(), *(side.answer for side in sheet.sides)]
         await driver.shoot("quantize-compare", WIDE, NARROW)
-        place.close_compare()
+        page.close_compare()
         driver.window.go_to("chat")
 
 

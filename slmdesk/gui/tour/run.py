@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slmdesk.gui.app import Desk
-    from slmdesk.gui.tour.driver import Driver, Step
+    from slmdesk.gui.tour.driver import Driver, TourStep
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,10 +49,10 @@ def main(argv: Sequence[str]) -> int:
         # Without a hub of its own the tour asks nobody.
         os.environ["HF_ENDPOINT"] = options.hub or "http://127.0.0.1:9"
         os.environ["SLMDESK_TOUR_HUB"] = options.hub
-        return _Run(folder, as_json=options.json).run()
+        return _TourRun(folder, as_json=options.json).run()
 
 
-class _Run:
+class _TourRun:
     def __init__(self, folder: Path, *, as_json: bool) -> None:
         self._folder = folder
         self._as_json = as_json
@@ -119,7 +119,7 @@ class _Run:
             if client is not None:
                 await client.shutdown()
 
-    def _tell(self, step: Step) -> None:
+    def _tell(self, step: TourStep) -> None:
         if self._as_json:
             line = {"event": "step", "name": step.name, "seconds": step.seconds, "passed": step.passed}
             print(json.dumps(line, ensure_ascii=False), flush=True)

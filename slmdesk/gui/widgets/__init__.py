@@ -1,1 +1,1 @@
-"""The pieces every place is made of, each of them once. Import a piece from its module."""
+"""The pieces every page is made of, each of them once. Import a piece from its module."""

@@ -14,7 +14,7 @@ from slmdesk.gui.widgets.base import Pressed, Tall, restyle
 Kind = Literal["primary", "secondary", "quiet", "danger", "link"]
 
 
-class Turn(QObject):
+class TurningAngle(QObject):
     """The angle of something that turns while work goes on; it stands still where motion is reduced."""
 
     def __init__(self, theme: Theme, widget: QWidget) -> None:
@@ -56,7 +56,7 @@ class Spinner(QWidget):
         super().__init__(parent)
         self.theme = theme
         self._colour = colour
-        self._turn = Turn(theme, self)
+        self._turn = TurningAngle(theme, self)
         self.setFixedSize(size, size)
         self.setAccessibleName(meaning)
 
@@ -93,7 +93,7 @@ class Button(Pressed, Tall, QPushButton):
         self.theme = theme
         self._kind = kind
         self._icon_name = icon
-        self._turn: Turn | None = None
+        self._turn: TurningAngle | None = None
         self._was_enabled = True
         self.setProperty("kind", kind)
         self.setProperty("small", small)
@@ -132,7 +132,7 @@ class Button(Pressed, Tall, QPushButton):
             return
         if busy:
             self._was_enabled = self.isEnabled()
-            self._turn = Turn(self.theme, self)
+            self._turn = TurningAngle(self.theme, self)
             self._turn.start()
             self.setIcon(self.theme.icons.turning("busy", self._ink(), self._turn.angle))
             self.setEnabled(False)

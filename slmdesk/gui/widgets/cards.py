@@ -47,7 +47,7 @@ class CardRow(QWidget):
         row.addLayout(self.trailing)
 
 
-class Card(Pane):
+class GroupCard(Pane):
     """A stack of rows with lines between them."""
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:

@@ -111,7 +111,7 @@ class TextArea(QPlainTextEdit):
         self.setFixedHeight(min(max(wanted, least), most) * line + 2 * SPACE.small)
 
 
-class Field(QWidget):
+class LabelledField(QWidget):
     """A control with its label above and help, or what is wrong, below."""
 
     def __init__(

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QLayout, QLayoutItem, QWidget
 from slmdesk.gui.theme import SPACE
 
 
-class Flow(QLayout):
+class FlowLayout(QLayout):
     """A layout of lines. Its height follows from its width."""
 
     def __init__(

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label
-from slmdesk.gui.widgets.flow import Flow
+from slmdesk.gui.widgets.flow import FlowLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class MemoryBar(QWidget):
         self.theme = theme
         self._bar = _Bar(theme)
         self._legend = QWidget()
-        self._flow = Flow(self._legend, spacing=SPACE.large, line=SPACE.tiny)
+        self._flow = FlowLayout(self._legend, spacing=SPACE.large, line=SPACE.tiny)
         self._sum = Label(theme, role="small", tone="secondary", wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

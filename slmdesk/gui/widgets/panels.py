@@ -1,4 +1,4 @@
-"""What a place says when it has nothing to show, or when something went wrong."""
+"""What a page says when it has nothing to show, or when something went wrong."""
 
 from __future__ import annotations
 

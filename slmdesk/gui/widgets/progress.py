@@ -18,7 +18,7 @@ CAUTION_SHARE = 0.85
 """From this share on a meter warns that little is left."""
 
 
-class Meter(QWidget):
+class ShareBar(QWidget):
     """A thin bar, filled from the left by a share of 0 to 1."""
 
     def __init__(
@@ -75,7 +75,7 @@ class TokenMeter(QWidget):
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.theme = theme
-        self._meter = Meter(theme, "Context used")
+        self._meter = ShareBar(theme, "Context used")
         self._meter.setFixedWidth(MEASURE.rail)
         self._words = Label(theme, role="small", tone="secondary")
         layout = QHBoxLayout(self)
@@ -129,7 +129,7 @@ class ProgressRow(QWidget):
         self._name = ElidedLabel(theme, name, role="strong")
         self._rest = Label(theme, role="small", tone="secondary")
         self._rest.setFont(theme.font("small", tabular=True))
-        self._bar = Meter(theme, f"Progress of {name}", height=MEASURE.bar)
+        self._bar = ShareBar(theme, f"Progress of {name}", height=MEASURE.bar)
         self._mark = Icon(theme, icon, size=MEASURE.icon_small, colour="secondary")
         self._words = ElidedLabel(theme, role="small", tone="secondary")
         self._hold = IconButton(theme, "pause", f"Pause {name}")

@@ -24,7 +24,7 @@ CLOSE_KEYS = QKeyCombination(Qt.KeyboardModifier.ControlModifier, Qt.Key.Key_Q).
 """Who closes the window once more while it asks has answered."""
 
 
-class Question(QWidget):
+class QuestionPanel(QWidget):
     """Asks once and goes. Esc and a click beside it answer with the last choice, which changes nothing.
 
     While it is there the focus stays in it, and no shortcut of the window below works but the one that closes it.

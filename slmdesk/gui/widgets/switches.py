@@ -79,7 +79,7 @@ class Switch(Pressed, QAbstractButton):
         self.update()
 
 
-class _Segment(Pressed, Tall, QPushButton):
+class _SegmentButton(Pressed, Tall, QPushButton):
     least_height = MEASURE.control - SPACE.tiny
 
 
@@ -111,7 +111,7 @@ class SegmentedSwitch(Pane):
         layout.setContentsMargins(inset, inset, inset, inset)
         layout.setSpacing(0)
         for index, (_, text) in enumerate(choices):
-            button = _Segment(text)
+            button = _SegmentButton(text)
             button.setProperty("kind", "segment")
             button.setCheckable(True)
             button.setAutoDefault(False)

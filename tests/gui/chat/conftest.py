@@ -1,4 +1,4 @@
-"""A real window with the Chat place: real service, real engine, real database, no screen."""
+"""A real window with the Chat page: real service, real engine, real database, no screen."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import HOME_VARIABLE, Paths
 from slmdesk.core.settings import Settings
 from slmdesk.core.state import StateFile
+from slmdesk.gui.chat.chat_page import ChatPage
 from slmdesk.gui.chat.items import MessageItem
 from slmdesk.gui.chat.message_view import MessageView
-from slmdesk.gui.chat.place import ChatPlace
 from slmdesk.gui.chat.typesetter import Typesetter
 from slmdesk.gui.live_settings import LiveSettings
 from slmdesk.gui.theme import Theme
-from slmdesk.gui.window import MainWindow, PlaceSpec
+from slmdesk.gui.window import MainWindow, PageSpec
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
@@ -44,11 +44,11 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
 
 
 class Desk:
-    """A window with the Chat place, and short ways to what a person does and sees in it."""
+    """A window with the Chat page, and short ways to what a person does and sees in it."""
 
     def __init__(self, theme: Theme, paths: Paths, application: Application) -> None:
         settings = Settings(paths.settings_file)
-        specs = [PlaceSpec("chat", "Chat", "chat", ChatPlace)]
+        specs = [PageSpec("chat", "Chat", "chat", ChatPage)]
         self.errors: list[BaseException] = []
         self.window = MainWindow(theme, LiveSettings(settings), StateFile(paths.state_file), specs)
         self.window.resize(1280, 800)
@@ -73,28 +73,28 @@ class Desk:
         self.window.close_now()
 
     @property
-    def place(self) -> ChatPlace:
-        place = self.window.findChild(ChatPlace)
-        assert place is not None
-        return place
+    def page(self) -> ChatPage:
+        page = self.window.findChild(ChatPage)
+        assert page is not None
+        return page
 
     @property
     def controller(self) -> Any:
-        controller = self.place.controller
+        controller = self.page.controller
         assert controller is not None
         return controller
 
     @property
     def composer(self) -> Any:
-        return self.place.pane.composer
+        return self.page.pane.composer
 
     @property
     def messages(self) -> Any:
-        return self.place.pane.messages
+        return self.page.pane.messages
 
     @property
     def items(self) -> list[MessageItem]:
-        return list(self.place.pane.items)
+        return list(self.page.pane.items)
 
     def view(self, number: int) -> MessageView:
         """The widget of a message, counted from the first (or from the end)."""
@@ -141,7 +141,7 @@ class Desk:
         """Wait for the end of the answer in the conversation shown, and until it is all on the screen."""
         await until(lambda: self.controller.current not in self.controller.running, "the end of the answer")
         await until(
-            lambda: self.items and not self.items[-1].live and self.place.pane.typesetter.idle, "the answer"
+            lambda: self.items and not self.items[-1].live and self.page.pane.typesetter.idle, "the answer"
         )
 
     def shown_text(self, number: int = -1) -> str:

@@ -30,7 +30,7 @@ from .conftest import Desk, Play, until
 
 def test_a_question_is_answered_as_it_streams(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        assert desk.place.pane.empty
+        assert desk.page.pane.empty
         arrived: list[str] = []
         midway: list[bool] = []
 
@@ -53,7 +53,7 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
         assert [item.name for item in desk.items] == ["You", "Desk Guide F16"]
         assert "tokens/s" in desk.composer.speed_words
         assert " of 2,048 tokens" in desk.composer.meter.words
-        assert desk.place.list.model.conversations == [desk.controller.current]
+        assert desk.page.list.model.conversations == [desk.controller.current]
 
     play(scene)
 
@@ -328,9 +328,9 @@ def test_two_conversations_are_answered_at_once(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         await desk.ask("What is Q4_K_M?")
         first = desk.controller.current
-        desk.place.new_chat()
+        desk.page.new_chat()
         await until(lambda: desk.controller.current == 0, "a new chat")
-        assert desk.place.pane.empty
+        assert desk.page.pane.empty
         await desk.ask("How much memory does a model need?")
         second = desk.controller.current
         await until(lambda: not desk.controller.running, "both answers")
@@ -376,7 +376,7 @@ def test_a_model_that_is_not_there_is_said_with_a_way_out(play: Play) -> None:
             assert panel.error.code == "model_not_found"
             choose = next(b for b in panel.findChildren(QPushButton) if b.text() == "Choose another model")
             choose.click()
-            picker = desk.place.findChild(ModelPicker)
+            picker = desk.page.findChild(ModelPicker)
             assert picker is not None
             await until(picker.isVisible, "the list of models")
             assert [entry.title for entry in picker.entries] == ["Desk Guide F16"]
@@ -396,7 +396,7 @@ def test_a_model_that_is_not_there_is_said_with_a_way_out(play: Play) -> None:
 def test_esc_ends_what_is_nearest(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         await desk.mid_answer("What is Q4_K_M?")
-        search = desk.place.list.search
+        search = desk.page.list.search
         search.setFocus()
         QTest.keyClicks(search, "abc")
         QTest.keyClick(search, Qt.Key.Key_Escape)
@@ -406,7 +406,7 @@ def test_esc_ends_what_is_nearest(play: Play) -> None:
         QTest.keyClick(desk.view(-1), Qt.Key.Key_Escape)
         await desk.answered()
         assert desk.items[-1].message.state in {"stopped", "complete"}
-        desk.place.pane.edit_last()
+        desk.page.pane.edit_last()
         editing = next(
             view for item in desk.items if (view := desk.messages.view_of(item.id)) and view.editing
         )

@@ -99,32 +99,32 @@ async def two_conversations(desk: Desk) -> tuple[int, int]:
     await desk.ask("What is Q4_K_M?")
     await desk.answered()
     first = desk.controller.current
-    desk.place.new_chat()
+    desk.page.new_chat()
     await until(lambda: desk.controller.current == 0)
     await desk.ask("Hello there")
     await desk.answered()
     second = desk.controller.current
-    await until(lambda: desk.place.list.model.conversations == [second, first], "both in the list")
+    await until(lambda: desk.page.list.model.conversations == [second, first], "both in the list")
     return first, second
 
 
 def test_search_rename_delete_and_undo(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         first, second = await two_conversations(desk)
-        model = desk.place.list.model
-        QTest.keyClicks(desk.place.list.search, "Q4_K_M")
+        model = desk.page.list.model
+        QTest.keyClicks(desk.page.list.search, "Q4_K_M")
         await until(lambda: model.conversations == [first], "the search")
-        desk.place.list.search.clear()
+        desk.page.list.search.clear()
         await until(lambda: model.conversations == [second, first], "all of them")
 
-        desk.place.list.renamed.emit(first, "About quants")
+        desk.page.list.renamed.emit(first, "About quants")
         await until(lambda: model.data(model.index_of(first)) == "About quants", "the new title")
 
         desk.controller.open(first)
         await until(lambda: desk.controller.current == first)
-        desk.place.delete(first)
+        desk.page.delete(first)
         await until(lambda: model.conversations == [second], "the row to go")
-        await until(lambda: desk.place.pane.empty, "a new chat")
+        await until(lambda: desk.page.pane.empty, "a new chat")
         await until(lambda: desk.window.message == "Deleted “About quants”.", "the toast")
         desk.window.undo()
         await until(lambda: first in model.conversations, "the row to come back")
@@ -137,14 +137,14 @@ def test_drafts_belong_to_their_conversations(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         first, second = await two_conversations(desk)
         QTest.keyClicks(desk.composer.field, "half a thought")
-        desk.place._open(first)
+        desk.page._open(first)
         await until(lambda: desk.controller.current == first)
         assert desk.composer.text == ""
         QTest.keyClicks(desk.composer.field, "another")
-        desk.place._open(second)
+        desk.page._open(second)
         await until(lambda: desk.controller.current == second)
         assert desk.composer.text == "half a thought"
-        desk.place._open(first)
+        desk.page._open(first)
         await until(lambda: desk.composer.text == "another", "the draft of the first")
 
     play(scene)
@@ -152,23 +152,23 @@ def test_drafts_belong_to_their_conversations(play: Play) -> None:
 
 def test_in_a_narrow_window_the_list_lies_over_the_messages(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        place = desk.place
-        assert place.list.isVisible()
+        page = desk.page
+        assert page.list.isVisible()
         desk.window.resize(760, 560)
-        await until(lambda: not place.list.isVisible(), "the list to hide")
-        await until(lambda: place.pane.width() == place.width(), "the messages to take its place")
-        wide = place.pane.width()
+        await until(lambda: not page.list.isVisible(), "the list to hide")
+        await until(lambda: page.pane.width() == page.width(), "the messages to take its place")
+        wide = page.pane.width()
         button = next(
             b for b in desk.window.findChildren(QPushButton) if b.accessibleName() == "Show conversations"
         )
         button.click()
-        assert place.list.isVisible()
-        assert place.pane.width() == wide
-        QTest.keyClick(place.list.search, Qt.Key.Key_Escape)
-        await until(lambda: not place.list.isVisible(), "Esc to hide it")
+        assert page.list.isVisible()
+        assert page.pane.width() == wide
+        QTest.keyClick(page.list.search, Qt.Key.Key_Escape)
+        await until(lambda: not page.list.isVisible(), "Esc to hide it")
         desk.window.resize(1280, 800)
-        await until(place.list.isVisible, "the list to come back")
-        await until(lambda: place.pane.width() < place.width(), "the messages to make room")
+        await until(page.list.isVisible, "the list to come back")
+        await until(lambda: page.pane.width() < page.width(), "the messages to make room")
 
     play(scene)
 

@@ -8,14 +8,14 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from slmdesk.gui.chat.first_start import GUIDE_QUESTIONS, OPEN_QUESTIONS, FirstStart
-from slmdesk.gui.chat.model_entries import ModelEntry, find_entry
+from slmdesk.gui.chat.model_entries import PickerEntry, find_entry
 from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.theme import Theme
 
 from .conftest import Desk, Play, until
 
-GUIDE = ModelEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True)
-OTHER = ModelEntry("Qwen/Qwen3-4B:Q4_K_M", "Qwen3-4B", "Q4_K_M", 2_500_000_000, 4_020_000_000)
+GUIDE = PickerEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True)
+OTHER = PickerEntry("Qwen/Qwen3-4B:Q4_K_M", "Qwen3-4B", "Q4_K_M", 2_500_000_000, 4_020_000_000)
 
 
 def test_the_built_in_model_says_plainly_what_it_is(theme: Theme, qtbot: QtBot) -> None:
@@ -35,12 +35,12 @@ def test_the_built_in_model_says_plainly_what_it_is(theme: Theme, qtbot: QtBot) 
 
 def test_a_question_begins_a_conversation(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        desk.place.pane.first_start.questions[0].click()
+        desk.page.pane.first_start.questions[0].click()
         await until(lambda: len(desk.items) == 2, "the conversation")
         await desk.answered()
         assert desk.items[0].message.text == GUIDE_QUESTIONS[0]
         assert desk.items[1].message.text
-        assert not desk.place.pane.empty
+        assert not desk.page.pane.empty
 
     play(scene)
 
@@ -64,6 +64,6 @@ def test_an_entry_is_found_by_file_or_by_model() -> None:
     assert find_entry([GUIDE, OTHER], "slmdesk/desk-guide") is GUIDE
     assert find_entry([GUIDE], "nobody/nothing") is None
     assert (
-        ModelEntry("a/b:Q4", "b", "Q4", 1, 1, problem="Only 1 of 2 GB are here.").details
+        PickerEntry("a/b:Q4", "b", "Q4", 1, 1, problem="Only 1 of 2 GB are here.").details
         == "Only 1 of 2 GB are here."
     )

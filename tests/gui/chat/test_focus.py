@@ -32,7 +32,7 @@ def test_the_focus_is_back_in_the_composer_after_each_choice(play: Play) -> None
     async def scene(desk: Desk) -> None:
         desk.window.activateWindow()
         await until(desk.window.isActiveWindow, "an active window")
-        press(desk.place.pane.first_start.questions[0])
+        press(desk.page.pane.first_start.questions[0])
         await until(lambda: desk.controller.running, "the example to be asked")
         assert typing(desk)
         QTest.keyClicks(desk.composer.field, "next")
@@ -51,8 +51,8 @@ def test_the_focus_is_back_in_the_composer_after_each_choice(play: Play) -> None
         assert typing(desk)
         assert desk.composer.text == "next"
 
-        desk.place.choose_model()
-        picker = desk.place.findChild(ModelPicker)
+        desk.page.choose_model()
+        picker = desk.page.findChild(ModelPicker)
         assert picker is not None
         await until(picker.isVisible, "the list of models")
         QTest.keyClick(picker.focusWidget(), Qt.Key.Key_Escape)
@@ -66,14 +66,14 @@ def test_what_is_typed_beside_an_example_belongs_to_the_conversation_it_began(pl
     async def scene(desk: Desk) -> None:
         desk.composer.field.put("half a thought")
         await until(lambda: desk.composer.take_draft() is None, "the draft to rest")
-        press(desk.place.pane.first_start.questions[1])
+        press(desk.page.pane.first_start.questions[1])
         await until(lambda: desk.controller.running, "the example to be asked")
         await desk.answered()
         begun = desk.controller.current
-        desk.place.new_chat()
+        desk.page.new_chat()
         await until(lambda: desk.controller.current != begun, "a new chat")
         assert desk.composer.text == ""
-        desk.place._open(begun)
+        desk.page._open(begun)
         await until(lambda: desk.controller.current == begun, "the first conversation")
         assert desk.composer.text == "half a thought"
 
@@ -87,23 +87,23 @@ def test_esc_stops_an_answer_wherever_the_focus_is(play: Play, endless_model: Pa
         rail = desk.window.findChild(Rail)
         assert rail is not None
         button = rail.findChildren(QPushButton)
-        places: list[QWidget | None] = [desk.place.list, desk.place._menu_button, None]
-        places += button[:1] or [rail]
+        pages: list[QWidget | None] = [desk.page.list, desk.page._menu_button, None]
+        pages += button[:1] or [rail]
         desk.controller.new_chat_with(str(endless_model))
         await until(lambda: desk.composer.model_button.text().strip() == endless_model.name, "the model")
-        for place in places:
+        for page in pages:
             await desk.mid_answer("What is Q4_K_M?")
-            if place is None:
+            if page is None:
                 focused = QApplication.focusWidget()
                 assert focused is not None
                 focused.clearFocus()
             else:
-                place.setFocus(Qt.FocusReason.MouseFocusReason)
+                page.setFocus(Qt.FocusReason.MouseFocusReason)
             target = QApplication.focusWidget() or desk.window
             QTest.keyClick(target, Qt.Key.Key_Escape)
             await desk.answered()
-            assert desk.items[-1].message.state == "stopped", place
-            desk.place.pane.focus()
+            assert desk.items[-1].message.state == "stopped", page
+            desk.page.pane.focus()
         desk.application.settings.reset("chat.model")
 
     play(scene)
@@ -136,7 +136,7 @@ def test_the_figures_below_belong_to_the_answer_that_is_shown(play: Play, endles
 
 def test_the_button_at_the_top_names_the_model_and_where_it_runs(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        button = desk.place.model_button
+        button = desk.page.model_button
         assert button.isVisible()
         await desk.ask("What is Q4_K_M?")
         await desk.answered()
@@ -145,7 +145,7 @@ def test_the_button_at_the_top_names_the_model_and_where_it_runs(play: Play) -> 
         assert button.words.endswith("on the processor")
         assert button.words.startswith("Desk Guide")
         press(button)
-        picker = desk.place.findChild(ModelPicker)
+        picker = desk.page.findChild(ModelPicker)
         assert picker is not None
         await until(picker.isVisible, "the list of models")
         assert picker.y() > button.mapToGlobal(button.rect().center()).y()

@@ -99,7 +99,7 @@ def test_what_the_reader_sees_stays_when_messages_above_get_their_true_height(
         bar.setValue(bar.value() - 40)
         qtbot.waitUntil(lambda: typesetter.idle)
         qtbot.wait(5)
-        after = place_of(shown, before[0])
+        after = page_of(shown, before[0])
         assert abs(after - (before[1] + 40)) <= 1
 
 
@@ -110,7 +110,7 @@ def first_in_view(shown: MessageList) -> tuple[int, int]:
     return row.item.id, row.top - value
 
 
-def place_of(shown: MessageList, message_id: int) -> int:
+def page_of(shown: MessageList, message_id: int) -> int:
     row = next(row for row in shown._rows if row.item.id == message_id)
     return int(row.top - shown.verticalScrollBar().value())
 

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QListView, QPushButton, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from slmdesk.gui.chat.model_button import ModelButton, where_words
-from slmdesk.gui.chat.model_entries import ModelEntry
+from slmdesk.gui.chat.model_entries import PickerEntry
 from slmdesk.gui.chat.model_picker import ModelPicker
 from slmdesk.gui.theme import MEASURE, Theme
 from slmdesk.serving.entries import LoadedModel
@@ -26,8 +26,8 @@ def test_a_row_has_room_for_both_of_its_lines(theme: Theme, qtbot: QtBot, size: 
     layout.addWidget(button)
     window.show()
     entries = [
-        ModelEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True),
-        ModelEntry("p/a:Q4_1", "SmolLM2-135M-Instruct", "Q4_1", 98_000_000, 135_000_000, loaded="ready"),
+        PickerEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True),
+        PickerEntry("p/a:Q4_1", "SmolLM2-135M-Instruct", "Q4_1", 98_000_000, 135_000_000, loaded="ready"),
     ]
     picker = ModelPicker(theme, window)
     picker.open_over(button, entries, entries[0].id)
@@ -53,7 +53,7 @@ def test_the_list_opens_below_a_button_at_the_top_and_leads_to_more_models(
     window.show()
     picker = ModelPicker(theme, window)
     entries = [
-        ModelEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True)
+        PickerEntry("slmdesk/desk-guide:F16", "Desk Guide", "F16", 10_000_000, 5_000_000, built_in=True)
     ]
     picker.open_over(button, entries, entries[0].id)
     lower = button.mapToGlobal(button.rect().bottomRight())

@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from slmdesk.core.paths import HOME_VARIABLE
 from slmdesk.gui.chat.first_start import GUIDE_QUESTIONS, STARTER_QUESTIONS, FirstStart
-from slmdesk.gui.chat.model_entries import ModelEntry
+from slmdesk.gui.chat.model_entries import PickerEntry
 from slmdesk.gui.chat.names import BUILT_IN, STARTER
 from slmdesk.gui.theme import Theme
 from slmdesk.gui.widgets.base import Label
@@ -21,7 +21,7 @@ from slmdesk.library.shipped import STARTER_INSTRUCTIONS
 
 from .conftest import Desk, Play, until
 
-ENTRY = ModelEntry(f"{STARTER}:Q4_1", "SmolLM2-135M-Instruct", "Q4_1", 98_362_432, 134_515_008, starter=True)
+ENTRY = PickerEntry(f"{STARTER}:Q4_1", "SmolLM2-135M-Instruct", "Q4_1", 98_362_432, 134_515_008, starter=True)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def chat_home(starter: Path, tmp_path: Path, lasting_homes: set[str]) -> Iterato
 
 def test_each_question_goes_to_the_model_that_knows(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        controller, first = desk.controller, desk.place.pane.first_start
+        controller, first = desk.controller, desk.page.pane.first_start
         await until(lambda: controller.model_entry is not None, "the models")
         assert controller.model == STARTER
         await until(lambda: bool(first.guide_questions), "the questions for Desk Guide")
@@ -60,8 +60,8 @@ def test_each_question_goes_to_the_model_that_knows(play: Play) -> None:
         assert "Q4_K_M" in desk.items[1].message.text
         # Asking for help chooses nothing for later.
         assert desk.application.settings.get("chat.model") == ""
-        desk.place.new_chat()
-        await until(lambda: desk.place.pane.empty and controller.model == STARTER, "a chat with the starter")
+        desk.page.new_chat()
+        await until(lambda: desk.page.pane.empty and controller.model == STARTER, "a chat with the starter")
         controller.send("What is the capital of France?")
         await until(lambda: len(desk.items) == 2, "the conversation")
         await desk.answered()
@@ -75,11 +75,11 @@ def test_each_question_goes_to_the_model_that_knows(play: Play) -> None:
 
 def test_help_is_a_chat_with_desk_guide(play: Play) -> None:
     async def scene(desk: Desk) -> None:
-        (action,) = [each for each in desk.place.commands() if each.id == "chat.guide"]
+        (action,) = [each for each in desk.page.commands() if each.id == "chat.guide"]
         assert (action.title, action.shortcut) == ("Ask about SLM Desk", "F1")
         action.run()
-        await until(lambda: desk.controller.model == BUILT_IN and desk.place.pane.empty, "Desk Guide")
-        first = desk.place.pane.first_start
+        await until(lambda: desk.controller.model == BUILT_IN and desk.page.pane.empty, "Desk Guide")
+        first = desk.page.pane.first_start
         await until(lambda: first.questions[0].text() == GUIDE_QUESTIONS[0], "its questions")
         assert first.guide_questions == []
         await until(lambda: len(desk.controller.entries) == 2, "the models")

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
+from tests.gui.library.test_place import library, press, put, shown
 
 from slmdesk.gui.app import Desk
+from slmdesk.gui.chat.chat_page import ChatPage
 from slmdesk.gui.chat.model_picker import ModelPicker
-from slmdesk.gui.chat.place import ChatPlace
 from slmdesk.gui.library.model_panel import ModelPanel
-from slmdesk.gui.library.model_rows import ModelRow
+from slmdesk.gui.library.model_rows import ModelValueRow
 from slmdesk.gui.widgets.fields import TextArea
 from slmdesk.gui.widgets.values import DecimalField
 from slmdesk.inference.limits import FITS
@@ -22,16 +23,15 @@ from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library.in_force import InForce
 from slmdesk.library.ollama import candidates
 from tests.gui.conftest import Play, until
-from tests.gui.library.test_place import library, press, put, shown
 from tests.library.ollama_store import write_store
 
 GUIDE = "slmdesk/desk-guide"
 
 
 async def panel_of(desk: Desk, model_id: str) -> ModelPanel:
-    place = library(desk)
-    await shown(place, model_id)
-    panel = place.detail.panel
+    page = library(desk)
+    await shown(page, model_id)
+    panel = page.detail.panel
     await until(lambda: panel.built and panel.isEnabled() and panel.load.verdict.isVisible(), "the forecast")
     return panel
 
@@ -47,7 +47,7 @@ def segment(panel: ModelPanel, words: str) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def foot(row: ModelRow) -> str:
+def foot(row: ModelValueRow) -> str:
     return row.foot_words
 
 
@@ -114,8 +114,8 @@ def test_a_loaded_model_is_loaded_anew_and_its_conversation_stays(with_jobs: Pla
     async def scene(desk: Desk) -> None:
         panel = await panel_of(desk, GUIDE)
         app = desk.window.application
-        place = library(desk)
-        press(place.detail, "Load")
+        page = library(desk)
+        press(page.detail, "Load")
         loaded = desk.window.loaded
         await until(lambda: (one := loaded.get(GUIDE + ":F16")) and one.state == "ready", "the load")
         first = loaded.get(GUIDE + ":F16")
@@ -168,9 +168,9 @@ def test_a_file_that_cannot_run_has_no_such_cards(play: Play, desk_guide: Path) 
     async def scene(desk: Desk) -> None:
         path = put(desk, "a/one", "one-Q8_0.gguf", desk_guide)
         path.write_bytes(path.read_bytes()[:5000])
-        place = library(desk)
-        await shown(place, "a/one")
-        assert not place.detail.panel.isVisible()
+        page = library(desk)
+        await shown(page, "a/one")
+        assert not page.detail.panel.isVisible()
         await asyncio.sleep(0)
 
     play(scene)
@@ -202,16 +202,16 @@ def test_the_chats_list_of_models_leads_to_what_its_model_keeps(play: Play, star
 
     async def scene(desk: Desk) -> None:
         desk.window.go_to("chat")
-        chat = desk.window.place("chat")
-        assert isinstance(chat, ChatPlace)
+        chat = desk.window.page("chat")
+        assert isinstance(chat, ChatPage)
         await until(lambda: chat.controller and chat.controller.model_entry, "the models")
         chat.choose_model()
         picker = desk.window.findChild(ModelPicker)
         assert picker is not None
         press(picker, "How it is loaded")
         assert not picker.isVisible()
-        place = library(desk)
-        panel = place.detail.panel
+        page = library(desk)
+        panel = page.detail.panel
         await until(
             lambda: panel.file and panel.file.id == "HuggingFaceTB/SmolLM2-135M-Instruct:Q4_1", "its page"
         )

@@ -65,22 +65,22 @@ def test_dots_stand_by_size_and_loss(chart: LossChart) -> None:
 @pytest.mark.parametrize("size", [(560, 500), (560, 300), (760, 380), (470, 300)])
 def test_names_cover_neither_dots_nor_each_other(chart: LossChart, size: tuple[int, int]) -> None:
     chart.resize(*size)
-    places = chart.places()
-    assert [place.row for place in places] == chart.rows
-    names = [place.name for place in places]
+    pages = chart.pages()
+    assert [page.row for page in pages] == chart.rows
+    names = [page.name for page in pages]
     assert all(name.width() > 20 and name.height() > 8 for name in names)
     assert all(QRectF(chart.rect()).contains(name) for name in names)
     assert not any(one.intersects(other) for one, other in itertools.combinations(names, 2))
-    for place in places:
-        dot = place.dot.adjusted(1, 1, -1, -1)
-        assert dot.contains(QPointF(chart.spot(place.row)))
+    for page in pages:
+        dot = page.dot.adjusted(1, 1, -1, -1)
+        assert dot.contains(QPointF(chart.spot(page.row)))
         assert not any(dot.intersects(name) for name in names)
 
 
 def test_names_stand_near_their_dots_and_follow_them(chart: LossChart, qtbot: QtBot) -> None:
     def lonely() -> QPointF:
-        place = next(place for place in chart.places() if place.row.quant == "TQ2_0")
-        return place.name.center() - place.dot.center()
+        page = next(page for page in chart.pages() if page.row.quant == "TQ2_0")
+        return page.name.center() - page.dot.center()
 
     away = lonely()
     assert away.manhattanLength() < 60
@@ -104,7 +104,7 @@ def test_the_pointer_on_a_dot_tells_its_figures(chart: LossChart) -> None:
     point(chart, chart.spot(row))
     chart.show_rows([one for one in rows() if one.quant != "Q2_K"], "kld")
     assert chart.told == ""
-    assert "Q2_K" not in {place.row.quant for place in chart.places()}
+    assert "Q2_K" not in {page.row.quant for page in chart.pages()}
 
 
 def test_it_is_drawn_and_follows_the_theme(chart: LossChart, fresh_theme: Theme, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_without_the_library_the_table_stays_and_the_chart_is_asked_for_ag
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     assert panel.findChild(ErrorPanel) is None
     assert panel.chart is not None
-    assert len(panel.chart.places()) == len(QUANTS) + 1
+    assert len(panel.chart.pages()) == len(QUANTS) + 1
 
 
 async def test_importing_leaves_the_ways_to_report_defects(fresh_theme: Theme) -> None:

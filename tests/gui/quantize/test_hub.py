@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from tests.gui.quantize.test_place import opened, ready
 
 from slmdesk.gui.app import Desk
 from tests.gui.quantize.conftest import Act, until
-from tests.gui.quantize.test_place import opened, ready
 from tests.hub import LoopbackHub
 
 pytestmark = pytest.mark.timeout(600)
@@ -25,32 +25,32 @@ def test_a_model_on_the_hub_is_named_fetched_and_quantized(
         monkeypatch.setenv("SLMDESK_HUB_ENDPOINT", hub.url)
 
         async def scene(desk: Desk) -> None:
-            place = opened(desk)
-            await ready(place)
-            place.source.ask_repo()
-            QTest.keyClicks(place.source.repo, f"{hub.url}/pub/small/tree/main")
-            QTest.keyClick(place.source.repo, Qt.Key.Key_Return)
-            await until(lambda: "on the hub" in place.source.facts, "the facts of the repository")
-            assert place.source.select.currentText() == "pub/small (on the hub)"
+            page = opened(desk)
+            await ready(page)
+            page.source.ask_repo()
+            QTest.keyClicks(page.source.repo, f"{hub.url}/pub/small/tree/main")
+            QTest.keyClick(page.source.repo, Qt.Key.Key_Return)
+            await until(lambda: "on the hub" in page.source.facts, "the facts of the repository")
+            assert page.source.select.currentText() == "pub/small (on the hub)"
             assert hub.served("pub/small", "small-F16.gguf") == 0
-            place._change({"targets": ("Q4_0",), "measure": False})
-            await ready(place)
-            QTest.mouseClick(place.run_card.start, Qt.MouseButton.LeftButton)
-            await until(lambda: bool(place.run_card.made), "the end")
+            page._change({"targets": ("Q4_0",), "measure": False})
+            await ready(page)
+            QTest.mouseClick(page.run_card.start, Qt.MouseButton.LeftButton)
+            await until(lambda: bool(page.run_card.made), "the end")
             folder = desk.window.application.paths.models / "pub" / "small"
             assert sorted(path.name for path in folder.glob("*.gguf")) == [
                 "small-F16.gguf",
                 "small-Q4_0.gguf",
             ]
             # From now on the library's own file is meant.
-            await until(lambda: "on the hub" not in place.source.facts, "the file in the library")
-            assert place.controller is not None
-            assert place.controller.subject is not None
-            assert place.controller.subject.source is not None
+            await until(lambda: "on the hub" not in page.source.facts, "the file in the library")
+            assert page.controller is not None
+            assert page.controller.subject is not None
+            assert page.controller.subject.source is not None
 
-            place.choose("pub/quants")
-            await until(lambda: place.source._panel is not None, "the refusal")
-            assert place.source._panel is not None
-            assert getattr(place.source._panel.error, "code", "") == "source_unsuitable"
+            page.choose("pub/quants")
+            await until(lambda: page.source._panel is not None, "the refusal")
+            assert page.source._panel is not None
+            assert getattr(page.source._panel.error, "code", "") == "source_unsuitable"
 
         with_jobs(scene)

@@ -15,8 +15,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 
 from slmdesk.gui.app import Desk
-from slmdesk.gui.library.place import LibraryPlace
-from slmdesk.gui.quantize.place import QuantizePlace
+from slmdesk.gui.library.library_page import LibraryPage
+from slmdesk.gui.quantize.quantize_page import QuantizePage
 from slmdesk.gui.quantize.tool_forms import FORMS
 from slmdesk.gui.quantize.tool_sheet import ToolSheet
 from slmdesk.gui.theme.theme import Choice
@@ -30,11 +30,11 @@ SHOTS = os.environ.get("SLMDESK_TEST_SHOTS", "")
 
 def opened(desk: Desk, tool: str = "") -> ToolSheet:
     desk.window.go_to("quantize")
-    place = desk.window.place("quantize")
-    assert isinstance(place, QuantizePlace)
-    place.open_tools(tool)
-    assert place.sheets.tools is not None
-    return place.sheets.tools
+    page = desk.window.page("quantize")
+    assert isinstance(page, QuantizePage)
+    page.open_tools(tool)
+    assert page.sheets.tools is not None
+    return page.sheets.tools
 
 
 async def shoot(desk: Desk, name: str) -> None:
@@ -76,8 +76,8 @@ def test_a_model_is_split_and_its_parts_merged_in_the_library(
         assert len(list(folder.glob("*-of-00002.gguf"))) == 2
 
         desk.window.go_to("library")
-        library = desk.window.place("library")
-        assert isinstance(library, LibraryPlace)
+        library = desk.window.page("library")
+        assert isinstance(library, LibraryPage)
         await until(lambda: library.models.row_of("local/desk-guide") >= 0, "the parts in the list")
         library.open_model("local/desk-guide")
         await until(lambda: library.detail.chosen is not None, "the file")
@@ -156,8 +156,8 @@ def test_every_tool_has_a_form_that_can_be_gone_through_by_keyboard(with_jobs: C
                 widget = widget.nextInFocusChain()
             assert {entry.label for entry in form.entries} <= seen, form.id
         QTest.keyClick(sheet, Qt.Key.Key_Escape)
-        place = desk.window.place("quantize")
-        assert isinstance(place, QuantizePlace)
+        page = desk.window.page("quantize")
+        assert isinstance(page, QuantizePage)
         assert not sheet.isVisible()
 
     with_jobs(scene)
@@ -203,8 +203,8 @@ def test_the_library_offers_what_fits_the_file(
 
     async def scene(desk: Desk) -> None:
         desk.window.go_to("library")
-        library = desk.window.place("library")
-        assert isinstance(library, LibraryPlace)
+        library = desk.window.page("library")
+        assert isinstance(library, LibraryPage)
         for model, words in (("maker/cut", "Merge parts"), ("maker/whole", "Split")):
             await until(lambda model=model: library.models.row_of(model) >= 0, "the model")  # type: ignore[misc]
             library.open_model(model)

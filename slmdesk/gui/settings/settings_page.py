@@ -1,0 +1,233 @@
+"""The Settings page: made from the table of settings, so that none can be missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.core.setting_table import groups
+from slmdesk.gui.actions import Action
+from slmdesk.gui.live_settings import LiveSettings, change_words
+from slmdesk.gui.page import Page, WindowServices
+from slmdesk.gui.settings.device_row import DeviceRow
+from slmdesk.gui.settings.safe_steps_card import SafeStepsCard
+from slmdesk.gui.settings.self_test_card import SelfTestCard
+from slmdesk.gui.settings.setting_rows import SettingRow
+from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.cards import GroupCard
+from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.scrolling import scrolling
+
+if TYPE_CHECKING:
+    from slmdesk.core.setting_table import Setting, Value
+
+AT_ONCE = 2
+"""Groups that fill the page before one scrolls."""
+
+
+class SettingsPage(Page):
+    """Groups of settings, a search over all of them, and Undo after each change.
+
+    The groups in sight are built at once, the others one by one while nothing else is to do.
+    """
+
+    id = "settings"
+    title = "Settings"
+    icon = "settings"
+    can_find = True
+    surface = "window"
+
+    def __init__(self, services: WindowServices, live: LiveSettings) -> None:
+        super().__init__(services)
+        self._live = live
+        self._rows: dict[str, SettingRow] = {}
+        self._waiting = list(groups().items())
+        self._groups: list[tuple[Label, GroupCard, list[SettingRow | DeviceRow]]] = []
+        self._devices: DeviceRow | None = None
+        self._seen = False
+        self._search = SearchField(self.theme, "Search settings")
+        self._search.setFixedWidth(MEASURE.field)
+        self._search.textChanged.connect(self.filter)
+        self._search.left.connect(self._to_first)
+        self._about = Button(self.theme, "About", kind="quiet", icon="about")
+        self._about.clicked.connect(lambda: services.go_to("about"))
+        self._none = Label(self.theme, "", tone="secondary")
+        self._none.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._none.hide()
+        self.safe_steps = SafeStepsCard(services)
+        self.self_test = SelfTestCard(services)
+        self.self_test.tested.connect(self._show_safe_steps)
+        self._lay_out()
+        live.changed.connect(self._changed)
+
+    @property
+    def rows(self) -> dict[str, SettingRow]:
+        """All rows by key."""
+        self.complete()
+        return self._rows
+
+    def complete(self) -> None:
+        """Build what is not built yet."""
+        while self._waiting:
+            self._build_group()
+
+    def header_widgets(self) -> list[QWidget]:
+        return [self._search, self._about]
+
+    def _look(self) -> None:
+        """Ask for the GPUs, once there is a row for them and somebody who looks at it."""
+        if self._devices is not None and self._seen:
+            self._devices.look()
+
+    def commands(self) -> list[Action]:
+        return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
+
+    def activated(self) -> None:
+        self._show_safe_steps()
+        self.services.run(self.self_test.refresh(), "reading the last self-test")
+
+    def _show_safe_steps(self) -> None:
+        self.services.run(self.safe_steps.refresh(), "reading the safe steps")
+        self._seen = True
+        self._look()
+
+    def filter(self, words: str) -> None:
+        """Show only the settings that hold every one of `words`."""
+        self.complete()
+        wanted = words.casefold().split()
+        found = 0
+        for heading, card, rows in self._groups:
+            shown: set[QWidget] = {row for row in rows if all(word in row.words for word in wanted)}
+            card.show_rows(shown)
+            heading.setVisible(bool(shown))
+            found += len(shown)
+        self.safe_steps.setVisible(self.safe_steps.found_by(wanted))
+        found += self.safe_steps.isVisibleTo(self)
+        self.self_test.setVisible(self.self_test.found_by(wanted))
+        found += self.self_test.isVisibleTo(self)
+        self._none.setText(f"No setting has to do with “{words.strip()}”.")
+        self._none.setVisible(found == 0)
+
+    async def change(self, key: str, value: object) -> None:
+        """Store a value and offer to undo it; what is wrong with it is said in its row."""
+        row = self._rows[key]
+        before = self._live.stored(key)
+        try:
+            stored = await self._live.set(key, value)
+        except SlmDeskError as error:
+            if error.code != "setting_invalid":
+                self._show(key)
+                raise
+            # What only the disk can say is in the message; else the hint has the limits.
+            row.set_error(
+                f"{error.message} {error.hint}" if row.setting.form == "certificates" else error.hint
+            )
+            return
+        self._show(key)
+        self.services.toast(change_words(key, stored), lambda: self._restore(key, before))
+
+    async def reset(self, key: str) -> None:
+        """Take the default again and offer to undo that."""
+        before = self._live.stored(key)
+        await self._live.restore(key, None)
+        self._show(key)
+        title = self._rows[key].setting.title
+        self.services.toast(f"{title} is back to its default.", lambda: self._restore(key, before))
+
+    def _restore(self, key: str, value: Value | None) -> None:
+        self.services.run(self._live.restore(key, value), f"undoing {key}")
+
+    def _lay_out(self) -> None:
+        page = QWidget()
+        across = QHBoxLayout(page)
+        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.huge)
+        column = QVBoxLayout()
+        column.setSpacing(SPACE.small)
+        across.addStretch(1)
+        # The column takes all the room up to its widest.
+        holder = QWidget()
+        holder.setMaximumWidth(MEASURE.pages)
+        holder.setLayout(column)
+        column.setContentsMargins(0, 0, 0, 0)
+        across.addWidget(holder, 1000)
+        across.addStretch(1)
+        self._column = column
+        column.addWidget(self.safe_steps)
+        column.addWidget(self.self_test)
+        column.addSpacing(SPACE.huge)
+        column.addWidget(self._none)
+        column.addStretch(1)
+        self._area = scrolling(page)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._area)
+        for _ in range(AT_ONCE):
+            self._build_group()
+        self._later = QTimer(self)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._build_later)
+        self._later.start()
+
+    def _build_later(self) -> None:
+        if self._waiting:
+            self._build_group()
+        else:
+            self._later.stop()
+
+    def _build_group(self) -> None:
+        title, settings = self._waiting.pop(0)
+        heading = Label(self.theme, title, role="emphasis")
+        heading.setContentsMargins(0, SPACE.large, 0, 0)
+        card = GroupCard(self.theme)
+        rows: list[SettingRow | DeviceRow] = []
+        for setting in settings:
+            rows.append(self._row(setting))
+            if setting.key == "engine.gpu_layers":
+                self._devices = DeviceRow(self.services)
+                rows.append(self._devices)
+                self._look()
+        for row in rows:
+            card.add_row(row)
+        place = 2 * len(self._groups)
+        self._column.insertWidget(place, heading)
+        self._column.insertWidget(place + 1, card)
+        self._groups.append((heading, card, rows))
+
+    def _row(self, setting: Setting) -> SettingRow:
+        row = SettingRow(self.services, setting)
+        key = setting.key
+        row.edited.connect(lambda value: self.services.run(self.change(key, value), f"changing {key}"))
+        row.reset.connect(lambda: self.services.run(self.reset(key), f"resetting {key}"))
+        self._rows[key] = row
+        self._show(key)
+        return row
+
+    def _show(self, key: str) -> None:
+        settings = self._live.settings
+        self._rows[key].show_value(settings.get(key), settings.source(key))
+
+    def _changed(self, key: str, value: object) -> None:
+        del value
+        if key in self._rows:
+            self._show(key)
+
+    def find_here(self) -> None:
+        self._search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._search.selectAll()
+
+    def _find_action(self) -> None:
+        self.services.go_to(self.id)
+        self.find_here()
+
+    def _to_first(self) -> None:
+        for _, _, rows in self._groups:
+            for row in rows:
+                if row.isVisible() and isinstance(row, SettingRow):
+                    row.control.setFocus(Qt.FocusReason.TabFocusReason)
+                    self._area.ensureWidgetVisible(row)
+                    return
