@@ -15,7 +15,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,24 +80,14 @@ class AboutPage(Page):
         self._licences.setToolTip("Open the page with the licence of everything inside this program")
         self._licences.hide()
         self._filled = False
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.huge)
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.pages)
-        self._column = QVBoxLayout(holder)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(SPACE.small)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
+        area = ScrollingColumn(widest=MEASURE.pages, focus=Qt.FocusPolicy.TabFocus)
+        self._column = area.column
         self._column.addWidget(self._introduction())
         self._heading("Folders")
         self._column.addWidget(self._folders)
         self._heading("Made with")
         self._column.addWidget(self._components())
         self._column.addStretch(1)
-        area = scrolling(page, focus=Qt.FocusPolicy.TabFocus)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)

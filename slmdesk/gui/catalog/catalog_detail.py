@@ -21,7 +21,7 @@ from slmdesk.gui.widgets.chips import Badge, Chip
 from slmdesk.gui.widgets.flow import FlowLayout
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
 from slmdesk.gui.widgets.progress import ShareBar
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.switches import Switch
 from slmdesk.gui.widgets.values import Select
 
@@ -258,10 +258,8 @@ class CatalogDetail(QWidget):
     def _area(self) -> QWidget:
         self._make_card_box()
         self._make_waiting()
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.huge)
-        column.setSpacing(SPACE.medium)
+        self._scroll = ScrollingColumn(top=SPACE.large, spacing=SPACE.medium)
+        column = self._scroll.column
         head = QHBoxLayout()
         head.setSpacing(SPACE.small)
         names = QVBoxLayout()
@@ -291,7 +289,6 @@ class CatalogDetail(QWidget):
         column.addWidget(self._none)
         column.addWidget(self._card_box)
         column.addStretch(1)
-        self._scroll = scrolling(page)
         return self._scroll
 
     def _make_card_box(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.sentence_button import SentenceButton
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ class FirstStart(QWidget):
         self._words = Label(theme, tone="secondary", wrap=True)
         self._words.setAlignment(middle)
         self._buttons = [SentenceButton(theme) for _ in GUIDE_QUESTIONS]
-        self._column = column = QVBoxLayout()
-        column.setSpacing(SPACE.small)
+        # Large text in a low window: what has no room is scrolled to, never cut.
+        area = ScrollingColumn(widest=MEASURE.dialog, top=SPACE.small, bottom=SPACE.small)
+        self._column = column = area.column
+        column.setContentsMargins(SPACE.small, SPACE.small, SPACE.small, SPACE.small)
         column.addStretch(2)
         self._icon = Icon(theme, "chat", size=MEASURE.icon_large, colour="accent")
         column.addWidget(self._icon, 0, middle)
@@ -93,17 +95,6 @@ class FirstStart(QWidget):
             column.addWidget(button)
         column.addWidget(self._guide_part())
         column.addStretch(3)
-        middle_part = QWidget()
-        middle_part.setLayout(column)
-        middle_part.setMaximumWidth(MEASURE.dialog)
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.small)
-        across.addStretch(1)
-        across.addWidget(middle_part, MEASURE.dialog)
-        across.addStretch(1)
-        # Large text in a low window: what has no room is scrolled to, never cut.
-        area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
@@ -15,7 +15,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import EmptyState
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -44,19 +44,9 @@ class DeletedPage(Page):
         self._empty = EmptyState(
             self.theme, "delete", f"Nothing was deleted lately. {CHATS_STAY} {MODELS_STAY}"
         )
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.huge)
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.pages)
-        self._column = QVBoxLayout(holder)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(SPACE.small)
+        self._area = ScrollingColumn(widest=MEASURE.pages)
+        self._column = self._area.column
         self._column.addStretch(1)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        self._area = scrolling(page)
         self._stack = QStackedWidget()
         self._stack.addWidget(self._empty)
         self._stack.addWidget(self._area)

@@ -19,7 +19,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import GroupCard
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import EmptyState
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.values import Select
 
 if TYPE_CHECKING:
@@ -217,21 +217,11 @@ class DownloadsPage(Page):
         self._clock.stop()
 
     def _page(self) -> QWidget:
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.list_page)
-        column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
+        area = ScrollingColumn(widest=MEASURE.list_page, bottom=SPACE.wide, spacing=0)
         for section in self._sections.values():
-            column.addWidget(section)
-        column.addStretch(1)
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.wide)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        return scrolling(page)
+            area.column.addWidget(section)
+        area.column.addStretch(1)
+        return area
 
     def _refresh(self) -> None:
         jobs: dict[Section, list[Job]] = {"active": [], "failed": [], "done": []}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.names import STARTER, short_name
@@ -20,7 +20,7 @@ from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.letting_go import let_go
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.pulling import PullRequest
 
 if TYPE_CHECKING:
@@ -231,11 +231,8 @@ class FirstRunPage(Page):
 
     def _lay_out(self) -> None:
         theme = self.theme
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.pages)
-        self._column = column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.small)
+        self._area = ScrollingColumn(widest=MEASURE.pages, bottom=SPACE.large)
+        self._column = column = self._area.column
         column.addWidget(
             Label(
                 theme,
@@ -260,13 +257,6 @@ class FirstRunPage(Page):
         below.addStretch(1)
         column.addLayout(below)
         column.addStretch(1)
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.large)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        self._area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._area)

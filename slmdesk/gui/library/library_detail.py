@@ -18,7 +18,7 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.chips import STATES
 from slmdesk.gui.widgets.flow import FlowLayout
 from slmdesk.gui.widgets.panels import EmptyState
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 
 if TYPE_CHECKING:
@@ -168,10 +168,8 @@ class LibraryDetail(QWidget):
 
     def _area(self) -> QWidget:
         theme = self.theme
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.huge)
-        column.setSpacing(SPACE.medium)
+        self._scroll = ScrollingColumn(top=SPACE.large, spacing=SPACE.medium)
+        column = self._scroll.column
         names = QVBoxLayout()
         names.setSpacing(0)
         names.addWidget(self._title)
@@ -201,7 +199,6 @@ class LibraryDetail(QWidget):
         column.addWidget(Label(theme, "About this file", role="emphasis"))
         column.addLayout(self._form)
         column.addStretch(1)
-        self._scroll = scrolling(page)
         return self._scroll
 
     def _button(self, text: str, icon: str, what: str, *, primary: bool = False) -> Button:

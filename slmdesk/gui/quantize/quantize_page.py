@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import Qt, QTimer, QUrl
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer, QUrl
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.engines.registry import KINDS
 from slmdesk.gui.actions import Action
@@ -21,6 +21,7 @@ from slmdesk.gui.quantize.targets_card import TargetsCard
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.panels import EmptyState
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,11 +178,10 @@ class QuantizePage(Page):
         self.sheets.stop()
 
     def _page(self) -> QWidget:
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.quantize_page)
-        self._column = column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.medium)
+        self.area = area = ScrollingColumn(
+            widest=MEASURE.quantize_page, top=SPACE.large, bottom=SPACE.wide, spacing=SPACE.medium
+        )
+        self._column = column = area.column
         column.addWidget(self.source)
         self._hint = EmptyState(
             self.theme,
@@ -191,20 +191,6 @@ class QuantizePage(Page):
         column.addWidget(self._hint, 1)
         self._hint.hide()  # until the place is shown: see `_begin`
         column.addStretch(1)
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.wide)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        self.area = area = QScrollArea()
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(page)
-        page.setAutoFillBackground(False)
-        area.viewport().setAutoFillBackground(False)
         return area
 
     # What the person does

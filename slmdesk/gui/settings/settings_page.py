@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import groups
@@ -21,7 +21,7 @@ from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import GroupCard
 from slmdesk.gui.widgets.fields import SearchField
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting, Value
@@ -143,26 +143,13 @@ class SettingsPage(Page):
         self.services.run(self._live.restore(key, value), f"undoing {key}")
 
     def _lay_out(self) -> None:
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.huge)
-        column = QVBoxLayout()
-        column.setSpacing(SPACE.small)
-        across.addStretch(1)
-        # The column takes all the room up to its widest.
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.pages)
-        holder.setLayout(column)
-        column.setContentsMargins(0, 0, 0, 0)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        self._column = column
+        self._area = ScrollingColumn(widest=MEASURE.pages, top=SPACE.small)
+        self._column = column = self._area.column
         column.addWidget(self.safe_steps)
         column.addWidget(self.self_test)
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)
-        self._area = scrolling(page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._area)

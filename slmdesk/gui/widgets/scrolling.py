@@ -1,19 +1,51 @@
-"""Pages that are higher than their window."""
+"""A column that may be higher than its window."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from slmdesk.gui.theme import SPACE
 
 
-def scrolling(page: QWidget, *, focus: Qt.FocusPolicy = Qt.FocusPolicy.NoFocus) -> QScrollArea:
-    """`page` in an area that scrolls up and down, never sideways, and shows the ground that it lies on."""
-    area = QScrollArea()
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setWidgetResizable(True)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setFocusPolicy(focus)
-    area.setWidget(page)
-    page.setAutoFillBackground(False)
-    area.viewport().setAutoFillBackground(False)
-    return area
+class ScrollingColumn(QScrollArea):
+    """Widgets below one another that scroll up and down, never sideways, on the ground that they lie on.
+
+    The column takes all the width there is, `widest` pixels at most (0: no limit), and stands in the middle of
+    what is left over. `top`, `bottom` and `spacing` are pixels above, below and between the widgets.
+
+    Attributes:
+        column: where the widgets go.
+    """
+
+    def __init__(
+        self,
+        *,
+        widest: int = 0,
+        top: int = SPACE.wide,
+        bottom: int = SPACE.huge,
+        spacing: int = SPACE.small,
+        focus: Qt.FocusPolicy = Qt.FocusPolicy.NoFocus,
+    ) -> None:
+        super().__init__()
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(focus)
+        holder = QWidget()
+        self.column = QVBoxLayout(holder)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(spacing)
+        ground = QWidget()
+        across = QHBoxLayout(ground)
+        across.setContentsMargins(SPACE.wide, top, SPACE.wide, bottom)
+        if widest:
+            holder.setMaximumWidth(widest)
+            across.addStretch(1)
+            across.addWidget(holder, 1000)
+            across.addStretch(1)
+        else:
+            across.addWidget(holder)
+        self.setWidget(ground)
+        ground.setAutoFillBackground(False)
+        self.viewport().setAutoFillBackground(False)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
-from slmdesk.gui.widgets.scrolling import scrolling
+from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent
@@ -35,22 +35,11 @@ class Sheet(QWidget):
         self.theme = theme
         self.body = QVBoxLayout()
         self.body.setSpacing(SPACE.large)
-        holder = QWidget()
-        holder.setMaximumWidth(MEASURE.list_page)
-        column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.large)
         self._title = Label(theme, title, role="title")
-        column.addWidget(self._title)
-        column.addLayout(self.body)
-        column.addStretch(1)
-        page = QWidget()
-        across = QHBoxLayout(page)
-        across.setContentsMargins(SPACE.wide, SPACE.small, SPACE.wide, SPACE.huge)
-        across.addStretch(1)
-        across.addWidget(holder, 1000)
-        across.addStretch(1)
-        area = scrolling(page)
+        area = ScrollingColumn(widest=MEASURE.list_page, top=SPACE.small, spacing=SPACE.large)
+        area.column.addWidget(self._title)
+        area.column.addLayout(self.body)
+        area.column.addStretch(1)
         leave = Button(theme, back, kind="quiet", icon="chevron-left", small=True)
         leave.clicked.connect(self.closed)
         top = QHBoxLayout()
