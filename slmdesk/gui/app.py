@@ -189,7 +189,7 @@ class Desk(QObject):
 
     def open_file(self, path: str) -> None:
         """Begin a chat with the model in that file."""
-        self.window.ask("chat", "chat_with", path)
+        self.window.visit.chat_with(path)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """macOS tells of files that were double-clicked by an event."""
@@ -341,7 +341,7 @@ class Desk(QObject):
                 "settings",
                 "Settings",
                 "settings",
-                self._settings,
+                _settings,
                 foot=True,
                 shortcut="Ctrl+,",
                 early=EARLY["settings"],
@@ -350,11 +350,6 @@ class Desk(QObject):
             PageSpec("deleted", "Recently deleted", "delete", _deleted, listed=False),
             PageSpec(marker.PAGE, "Welcome to SLM Desk", "idea", _welcome, listed=False),
         ]
-
-    def _settings(self, services: WindowServices) -> Page:
-        from slmdesk.gui.settings.settings_page import SettingsPage
-
-        return SettingsPage(services, self.live)
 
 
 def _import_quietly(module: str) -> None:
@@ -390,6 +385,12 @@ def _quantize(services: WindowServices) -> Page:
     from slmdesk.gui.quantize.quantize_page import QuantizePage
 
     return QuantizePage(services)
+
+
+def _settings(services: WindowServices) -> Page:
+    from slmdesk.gui.settings.settings_page import SettingsPage
+
+    return SettingsPage(services)
 
 
 def _deleted(services: WindowServices) -> Page:

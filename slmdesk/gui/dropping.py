@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
@@ -50,7 +51,7 @@ class Dropping(QObject):
         event.accept()
         if event.type() == QEvent.Type.Drop:
             self._hide()
-            self._window.ask("library", "import", "\n".join(paths))
+            self._window.visit.imports([Path(path) for path in paths])
         elif event.type() == QEvent.Type.DragEnter:
             self._show()
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
@@ -9,7 +10,6 @@ from slmdesk.gui.actions import Action, match_score
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from slmdesk.gui.palette import Palette
     from slmdesk.gui.window import MainWindow
@@ -42,10 +42,14 @@ class Finder:
         self._palette.add(words, found)
 
     async def _conversations(self, words: str) -> list[Action]:
+        visit = self._window.visit
         summaries = await self._window.application.chats.conversations(words, MOST)
         return [
             Action(
-                f"chat.open.{one.id}", one.title or "New chat", self._asker("open", str(one.id)), icon="chat"
+                f"chat.open.{one.id}",
+                one.title or "New chat",
+                partial(visit.conversation, one.id),
+                icon="chat",
             )
             for one in summaries
         ]
@@ -60,12 +64,9 @@ class Finder:
                 if score is not None and _holds(title, file.id, words):
                     scored.append((-score, title, file.id))
         return [
-            Action(f"chat.with.{ref}", title, self._asker("chat_with", ref), icon="model")
+            Action(f"chat.with.{ref}", title, partial(self._window.visit.chat_with, ref), icon="model")
             for _, title, ref in sorted(scored)[:MOST]
         ]
-
-    def _asker(self, what: str, value: str) -> Callable[[], object]:
-        return lambda: self._window.ask("chat", what, value)
 
 
 def _holds(title: str, ref: str, words: str) -> bool:

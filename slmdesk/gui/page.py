@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from slmdesk.core.state import StateFile
     from slmdesk.gui.actions import Action
     from slmdesk.gui.job_watch import JobWatch
+    from slmdesk.gui.live_settings import LiveSettings
     from slmdesk.gui.loaded import LoadedWatch
     from slmdesk.gui.theme import Theme
+    from slmdesk.gui.visits import Visits
 
 T = TypeVar("T")
 Remedy = tuple[str, Callable[[], object]]
@@ -44,17 +46,26 @@ class WindowServices(Protocol):
         ...
 
     @property
+    def live(self) -> LiveSettings:
+        """The settings, with a signal when one changes and a way to change one that does not block."""
+        ...
+
+    @property
     def has_application(self) -> bool:
         """Whether `application` is there by now."""
         ...
 
     @property
     def application(self) -> Application:
-        """Everything else. Only there from the first `activated` on: it is built after the first paint."""
+        """Everything else. Only there from `Page.begin` on, and in what `run` runs: it is built after the first
+        paint."""
         ...
 
     def run(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
-        """Start `work`; an error is shown at the top of the window. Cancelled when the window closes."""
+        """Start `work`, as soon as the application is there; an error is shown at the top of the window.
+
+        Cancelled when the window closes. The event loop must run.
+        """
         ...
 
     def toast(self, text: str, undo: Callable[[], object] | None = None, undo_text: str = "Undo") -> None:
@@ -69,8 +80,9 @@ class WindowServices(Protocol):
         """Make another page the current one."""
         ...
 
-    def ask(self, page_id: str, what: str, value: str) -> bool:
-        """Go to another page and ask something of it (see its `asked`). False when there is no such page."""
+    @property
+    def visit(self) -> Visits:
+        """The ways to other pages, with what is to be done there."""
         ...
 
     @property
@@ -89,10 +101,11 @@ class WindowServices(Protocol):
 
 
 class Page(Pane):
-    """One tab of the window. A subclass builds its widgets in the constructor, which must stay light.
+    """One page of the window: its widgets, and the view that its controller knows.
 
-    No event loop runs yet in the constructor, and `services.application` is not there yet; both are from the
-    first `activated` on.
+    A subclass builds its widgets and then its controller in the constructor, which must stay light: no event loop
+    runs yet there, and `services.application` may not be there yet. Both are from `begin` on, and in what
+    `services.run` runs.
 
     Attributes:
         services: the window's side.
@@ -123,11 +136,11 @@ class Page(Pane):
         """Pixels at the lower edge that a passing message must not cover: where a person writes, say."""
         return 0
 
-    def activated(self) -> None:
-        """The page became the current one; the event loop runs."""
+    def begin(self) -> None:
+        """Once, before the page is `activated` for the first time: the application is there, the event loop runs."""
 
-    def asked(self, what: str, value: str) -> None:
-        """Another page asks something of this one, which is the current one by then and was activated."""
+    def activated(self) -> None:
+        """The page became the current one."""
 
     can_find: ClassVar[bool] = False
     """Whether the page has a search field; `find_here` then puts the focus there (Ctrl+F)."""

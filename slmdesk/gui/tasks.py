@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Tasks:
@@ -53,3 +55,11 @@ class Tasks:
             self._on_error(error, where or task.get_name())
         else:
             self._on_success(where or task.get_name())
+
+
+async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `work` returns, called in a thread. asyncio is imported by whoever gets so far: the first paint does not
+    wait for it."""
+    from asyncio import to_thread
+
+    return await to_thread(work, *args, **kwargs)

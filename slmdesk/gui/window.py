@@ -19,6 +19,7 @@ from slmdesk.gui.strip import StatusStrip
 from slmdesk.gui.tasks import Tasks
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.undoing import Undoing
+from slmdesk.gui.visits import Visits
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
 
 if TYPE_CHECKING:
@@ -101,13 +102,17 @@ class MainWindow(QWidget):
         self._holds_toasts = False
         self._palette: Palette | None = None
         self._undoing = Undoing()
-        self._asked: tuple[str, str, str] | None = None
+        self._begun: set[str] = set()
+        self._ready: asyncio.Event | None = None  # what waits for the application
+        self._errand: Callable[[], object] | None = (
+            None  # of the latest visit, until the application is there
+        )
+        self.visit = Visits(self)
         self.jobs = JobWatch(self)
         self.loaded = LoadedWatch(self)
         self.actions_known = Actions(self)
         self._lay_out()
-        if "library" in self._specs:
-            Dropping(self, self._content)
+        Dropping(self, self._content)
         self._declare_actions()
         self._restore_geometry(begin)
 
@@ -120,7 +125,7 @@ class MainWindow(QWidget):
     @property
     def application(self) -> Application:
         if self._application is None:
-            raise RuntimeError("the application is built after the first paint; use it from `activated` on")
+            raise RuntimeError("the application is built after the first paint; use it from `Page.begin` on")
         return self._application
 
     @property
@@ -128,7 +133,18 @@ class MainWindow(QWidget):
         return self._application is not None
 
     def run(self, work: Coroutine[Any, Any, T], where: str = "") -> asyncio.Task[T]:
-        return self._tasks.start(work, where)
+        if self.has_application:
+            return self._tasks.start(work, where)
+        task = self._tasks.start(self._once_ready(work), where)
+        task.add_done_callback(lambda _task: work.close())  # where the window closed before it could begin
+        return task
+
+    def when_ready(self, errand: Callable[[], object]) -> None:
+        """Do something now, or once the application is there; then the latest such errand alone is done."""
+        if self.has_application:
+            errand()
+        else:
+            self._errand = errand
 
     def toast(self, text: str, undo: Callable[[], object] | None = None, undo_text: str = "Undo") -> None:
         if self._toast is None:
@@ -167,20 +183,10 @@ class MainWindow(QWidget):
             self._rail.set_none()
         # Tab goes on from here into the page, and no button wears a focus ring unasked.
         page.setFocus(Qt.FocusReason.OtherFocusReason)
-        if self._application is not None:
-            page.activated()
+        if self.has_application:
+            self._activate(page)
         if self._toast is not None:
             self._toast.place()
-
-    def ask(self, page_id: str, what: str, value: str) -> bool:
-        if page_id not in self._specs:
-            return False
-        self.go_to(page_id)
-        if self._application is None:
-            self._asked = (page_id, what, value)  # once it is there
-        else:
-            self.page(page_id).asked(what, value)
-        return True
 
     def network_changed(self) -> None:
         """Tell the pages that the program works offline now, or no longer."""
@@ -243,10 +249,12 @@ class MainWindow(QWidget):
         for problem in application.problems:
             self.show_error(problem, everywhere=True)
         if self._current:
-            self._pages[self._current].activated()
+            self._activate(self._pages[self._current])
         self.jobs.start(application.jobs, self.run)
-        if self._asked is not None:
-            self.ask(*self._asked)
+        if self._ready is not None:
+            self._ready.set()
+        if self._errand is not None:
+            self._errand()
         self.attached.emit()
 
     def bring_up(self) -> None:
@@ -291,6 +299,20 @@ class MainWindow(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._rail.set_narrow(event.size().width() < MEASURE.narrow)
+
+    def _activate(self, page: Page) -> None:
+        if page.id not in self._begun:
+            self._begun.add(page.id)
+            page.begin()
+        page.activated()
+
+    async def _once_ready(self, work: Coroutine[Any, Any, T]) -> T:
+        import asyncio
+
+        if self._ready is None:
+            self._ready = asyncio.Event()
+        await self._ready.wait()
+        return await work
 
     # Building.
 

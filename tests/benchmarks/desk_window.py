@@ -125,8 +125,6 @@ def measure_stall(model: str, seconds: float, repo: str = "", source: str = "") 
     async def stream() -> None:
         nonlocal tokens, ran
         page: ChatPage = desk.window.page("chat")  # type: ignore[assignment]
-        while page.controller is None:
-            await asyncio.sleep(0.05)
         chats = desk.window.application.chats
         conversation = await chats.create()
         await chats.set_model(conversation.id, model)

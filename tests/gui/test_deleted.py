@@ -80,7 +80,7 @@ def test_the_page_of_deleted_things_brings_conversations_and_models_back(
         await application.chats.delete(deleted)
         assert [one.id for one in await application.chats.deleted()] == [deleted]
 
-        page.refresh()
+        page.controller.refresh()
         await until(lambda: len(restorers(desk)) == 2, "both")
         for button in restorers(desk):
             button.click()

@@ -34,7 +34,7 @@ async def welcome(desk: Desk) -> FirstRunPage:
     desk.window.go_to(marker.PAGE)
     page = desk.window.page(marker.PAGE)
     assert isinstance(page, FirstRunPage)
-    await until(lambda: page.known and "free of" in page.folder._room.text(), "the page to fill")
+    await until(lambda: page.controller.known and "free of" in page.folder._room.text(), "the page to fill")
     return page
 
 
@@ -111,10 +111,10 @@ def test_the_page_is_done_with_the_keyboard_alone(play: Play) -> None:
             focused = QApplication.focusWidget()
             assert isinstance(focused, Button)
             names.append(focused.accessibleName() or focused.text())
-        assert page.advice is not None
+        assert page.controller.advice is not None
         assert names == [
             "Change the models folder",
-            f"Download {page.advice.model.name} and chat",
+            f"Download {page.controller.advice.model.name} and chat",
             "Start with the built-in model",
             "Look at other models",
         ]
@@ -131,16 +131,16 @@ def test_it_says_what_the_machine_has_and_recommends_what_fits(play: Play) -> No
         page = await welcome(desk)
         await until(lambda: "looking" not in page.machine.text.text(), "the machine")
         assert "of memory" in page.machine.text.text()
-        advice = page.advice
+        advice = page.controller.advice
         assert advice is not None
         assert not advice.model.gated
         assert page.model.title.text() == advice.model.name
         assert advice.fit.verdict != "too_big"
         assert "GB" in page.model.pill.text or "MB" in page.model.pill.text
         # A full disk leaves the built-in model, as the one thing to do.
-        page._free = 1000
-        page._recommend()
-        assert page.advice is None
+        page.controller.free = 1000
+        page.controller.recommend()
+        assert page.controller.advice is None
         assert page.model.download.isHidden()
         assert page.built_in.start.property("kind") == "primary"
 
@@ -153,7 +153,7 @@ def test_a_folder_is_taken_and_the_change_undone(play: Play, tmp_path: Path) -> 
         application = desk.window.application
         assert page.folder.path == str(application.paths.models)
         wanted = tmp_path / "elsewhere" / "models"
-        await page.take_folder(wanted)
+        await page.controller.take_folder(wanted)
         assert application.library.folders == [wanted]
         assert page.folder.path == str(wanted)
         assert list(wanted.iterdir()) == [], "the trial leaves something behind"
@@ -171,14 +171,14 @@ def test_a_folder_that_cannot_be_used_is_refused_with_the_reason(play: Play, tmp
     async def scene(desk: Desk) -> None:
         page = await welcome(desk)
         before = page.folder.path
-        await page.take_folder(file)
+        await page.controller.take_folder(file)
         assert str(file) in page.folder.problem
         assert page.folder.path == before
         assert desk.window.settings.get(FOLDERS) == ""
         assert not desk.window.errors_shown
-        await page.take_folder(tmp_path / f"a{os.pathsep}b")
+        await page.controller.take_folder(tmp_path / f"a{os.pathsep}b")
         assert "separates folders" in page.folder.problem
-        await page.take_folder(tmp_path / "good")
+        await page.controller.take_folder(tmp_path / "good")
         assert page.folder.problem == ""
 
     play(scene)
@@ -220,7 +220,7 @@ def test_the_recommended_model_is_downloaded_and_chatted_with(
 ) -> None:
     async def scene(desk: Desk) -> None:
         page = await welcome(desk)
-        advice = page.advice
+        advice = page.controller.advice
         assert advice is not None
         hub.add(advice.repo, {f"model-{advice.quant}.gguf": desk_guide})
         QTest.mouseClick(page.model.download, Qt.MouseButton.LeftButton)

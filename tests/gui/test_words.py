@@ -13,7 +13,7 @@ import pytest
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import SETTINGS, find_setting
-from slmdesk.gui.about.about_page import COMPONENTS, component_versions
+from slmdesk.gui.about.components import COMPONENTS, component_versions
 from slmdesk.gui.actions import match_score
 from slmdesk.gui.live_settings import change_words, value_words
 from slmdesk.gui.report import report_text

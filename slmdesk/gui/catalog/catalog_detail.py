@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.catalog.card_view import CardView
+    from slmdesk.gui.page import Remedy
     from slmdesk.gui.theme import Theme
 
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
@@ -49,6 +50,7 @@ class CatalogDetail(QWidget):
         context_wanted(int): the forecast for another context; 0 for the usual one.
         compare_toggled(bool): the model is to be compared with others, or no longer.
         page_wanted, retry, downloads_wanted: the page on the hub, another try, the Downloads page.
+        token_given(str), again: an access token was entered; what the hub asks for was done.
     """
 
     download_wanted = Signal(object)
@@ -58,6 +60,8 @@ class CatalogDetail(QWidget):
     compare_toggled = Signal(bool)
     page_wanted = Signal()
     retry = Signal()
+    token_given = Signal(str)
+    again = Signal()
     downloads_wanted = Signal()
 
     def __init__(
@@ -66,9 +70,8 @@ class CatalogDetail(QWidget):
         super().__init__()
         self.theme = theme
         self.page: ModelPage | None = None
-        self.address = ""
-        self.memory_total = 0
-        self.remedy: tuple[str, Callable[[], object]] | None = None  # where the hub cannot be asked
+        self._memory_total = 0
+        self._remedy: Remedy | None = None  # where the hub cannot be asked
         self._judged = False
         self._file_here = file_here
         self._job: Job | None = None
@@ -91,9 +94,9 @@ class CatalogDetail(QWidget):
 
     # What is shown
 
-    def show_nothing(self) -> None:
-        self.page = None
-        self._stack.setCurrentIndex(0)
+    def show_memory(self, total: int) -> None:
+        """The memory of this machine, in bytes."""
+        self._memory_total = total
 
     def show_entry(self, entry: CatalogEntry, about: str, repos: Sequence[str], *, compared: bool) -> None:
         """Show what the list knows; the files follow."""
@@ -102,12 +105,12 @@ class CatalogDetail(QWidget):
         self._title.setText(name)
         self._publisher.setText(publisher)
         self._about.setText(about)
-        self.set_compared(on=compared)
+        self.show_compared(on=compared)
         self._show_badges(entry)
         self.show_repos(repos, repos[0] if repos else entry.id)
         self.forget_page()
         self._card_box.hide()
-        self.gate.put_away()
+        self.put_gate_away()
         self.show_problem(None)
         self._stack.setCurrentIndex(1)
         self._scroll.verticalScrollBar().setValue(0)
@@ -125,8 +128,9 @@ class CatalogDetail(QWidget):
         self._repos.set_choices([(repo, repo) for repo in repos], current)
         self._repo_row.setVisible(len(repos) > 1)
 
-    def show_page(self, page: ModelPage, *, judged: bool) -> None:
-        """Show the files, at first without forecasts."""
+    def show_page(self, page: ModelPage, remedy: Remedy | None, *, judged: bool) -> None:
+        """Show the files, at first without forecasts. `remedy` leads to a hub that cannot be asked now."""
+        self._remedy = remedy
         wanted = ""
         chosen = self._table.chosen()
         if self._judged and chosen is not None and self.page is not None and self.page.repo == page.repo:
@@ -165,9 +169,10 @@ class CatalogDetail(QWidget):
         self._card.show_text(card.text)
 
     def show_problem(
-        self, error: SlmDeskError | None, action: tuple[str, Callable[[], object]] | None = None
+        self, error: SlmDeskError | None, action: Remedy | None = None, address: str = ""
     ) -> None:
-        """What went wrong, where it happened; licence and token have a panel of their own."""
+        """What went wrong, where it happened; licence and token have a panel of their own, which leads to the
+        model's page on the hub, `address`."""
         if self._error is not None:
             self._error.hide()
             self._error.deleteLater()
@@ -176,7 +181,7 @@ class CatalogDetail(QWidget):
             return
         self._waiting.hide()
         if error.code in TOKEN | LICENCE:
-            self.gate.show_error(error, self.page.url if self.page else self.address)
+            self._gate.show_error(error, address)
             return
         self._error = ErrorPanel(self.theme, error, action=action or ("Try again", self.retry.emit))
         self._problems.addWidget(self._error)
@@ -187,20 +192,27 @@ class CatalogDetail(QWidget):
         self._job = job
         self._show_action()
 
-    def set_starting(self, *, on: bool) -> None:
+    def show_starting(self, *, on: bool) -> None:
         """The hub is being asked for the download."""
         self._main.set_busy(on)
 
-    def set_compared(self, *, on: bool) -> None:
+    def show_compared(self, *, on: bool) -> None:
         """Show whether the model is among those to be compared."""
         self._compare.blockSignals(True)
         self._compare.setChecked(on)
         self._compare.blockSignals(False)
 
-    @property
-    def chosen(self) -> Choice | None:
-        """The file chosen in the table."""
-        return self._table.chosen()
+    def show_wrong_token(self, words: str) -> None:
+        """Why the hub does not take the token."""
+        self._gate.show_wrong(words)
+
+    def show_token_checked(self) -> None:
+        """The hub has answered about the token."""
+        self._gate.set_busy(busy=False)
+
+    def put_gate_away(self) -> None:
+        """Neither token nor licence is asked for any more."""
+        self._gate.put_away()
 
     @property
     def context(self) -> int:
@@ -228,7 +240,9 @@ class CatalogDetail(QWidget):
         self._compare.toggled.connect(self.compare_toggled)
         self._link = IconButton(theme, "link", "Open its page on the hub")
         self._link.clicked.connect(self.page_wanted)
-        self.gate = GatePanel(theme)
+        self._gate = GatePanel(theme)
+        self._gate.token_given.connect(self.token_given)
+        self._gate.again.connect(self.again)
         self._problems = QVBoxLayout()
         self._note = Label(theme, role="small", tone="caution", wrap=True)
         self._repos = Select(theme)
@@ -279,7 +293,7 @@ class CatalogDetail(QWidget):
         column.addWidget(self._badges)
         column.addWidget(self._about)
         column.addWidget(self._note)
-        column.addWidget(self.gate)
+        column.addWidget(self._gate)
         column.addLayout(self._problems)
         self._actions = self._make_actions()
         column.addWidget(self._actions)
@@ -418,7 +432,7 @@ class CatalogDetail(QWidget):
         self._memory.setVisible(fit is not None)
         if choice is not None and fit is not None:
             self._memory_title.setText(f"Memory of {name_of(choice)}")
-            self._forecast.show_fit(fit, self.memory_total)
+            self._forecast.show_fit(fit, self._memory_total)
         self._show_action()
 
     def _show_action(self) -> None:
@@ -441,8 +455,8 @@ class CatalogDetail(QWidget):
             self._main.setText("Chat")
             self._main.set_icon("chat")
         elif page.listed:
-            self._main.setText(self.remedy[0] if self.remedy else "Try again")
-            self._main.set_icon("online" if self.remedy else "refresh")
+            self._main.setText(self._remedy[0] if self._remedy else "Try again")
+            self._main.set_icon("online" if self._remedy else "refresh")
         else:
             self._main.setText(f"Download {name_of(choice)}, {amounts.size(choice.size_bytes)}")
             self._main.set_icon("download")
@@ -468,6 +482,6 @@ class CatalogDetail(QWidget):
         if here:
             self.chat_wanted.emit(here)
         elif page.listed:
-            (self.remedy[1] if self.remedy else self.retry.emit)()
+            (self._remedy[1] if self._remedy else self.retry.emit)()
         else:
             self.download_wanted.emit(choice)

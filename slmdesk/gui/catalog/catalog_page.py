@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui.actions import Action
+from slmdesk.gui.catalog.catalog_controller import CatalogController
 from slmdesk.gui.catalog.catalog_detail import CatalogDetail
 from slmdesk.gui.catalog.filters import Filters
 from slmdesk.gui.catalog.results import ResultList, Results
@@ -20,12 +22,11 @@ from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.two_panes import TwoPanes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from slmdesk.catalog.choices import Choice
+    from slmdesk.catalog.advise import Advice
+    from slmdesk.catalog.pages import Comparison
     from slmdesk.catalog.records import CatalogEntry
-    from slmdesk.gui.catalog.catalog_controller import CatalogController
-    from slmdesk.gui.catalog.row_words import BestOffer
     from slmdesk.gui.catalog.sheets import AdviceSheet, CompareModelsSheet
     from slmdesk.gui.page import Remedy, WindowServices
 
@@ -40,7 +41,6 @@ class CatalogPage(Page):
         search: the field that has the focus.
         results: the list.
         detail: the pane at the right.
-        controller: there from the first `activated` on.
     """
 
     id: ClassVar[str] = "catalog"
@@ -51,20 +51,19 @@ class CatalogPage(Page):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
         theme = self.theme
-        self.controller: CatalogController | None = None
+        self.controller = controller = CatalogController(services, self)
         self.search = SearchField(theme, "Search models, or paste an address")
         self.search.textChanged.connect(lambda _: self.look())
         self.search.left.connect(self._to_list)
         self.filters = Filters(theme)
         self.filters.changed.connect(self.look)
-        self.model = Results(self._offer_of, self)
-        self.model.state_of = self._state_of
+        self.model = Results(controller, self)
         self.results = ResultList(theme, self.model)
         self.results.opened.connect(self.open_entry)
-        self.results.download_wanted.connect(self._download_best)
-        self.results.more_wanted.connect(self._more)
+        self.results.download_wanted.connect(controller.download_best)
+        self.results.more_wanted.connect(controller.more)
         self.results.up.connect(lambda: self.search.setFocus(Qt.FocusReason.BacktabFocusReason))
-        self.detail = CatalogDetail(theme, self._file_here, self.help_choose)
+        self.detail = CatalogDetail(theme, controller.file_here, self.help_choose)
         self._advise = Button(theme, "Help me choose", kind="quiet", icon="idea")
         self._advise.clicked.connect(self.help_choose)
         self._rest = QTimer(self)
@@ -72,10 +71,8 @@ class CatalogPage(Page):
         self._rest.setInterval(REST_MS)
         self._rest.timeout.connect(self._look_closer)
         self.results.looked_at.connect(self._rest.start)
-        self._compare_sheet: CompareModelsSheet | None = None
-        self._advice_sheet: AdviceSheet | None = None
+        self._connect_detail()
         self._lay_out()
-        services.jobs.changed.connect(self._jobs_changed)
 
     def header_widgets(self) -> list[QWidget]:
         return [self._advise]
@@ -86,32 +83,62 @@ class CatalogPage(Page):
             Action("catalog.advise", "Help me choose a model", self._advise_action, icon="idea"),
         ]
 
-    def activated(self) -> None:
-        if self.controller is None:
-            from slmdesk.gui.catalog.catalog_controller import CatalogController
+    def begin(self) -> None:
+        self.look()
 
-            self.controller = CatalogController(self.services, self)
-            self.model.catalog = self.services.application.catalog
-            self.controller.refresh()
-            self.look()
-        else:
-            self.controller.refresh()
+    def activated(self) -> None:
+        self.controller.refresh()
         self.search.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def asked(self, what: str, value: str) -> None:
-        if what in {"catalog", "token", "show"} and value and self.controller is not None:
-            self._stack.setCurrentIndex(0)
-            self.controller.open_repo(value, ask_token=what == "token")
+    def open_repo(self, repo: str, *, ask_token: bool = False) -> None:
+        """Show a repository of the hub; with `ask_token` it is said that it wants an access token."""
+        self._stack.setCurrentIndex(0)
+        self.controller.open_repo(repo, ask_token=ask_token)
 
     def network_changed(self) -> None:
-        if self.controller is not None:
-            self.look()
-            self.controller.network_changed()
+        self.look()
+        self.controller.network_changed()
 
     async def shut_down(self) -> None:
         self.detail.close_up()
 
     # Building
+
+    def _connect_detail(self) -> None:
+        detail, controller, services = self.detail, self.controller, self.services
+        detail.download_wanted.connect(controller.download)
+        detail.chat_wanted.connect(services.visit.chat_with)
+        detail.repo_wanted.connect(controller.open_files)
+        detail.context_wanted.connect(controller.judge_again)
+        detail.compare_toggled.connect(controller.choose_for_comparing)
+        detail.page_wanted.connect(controller.show_on_hub)
+        detail.retry.connect(controller.open_files)
+        detail.downloads_wanted.connect(lambda: services.go_to("downloads"))
+        detail.token_given.connect(controller.take_token)
+        detail.again.connect(controller.try_again)
+
+    @cached_property
+    def advice(self) -> AdviceSheet:
+        """The three questions; made when they are first asked."""
+        from slmdesk.gui.catalog.sheets import AdviceSheet
+
+        sheet = AdviceSheet(self.theme)
+        sheet.closed.connect(self.close_sheet)
+        sheet.opened.connect(self.open_repo)
+        sheet.answered.connect(self._answer)
+        self._stack.addWidget(sheet)
+        return sheet
+
+    @cached_property
+    def comparison(self) -> CompareModelsSheet:
+        """Models side by side; made when it is first wanted."""
+        from slmdesk.gui.catalog.sheets import CompareModelsSheet
+
+        sheet = CompareModelsSheet(self.theme)
+        sheet.closed.connect(self.close_sheet)
+        sheet.opened.connect(self.open_repo)
+        self._stack.addWidget(sheet)
+        return sheet
 
     def _lay_out(self) -> None:
         theme = self.theme
@@ -167,7 +194,7 @@ class CatalogPage(Page):
         self._foot_words = Label(theme, role="small", tone="secondary")
         row.addWidget(self._foot_words, 1)
         clear = Button(theme, "Clear", kind="quiet", small=True)
-        clear.clicked.connect(self._clear_compared)
+        clear.clicked.connect(self.controller.clear_compared)
         self._compare = Button(theme, "Compare", small=True, icon="compare")
         self._compare.clicked.connect(self.compare)
         row.addWidget(clear)
@@ -176,6 +203,35 @@ class CatalogPage(Page):
         return self._foot
 
     # What the controller shows
+
+    def show_free_memory(self, available: int) -> None:
+        self.filters.memory = available
+
+    def show_results(self, entries: Iterable[CatalogEntry], *, from_top: bool) -> None:
+        self.model.show(entries)
+        if from_top:
+            self.results.scrollToTop()
+
+    def add_results(self, entries: Iterable[CatalogEntry]) -> int:
+        return self.model.take(entries)
+
+    def has_result(self, entry_id: str) -> bool:
+        return self.model.row_of(entry_id) >= 0
+
+    def mark_result(self, entry_id: str) -> None:
+        self.results.mark(entry_id)
+
+    def show_result_anew(self, entry_id: str) -> None:
+        self.model.touch(entry_id)
+
+    def show_results_anew(self) -> None:
+        self.results.viewport().update()
+
+    def fills_view(self) -> bool:
+        return self.results.look_again()
+
+    def show_detail(self) -> None:
+        self.panes.show_detail()
 
     def show_note(self, words: str, remedy: Remedy | None = None) -> None:
         """One line on why the hub did not answer, with what helps, or else a new try; "" when it did."""
@@ -189,83 +245,57 @@ class CatalogPage(Page):
         nothing = not self.model.entries and not searching
         self._list_stack.setCurrentIndex(1 if nothing else 0)
 
-    def show_compared(self, names: list[str]) -> None:
+    def show_compared(self, repos: list[str]) -> None:
         """The bar at the foot."""
-        self._foot.setVisible(bool(names))
-        many = len(names)
+        self._foot.setVisible(bool(repos))
+        many = len(repos)
         self._foot_words.setText(
             "Choose another model to compare." if many == 1 else f"{many} models to compare"
         )
         self._compare.setEnabled(many >= 2)
 
+    def show_comparison(self, found: Comparison) -> None:
+        self.comparison.show_comparison(found)
+
+    def show_machine(self, words: str) -> None:
+        self.advice.show_machine(words)
+
+    def show_advice(self, found: Sequence[Advice]) -> None:
+        self.advice.show_advice(found)
+
+    def close_sheet(self) -> None:
+        self._stack.setCurrentIndex(0)
+        self.search.setFocus(Qt.FocusReason.OtherFocusReason)
+
     # What the person does
 
     def look(self) -> None:
         """Search anew with the words and filters in force."""
-        if self.controller is not None:
-            self.controller.search(self.filters.query(self.search.text()))
+        self.controller.search(self.filters.query(self.search.text()))
 
     def open_entry(self, entry_id: str) -> None:
         """Show one of the results beside the list."""
-        if self.controller is None:
-            return
         entry = next((one for one in self.model.entries if one.id == entry_id), None)
         if entry is not None:
             self.panes.show_detail()
             self.controller.open(entry)
 
-    def _download_best(self, entry_id: str) -> None:
-        if self.controller is not None:
-            self.controller.download_best(entry_id)
-
     def help_choose(self) -> None:
         """Ask the three questions."""
-        if self.controller is None:
-            return
-        if self._advice_sheet is None:
-            from slmdesk.gui.catalog.sheets import AdviceSheet
+        self._stack.setCurrentWidget(self.advice)
+        self.advice.setFocus()
+        self._answer()
 
-            self._advice_sheet = AdviceSheet(self.theme)
-            self._advice_sheet.closed.connect(self._close_sheet)
-            self._advice_sheet.opened.connect(self._open_from_sheet)
-            self._advice_sheet.asked.connect(self._ask)
-            self._stack.addWidget(self._advice_sheet)
-        self._stack.setCurrentWidget(self._advice_sheet)
-        self._advice_sheet.setFocus()
-        self._ask()
-
-    def _ask(self) -> None:
-        if self.controller is not None and self._advice_sheet is not None:
-            self.controller.advise(self._advice_sheet)
+    def _answer(self) -> None:
+        sheet = self.advice
+        self.controller.advise(sheet.use.value, sheet.priority.value, sheet.language.value)
 
     def compare(self) -> None:
         """Show the models chosen side by side."""
-        if self.controller is None:
-            return
-        if self._compare_sheet is None:
-            from slmdesk.gui.catalog.sheets import CompareModelsSheet
-
-            self._compare_sheet = CompareModelsSheet(self.theme)
-            self._compare_sheet.closed.connect(self._close_sheet)
-            self._compare_sheet.opened.connect(self._open_from_sheet)
-            self._stack.addWidget(self._compare_sheet)
-        self._compare_sheet.wait()
-        self._stack.setCurrentWidget(self._compare_sheet)
-        self._compare_sheet.setFocus()
-        self.controller.compare(self._compare_sheet)
-
-    def _clear_compared(self) -> None:
-        if self.controller is not None:
-            self.controller.clear_compared()
-
-    def _close_sheet(self) -> None:
-        self._stack.setCurrentIndex(0)
-        self.search.setFocus(Qt.FocusReason.OtherFocusReason)
-
-    def _open_from_sheet(self, repo: str) -> None:
-        self._stack.setCurrentIndex(0)
-        if self.controller is not None:
-            self.controller.open_repo(repo)
+        self.comparison.wait()
+        self._stack.setCurrentWidget(self.comparison)
+        self.comparison.setFocus()
+        self.controller.compare()
 
     def _find_action(self) -> None:
         self.services.go_to(self.id)
@@ -289,29 +319,6 @@ class CatalogPage(Page):
             self.results.setCurrentIndex(self.model.index(0))
         self.results.setFocus(Qt.FocusReason.TabFocusReason)
 
-    def _more(self) -> None:
-        if self.controller is not None:
-            self.controller.more()
-
     def _look_closer(self) -> None:
-        if self.controller is not None and self.isVisible():
+        if self.isVisible():
             self.controller.look_closer(self.results.visible_entries())
-
-    def _jobs_changed(self) -> None:
-        if self.controller is not None:
-            self.controller.jobs_changed()
-
-    # What the rows and the table ask
-
-    def _offer_of(self, entry: CatalogEntry) -> BestOffer:
-        if self.controller is None:
-            from slmdesk.gui.catalog.row_words import BestOffer
-
-            return BestOffer("", None, exact=False)
-        return self.controller.offer_of(entry)
-
-    def _state_of(self, entry: CatalogEntry) -> str:
-        return self.controller.state_of(entry) if self.controller is not None else ""
-
-    def _file_here(self, repo: str, choice: Choice) -> str:
-        return self.controller.file_here(repo, choice) if self.controller is not None else ""

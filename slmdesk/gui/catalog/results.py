@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -20,18 +20,17 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from slmdesk.gui.catalog.row_words import BestOffer, facts, good_for, publisher_and_name
+from slmdesk.gui.catalog.row_words import BestOffer, facts, publisher_and_name
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.chips import VERDICTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from PySide6.QtGui import QKeyEvent, QMouseEvent, QResizeEvent
     from PySide6.QtWidgets import QWidget
 
-    from slmdesk.catalog.catalog import Catalog
     from slmdesk.catalog.records import CatalogEntry
     from slmdesk.gui.theme import Theme
 
@@ -40,19 +39,22 @@ NEAR_END = 12
 """Rows below the view at which more are asked for."""
 
 
+class EntryFacts(Protocol):
+    """What a line says of a model beside what its entry holds."""
+
+    def good_for(self, entry: CatalogEntry) -> str: ...
+    def offer_of(self, entry: CatalogEntry) -> BestOffer: ...
+    def state_of(self, entry: CatalogEntry) -> str: ...
+
+
 class Results(QAbstractListModel):
-    """The models found, in order, each once.
+    """The models found, in order, each once."""
 
-    Attributes:
-        offer_of: what is the best choice of an entry, as far as it is known.
-        here: ids of repositories whose files the library has.
-    """
-
-    def __init__(self, offer_of: Callable[[CatalogEntry], BestOffer], parent: QObject) -> None:
+    def __init__(self, told: EntryFacts, parent: QObject) -> None:
         super().__init__(parent)
-        self.offer_of = offer_of
-        self.catalog: Catalog | None = None
-        self.state_of: Callable[[CatalogEntry], str] = lambda _: ""
+        self.good_for = told.good_for
+        self.offer_of = told.offer_of
+        self.state_of = told.state_of
         self._entries: list[CatalogEntry] = []
         self._rows: dict[str, int] = {}
 
@@ -109,7 +111,7 @@ class Results(QAbstractListModel):
         if role == Qt.ItemDataRole.AccessibleTextRole:
             offer = self.offer_of(entry)
             word = VERDICTS[offer.verdict][0] if offer.verdict else ""
-            parts = (entry.name, good_for(entry, self.catalog), facts(entry), word, offer.words)
+            parts = (entry.name, self.good_for(entry), facts(entry), word, offer.words)
             return ", ".join(part for part in parts if part)
         return None
 
@@ -207,7 +209,7 @@ class RowPainter(QStyledItemDelegate):
             offer.words,
         )
         painter.setPen(theme.colour("text"))
-        words = good_for(entry, self._model.catalog)
+        words = self._model.good_for(entry)
         space = room.width() - width - SPACE.large
         _text(painter, room, 0, metrics.elidedText(words, Qt.TextElideMode.ElideRight, space))
 
@@ -309,6 +311,12 @@ class ResultList(QListView):
         """Whether the pointer is over the row's Download."""
         rect = self.visualRect(self.model().index(index.row(), 0))
         return self._painter.button_rect(rect).contains(self._pointer)
+
+    def look_again(self) -> bool:
+        """The rows in sight may be others. Whether a whole view more lies below them."""
+        self.looked_at.emit()
+        bar = self.verticalScrollBar()
+        return bar.maximum() - bar.value() >= self.viewport().height()
 
     def mark(self, entry_id: str) -> None:
         """Mark the row of the entry that is shown beside the list."""

@@ -156,11 +156,11 @@ class AdviceSheet(Sheet):
     """Three questions and the short list that follows from the answers.
 
     Signals:
-        asked: an answer is another one.
+        answered: an answer is another one.
         opened(str): the model to show.
     """
 
-    asked = Signal()
+    answered = Signal()
     opened = Signal(str)
 
     def __init__(self, theme: Theme) -> None:
@@ -184,9 +184,9 @@ class AdviceSheet(Sheet):
         self._found = QVBoxLayout()
         self._found.setSpacing(SPACE.small)
         self.body.addLayout(self._found)
-        self.use.chosen.connect(lambda _: self.asked.emit())
-        self.priority.changed.connect(lambda _: self.asked.emit())
-        self.language.chosen.connect(lambda _: self.asked.emit())
+        self.use.chosen.connect(lambda _: self.answered.emit())
+        self.priority.changed.connect(lambda _: self.answered.emit())
+        self.language.chosen.connect(lambda _: self.answered.emit())
 
     def show_machine(self, words: str) -> None:
         """Say what was found of this machine."""

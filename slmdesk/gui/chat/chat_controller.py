@@ -1,73 +1,109 @@
-"""Between the widgets of the Chat page and the chat room: every action of a person is one method here."""
+"""Between the Chat page and the chat room: every action of a person is one method here.
+
+The window is often painted with this page first, so what the room needs is imported when it is used.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QTimer
 
-from slmdesk.chat.chats import NEW_CHAT
-from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEnded
-from slmdesk.core.error_codes import SERVICE_GONE
+from slmdesk.core.error_codes import SERVICE_GONE, UNFIT
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.chat.items import MessageItem, items_of
 from slmdesk.gui.chat.model_entries import PickerEntry, entries_of, find_entry, names_of
 from slmdesk.gui.chat.names import short_name
-from slmdesk.gui.chat.turn import RunningTurn
+from slmdesk.gui.tasks import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    import asyncio
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from slmdesk.application import Application
+    from slmdesk.chat.chats import Chats
+    from slmdesk.chat.export import ExportFormat
     from slmdesk.chat.tree import ConversationSummary, ConversationTree
     from slmdesk.chat.turns import TurnEvent
-    from slmdesk.gui.page import WindowServices
+    from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.turn import RunningTurn
+    from slmdesk.gui.page import Remedy, WindowServices
 
 REFRESH_MS = 60
 """Changes of conversations within this time cost one reading of the list."""
 PAGE = 500
+NEW_CHAT = 0  # as `chats` has it
 
 
-class ChatController(QObject):
+class ChatView(Protocol):
+    """What the controller shows."""
+
+    @property
+    def typed(self) -> str:
+        """What stands in the composer."""
+        ...
+
+    def show_opened(self, draft: str) -> None:
+        """Another conversation is shown: everything is different, the draft too."""
+        ...
+
+    def show_changed(self) -> None:
+        """The same conversation has other messages."""
+        ...
+
+    def show_item(self, item: MessageItem) -> None:
+        """One message is another now."""
+        ...
+
+    def show_text(self, message_id: int, text: str) -> None:
+        """More text came for the answer with that id."""
+        ...
+
+    def show_running(self) -> None:
+        """Answers began or ended."""
+        ...
+
+    def show_accepted(self) -> None:
+        """What the composer sent is stored."""
+        ...
+
+    def show_refused(self) -> None:
+        """What the composer sent could not be stored."""
+        ...
+
+    def show_conversations(
+        self, found: Sequence[ConversationSummary], searched: str, *, more: bool
+    ) -> None: ...
+
+    def show_model(self) -> None:
+        """Another model would answer next."""
+        ...
+
+    def show_models(self) -> None:
+        """The list of models was read anew."""
+        ...
+
+    def focus_composer(self) -> None: ...
+    def new_chat(self) -> None:
+        """Show a chat that has not begun, and keep what is typed in this one."""
+        ...
+
+    def choose_model(self) -> None:
+        """Open the list of models."""
+        ...
+
+
+class ChatController:
     """Lives on the window's event loop. Nothing here blocks; every task belongs to the window and ends with it.
 
     Attributes:
         current: the conversation shown; `NEW_CHAT` for one that has not begun.
         tree: its messages, or None for a new one.
-
-    Signals:
-        opened: another conversation is shown: everything is different, the draft too.
-        changed: the same conversation has other messages.
-        item_changed(MessageItem): one message is another now.
-        text_arrived(int, str): text for the answer with that id.
-        running_changed: answers began or ended.
-        accepted, refused: what the composer sent is stored, or could not be.
-        listed(list, str, bool): conversations found, for which search, and whether there are more.
-        model_changed: another model would answer next.
-        models_known: the list of models was read anew.
-        deleted(int, str): a conversation was deleted: its id and title.
     """
 
-    opened = Signal(str)
-    changed = Signal()
-    item_changed = Signal(object)
-    text_arrived = Signal(int, str)
-    running_changed = Signal()
-    accepted = Signal()
-    refused = Signal()
-    listed = Signal(list, str, bool)
-    model_changed = Signal()
-    models_known = Signal()
-    deleted = Signal(int, str)
-    _setting_changed = Signal(str)
-
-    def __init__(self, services: WindowServices, application: Application, parent: QObject) -> None:
-        super().__init__(parent)
+    def __init__(self, services: WindowServices, view: ChatView) -> None:
         self._services = services
-        self._app = application
-        self._chats = application.chats
+        self._view = view
         self.current = NEW_CHAT
         self.tree: ConversationTree | None = None
         self.entries: list[PickerEntry] = []
@@ -80,17 +116,21 @@ class ChatController(QObject):
         self._lost: set[int] = set()
         self._left = NEW_CHAT
         self._new_model = ""
-        self._refresh = QTimer(self)
+        self._refresh = QTimer()
         self._refresh.setSingleShot(True)
         self._closed = False
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self.refresh_list)
-        # Settings may change on other threads; the signal brings them to this one.
-        self._setting_changed.connect(self._follow_setting, Qt.ConnectionType.QueuedConnection)
-        self._forget = (
-            application.events.subscribe(ConversationsChanged, lambda _event: self._refresh.start()),
-            application.settings.subscribe(lambda key, _value: self._setting_changed.emit(key)),
-        )
+        self._forget: Callable[[], object] = lambda: None
+        services.live.changed.connect(self._follow_setting)
+
+    @property
+    def _app(self) -> Application:
+        return self._services.application
+
+    @property
+    def _chats(self) -> Chats:
+        return self._services.application.chats
 
     # tasks
     def _run(self, work: Coroutine[Any, Any, Any], where: str) -> asyncio.Task[Any]:
@@ -108,9 +148,10 @@ class ChatController(QObject):
 
     async def close(self) -> None:
         """End every task; running answers are stopped and kept."""
+        import asyncio
+
         self._closed = True
-        for forget in self._forget:
-            forget()
+        self._forget()
         self._refresh.stop()
         tasks = list(self._tasks)
         for task in tasks:
@@ -121,9 +162,23 @@ class ChatController(QObject):
     # what is shown
     def start(self) -> None:
         """Read the list and the models, and begin with a new chat."""
+        from slmdesk.chat.turns import ConversationsChanged
+
+        self._forget = self._app.events.subscribe(ConversationsChanged, lambda _event: self._refresh.start())
         self.refresh_list()
         self.refresh_models()
-        self.new_chat()
+        self._alone("open", self._start())
+
+    async def _start(self) -> None:
+        """What was typed since the window was painted goes before the draft of last time."""
+        draft = await self._chats.load_draft(NEW_CHAT)
+        if self.current == NEW_CHAT:
+            self._show_opened(self._view.typed or draft)
+
+    def _show_opened(self, draft: str) -> None:
+        self._view.show_opened(draft)
+        self._view.show_model()
+        self._view.show_running()
 
     def new_chat(self) -> None:
         """Show a chat that has not begun."""
@@ -144,7 +199,7 @@ class ChatController(QObject):
         async def begin() -> None:
             await self._open(NEW_CHAT)
             self._new_model = model_id
-            self.model_changed.emit()
+            self._view.show_model()
             if text:
                 self.send(text)
 
@@ -159,9 +214,7 @@ class ChatController(QObject):
         draft = await self._chats.load_draft(conversation_id)
         self.current, self.tree = conversation_id, tree
         self._new_model = ""
-        self.opened.emit(draft)
-        self.model_changed.emit()
-        self.running_changed.emit()
+        self._show_opened(draft)
 
     async def _reload(self) -> None:
         if self.current != NEW_CHAT:
@@ -169,12 +222,14 @@ class ChatController(QObject):
             tree = await self._chats.load(conversation_id)
             if self.current == conversation_id:
                 self.tree = tree
-                self.changed.emit()
+                self._view.show_changed()
 
     def items(self) -> list[MessageItem]:
         """The messages of the conversation shown, the running answer as it stands now."""
         if self.tree is None:
             return []
+        from slmdesk.gui.chat.items import items_of
+
         turn = self._turns.get(self.current)
         items = items_of(self.tree, self._names)
         return [self._live(item, turn) if turn else item for item in items]
@@ -225,7 +280,7 @@ class ChatController(QObject):
                 if self.current == NEW_CHAT:
                     self.current = conversation_id
         except BaseException:
-            self.refused.emit()
+            self._view.show_refused()
             raise
         await self._turn(conversation_id, self._chats.send(conversation_id, text), typed=True)
 
@@ -241,8 +296,17 @@ class ChatController(QObject):
         """Go on with an answer that was cut off."""
         self._begin(self._chats.continue_from(message_id))
 
+    def mend(self, error: SlmDeskError) -> Remedy | None:
+        """A better button for an error than "Try again"."""
+        if error.code in UNFIT:
+            return "Choose another model", self._view.choose_model
+        if error.code == "context_exceeded":
+            return "New chat", self._view.new_chat
+        return None
+
     def _begin(self, events: AsyncGenerator[TurnEvent, None]) -> None:
         self._run(self._turn(self.current, events), "chat: turn")
+        self._view.focus_composer()  # one goes on typing, and Esc stops
 
     async def _turn(
         self, conversation_id: int, events: AsyncGenerator[TurnEvent, None], *, typed: bool = False
@@ -250,28 +314,33 @@ class ChatController(QObject):
         if conversation_id in self._turns:
             await events.aclose()
             if typed:
-                self.refused.emit()
+                self._view.show_refused()
             return
+        from slmdesk.chat.turns import MessageStored
+        from slmdesk.gui.chat.turn import RunningTurn
+
         turn = self._turns[conversation_id] = RunningTurn(
             conversation_id, self._names, reconnecting=conversation_id in self._lost
         )
         self._lost.discard(conversation_id)
-        self.running_changed.emit()
+        self._view.show_running()
         try:
             async with aclosing(events):
                 async for event in events:
                     if typed and isinstance(event, MessageStored):
                         typed = False
-                        self.accepted.emit()
+                        self._view.show_accepted()
                     await self._follow(turn, event)
         finally:
             if typed:
-                self.refused.emit()
+                self._view.show_refused()
             if self._turns.get(conversation_id) is turn:
                 del self._turns[conversation_id]
-            self.running_changed.emit()
+            self._view.show_running()
 
     async def _follow(self, turn: RunningTurn, event: TurnEvent) -> None:
+        from slmdesk.chat.turns import MessageStored, TurnEnded
+
         turn.take(event)
         shown = turn.conversation_id == self.current
         match event:
@@ -280,7 +349,7 @@ class ChatController(QObject):
                     await self._reload()
             case str():
                 if shown and turn.answer is not None:
-                    self.text_arrived.emit(turn.answer.id, event)
+                    self._view.show_text(turn.answer.id, event)
             case TurnEnded(message=message):
                 if message.error and message.error.get("code") in SERVICE_GONE:
                     self._lost.add(turn.conversation_id)
@@ -294,7 +363,7 @@ class ChatController(QObject):
     def _show_one(self, message_id: int) -> None:
         for item in self.items():
             if item.id == message_id:
-                self.item_changed.emit(item)
+                self._view.show_item(item)
 
     def stop(self) -> None:
         """End the answer being written in the conversation shown."""
@@ -307,12 +376,13 @@ class ChatController(QObject):
             siblings = self.tree.siblings(message_id)
             if 0 <= branch < len(siblings):
                 self._alone("branch", self._select(self.current, siblings[branch].id))
+        self._view.focus_composer()
 
     async def _select(self, conversation_id: int, message_id: int) -> None:
         tree = await self._chats.select(message_id)
         if self.current == conversation_id:
             self.tree = tree
-            self.changed.emit()
+            self._view.show_changed()
 
     # the list
     def search(self, words: str) -> None:
@@ -333,7 +403,7 @@ class ChatController(QObject):
 
     async def _list(self, words: str, limit: int) -> None:
         found: list[ConversationSummary] = await self._chats.conversations(words, limit)
-        self.listed.emit(found, words, len(found) >= limit)
+        self._view.show_conversations(found, words, more=len(found) >= limit)
 
     def rename(self, conversation_id: int, title: str) -> None:
         self._run(self._chats.rename(conversation_id, title), "chat: rename")
@@ -347,7 +417,8 @@ class ChatController(QObject):
         if self.current == conversation_id:
             self._left = conversation_id
             self.new_chat()
-        self.deleted.emit(conversation_id, title)
+        words = f"Deleted “{title}”." if title else "Deleted the conversation."
+        self._services.toast(words, lambda: self.restore(conversation_id))
 
     def restore(self, conversation_id: int) -> None:
         """Undo `delete`."""
@@ -362,9 +433,17 @@ class ChatController(QObject):
         """Keep what is typed and not sent."""
         self._run(self._chats.save_draft(conversation_id, text), "chat: draft")
 
-    async def export(self, conversation_id: int, form: str) -> str:
-        """The text of a conversation, as Markdown or JSON."""
-        return await self._chats.export(conversation_id, "json" if form == "json" else "markdown")
+    def export(self, conversation_id: int, form: ExportFormat, title: str) -> None:
+        """Write a conversation to a file the person chooses; `title` proposes its name."""
+        self._run(self._export(conversation_id, form, title), "chat: export")
+
+    async def _export(self, conversation_id: int, form: ExportFormat, title: str) -> None:
+        from slmdesk.gui.chat.exporting import export_to_file
+
+        text = await self._chats.export(conversation_id, form)
+        path = await export_to_file(self._services.window(), title or self.title(conversation_id), text, form)
+        if path is not None:
+            self._services.toast(f"Exported to {path.name}.")
 
     # models
     @property
@@ -372,7 +451,9 @@ class ChatController(QObject):
         """The id of the model that answers next."""
         if self.tree is not None and self.tree.conversation.model:
             return self.tree.conversation.model
-        return self._new_model or self._app.library.usual_model
+        if self._new_model or not self._services.has_application:
+            return self._new_model
+        return self._app.library.usual_model
 
     @property
     def model_entry(self) -> PickerEntry | None:
@@ -403,15 +484,15 @@ class ChatController(QObject):
         except SlmDeskError:
             pass  # only what is loaded stays unsaid; a question would tell what is wrong
         # Not here: of ten thousand files it takes longer than a window may stand still.
-        self.entries = await asyncio.to_thread(entries_of, models, loaded)
-        self._names.update(await asyncio.to_thread(names_of, models, self.entries))
-        self.models_known.emit()
-        self.model_changed.emit()
+        self.entries = await in_thread(entries_of, models, loaded)
+        self._names.update(await in_thread(names_of, models, self.entries))
+        self._view.show_models()
+        self._view.show_model()
 
-    def _follow_setting(self, key: str) -> None:
-        if key == "chat.model":
+    def _follow_setting(self, key: str, _value: object) -> None:
+        if key == "chat.model" and not self._closed:
             self._new_model = ""
-            self.model_changed.emit()
+            self._view.show_model()
 
     def choose_model(self, model_id: str) -> None:
         """Answer with another model from the next message on; new chats begin with it too."""
@@ -422,8 +503,8 @@ class ChatController(QObject):
             self._new_model = model_id
             # The environment may hold the setting; then it holds only for this chat.
             if self._app.settings.source("chat.model") != "environment":
-                await asyncio.to_thread(self._app.settings.set, "chat.model", model_id)
+                await in_thread(self._app.settings.set, "chat.model", model_id)
         else:
             await self._chats.set_model(conversation_id, model_id)
             await self._reload()
-        self.model_changed.emit()
+        self._view.show_model()

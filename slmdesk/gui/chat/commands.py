@@ -11,6 +11,7 @@ from slmdesk.gui.actions import Action
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from slmdesk.chat.export import ExportFormat
     from slmdesk.gui.chat.chat_page import ChatPage
     from slmdesk.gui.chat.items import MessageItem
 
@@ -59,8 +60,7 @@ class ChatCommands:
 
     @property
     def _current(self) -> int:
-        controller = self._page.controller
-        return controller.current if controller else 0
+        return self._page.controller.current
 
     def _begun(self) -> bool:
         return self._current != 0
@@ -85,12 +85,11 @@ class ChatCommands:
         return show_and_run
 
     def _stop(self) -> None:
-        if self._page.controller is not None:
-            self._page.controller.stop()
+        self._page.controller.stop()
 
     def _again(self) -> None:
         answer = self._last_answer()
-        if answer is not None and self._page.controller is not None:
+        if answer is not None:
             self._page.controller.regenerate(answer.id)
 
     def _copy(self) -> None:
@@ -106,5 +105,5 @@ class ChatCommands:
     def _delete(self) -> None:
         self._page.delete(self._current)
 
-    def _exporter(self, form: str) -> Callable[[], None]:
+    def _exporter(self, form: ExportFormat) -> Callable[[], None]:
         return lambda: self._page.export(self._current, form)

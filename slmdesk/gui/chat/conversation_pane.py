@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.gui.chat.composer import Composer
@@ -12,15 +12,14 @@ from slmdesk.gui.chat.first_start import FirstStart
 from slmdesk.gui.theme import MEASURE, SPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PySide6.QtGui import QKeyEvent
 
-    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.message_list import MessageList
+    from slmdesk.gui.chat.message_view import MessageDeeds
     from slmdesk.gui.chat.typesetter import Typesetter
-    from slmdesk.gui.page import Remedy
     from slmdesk.gui.theme import Theme
 
 
@@ -31,19 +30,12 @@ class ConversationPane(QWidget):
 
     Attributes:
         composer, first_start: its parts.
-
-    Signals:
-        asked(int, str, object): something should be done with a message.
     """
 
-    asked = Signal(int, str, object)
-
-    def __init__(
-        self, theme: Theme, mend: Callable[[SlmDeskError], Remedy | None], *, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, theme: Theme, deeds: MessageDeeds, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._mend = mend
+        self._deeds = deeds
         self._messages: MessageList | None = None
         self._typesetter: Typesetter | None = None
         self.first_start = FirstStart(theme)
@@ -77,8 +69,7 @@ class ConversationPane(QWidget):
         if self._messages is None:
             from slmdesk.gui.chat.message_list import MessageList
 
-            made = self._messages = MessageList(self.typesetter, self._mend)
-            made.asked.connect(self.asked)
+            made = self._messages = MessageList(self.typesetter, self._deeds)
             made.link_clicked.connect(self._open_link)
             made.left.connect(self.composer.field.setFocus)
             self.composer.scrolled.connect(made.page)

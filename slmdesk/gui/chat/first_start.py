@@ -64,12 +64,12 @@ class FirstStart(QWidget):
     """The empty state of a chat.
 
     Signals:
-        asked(str): one of the questions was pressed.
-        guide_asked(str): a question about this program or small models was; Desk Guide answers it best.
+        question(str): one of the questions was pressed.
+        guide_question(str): a question about this program or small models was; Desk Guide answers it best.
     """
 
-    asked = Signal(str)
-    guide_asked = Signal(str)
+    question = Signal(str)
+    guide_question = Signal(str)
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -91,7 +91,7 @@ class FirstStart(QWidget):
         column.addWidget(self._words)
         column.addSpacing(SPACE.medium)
         for button in self._buttons:
-            button.clicked.connect(lambda _checked, button=button: self.asked.emit(button.text()))
+            button.clicked.connect(lambda _checked, button=button: self.question.emit(button.text()))
             column.addWidget(button)
         column.addWidget(self._guide_part())
         column.addStretch(3)
@@ -119,7 +119,7 @@ class FirstStart(QWidget):
         inner.addWidget(words)
         self._guide_buttons = [SentenceButton(self.theme, text, kind="link") for text in GUIDE_QUESTIONS]
         for button in self._guide_buttons:
-            button.clicked.connect(lambda _checked, button=button: self.guide_asked.emit(button.text()))
+            button.clicked.connect(lambda _checked, button=button: self.guide_question.emit(button.text()))
             inner.addWidget(button)
         return part
 

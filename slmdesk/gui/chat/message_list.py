@@ -18,14 +18,13 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.letting_go import holds_focus, let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PySide6.QtGui import QKeyEvent, QResizeEvent
 
-    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.message_view import MessageDeeds
     from slmdesk.gui.chat.typesetter import Typesetter
-    from slmdesk.gui.page import Remedy
 
 MARGIN = SPACE.wide
 AHEAD = 600
@@ -54,25 +53,23 @@ class MessageList(QScrollArea):
         follow: whether it follows.
 
     Signals:
-        asked(int, str, object): something should be done with a message (see `MessageView.asked`).
         link_clicked(str): an address was clicked.
         left: the focus wants to leave below the last message, or its message goes.
     """
 
-    asked = Signal(int, str, object)
     link_clicked = Signal(str)
     left = Signal()
 
     def __init__(
         self,
         typesetter: Typesetter,
-        mend: Callable[[SlmDeskError], Remedy | None],
+        deeds: MessageDeeds,
         *,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._typesetter = typesetter
-        self._mend = mend
+        self._deeds = deeds
         self._rows: list[_Row] = []
         self.follow = Follow()
         self._moving = False
@@ -280,9 +277,8 @@ class MessageList(QScrollArea):
         # What shows messages is imported with the first of them: an empty conversation is painted without it.
 
         left, width = self._column
-        view = row.view = MessageView(self._typesetter, row.item, self._mend, parent=self._canvas)
+        view = row.view = MessageView(self._typesetter, row.item, self._deeds, parent=self._canvas)
         view.changed.connect(lambda: self._changed(self._rows.index(row)) if row in self._rows else None)
-        view.asked.connect(lambda what, value: self.asked.emit(row.item.id, what, value))
         view.link_clicked.connect(self.link_clicked)
         view.selecting.connect(lambda: self._end_selections(row))
         view.reached.connect(lambda: self._reveal(row))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
@@ -22,8 +22,6 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from PySide6.QtGui import QEnterEvent, QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
 
     from slmdesk.core.errors import SlmDeskError
@@ -46,6 +44,18 @@ _BY_KEY = {
 }
 
 
+class MessageDeeds(Protocol):
+    """What can be done with a message, by its id."""
+
+    def regenerate(self, message_id: int) -> None: ...
+    def continue_from(self, message_id: int) -> None: ...
+    def edit(self, message_id: int, text: str) -> None: ...
+    def select_branch(self, message_id: int, branch: int) -> None: ...
+    def mend(self, error: SlmDeskError) -> Remedy | None:
+        """A better button for an error than "Try again"."""
+        ...
+
+
 class MessageView(QWidget):
     """Laid out by hand: the list asks `lay(width)` for its height.
 
@@ -55,8 +65,6 @@ class MessageView(QWidget):
 
     Signals:
         changed: the height is another one.
-        asked(str, object): the person wants something done: "regenerate", "continue", "edit", "branch" with what it
-            needs (None, None, the new text, the number of the branch).
         selecting: a selection begins in this message.
         link_clicked(str): an address was clicked.
         reached: the focus came here by a key.
@@ -65,7 +73,6 @@ class MessageView(QWidget):
     """
 
     changed = Signal()
-    asked = Signal(str, object)
     selecting = Signal()
     link_clicked = Signal(str)
     reached = Signal()
@@ -76,7 +83,7 @@ class MessageView(QWidget):
         self,
         typesetter: Typesetter,
         item: MessageItem,
-        mend: Callable[[SlmDeskError], Remedy | None],
+        deeds: MessageDeeds,
         *,
         parent: QWidget | None = None,
     ) -> None:
@@ -84,7 +91,7 @@ class MessageView(QWidget):
         self._typesetter = typesetter
         theme = self.theme = typesetter.theme
         self.item = item
-        self._mend = mend
+        self._deeds = deeds
         self._width = 0
         self._hovered = False
         self._by_keyboard = False
@@ -235,9 +242,9 @@ class MessageView(QWidget):
                 note_for(
                     self.theme,
                     self.item,
-                    go_on=lambda: self.asked.emit("continue", None),
-                    again=lambda: self.asked.emit("regenerate", None),
-                    mend=self._mend,
+                    go_on=lambda: self._deeds.continue_from(self.item.id),
+                    again=self._regenerate,
+                    mend=self._deeds.mend,
                 )
             )
         self._show_change()
@@ -340,7 +347,7 @@ class MessageView(QWidget):
         if self.item.branches < 2:
             return
         self._branches = BranchSwitch(self.theme, self.item, parent=self)
-        self._branches.chosen.connect(lambda branch: self.asked.emit("branch", branch))
+        self._branches.chosen.connect(lambda branch: self._deeds.select_branch(self.item.id, branch))
         self._branches.show()
 
     @property
@@ -362,9 +369,12 @@ class MessageView(QWidget):
     def _make_actions(self) -> MessageActions:
         actions = MessageActions(self.theme, answer=self.item.answer, parent=self)
         actions.copy_wanted.connect(self.copy)
-        actions.again_wanted.connect(lambda: self.asked.emit("regenerate", None))
+        actions.again_wanted.connect(self._regenerate)
         actions.edit_wanted.connect(self.edit)
         return actions
+
+    def _regenerate(self) -> None:
+        self._deeds.regenerate(self.item.id)
 
     def copy(self) -> None:
         """Copy the selection, or else the whole message as it was written, without the reasoning."""
@@ -387,7 +397,7 @@ class MessageView(QWidget):
 
     def _edited(self, text: str) -> None:
         self._close_editor()
-        self.asked.emit("edit", text)
+        self._deeds.edit(self.item.id, text)
 
     def _cancelled(self) -> None:
         self._close_editor()

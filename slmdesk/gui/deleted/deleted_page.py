@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
-from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.deleted.deleted_controller import DeletedController
 from slmdesk.gui.page import Page, WindowServices
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
@@ -18,8 +18,7 @@ from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from slmdesk.chat.tree import ConversationSummary
     from slmdesk.library.trash import Removed
@@ -53,25 +52,12 @@ class DeletedPage(Page):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
+        self.controller = DeletedController(services, self)
 
     def activated(self) -> None:
-        self.refresh()
+        self.controller.refresh()
 
-    def refresh(self) -> None:
-        """Read what can be brought back."""
-        self.services.run(self._read(), "reading what was deleted")
-
-    async def _read(self) -> None:
-        application = self.services.application
-        chats = await application.chats.deleted()
-        try:
-            removed = await application.trash.removed()
-        except SlmDeskError as error:
-            removed = []
-            self.services.show_error(error)
-        self._show(chats, removed)
-
-    def _show(self, chats: Sequence[ConversationSummary], removed: Sequence[Removed]) -> None:
+    def show_deleted(self, chats: Sequence[ConversationSummary], removed: Sequence[Removed]) -> None:
         for card in self._cards:
             self._column.removeWidget(card)
             let_go(card, self)
@@ -102,7 +88,7 @@ class DeletedPage(Page):
             f"{messages} · deleted {amounts.moment(one.deleted_at)}",
             icon="chat",
         )
-        self._restorer(row, one.title, lambda: self._restore_chat(one.id))
+        self._restorer(row, one.title, lambda: self.controller.restore_chat(one.id))
         return row
 
     def _model_row(self, one: Removed) -> CardRow:
@@ -113,25 +99,11 @@ class DeletedPage(Page):
             " · ".join([*parts, f"deleted {amounts.moment(one.removed_at)}"]),
             icon="model",
         )
-        self._restorer(row, one.title, lambda: self._restore_model(one.key))
+        self._restorer(row, one.title, lambda: self.controller.restore_model(one.key))
         return row
 
-    def _restorer(self, row: CardRow, title: str, restore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _restorer(self, row: CardRow, title: str, restore: Callable[[], None]) -> None:
         button = Button(self.theme, "Restore", icon="undo", small=True)
         button.setAccessibleName(f"Restore {title}".rstrip())
-        button.clicked.connect(lambda: self.services.run(restore(), "bringing something back"))
+        button.clicked.connect(restore)
         row.trailing.addWidget(button)
-
-    async def _restore_chat(self, conversation_id: int) -> None:
-        await self.services.application.chats.restore(conversation_id)
-        self.services.toast(
-            "The conversation is back.",
-            lambda: self.services.ask("chat", "open", str(conversation_id)),
-            "Open",
-        )
-        await self._read()
-
-    async def _restore_model(self, key: str) -> None:
-        removed = await self.services.application.trash.undo(key)
-        self.services.toast(f"{removed.title} is back in the library.")
-        await self._read()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from PySide6.QtCore import QPoint, Signal
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout
 
 from slmdesk.core import amounts
 from slmdesk.gui.downloads import words
@@ -17,6 +17,8 @@ from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.progress import ProgressRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.downloads.words import Section
     from slmdesk.gui.widgets.progress import JobState
@@ -29,29 +31,39 @@ _STATES: dict[str, JobState] = {
 }
 
 
+class JobActions(Protocol):
+    """What can be done with a job, or with several."""
+
+    def kept(self, job: Job) -> str: ...
+    def pause(self, job: Job) -> None: ...
+    def resume(self, job: Job, *, here: bool = False) -> None: ...
+    def cancel(self, job: Job, *, keep: bool = False) -> None: ...
+    def move(self, job: Job, where: Literal["first", "up", "down", "last"]) -> None: ...
+    def copy_log(self, job: Job) -> None: ...
+    def chat(self, job: Job) -> None: ...
+    def quantize(self, job: Job) -> None: ...
+    def show_folder(self, job: Job) -> None: ...
+    def help(self, job: Job) -> None: ...
+    def forget(self, jobs: Sequence[Job]) -> None: ...
+
+
 class ActiveRow(ProgressRow):
-    """A job that runs, waits or is paused.
+    """A job that runs, waits or is paused."""
 
-    Signals:
-        asked(str): "pause", "resume", "cancel", "cancel_keep", "first", "up", "down", "last", "here", or a help of
-            `words`.
-    """
-
-    asked = Signal(str)
-
-    def __init__(self, theme: Theme, job: Job, kept: str = "") -> None:
+    def __init__(self, theme: Theme, job: Job, actions: JobActions) -> None:
         super().__init__(theme, job.title or job.kind, icon=words.running_icon(job))
         self.job = job
+        self._actions = actions
         self._kept = Label(theme, role="small", tone="secondary", wrap=True)
         self._here = Button(theme, "Use what counts today", kind="link", small=True)
-        self._here.clicked.connect(lambda: self.asked.emit("here"))
+        self._here.clicked.connect(lambda: actions.resume(self.job, here=True))
         self._more = IconButton(theme, "menu", f"More about {job.title}")
         self._more.clicked.connect(self._open_menu)
         self.buttons.addWidget(self._more)
         self._problem = Label(theme, role="small", tone="caution", wrap=True)
         self._problem.hide()
         self._help = Button(theme, "Try again", small=True)
-        self._help.clicked.connect(lambda: self.asked.emit(words.help_for(self.job.error)))
+        self._help.clicked.connect(lambda: actions.help(self.job))
         self._help.hide()
         foot = QHBoxLayout()
         foot.addWidget(self._help)
@@ -60,11 +72,11 @@ class ActiveRow(ProgressRow):
         self.body.addWidget(self._kept)
         self.body.addWidget(self._problem)
         self.body.addLayout(foot)
-        self.pause.connect(lambda: self.asked.emit("pause"))
-        self.resume.connect(lambda: self.asked.emit("resume"))
+        self.pause.connect(lambda: actions.pause(self.job))
+        self.resume.connect(lambda: actions.resume(self.job))
         self.cancel.connect(self._cancel)
         self.show_job(job)
-        self.show_kept(kept)
+        self.show_kept(actions.kept(job))
 
     def show_kept(self, kept: str) -> None:
         """Show where the job differs from what it would be made with today; "" where it does not."""
@@ -95,50 +107,35 @@ class ActiveRow(ProgressRow):
 
     def _cancel(self) -> None:
         if not self.job.done or not words.in_bytes(self.job):
-            self.asked.emit("cancel")
+            self._actions.cancel(self.job)
             return
-        menu = self._menu()
+        menu = Menu(self.theme, parent=self)
         came = amounts.size(self.job.done)
-        menu.add(f"Cancel and delete the {came} that came", lambda: self.asked.emit("cancel"), icon="delete")
-        menu.add("Cancel and keep what came", lambda: self.asked.emit("cancel_keep"), icon="archive")
-        self._pop_up(menu, self._stop)
+        cancel = self._actions.cancel
+        menu.add(f"Cancel and delete the {came} that came", lambda: cancel(self.job), icon="delete")
+        menu.add("Cancel and keep what came", lambda: cancel(self.job, keep=True), icon="archive")
+        menu.open_below(self._stop)
 
     def _open_menu(self) -> None:
-        menu = self._menu()
-        menu.add("To the front", lambda: self.asked.emit("first"), icon="arrow-up")
-        menu.add("Up", lambda: self.asked.emit("up"), icon="chevron-up")
-        menu.add("Down", lambda: self.asked.emit("down"), icon="chevron-down")
-        menu.add("To the end", lambda: self.asked.emit("last"), icon="arrow-down")
-        menu.addSeparator()
-        menu.add("Copy its log", lambda: self.asked.emit("log"), icon="copy", enabled=bool(self.job.log))
-        self._pop_up(menu, self._more)
-
-    def _menu(self) -> Menu:
-        from PySide6.QtCore import Qt
-
         menu = Menu(self.theme, parent=self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        return menu
-
-    @staticmethod
-    def _pop_up(menu: Menu, button: QWidget) -> None:
-        corner = button.mapToGlobal(button.rect().bottomRight())
-        menu.popup(corner - QPoint(menu.sizeHint().width(), 0))
+        actions = self._actions
+        menu.add("To the front", lambda: actions.move(self.job, "first"), icon="arrow-up")
+        menu.add("Up", lambda: actions.move(self.job, "up"), icon="chevron-up")
+        menu.add("Down", lambda: actions.move(self.job, "down"), icon="chevron-down")
+        menu.add("To the end", lambda: actions.move(self.job, "last"), icon="arrow-down")
+        menu.addSeparator()
+        menu.add("Copy its log", lambda: actions.copy_log(self.job), icon="copy", enabled=bool(self.job.log))
+        menu.open_below(self._more)
 
 
 class EndedRow(CardRow):
-    """A job that is done, with what can be done with what it brought; or one that failed, with what helps.
+    """A job that is done, with what can be done with what it brought; or one that failed, with what helps."""
 
-    Signals:
-        asked(str): "chat", "quantize", "folder", "forget", or a help of `words`.
-    """
-
-    asked = Signal(str)
-
-    def __init__(self, theme: Theme, job: Job, kept: str = "", *, quantize: bool) -> None:
+    def __init__(self, theme: Theme, job: Job, actions: JobActions) -> None:
         super().__init__(theme, job.title or job.kind, "…")
         self.job = job
-        self._kept = kept
+        self._actions = actions
+        self._kept = actions.kept(job)
         failed = job.state == "failed"
         mark = Icon(
             theme,
@@ -149,17 +146,17 @@ class EndedRow(CardRow):
         row = self.layout()
         assert isinstance(row, QHBoxLayout)
         row.insertWidget(0, mark)
-        for what, text, icon in self._offers(quantize=quantize):
+        for text, icon, act in self._offers():
             button = Button(theme, text, icon=icon, small=False)
             button.setAccessibleName(f"{text}: {job.title}")
-            button.clicked.connect(lambda _checked, what=what: self.asked.emit(what))
+            button.clicked.connect(lambda _checked, act=act: act(self.job))
             self.trailing.addWidget(button)
         if not failed and words.folder(job):
             show = IconButton(theme, "folder", f"Show {job.title} in its folder")
-            show.clicked.connect(lambda: self.asked.emit("folder"))
+            show.clicked.connect(lambda: actions.show_folder(self.job))
             self.trailing.addWidget(show)
         away = IconButton(theme, "close", f"Take {job.title} off the list")
-        away.clicked.connect(lambda: self.asked.emit("forget"))
+        away.clicked.connect(lambda: actions.forget([self.job]))
         self.trailing.addWidget(away)
         row.setContentsMargins(SPACE.large, SPACE.medium, SPACE.medium, SPACE.medium)
         self.setMinimumHeight(MEASURE.control + 2 * SPACE.medium)
@@ -187,23 +184,24 @@ class EndedRow(CardRow):
         kept = words.kept_words(self._kept) if self.job.state == "failed" else ""
         self.text.setText(f"{problem} {kept}".strip() or words.done_words(self.job))
 
-    def _offers(self, *, quantize: bool) -> list[tuple[str, str, str]]:
-        job = self.job
+    def _offers(self) -> list[tuple[str, str, Callable[[Job], None]]]:
+        """Words, icon and what is done."""
+        job, actions = self.job, self._actions
+        offers: list[tuple[str, str, Callable[[Job], None]]] = []
         if job.state == "failed":
-            helps = words.help_for(job.error)
-            again = [("here", "Try again as of today", "")] if self._kept else []
-            return [*again, (helps, words.HELP_WORDS[helps], "")]
-        offers = [("chat", "Chat", "chat")] if words.runnable(job) else []
-        if quantize and job.kind != "quantize" and words.source(job):
-            offers.append(("quantize", "Quantize", "quantize"))
+            if self._kept:
+                offers.append(("Try again as of today", "", partial(actions.resume, here=True)))
+            return [*offers, (words.HELP_WORDS[words.help_for(job.error)], "", actions.help)]
+        if words.runnable(job):
+            offers.append(("Chat", "chat", actions.chat))
+        if job.kind != "quantize" and words.source(job):
+            offers.append(("Quantize", "quantize", actions.quantize))
         return offers
 
 
 JobRow = ActiveRow | EndedRow
 
 
-def make_row(theme: Theme, job: Job, section: Section, kept: str = "", *, quantize: bool) -> JobRow:
-    """The row that suits where the job stands; `kept` is that of `show_kept`."""
-    if section == "active":
-        return ActiveRow(theme, job, kept)
-    return EndedRow(theme, job, kept, quantize=quantize)
+def make_row(theme: Theme, job: Job, section: Section, actions: JobActions) -> JobRow:
+    """The row that suits where the job stands."""
+    return ActiveRow(theme, job, actions) if section == "active" else EndedRow(theme, job, actions)

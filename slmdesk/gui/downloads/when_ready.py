@@ -51,7 +51,7 @@ class WhenReady(QObject):
         file = await self._services.application.library.resolve(path)
         if job.id in (wishes := _wishes(state)):
             state.set(KEY, [one for one in wishes if one != job.id])
-            self._services.ask("chat", "chat_with", file.id)
+            self._services.visit.chat_with(file.id)
         else:
-            ask = self._services.ask
-            self._services.toast(f"{job.title} is here.", lambda: ask("chat", "chat_with", file.id), "Chat")
+            chat = self._services.visit.chat_with
+            self._services.toast(f"{job.title} is here.", lambda: chat(file.id), "Chat")

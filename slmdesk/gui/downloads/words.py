@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slmdesk.core.jobs.job_store import Job
 
 Section = Literal["active", "failed", "done", ""]
-Help = Literal["retry", "page", "token", "online", "folder", "settings", "catalog"]
+Help = Literal["retry", "page", "token", "online", "settings", "catalog"]
 
 _SETTINGS: frozenset[ErrorCode] = frozenset(
     {
@@ -44,7 +44,6 @@ HELP_WORDS: dict[Help, str] = {
     "page": "Open its page",
     "token": "Enter a token",
     "online": "Work online",
-    "folder": "Show the folder",
     "settings": "Open settings",
     "catalog": "Choose another file",
 }

@@ -1,51 +1,32 @@
-"""The place of a first start. It is left by starting with a model, or by going anywhere else."""
+"""The page of a first start. It is left by starting with a model, or by going anywhere else."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
-from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.chat.names import STARTER, short_name
-from slmdesk.gui.first_run import marker, words
+from slmdesk.gui.first_run import marker
+from slmdesk.gui.first_run.first_run_controller import FirstRunController
 from slmdesk.gui.first_run.rows import BuiltInRow, FolderRow, RecommendedRow
-from slmdesk.gui.page import Page, WindowServices
+from slmdesk.gui.page import Page, Remedy, WindowServices
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
-from slmdesk.pulling import PullRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from slmdesk.catalog.advise import Advice
-    from slmdesk.core.jobs.job_store import Job
+    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.widgets.panels import ErrorPanel
+    from slmdesk.library.new_folder import Room
 
-FOLDERS = "library.folders"
 _LATER = "Everything here can be changed later in Settings."
-
-
-@contextmanager
-def _busy(button: Button) -> Iterator[None]:
-    """The button shows that what it began goes on. It keeps the focus, which Qt moves off a disabled one."""
-    focused = button.hasFocus()
-    button.set_busy(True)
-    try:
-        yield
-    finally:
-        button.set_busy(False)
-        if focused and button.isVisible():
-            button.setFocus(Qt.FocusReason.OtherFocusReason)
 
 
 class FirstRunPage(Page):
@@ -53,7 +34,6 @@ class FirstRunPage(Page):
 
     Attributes:
         folder, machine, model, built_in: the rows.
-        advice: the model that is recommended, once it is known; None when none fits.
     """
 
     id = marker.PAGE
@@ -68,166 +48,79 @@ class FirstRunPage(Page):
         self.machine = CardRow(theme, "This machine", " ", icon="memory")
         self.model = RecommendedRow(theme)
         self.built_in = BuiltInRow(theme)
-        self.advice: Advice | None = None
-        self.known = False
-        self._found: Sequence[Advice] = ()
-        self._looked = False
-        self._free: int | None = None  # bytes where models are kept; None until it was looked up
-        self._problem: ErrorPanel | None = None
         self.others = Button(theme, "Look at other models", kind="quiet", icon="catalog")
-        self.folder.change.clicked.connect(lambda: services.run(self._choose_folder(), "choosing a folder"))
-        self.model.download.clicked.connect(lambda: services.run(self._download(), "starting a download"))
+        self._problem: ErrorPanel | None = None
+        self._focused: Button | None = None
+        self.controller = controller = FirstRunController(services, self)
+        self.folder.change.clicked.connect(controller.choose_folder)
+        self.model.download.clicked.connect(controller.download)
         self.built_in.start.clicked.connect(lambda: services.go_to("chat"))
         self.others.clicked.connect(lambda: services.go_to("catalog"))
         self._lay_out()
 
+    def begin(self) -> None:
+        self.controller.begin()
+
     def activated(self) -> None:
-        marker.keep_open(self.services.state)
-        if self.services.application.library.usual_model == STARTER:
-            self.built_in.show_starter(short_name(STARTER))
-        self.services.run(self._look_at_folder(), "looking at the models folder")
-        if not self._looked:
-            self._looked = True
-            self.services.run(self._look_at_machine(), "looking at this machine")
-            self.services.run(self._choose_model(), "choosing a model")
+        self.controller.activated()
 
     def deactivated(self) -> None:
-        marker.keep_done(self.services.state)
+        self.controller.deactivated()
 
-    async def take_folder(self, folder: Path) -> None:
-        """Keep models in `folder` from now on, with Undo; refused with the reason where nothing can be written."""
-        from slmdesk.library.new_folder import try_folder
+    # What the controller shows
 
-        settings, library = self.services.settings, self.services.application.library
-        try:
-            with _busy(self.folder.change):
-                await asyncio.to_thread(try_folder, folder)
-            before = str(settings.get(FOLDERS))
-            own = self.services.application.paths.models
-            others = library.folders[1:]
-            kept = [folder, *(each for each in others if each != folder)]
-            value = "" if kept == [own] else os.pathsep.join(map(str, kept))
-            await self._set_folders(value)
-        except SlmDeskError as error:
-            self.folder.show_problem(error)
-            return
-        self.services.toast(
-            f"New models are kept in {folder.name or folder}.",
-            lambda: self.services.run(self._set_folders(before), "undoing the models folder"),
-        )
+    @property
+    def in_sight(self) -> bool:
+        return self.isVisible()
 
-    async def _set_folders(self, value: str) -> None:
-        settings = self.services.settings
-        if value:
-            await asyncio.to_thread(settings.set, FOLDERS, value)
-        else:
-            await asyncio.to_thread(settings.reset, FOLDERS)
-        self.services.application.library.forget_listing()
-        await self._look_at_folder()
-
-    async def _choose_folder(self) -> None:
-        from slmdesk.core.space import existing_parent
-        from slmdesk.gui.dialogs import choose_folder
-
-        now = await asyncio.to_thread(existing_parent, self.services.application.library.folders[0])
-        folder = await choose_folder(self.services.window(), "Choose a folder for models", folder=now)
-        if folder is not None:
-            await self.take_folder(folder)
-
-    async def _look_at_folder(self) -> None:
-        from slmdesk.core.space import MARGIN_BYTES
-        from slmdesk.library.new_folder import room_in
-
-        folder = self.services.application.library.folders[0]
-        locked = self.services.settings.source(FOLDERS) == "environment"
+    def show_folder(self, folder: Path, *, locked: bool) -> None:
         self.folder.show_folder(folder, locked=locked)
-        try:
-            room = await asyncio.to_thread(room_in, folder)
-        except SlmDeskError as error:
-            self.folder.show_room(None)
-            self.folder.show_problem(error)
-            self._free = 0
-        else:
-            self.folder.show_room(room)
-            self.folder.show_problem(None)
-            self._free = room.free - MARGIN_BYTES
-        self._recommend()
 
-    async def _look_at_machine(self) -> None:
-        from slmdesk.core import cores, hardware
+    def show_room(self, room: Room | None) -> None:
+        self.folder.show_room(room)
 
-        total, available = await asyncio.to_thread(hardware.memory)
-        physical = (await asyncio.to_thread(cores.look)).physical
-        self._show_machine(words.machine(total, available, physical, None))
-        # Drivers may take seconds to answer; nothing here waits for them.
-        found = await asyncio.to_thread(hardware.probe)
-        self._show_machine(words.machine(total, available, physical, found.gpus))
+    def show_folder_problem(self, error: SlmDeskError | None) -> None:
+        self.folder.show_problem(error)
 
-    def _show_machine(self, line: str) -> None:
+    def show_machine(self, line: str) -> None:
         self.machine.text.setText(line)
         self.machine.setAccessibleDescription(line)
 
-    async def _choose_model(self) -> None:
-        from slmdesk.catalog.advise import Preferences
+    def show_starter(self, name: str) -> None:
+        self.built_in.show_starter(name)
 
-        catalog = self.services.application.catalog
-        found = list(await catalog.advise(Preferences()))
-        # Where the disk is small, what is quick is small, too.
-        found += await catalog.advise(Preferences(priority="speed"))
-        self._found, self.known = found, True
-        self._recommend()
+    def show_advice(self, advice: Advice | None) -> None:
+        self.model.show_advice(advice)
+        self.built_in.start.set_kind("secondary" if advice else "primary")
 
-    def _recommend(self) -> None:
-        if not self.known or self._free is None:
-            return
-        self.advice = words.recommended(self._found, self._free)
-        self.model.show_advice(self.advice)
-        self.built_in.start.set_kind("secondary" if self.advice else "primary")
+    def show_choosing_folder(self, *, on: bool) -> None:
+        self._show_busy(self.folder.change, on=on)
 
-    async def _download(self) -> None:
-        from slmdesk.gui.downloads.when_ready import wish_chat
+    def show_starting_download(self, *, on: bool) -> None:
+        self._show_busy(self.model.download, on=on)
 
-        advice = self.advice
-        if advice is None:
-            return
-        self._put_away()
-        try:
-            with _busy(self.model.download):
-                job = await self._start(advice)
-        except SlmDeskError as error:
-            self._show_problem(error)
-            return
-        wish_chat(self.services.state, job.id)
-        if self.isVisible():
-            self.services.go_to("chat")
-        self.services.toast(
-            f"{job.title} is coming. {self.built_in.title.text()} answers meanwhile.",
-            lambda: self.services.go_to("downloads"),
-            "Show",
-        )
+    def _show_busy(self, button: Button, *, on: bool) -> None:
+        """What the button began goes on. It gets the focus back, which Qt moves off a disabled one."""
+        if on and button.hasFocus():
+            self._focused = button
+        button.set_busy(on)
+        if not on and self._focused is button:
+            self._focused = None
+            if button.isVisible():
+                button.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    async def _start(self, advice: Advice) -> Job:
-        application = self.services.application
-        page = await application.catalog.model_page(advice.repo)
-        request = PullRequest(advice.repo, advice.quant, page=page, or_best=True, name=advice.model.name)
-        return await application.pulling.pull(request)
-
-    def _show_problem(self, error: SlmDeskError) -> None:
+    def show_problem(self, error: SlmDeskError | None, remedy: Remedy | None = None) -> None:
+        """Why the download could not begin, above the models; None puts it away."""
         from slmdesk.gui.widgets.panels import ErrorPanel
 
-        self._put_away()
-        action = None
-        if error.code == "offline":
-            action = ("Open Settings", lambda: self.services.go_to("settings"))
-        self._problem = ErrorPanel(self.theme, error, action=action)
-        self._problem.closed.connect(self._put_away)
-        self._column.insertWidget(self._column.indexOf(self._models), self._problem)
-        self._area.ensureWidgetVisible(self.model)
-
-    def _put_away(self) -> None:
         if self._problem is not None:
             let_go(self._problem, self)
             self._problem = None
+        if error is not None:
+            self._problem = ErrorPanel(self.theme, error, action=remedy)
+            self._problem.closed.connect(lambda: self.show_problem(None))
+            self._column.insertWidget(self._column.indexOf(self._models), self._problem)
+            self._area.ensureWidgetVisible(self.model)
 
     def _lay_out(self) -> None:
         theme = self.theme

@@ -31,9 +31,6 @@ def step_for(file: LibraryFile) -> tuple[str, str, str]:
     return ("split", "Split", "list") if file.size_bytes > LARGE else _NONE
 
 
-TOOLS = frozenset({"split", "join", "convert", "imatrix show", "adapter merge"})
-
-
-def given_to(tool: str, file: LibraryFile) -> str:
-    """The file as `key=path` of the tool's form."""
-    return f"{'adapters' if tool == 'adapter merge' else 'source'}={file.path}"
+def field_of(tool: str) -> str:
+    """The field of the tool's form that such a file goes into."""
+    return "adapters" if tool == "adapter merge" else "source"

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from PySide6.QtCore import QObject, QTimer, QUrl
+from PySide6.QtCore import QTimer
 
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.gui.library.library_notices import LibraryNotice
+from slmdesk.gui.library.file_step import field_of
+from slmdesk.gui.library.notice import LibraryNotice
+from slmdesk.gui.opening import open_path
+from slmdesk.gui.tasks import in_thread
 from slmdesk.library.requests import EqualResult
 from slmdesk.library.stamp import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    import asyncio
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from slmdesk.application import Application
     from slmdesk.core.jobs.job_store import Job
-    from slmdesk.gui.library.library_page import LibraryPage
     from slmdesk.gui.page import WindowServices
     from slmdesk.library.candidates import Candidate
+    from slmdesk.library.duplicates import Equal
     from slmdesk.library.importing import Mode
     from slmdesk.library.orphans import Orphan
-    from slmdesk.library.records import LibraryFile
+    from slmdesk.library.records import LibraryFile, LibraryModel
     from slmdesk.library.sources import ImportSource
     from slmdesk.library.stamp import Stamp
+    from slmdesk.library.usage import DiskUsage
 
 WATCH_MS = 2_000
 KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", "quantize", "file tool"})
@@ -34,21 +39,43 @@ KINDS = frozenset({"download", "import", "verify", "duplicates", "move-folder", 
 _NOTED = " What Ollama runs them with counts here too; each model's page shows it."
 
 
-class LibraryController(QObject):
-    """Holds what runs; the place shows it."""
+class LibraryView(Protocol):
+    """What the controller shows."""
 
-    def __init__(self, services: WindowServices, place: LibraryPage) -> None:
-        super().__init__(place)
+    @property
+    def in_sight(self) -> bool:
+        """Whether the page is the one that is shown."""
+        ...
+
+    def show_models(self, models: list[LibraryModel]) -> None: ...
+    def show_usage(self, usage: DiskUsage) -> None: ...
+    def show_loading(self, *, on: bool) -> None: ...
+    def show_imported(self, model_id: str) -> None: ...
+    def wait_for_imports(self) -> None: ...
+    def show_candidates(self, found: Sequence[Candidate]) -> None: ...
+    def close_imports(self) -> None: ...
+    def say(self, notice: LibraryNotice) -> None: ...
+    def unsay(self, key: str) -> None: ...
+
+
+class LibraryController:
+    """Holds what runs; the view shows it."""
+
+    def __init__(self, services: WindowServices, view: LibraryView) -> None:
         self._services = services
-        self._place = place
-        self._app = services.application
+        self._view = view
         self._sources: list[ImportSource] = []
         self._looking: asyncio.Task[None] | None = None
         self._looked_for_orphans = False
         self._stamp: Stamp | None = None
-        self._watch = QTimer(self)
+        self._watch = QTimer()
         self._watch.setInterval(WATCH_MS)
         self._watch.timeout.connect(lambda: services.run(self._notice(), "watching the models folders"))
+        services.jobs.ended.connect(self.job_ended)
+
+    @property
+    def _app(self) -> Application:
+        return self._services.application
 
     # Listing
 
@@ -60,7 +87,7 @@ class LibraryController(QObject):
             self._watch.stop()
 
     async def _notice(self) -> None:
-        before, now = self._stamp, await asyncio.to_thread(stamp, self._app.library.folders)
+        before, now = self._stamp, await in_thread(stamp, self._app.library.folders)
         if before is not None and before != now:
             self._app.library.forget_listing()
             self.refresh()
@@ -75,13 +102,13 @@ class LibraryController(QObject):
         from slmdesk.library.usage import usage
 
         library = self._app.library
-        self._stamp = await asyncio.to_thread(stamp, library.folders)
-        self._place.show_models(await library.models(every_format=True))
+        self._stamp = await in_thread(stamp, library.folders)
+        self._view.show_models(await library.models(every_format=True))
         if await library.check_starter():  # the first time: then it is verified, or damaged
-            self._place.show_models(await library.models(every_format=True))
+            self._view.show_models(await library.models(every_format=True))
         missing = [problem for problem in library.problems if problem.code == "folder_missing"]
         words = " ".join(f"{problem.message}" for problem in missing)
-        self._place.offer(
+        self._view.say(
             LibraryNotice(
                 "missing",
                 f"{words} Its models are listed and come back with it." if missing else "",
@@ -91,8 +118,8 @@ class LibraryController(QObject):
                 "caution",
             )
         )
-        self._place.show_usage(await usage(library))
-        self._sources = await asyncio.to_thread(standard_sources)
+        self._view.show_usage(await usage(library))
+        self._sources = await in_thread(standard_sources)
         if not self._looked_for_orphans:
             self._looked_for_orphans = True
             await self._orphans(quiet=True)
@@ -111,18 +138,26 @@ class LibraryController(QObject):
             self._equal_found(EqualResult.from_json(result))
         elif job.kind == "move-folder":
             self._services.run(self._folder_moved(), "reading the settings")
-        if self._place.isVisible():
+        if self._view.in_sight:
             self.refresh()
 
     async def _folder_moved(self) -> None:
-        await asyncio.to_thread(self._app.settings.load)
+        await in_thread(self._app.settings.load)
         self._services.toast("The models folder has moved.")
 
     # Checking
 
     def verify(self, files: list[LibraryFile], title: str) -> None:
         """Check files by their hashes, in the process that does jobs; without files, all of them."""
-        self._queue(self._app.library_actions.verify(files, title), f"Checking {title}.")
+        self._services.run(self._verify(files, title), f"checking {title}")
+
+    async def _verify(self, files: list[LibraryFile], title: str) -> None:
+        await self._app.library_actions.verify(files, title)
+        self._say_queued(f"Checking {title}.")
+
+    def verify_all(self) -> None:
+        """Check every file of the library."""
+        self.verify([], "all models")
 
     def check_upstream(self) -> None:
         """Ask the hub whether there are newer versions."""
@@ -144,6 +179,25 @@ class LibraryController(QObject):
         self._app.library.forget_listing()
         self.refresh()
 
+    # One file on other pages
+
+    def chat(self, file: LibraryFile) -> None:
+        """Begin a chat with it."""
+        self._services.visit.chat_with(file.id)
+
+    def quantize(self, file: LibraryFile) -> None:
+        """Take it as the source of quants."""
+        self._services.visit.quantize(file.id)
+
+    def open_tool(self, tool: str, file: LibraryFile) -> None:
+        """The form of a single step, with this file filled in."""
+        self._services.visit.tool(tool, {field_of(tool): str(file.path)})
+
+    def fetch_again(self, file: LibraryFile) -> None:
+        """Where it came from, to download it once more."""
+        if repo := next((origin.repo for origin in file.origins if origin.repo), ""):
+            self._services.visit.repository(repo)
+
     # In memory
 
     def load(self, file: LibraryFile) -> None:
@@ -151,20 +205,20 @@ class LibraryController(QObject):
         self._services.run(self._load(file), "loading a model")
 
     async def _load(self, file: LibraryFile) -> None:
-        self._place.detail.set_busy(on=True)
+        self._view.show_loading(on=True)
         try:
             client = await self._app.connector.connect()
             async for _ in client.load(file.id):
                 pass
         finally:
-            self._place.detail.set_busy(on=False)
+            self._view.show_loading(on=False)
 
     def eject(self, file: LibraryFile) -> None:
         """Have a model give its memory back."""
         self._services.run(self._eject(file), "ejecting a model")
 
     async def _eject(self, file: LibraryFile) -> None:
-        self._place.detail.set_busy(on=True)
+        self._view.show_loading(on=True)
         try:
             client = await self._app.connector.attached()
             if client is not None and await client.unload(file.id):
@@ -172,7 +226,7 @@ class LibraryController(QObject):
                     f"{file.id} is no longer in memory.", lambda: self.load(file), "Load again"
                 )
         finally:
-            self._place.detail.set_busy(on=False)
+            self._view.show_loading(on=False)
 
     # Removing
 
@@ -190,7 +244,7 @@ class LibraryController(QObject):
     async def _undo(self, key: str) -> None:
         back = await self._app.trash.undo(key)
         if back.file_ids:
-            self._place.show_imported(back.file_ids[0].partition(":")[0])
+            self._view.show_imported(back.file_ids[0].partition(":")[0])
         await self._refresh()
 
     # Importing
@@ -231,16 +285,16 @@ class LibraryController(QObject):
     async def _look_at(self, paths: list[Path]) -> None:
         from slmdesk.library.sources import source_at
 
-        await self._look([await asyncio.to_thread(source_at, path) for path in paths])
+        await self._look([await in_thread(source_at, path) for path in paths])
 
     async def _look(self, sources: list[ImportSource]) -> None:
-        sheet = self._place.show_sheet()
+        self._view.wait_for_imports()
         try:
             found = [one for source in sources for one in await self._app.importer.find(source)]
         except SlmDeskError:
-            self._place.close_sheet()
+            self._view.close_imports()
             raise
-        sheet.show_candidates(found)
+        self._view.show_candidates(found)
 
     def take(self, chosen: list[Candidate], mode: Mode) -> None:
         """Import; what moves bytes is done by the process that does jobs."""
@@ -254,19 +308,15 @@ class LibraryController(QObject):
             imported = await self._app.library_actions.import_now(request)
             problems = [one.problem for one in imported if one.problem is not None]
             self._app.library.forget_listing()
-            self._place.close_sheet()
+            self._view.close_imports()
             self._came({"imported": [one.to_json() for one in imported], "failed": len(problems)})
             await self._refresh()
             if problems:
                 raise problems[0]
             return
         job = await self._app.library_actions.import_models(request)
-        self._place.close_sheet()
-        self._services.toast(
-            f"Importing {job.title.removeprefix('Import ')}.",
-            lambda: self._services.go_to("downloads"),
-            "Show",
-        )
+        self._view.close_imports()
+        self._say_queued(f"Importing {job.title.removeprefix('Import ')}.")
 
     def _came(self, result: dict[str, Any]) -> None:
         """Say what an import brought; a single model is shown, and offered for a chat."""
@@ -276,12 +326,12 @@ class LibraryController(QObject):
             if words:
                 self._services.toast(words)
             return
-        self._place.show_imported(came[0])
+        self._view.show_imported(came[0])
         self._services.toast(words, lambda: self._services.run(self._chat(came[0]), "opening a chat"), "Chat")
 
     async def _chat(self, model_id: str) -> None:
         file = await self._app.library.resolve(model_id)
-        self._services.ask("chat", "chat_with", file.id)
+        self._services.visit.chat_with(file.id)
 
     # Leftovers and equal files
 
@@ -293,7 +343,7 @@ class LibraryController(QObject):
         total = amounts.size(sum(orphan.size_bytes for orphan in found))
         many = amounts.counted(len(found), "unfinished file")
         verb = "belongs" if len(found) == 1 else "belong"
-        self._place.offer(
+        self._view.say(
             LibraryNotice(
                 "orphans",
                 f"{many}, {total}, {verb} to no download any more." if found else "",
@@ -307,7 +357,7 @@ class LibraryController(QObject):
 
     async def _remove_orphans(self, found: list[Orphan]) -> None:
         freed, problems = await self._app.orphans.remove(found)
-        self._place.notices.take_away("orphans")
+        self._view.unsay("orphans")
         self._services.toast(f"{amounts.size(freed)} are free again.")
         await self._refresh()
         if problems:
@@ -315,11 +365,15 @@ class LibraryController(QObject):
 
     def find_equal(self) -> None:
         """Look for files with the same content."""
-        self._queue(self._app.library_actions.find_equal(), "Looking for equal files.")
+        self._services.run(self._find_equal(), "looking for equal files")
+
+    async def _find_equal(self) -> None:
+        await self._app.library_actions.find_equal()
+        self._say_queued("Looking for equal files.")
 
     def _equal_found(self, result: EqualResult) -> None:
         if result.merged is not None:
-            self._place.notices.take_away("equal")
+            self._view.unsay("equal")
             self._services.toast(f"Merged; {amounts.size(result.freed)} are free again.")
             return
         found = [one for one in result.duplicates if one.frees]
@@ -328,25 +382,26 @@ class LibraryController(QObject):
             return
         frees = amounts.size(sum(one.frees for one in found))
         many = "1 content lies" if len(found) == 1 else f"{len(found)} contents lie"
-        self._place.offer(
+        self._view.say(
             LibraryNotice(
                 "equal",
                 f"{many} here more than once. Merging keeps every name and frees {frees}.",
                 "Merge",
-                lambda: self._queue(self._app.library_actions.merge_equal(found), "Merging equal files."),
+                lambda: self._services.run(self._merge(found), "merging equal files"),
                 "merge",
             )
         )
+
+    async def _merge(self, found: list[Equal]) -> None:
+        await self._app.library_actions.merge_equal(found)
+        self._say_queued("Merging equal files.")
 
     # Folders
 
     def show_folder(self, file: LibraryFile | None) -> None:
         """Open the folder of a file, or that of all models, in the system's file manager."""
-        from PySide6.QtGui import QDesktopServices
-
         path = self._app.library.folders[0] if file is None else file.path
-        folder = path if file is None or not file.runs else path.parent
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        open_path(path if file is None or not file.runs else path.parent)
 
     def move_folder(self) -> None:
         """Ask where the first models folder should go."""
@@ -359,14 +414,10 @@ class LibraryController(QObject):
         target = await choose_folder(self._services.window(), "Move the models to this folder")
         if target is not None and target != source:
             await self._app.library_actions.move_folder(source, target)
-            self._services.toast("Moving the models.", lambda: self._services.go_to("downloads"), "Show")
+            self._say_queued("Moving the models.")
 
-    def _queue(self, action: Coroutine[Any, Any, Job], told: str) -> None:
-        """Have an action done by the process that does jobs, and say so."""
-        self._services.run(self._hand_over(action, told), told)
-
-    async def _hand_over(self, action: Coroutine[Any, Any, Job], told: str) -> None:
-        await action
+    def _say_queued(self, told: str) -> None:
+        """The process that does jobs does it."""
         self._services.toast(told, lambda: self._services.go_to("downloads"), "Show")
 
 

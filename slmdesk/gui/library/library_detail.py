@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
@@ -47,35 +47,42 @@ _SOURCES = {
 }
 
 
+class FileActions(Protocol):
+    """What can be done with a file of the library."""
+
+    def chat(self, file: LibraryFile) -> None: ...
+    def load(self, file: LibraryFile) -> None: ...
+    def eject(self, file: LibraryFile) -> None: ...
+    def verify(self, files: list[LibraryFile], title: str) -> None: ...
+    def remove(self, files: list[LibraryFile], title: str) -> None: ...
+    def quantize(self, file: LibraryFile) -> None: ...
+    def open_tool(self, tool: str, file: LibraryFile) -> None: ...
+    def fetch_again(self, file: LibraryFile) -> None: ...
+    def show_folder(self, file: LibraryFile | None) -> None: ...
+
+
 class LibraryDetail(QWidget):
-    """The pane at the right.
+    """The pane at the right."""
 
-    Signals:
-        asked(str, object): what the person wants ("chat", "verify", "folder", "quantize", a tool's id, "delete",
-            "delete_all", "update") and the `LibraryFile` it is about.
-    """
-
-    asked = Signal(str, object)
-
-    def __init__(self, services: WindowServices, find: Callable[[], object], *, quantizes: bool) -> None:
+    def __init__(self, services: WindowServices, actions: FileActions) -> None:
         super().__init__()
+        self._actions = actions
         theme = self.theme = services.theme
         self._loaded = services.loaded
         self.panel = ModelPanel(services)
-        self.panel.load_wanted.connect(lambda file: self.asked.emit("load", file))
+        self.panel.load_wanted.connect(actions.load)
         self.model: LibraryModel | None = None
         self._title = Label(theme, role="title", wrap=True, selectable=True)
         self._publisher = ElidedLabel(theme, tone="secondary")
         self._problem = Label(theme, role="small", tone="bad", wrap=True)
-        self._chat = self._button("Chat", "chat", "chat", primary=True)
-        self._verify = self._button("Verify", "verified", "verify")
-        self._quantize = self._button("Quantize", "quantize", "quantize")
-        self._quantizes = quantizes
-        self._step = self._button("Merge parts", "merge", "step")
-        self._memory = self._button("Load", "memory", "load")
-        self._folder = self._button("Show in folder", "folder", "folder")
-        self._update = self._button("Fetch the new version", "refresh", "update")
-        self._delete = self._button("Delete", "delete", "delete")
+        self._chat = self._button("Chat", "chat", actions.chat, primary=True)
+        self._verify = self._button("Verify", "verified", self._verify_file)
+        self._quantize = self._button("Quantize", "quantize", actions.quantize)
+        self._step = self._button("Merge parts", "merge", self._take_step)
+        self._memory = self._button("Load", "memory", self._load_or_eject)
+        self._folder = self._button("Show in folder", "folder", actions.show_folder)
+        self._update = self._button("Fetch the new version", "refresh", actions.fetch_again)
+        self._delete = self._button("Delete", "delete", self._remove_file)
         self._delete.set_kind("danger")
         columns: Sequence[Column[LibraryFile]] = (
             Column("File", lambda file: file.label, stretch=True),
@@ -114,7 +121,7 @@ class LibraryDetail(QWidget):
                 theme,
                 "library",
                 "Choose a model to see its files, where they came from and whether they are whole.",
-                action=("Find more models", find),
+                action=("Find more models", lambda: services.go_to("catalog")),
             )
         )
         self._stack.addWidget(self._area())
@@ -201,20 +208,29 @@ class LibraryDetail(QWidget):
         column.addStretch(1)
         return self._scroll
 
-    def _button(self, text: str, icon: str, what: str, *, primary: bool = False) -> Button:
+    def _button(
+        self, text: str, icon: str, act: Callable[[LibraryFile], object], *, primary: bool = False
+    ) -> Button:
+        """A button that does something with the file chosen."""
         button = Button(self.theme, text, kind="primary" if primary else "secondary", icon=icon)
-        button.clicked.connect(lambda: self._ask(what))
+        button.clicked.connect(lambda _checked: self.chosen is not None and act(self.chosen))
         return button
 
-    def _ask(self, what: str) -> None:
-        file = self.chosen
-        if file is None:
-            return
-        if what == "load" and self._loaded.get(file.id) is not None:
-            what = "eject"
-        if what == "step":
-            what = step_for(file)[0]
-        self.asked.emit(what, file)
+    def _verify_file(self, file: LibraryFile) -> None:
+        self._actions.verify([file], self._title_of(file))
+
+    def _remove_file(self, file: LibraryFile) -> None:
+        self._actions.remove([file], self._title_of(file))
+
+    def _take_step(self, file: LibraryFile) -> None:
+        self._actions.open_tool(step_for(file)[0], file)
+
+    def _load_or_eject(self, file: LibraryFile) -> None:
+        loaded = self._loaded.get(file.id) is not None
+        (self._actions.eject if loaded else self._actions.load)(file)
+
+    def _title_of(self, file: LibraryFile) -> str:
+        return f"{self.model.name} {file.label}" if self.model is not None else file.label
 
     def _state(self, file: LibraryFile) -> State:
         return state_of(file, built_in=bool(self.model and self.model.built_in))
@@ -248,9 +264,9 @@ class LibraryDetail(QWidget):
         self._update.setText(
             "Fetch it again" if file.state != "changed upstream" else "Fetch the new version"
         )
-        self._quantize.setVisible(self._quantizes and not model.built_in and problem is None)
+        self._quantize.setVisible(not model.built_in and problem is None)
         tool, step_words, icon = step_for(file)
-        self._step.setVisible(self._quantizes and bool(tool))
+        self._step.setVisible(bool(tool))
         self._step.setText(step_words)
         self._step.set_icon(icon or "merge")
         gone = problem is not None and problem.code in {"folder_missing", "import_missing"}

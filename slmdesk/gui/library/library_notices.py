@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
@@ -13,21 +12,8 @@ from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from slmdesk.gui.library.notice import LibraryNotice
     from slmdesk.gui.theme import Theme
-
-
-@dataclass(frozen=True)
-class LibraryNotice:
-    """One line; a later one with the same `key` takes its place. `words` "" takes it away."""
-
-    key: str
-    words: str
-    action: str = ""
-    run: Callable[[], object] | None = None
-    icon: str = "about"
-    tone: str = "secondary"
 
 
 class LibraryNotices(QWidget):

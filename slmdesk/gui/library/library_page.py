@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.actions import Action
-from slmdesk.gui.library.file_step import TOOLS, given_to
+from slmdesk.gui.library.library_controller import LibraryController
 from slmdesk.gui.library.library_detail import LibraryDetail
 from slmdesk.gui.library.library_list import LibraryListModel, ModelList
-from slmdesk.gui.library.library_notices import LibraryNotice, LibraryNotices
+from slmdesk.gui.library.library_notices import LibraryNotices
 from slmdesk.gui.page import Page
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
@@ -25,13 +25,13 @@ from slmdesk.gui.widgets.progress import ShareBar
 from slmdesk.gui.widgets.two_panes import TwoPanes
 
 if TYPE_CHECKING:
-    from slmdesk.core.jobs.job_store import Job
+    from collections.abc import Sequence
+
     from slmdesk.gui.library.importing import ImportSheet
-    from slmdesk.gui.library.library_controller import LibraryController
+    from slmdesk.gui.library.notice import LibraryNotice
     from slmdesk.gui.page import WindowServices
     from slmdesk.library.candidates import Candidate
-    from slmdesk.library.importing import Mode
-    from slmdesk.library.records import LibraryFile, LibraryModel
+    from slmdesk.library.records import LibraryModel
     from slmdesk.library.usage import DiskUsage, ModelUsage
 
 
@@ -41,7 +41,6 @@ class LibraryPage(Page):
     Attributes:
         models: the list's rows.
         detail: the pane at the right.
-        controller: there from the first `activated` on.
     """
 
     id: ClassVar[str] = "library"
@@ -52,11 +51,10 @@ class LibraryPage(Page):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
         theme = self.theme
-        self.controller: LibraryController | None = None
+        self.controller = LibraryController(services, self)
         self._usage: dict[str, ModelUsage] = {}
         self._current = ""
         self._wanted = ""  # the file whose settings another place asked for, until it is shown
-        self._sheet: ImportSheet | None = None
         self.search = SearchField(theme, "Search the library")
         self.models = LibraryListModel(self)
         self.list = ModelList(theme, self.models)
@@ -65,40 +63,32 @@ class LibraryPage(Page):
         self.list.opened.connect(self.open_model)
         self.list.moved.connect(self._moved)
         self.list.remove_wanted.connect(self._remove_model)
-        self.detail = LibraryDetail(services, lambda: services.go_to("catalog"), quantizes=self._quantizes())
-        self.detail.asked.connect(self._asked_of_file)
-        self.detail.asked.connect(self._asked_for_tool)
+        self.detail = LibraryDetail(services, self.controller)
         self._import = Button(theme, "Import", icon="import")
         self._import.clicked.connect(self._open_import_menu)
         self._menu_button = IconButton(theme, "menu", "More about the library")
         self._menu_button.clicked.connect(self._open_menu)
         self.notices = LibraryNotices(theme)
         self._lay_out()
-        services.jobs.ended.connect(self._job_ended)
 
     def header_widgets(self) -> list[QWidget]:
         return [self._import, self._menu_button]
 
     def commands(self) -> list[Action]:
         return [
-            Action("library.file", "Import a model file", self.import_file, icon="import"),
-            Action("library.folder", "Import a folder of models", self.import_folder, icon="folder-add"),
-            Action("library.verify", "Verify all models", self.verify_all, icon="verified"),
-            Action("library.duplicates", "Look for equal files", self.find_equal, icon="merge"),
+            Action("library.file", "Import a model file", self._import_file, icon="import"),
+            Action("library.folder", "Import a folder of models", self._import_folder, icon="folder-add"),
+            Action("library.verify", "Verify all models", self.controller.verify_all, icon="verified"),
+            Action("library.duplicates", "Look for equal files", self.controller.find_equal, icon="merge"),
         ]
 
     def activated(self) -> None:
-        if self.controller is None:
-            from slmdesk.gui.library.library_controller import LibraryController
-
-            self.controller = LibraryController(self.services, self)
         self.controller.refresh()
         self.controller.watch(on=True)
         self.list.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def deactivated(self) -> None:
-        if self.controller is not None:
-            self.controller.watch(on=False)
+        self.controller.watch(on=False)
 
     async def shut_down(self) -> None:
         self.deactivated()
@@ -107,15 +97,11 @@ class LibraryPage(Page):
         self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
 
-    def asked(self, what: str, value: str) -> None:
-        if self.controller is None:
-            return
-        if what == "import":
-            self.import_paths([Path(line) for line in value.splitlines() if line])
-        elif what in {"show", "kept"}:
-            self._current, _, quant = value.partition(":")
-            self._wanted = value if what == "kept" and quant else ""
-            self.controller.refresh()
+    def show_kept(self, file_id: str) -> None:
+        """Show a file, with what it keeps in sight."""
+        self._current, _, quant = file_id.partition(":")
+        self._wanted = file_id if quant else ""
+        self.controller.refresh()
 
     # Building
 
@@ -156,6 +142,10 @@ class LibraryPage(Page):
 
     # What the controller shows
 
+    @property
+    def in_sight(self) -> bool:
+        return self.isVisible()
+
     def show_models(self, models: list[LibraryModel]) -> None:
         """Show the library's models; the one shown before stays."""
         self.models.show(models)
@@ -190,21 +180,26 @@ class LibraryPage(Page):
         self._disk.setText(words)
         self._show_current()
 
-    def show_sheet(self) -> ImportSheet:
-        """The page of imports, waiting."""
-        if self._sheet is None:
-            from slmdesk.gui.library.importing import ImportSheet
+    @cached_property
+    def imports(self) -> ImportSheet:
+        """What could be imported; made when it is first wanted."""
+        from slmdesk.gui.library.importing import ImportSheet
 
-            self._sheet = ImportSheet(self.theme)
-            self._sheet.closed.connect(self.close_sheet)
-            self._sheet.wanted.connect(self._take)
-            self._stack.addWidget(self._sheet)
-        self._sheet.wait()
-        self._stack.setCurrentWidget(self._sheet)
-        self._sheet.setFocus()
-        return self._sheet
+        sheet = ImportSheet(self.theme)
+        sheet.closed.connect(self.close_imports)
+        sheet.wanted.connect(self.controller.take)
+        self._stack.addWidget(sheet)
+        return sheet
 
-    def close_sheet(self) -> None:
+    def wait_for_imports(self) -> None:
+        self.imports.wait()
+        self._stack.setCurrentWidget(self.imports)
+        self.imports.setFocus()
+
+    def show_candidates(self, found: Sequence[Candidate]) -> None:
+        self.imports.show_candidates(found)
+
+    def close_imports(self) -> None:
         """Back to the list."""
         self._stack.setCurrentIndex(0)
         self.list.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -215,9 +210,14 @@ class LibraryPage(Page):
         self.search.clear()
         self.panes.show_detail()
 
-    def offer(self, notice: LibraryNotice) -> None:
-        """Say something above the list, with a button."""
+    def show_loading(self, *, on: bool) -> None:
+        self.detail.set_busy(on=on)
+
+    def say(self, notice: LibraryNotice) -> None:
         self.notices.put(notice)
+
+    def unsay(self, key: str) -> None:
+        self.notices.take_away(key)
 
     # What the person does
 
@@ -247,108 +247,35 @@ class LibraryPage(Page):
 
     def _remove_model(self, model_id: str) -> None:
         model = self.models.model(self.models.index(self.models.row_of(model_id)))
-        if model is not None and self.controller is not None:
+        if model is not None:
             self.controller.remove(list(model.files), model.name)
 
-    def _asked_of_file(self, what: str, file: LibraryFile) -> None:
-        controller, model = self.controller, self.detail.model
-        if controller is None or model is None:
-            return
-        match what:
-            case "chat":
-                self.services.ask("chat", "chat_with", file.id)
-            case "quantize":
-                self.services.ask("quantize", "source", file.id)
-            case "load":
-                controller.load(file)
-            case "eject":
-                controller.eject(file)
-            case "verify":
-                controller.verify([file], f"{model.name} {file.label}")
-            case "delete":
-                controller.remove([file], f"{model.name} {file.label}")
-            case "update":
-                repo = next((origin.repo for origin in file.origins if origin.repo), "")
-                self.services.ask("catalog", "show", repo)
-            case "folder":
-                controller.show_folder(file)
-
-    def _asked_for_tool(self, what: str, file: LibraryFile) -> None:
-        if what in TOOLS:
-            self.services.ask("quantize", "tool", f"{what}\n{given_to(what, file)}")
-
-    def verify_all(self) -> None:
-        """Check every file of the library."""
-        if self.controller is not None:
-            self.controller.verify([], "all models")
-
-    def find_equal(self) -> None:
-        """Look for files that lie here twice."""
-        if self.controller is not None:
-            self.controller.find_equal()
-
-    def import_file(self) -> None:
-        """Ask for a file and import it."""
+    def _import_file(self) -> None:
         self.services.go_to(self.id)
-        if self.controller is not None:
-            self.controller.ask_file()
+        self.controller.ask_file()
 
-    def import_folder(self) -> None:
-        """Ask for a folder and import from it."""
+    def _import_folder(self) -> None:
         self.services.go_to(self.id)
-        if self.controller is not None:
-            self.controller.ask_folder()
-
-    def import_paths(self, paths: list[Path]) -> None:
-        """Look for models at these places."""
-        if self.controller is not None and paths:
-            self.controller.look_at(paths)
-
-    def _take(self, chosen: list[Candidate], mode: Mode) -> None:
-        if self.controller is not None:
-            self.controller.take(chosen, mode)
+        self.controller.ask_folder()
 
     def _open_import_menu(self) -> None:
-        menu = self._menu()
-        menu.add("A model file …", self.import_file, icon="file")
-        menu.add("A folder …", self.import_folder, icon="folder")
+        menu = Menu(self.theme, parent=self)
+        menu.add("A model file …", self.controller.ask_file, icon="file")
+        menu.add("A folder …", self.controller.ask_folder, icon="folder")
         menu.addSeparator()
-        if self.controller is not None:
-            for title, look in self.controller.other_programs():
-                menu.add(f"From {title}", look, icon="import")
-        self._pop_up(menu, self._import)
+        for title, look in self.controller.other_programs():
+            menu.add(f"From {title}", look, icon="import")
+        menu.open_below(self._import)
 
     def _open_menu(self) -> None:
         controller = self.controller
-        if controller is None:
-            return
-        menu = self._menu()
-        menu.add("Verify all models", self.verify_all, icon="verified")
+        menu = Menu(self.theme, parent=self)
+        menu.add("Verify all models", controller.verify_all, icon="verified")
         menu.add("Look for newer versions", controller.check_upstream, icon="changed")
-        menu.add("Look for equal files", self.find_equal, icon="merge")
+        menu.add("Look for equal files", controller.find_equal, icon="merge")
         menu.add("Look for unfinished files", controller.find_orphans, icon="partial")
         menu.addSeparator()
         menu.add("Show the models folder", lambda: controller.show_folder(None), icon="folder")
         menu.add("Move the models folder …", controller.move_folder, icon="switch")
         menu.add("Choose models folders", lambda: self.services.go_to("settings"), icon="settings")
-        self._pop_up(menu, self._menu_button)
-
-    def _menu(self) -> Menu:
-        menu = Menu(self.theme, parent=self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        return menu
-
-    @staticmethod
-    def _pop_up(menu: Menu, button: QWidget) -> None:
-        corner = button.mapToGlobal(button.rect().bottomRight())
-        menu.popup(corner - QPoint(menu.sizeHint().width(), 0))
-
-    def _job_ended(self, job: Job) -> None:
-        if self.controller is not None:
-            self.controller.job_ended(job)
-
-    @staticmethod
-    def _quantizes() -> bool:
-        from importlib.util import find_spec
-
-        return find_spec("slmdesk.gui.quantize") is not None
+        menu.open_below(self._menu_button)

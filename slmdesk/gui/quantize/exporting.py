@@ -22,10 +22,10 @@ async def export(page: QuantizePage, form: str) -> None:
     from slmdesk.core.files import atomic_write
     from slmdesk.gui import dialogs
 
-    services, controller = page.services, page.controller
-    if controller is None or controller.subject is None:
+    services, subject = page.services, page.controller.subject
+    if subject is None:
         return
-    name = f"{controller.subject.title}-quants.{form}"
+    name = f"{subject.title}-quants.{form}"
     path = await dialogs.save_file(services.window(), "Export results", name=name, kinds=KINDS[form])
     if path is not None:
         await to_thread(atomic_write, path, page.exported(form))

@@ -40,12 +40,13 @@ class OptionsPanel(QWidget):
     Signals:
         changed(dict): fields of `Request` that are others now.
         file_wanted(str): "imatrix", "text", "calibration_text" or "output": a path is to be chosen.
-        preset_wanted(str): "save" or "open".
+        open_wanted, save_wanted: a preset is to be opened, or what is asked for saved as one.
     """
 
     changed = Signal(dict)
     file_wanted = Signal(str)
-    preset_wanted = Signal(str)
+    open_wanted = Signal()
+    save_wanted = Signal()
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -137,10 +138,12 @@ class OptionsPanel(QWidget):
             row.addWidget(Label(self.theme, switch.accessibleName()))
             row.addSpacing(SPACE.medium)
         row.addStretch(1)
-        for what, text, icon in (("open", "Open a preset", "import"), ("save", "Save as preset", "export")):
-            button = Button(self.theme, text, kind="quiet", icon=icon, small=True)
-            button.clicked.connect(lambda _checked, what=what: self.preset_wanted.emit(what))
-            row.addWidget(button)
+        opens = Button(self.theme, "Open a preset", kind="quiet", icon="import", small=True)
+        opens.clicked.connect(self.open_wanted)
+        row.addWidget(opens)
+        saves = Button(self.theme, "Save as preset", kind="quiet", icon="export", small=True)
+        saves.clicked.connect(self.save_wanted)
+        row.addWidget(saves)
         return row
 
     def _connect(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,30 +9,32 @@ from typing import TYPE_CHECKING, Protocol
 from slmdesk.catalog import names
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.quants import FULL_PRECISION, QUANTS, USUAL
-from slmdesk.gui.quantize import looking
-from slmdesk.quantize.job import KIND
-from slmdesk.quantize.recommending import CLEARLY_LESS, bits_of, first_quant
+from slmdesk.gui.opening import open_path
+from slmdesk.gui.quantize import presets
+from slmdesk.gui.tasks import in_thread
 from slmdesk.quantize.request import AUTO, BY_TARGETS, NONE, Request
 from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
     from typing import Any
 
+    from slmdesk.application import Application
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.page import WindowServices
     from slmdesk.gui.quantize.looking import SourceOffer, Subject
     from slmdesk.quantize.planning import QuantForecast, QuantizePlan
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
+    from slmdesk.quantize.room import Quantizing
     from slmdesk.quantize.source import SourceGguf
 
-"""What a folder is made into that nobody has looked into yet: the quant, and below how many parameters."""
 REST_S = 0.25
 """A forecast waits so long for the next change."""
 
 
-class View(Protocol):
+class QuantizeView(Protocol):
     """What the controller shows."""
 
     def show_offers(self, offers: list[SourceOffer], current: str) -> None: ...
@@ -58,21 +59,35 @@ class QuantizeController:
         shown: the targets in the open table.
     """
 
-    def __init__(self, services: WindowServices, view: View) -> None:
+    def __init__(self, services: WindowServices, view: QuantizeView) -> None:
         self._services = services
         self._view = view
-        self._application = services.application
-        self.room = services.application.quantizing
         self.subject: Subject | None = None
         self.advice: Recommendation | None = None
         self.request = Request("", ())
         self.forecasts: dict[str, QuantForecast] = {}
         self.shown: frozenset[str] = frozenset()
         self.job_id = ""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._job: Job | None = None  # the one that is shown
+        self._tasks: dict[str, asyncio.Task[object]] = {}
         self._seen: tuple[object, ...] = ()
         self._wanted = ""
         services.jobs.changed.connect(self.follow_jobs)
+
+    @property
+    def _application(self) -> Application:
+        return self._services.application
+
+    @property
+    def _room(self) -> Quantizing:
+        return self._services.application.quantizing
+
+    async def _load(self) -> None:
+        """What looks into models and plans is imported in a thread: it takes several frames."""
+        from importlib import import_module
+
+        await in_thread(import_module, "slmdesk.gui.quantize.looking")
+        await in_thread(import_module, "slmdesk.gui.quantize.options")
 
     @property
     def source_quant(self) -> str:
@@ -85,6 +100,9 @@ class QuantizeController:
         self._do("offers", self._offers())
 
     async def _offers(self) -> None:
+        await self._load()
+        from slmdesk.gui.quantize import looking
+
         found = looking.offers(await self._application.library.models(every_format=True))
         current = self.subject.id if self.subject is not None else self._wanted
         self._view.show_offers(found, current)
@@ -101,6 +119,7 @@ class QuantizeController:
             self._do("source", self._choose(reference))
 
     async def _choose(self, reference: str) -> None:
+        await self._load()
         try:
             subject = await self._look(reference)
         except SlmDeskError as error:
@@ -116,6 +135,8 @@ class QuantizeController:
         await self._results(subject)
 
     async def _look(self, reference: str) -> Subject:
+        from slmdesk.gui.quantize import looking
+
         library = self._application.library
         path = reference
         if reference.lower().endswith(".safetensors"):
@@ -123,19 +144,21 @@ class QuantizeController:
         known = {file.id: file for model in await library.models(every_format=True) for file in model.files}
         file = known.get(path) or next((f for f in known.values() if str(f.path) == path), None)
         try:
-            origin = await self.room.origin(str(file.path) if file is not None else path)
+            origin = await self._room.origin(str(file.path) if file is not None else path)
         except SlmDeskError as error:
             wanted = names.read(reference)
             if error.code != "model_not_found" or not (wanted.repo or wanted.bare):
                 raise
             return await self._look_on_hub(wanted.repo or wanted.bare, wanted.revision)
-        converter = await asyncio.to_thread(self._converter) if origin.needs_conversion else ""
-        return await asyncio.to_thread(looking.look, reference, origin, file, converter)
+        converter = await in_thread(self._converter) if origin.needs_conversion else ""
+        return await in_thread(looking.look, reference, origin, file, converter)
 
     async def _look_on_hub(self, repo: str, revision: str) -> Subject:
         """A repository: what of it would be downloaded. Where the library has it, that is meant."""
+        from slmdesk.gui.quantize import looking
+
         found = await self._application.hub_quantizing.look(repo, revision=revision)
-        converter = await asyncio.to_thread(self._converter) if found.choice.kind != "gguf" else ""
+        converter = await in_thread(self._converter) if found.choice.kind != "gguf" else ""
         return looking.on_hub(found, self._application.paths.models, converter)
 
     def _converter(self) -> str:
@@ -146,6 +169,8 @@ class QuantizeController:
         return status.announcement if status.state != "ready" else ""
 
     async def _advise(self, subject: Subject) -> None:
+        from slmdesk.quantize.recommending import first_quant
+
         size = 0
         if subject.source is None:
             quant = first_quant(subject.parameters)
@@ -156,9 +181,9 @@ class QuantizeController:
             return
         try:
             self.advice = (
-                await self.room.recommend(subject.model, self._services.settings)
+                await self._room.recommend(subject.model, self._services.settings)
                 if subject.origin.model
-                else (await self.room.recommend(str(subject.origin.path), self._services.settings))
+                else (await self._room.recommend(str(subject.origin.path), self._services.settings))
             )
         except SlmDeskError:
             self.advice = (
@@ -203,7 +228,9 @@ class QuantizeController:
         self._do("forecast", self._forecast(0.0 if at_once else REST_S))
 
     async def _forecast(self, rest: float) -> None:
-        await asyncio.sleep(rest)
+        from asyncio import sleep
+
+        await sleep(rest)
         subject, request = self.subject, self.request
         if subject is None:
             return
@@ -215,7 +242,7 @@ class QuantizeController:
             return
         request = replace(request, model=str(subject.origin.path))
         try:
-            plan = await self.room.forecast(request)
+            plan = await self._room.forecast(request)
         except SlmDeskError as error:
             self._view.show_plan(None, error)
         else:
@@ -239,7 +266,7 @@ class QuantizeController:
             if needs and request.matrix == NONE:
                 matrix = AUTO
             try:
-                found = await self.room.forecast(
+                found = await self._room.forecast(
                     replace(request, targets=names, imatrix=matrix, measure=False)
                 )
             except SlmDeskError:
@@ -264,17 +291,17 @@ class QuantizeController:
             if subject.hub:
                 job = await self._start_from_hub(subject)
             else:
-                job = await self.room.start(replace(self.request, model=str(subject.origin.path)))
+                job = await self._room.start(replace(self.request, model=str(subject.origin.path)))
         except SlmDeskError as error:
             self._view.start_failed(error)
             return
         self.job_id = job.id
-        self._view.show_job(job)
+        self._show_job(job)
 
     async def measurable(self) -> list[Path]:
         """The quants of the source that nobody measured yet."""
         subject = self.subject
-        return await self.room.measurable(subject.origin) if subject is not None and not subject.hub else []
+        return await self._room.measurable(subject.origin) if subject is not None and not subject.hub else []
 
     def measure(self, files: list[Path]) -> None:
         """Measure files that are there against the source."""
@@ -286,14 +313,14 @@ class QuantizeController:
             return
         request = self.request
         try:
-            job = await self.room.measure(
+            job = await self._room.measure(
                 str(subject.origin.path), files, text=request.text, threads=request.options.threads
             )
         except SlmDeskError as error:
             self._view.start_failed(error)
             return
         self.job_id = job.id
-        self._view.show_job(job)
+        self._show_job(job)
 
     async def _start_from_hub(self, subject: Subject) -> Job:
         """The download and, when it is done, the quantizing: the job of the latter."""
@@ -305,13 +332,13 @@ class QuantizeController:
 
     def follow_jobs(self) -> None:
         """Show the job of this source, or whichever is under way."""
-        jobs = [job for job in self._services.jobs.jobs if job.kind == KIND]
+        jobs = [job for job in self._services.jobs.jobs if job.kind == "quantize"]
         own = next((job for job in jobs if job.id == self.job_id), None)
         under_way = next((job for job in jobs if not job.ended), None)
         job = own if own is not None and (not own.ended or under_way is None) else under_way or own
         if job is not None and not self.job_id:
             self.job_id = job.id
-        self._view.show_job(job)
+        self._show_job(job)
         if job is None or self.subject is None:
             return
         quants = job.memory.get("quants", {})
@@ -330,22 +357,69 @@ class QuantizeController:
                     return
             self._do("results", self._results(self.subject))
 
-    def ask_job(self, what: str) -> None:
-        """Pause, resume, cancel or retry the job that is shown."""
-        if self.job_id:
-            queue = self._application.jobs
-            todo = {"pause": queue.pause, "cancel": queue.cancel}.get(what, queue.resume)
-            self._do("job", _awaited(todo(self.job_id)))
+    # The job that is shown
+
+    def _show_job(self, job: Job | None) -> None:
+        self._job = job
+        self._view.show_job(job)
+
+    def pause(self) -> None:
+        if self._job is not None:
+            self._do("job", self._application.jobs.pause(self._job.id))
+
+    def resume(self) -> None:
+        """Go on with it, or try again."""
+        if self._job is not None:
+            self._do("job", self._application.jobs.resume(self._job.id))
+
+    def cancel(self) -> None:
+        if self._job is not None:
+            self._do("job", self._application.jobs.cancel(self._job.id))
+
+    def show_folder(self) -> None:
+        """Show what it makes in the system's file manager."""
+        if self._job is not None:
+            open_path(str(self._job.parameters.get("output", "")))
+
+    def chat(self) -> None:
+        """Begin a chat with the first quant that it made."""
+        made = ((self._job.result if self._job is not None else None) or {}).get("quants", [])
+        path = next((str(quant["path"]) for quant in made if quant.get("path")), "")
+        if path:
+            self._services.run(self._chat(path), "opening a chat")
+
+    async def _chat(self, path: str) -> None:
+        file = await self._application.library.resolve(path)
+        self._services.visit.chat_with(file.id)
+
+    # Presets
+
+    def save_preset(self) -> None:
+        """Save what is asked for now, for others or for later."""
+        self._services.run(presets.save(self._services, self.request), "save a preset")
+
+    def open_preset(self) -> None:
+        """Ask for what a file says."""
+        self._services.run(self._open_preset(), "open a preset")
+
+    async def _open_preset(self) -> None:
+        path = await presets.choose(self._services)
+        if path is not None:
+            await self.take_preset(path)
+
+    async def take_preset(self, path: Path) -> None:
+        """Ask for what a preset file says. Raises `preset_unreadable`, …"""
+        self.change(**await presets.read(path, self.request))
 
     # Results
 
     async def _results(self, subject: Subject) -> None:
         recommended = self.advice.quant if self.advice is not None else ""
-        rows = await self.room.rows(subject.origin, recommended)
+        rows = await self._room.rows(subject.origin, recommended)
         if self.subject is subject:
             self._view.show_results(rows)
 
-    def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+    def _do(self, what: str, work: Coroutine[Any, Any, object]) -> None:
         """One task of each kind; a newer one takes the place of the one before."""
         before = self._tasks.get(what)
         if before is not None:
@@ -355,9 +429,7 @@ class QuantizeController:
 
 def _ticked(source: SourceGguf) -> str:
     """What is ticked where nothing can be advised: the usual quant, where it is clearly less than the source."""
+    from slmdesk.quantize.recommending import CLEARLY_LESS, bits_of
+
     less = source.quant in FULL_PRECISION or QUANTS[USUAL].bits < CLEARLY_LESS * bits_of(source)
     return USUAL if less else ""
-
-
-async def _awaited(work: Coroutine[Any, Any, object]) -> None:
-    await work

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QTimer, QUrl
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.engines.registry import KINDS
 from slmdesk.gui.actions import Action
 from slmdesk.gui.page import Page
-from slmdesk.gui.quantize import exporting, presets
+from slmdesk.gui.quantize import exporting
 from slmdesk.gui.quantize.measure_menu import offer
+from slmdesk.gui.quantize.quantize_controller import QuantizeController
 from slmdesk.gui.quantize.results import ResultsPanel
 from slmdesk.gui.quantize.run_card import RunCard
 from slmdesk.gui.quantize.sheets import Sheets
@@ -24,27 +24,23 @@ from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
     from slmdesk.gui.page import WindowServices
     from slmdesk.gui.quantize.looking import SourceOffer, Subject
-    from slmdesk.gui.quantize.quantize_controller import QuantizeController
     from slmdesk.quantize.planning import QuantizePlan
     from slmdesk.quantize.recommending import Recommendation
     from slmdesk.quantize.results import ResultRow
 
 
 class QuantizePage(Page):
-    """Translates between widgets and `QuantizeController`. Other places ask it for "source" with a library id
-    or a path.
+    """Translates between widgets and `QuantizeController`.
 
     Attributes:
         source, targets, run_card: the three steps.
         sheets: what opens over the page.
-        controller: there from the first `activated` on.
     """
 
     id: ClassVar[str] = "quantize"
@@ -55,48 +51,42 @@ class QuantizePage(Page):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
         theme = self.theme
-        self.controller: QuantizeController | None = None
+        self.controller = QuantizeController(services, self)
         self._size = 0
         self._under_way = ""
         self._results_due = False
         self._run_due = False
-        self._begun = False
         self.source = SourceCard(theme)
+        self.targets = TargetsCard(theme)
+        self.targets.show_nothing()
+        self.run_card = RunCard(theme)
+        self.run_card.show_nothing()
         self._results: ResultsPanel | None = None
         self._result_steps: Iterator[None] = iter(())
         self._newest: list[ResultRow] = []
-        self._wanted = ""
-        self.source.chosen.connect(self.choose)
-        self.source.file_wanted.connect(lambda: services.run(self._open(folder=False), "opening a model"))
-        self.source.folder_wanted.connect(lambda: services.run(self._open(folder=True), "opening a folder"))
-        self.source.hub_wanted.connect(lambda: services.go_to("catalog"))
+        self._connect()
         self.sheets = Sheets(services, self._page())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.sheets)
         services.jobs.ended.connect(self._job_ended)
 
-    @cached_property
-    def targets(self) -> TargetsCard:
-        """The second step; built when it is first needed, as `run_card` is: a turn of the event loop stays short."""
-        card = TargetsCard(self.theme)
-        card.show_nothing()
-        card.toggled.connect(self._toggle)
-        card.opened.connect(self._opened)
-        card.built.connect(self._options_built)
-        self._column.insertWidget(self._column.indexOf(self.source) + 1, card)
-        return card
-
-    @cached_property
-    def run_card(self) -> RunCard:
-        """The third step."""
-        card = RunCard(self.theme)
-        card.show_nothing()
+    def _connect(self) -> None:
+        services, controller, card = self.services, self.controller, self.run_card
+        self.source.chosen.connect(self.choose)
+        self.source.file_wanted.connect(lambda: services.run(self._open(folder=False), "opening a model"))
+        self.source.folder_wanted.connect(lambda: services.run(self._open(folder=True), "opening a folder"))
+        self.source.hub_wanted.connect(lambda: services.go_to("catalog"))
+        self.targets.toggled.connect(self._toggle)
+        self.targets.opened.connect(self._opened)
+        self.targets.built.connect(self._options_built)
         card.start_wanted.connect(self.start)
-        card.asked.connect(self._asked_of_job)
         card.measure_wanted.connect(self.measure)
-        self._column.insertWidget(self._column.indexOf(self.targets) + 1, card)
-        return card
+        card.pause_wanted.connect(controller.pause)
+        card.resume_wanted.connect(controller.resume)
+        card.cancel_wanted.connect(controller.cancel)
+        card.chat_wanted.connect(controller.chat)
+        card.folder_wanted.connect(controller.show_folder)
 
     @property
     def results(self) -> ResultsPanel:
@@ -138,41 +128,17 @@ class QuantizePage(Page):
             ),
         ]
 
-    def activated(self) -> None:
-        if self.controller is not None:
-            self.controller.refresh()
-        elif not self._begun:
-            self._begun = True
-            self.services.run(self._begin(), "opening Quantize")
-
-    async def _begin(self) -> None:
-        """One card a turn of the event loop, and imports beside it: together they take several frames."""
-        from asyncio import sleep, to_thread
-        from importlib import import_module
-
-        for part in ("targets", "run_card"):
-            await sleep(0)
-            getattr(self, part)
-        await sleep(0)
+    def begin(self) -> None:
         self._show_hint()
-        await to_thread(import_module, "slmdesk.gui.quantize.quantize_controller")
-        from slmdesk.gui.quantize.quantize_controller import QuantizeController
-
-        self.controller = QuantizeController(self.services, self)
         self.controller.follow_jobs()
-        if self._wanted:
-            self.choose(self._wanted)
-        self.controller.refresh()
-        await to_thread(import_module, "slmdesk.gui.quantize.options")
 
-    def asked(self, what: str, value: str) -> None:
-        if what == "source" and value:
-            self.close_compare()
-            self.choose(value)
-        elif what == "tool":
-            tool, _, given = value.partition("\n")
-            key, _, path = given.partition("=")
-            self.open_tools(tool, {key: path} if path else {})
+    def activated(self) -> None:
+        self.controller.refresh()
+
+    def choose_source(self, source: str) -> None:
+        """Show the page itself, with this source."""
+        self.close_compare()
+        self.choose(source)
 
     async def shut_down(self) -> None:
         self.sheets.stop()
@@ -182,14 +148,15 @@ class QuantizePage(Page):
             widest=MEASURE.quantize_page, top=SPACE.large, bottom=SPACE.wide, spacing=SPACE.medium
         )
         self._column = column = area.column
-        column.addWidget(self.source)
+        for step in (self.source, self.targets, self.run_card):
+            column.addWidget(step)
         self._hint = EmptyState(
             self.theme,
             "speed",
             "What each quant costs comes here: its size against its measured loss, and how quick it is.",
         )
         column.addWidget(self._hint, 1)
-        self._hint.hide()  # until the place is shown: see `_begin`
+        self._hint.hide()  # until the page is shown: see `begin`
         column.addStretch(1)
         return area
 
@@ -197,20 +164,14 @@ class QuantizePage(Page):
 
     def choose(self, reference: str) -> None:
         """Take this source: a library id, or the path of a GGUF file or of a safetensors folder."""
-        if self.controller is None:
-            self._wanted = reference
-        elif reference:
+        if reference:
             self.run_card.show_problem(None)
             self.run_card.show_waiting()
             self.controller.choose(reference)
 
     def start(self) -> None:
         """The one click."""
-        if (
-            self.controller is not None
-            and self.controller.subject is not None
-            and self.run_card.start.isEnabled()
-        ):
+        if self.controller.subject is not None and self.run_card.start.isEnabled():
             self.run_card.show_problem(None)
             self.run_card.start.setEnabled(False)
             self._run_due = True
@@ -218,9 +179,8 @@ class QuantizePage(Page):
 
     def measure(self) -> None:
         """Offer the quants that exist, to be measured."""
-        if self.controller is not None:
-            offered = offer(self.services, self.controller, self.run_card.measure)
-            self.services.run(offered, "looking for quants to measure")
+        offered = offer(self.services, self.controller, self.run_card.measure)
+        self.services.run(offered, "looking for quants to measure")
 
     def compare(self) -> None:
         """Open two quants on the same prompt."""
@@ -234,38 +194,34 @@ class QuantizePage(Page):
         """Back to the page."""
         self.sheets.to_page()
 
-    def open_tools(self, tool: str = "", values: dict[str, str] | None = None) -> None:
+    def open_tools(self, tool: str = "", values: Mapping[str, str] | None = None) -> None:
         """The sheet of single steps, with one of them and what is known for it."""
         self.services.go_to(self.id)
         self.sheets.open_tools(tool, values)
 
     def _toggle(self, quant: str) -> None:
-        if self.controller is not None:
-            self.run_card.show_waiting()
-            self.controller.tick(quant)
+        self.run_card.show_waiting()
+        self.controller.tick(quant)
 
     def _change(self, changes: dict[str, object]) -> None:
-        if self.controller is not None:
-            self.run_card.show_waiting()
-            self.controller.change(**changes)
+        self.run_card.show_waiting()
+        self.controller.change(**changes)
 
     def _opened(self, shown: bool) -> None:
         self._show_hint()
-        if self.controller is not None:
-            self.targets.show_rows(self.controller)
-            self.controller.open_table(self.targets.shown if shown else frozenset())
+        self.targets.show_rows(self.controller)
+        self.controller.open_table(self.targets.shown if shown else frozenset())
 
     def _options_built(self) -> None:
         options = self.targets.options
-        if options is None or self.controller is None:
+        if options is None:
             return
         options.changed.connect(self._change)
         options.file_wanted.connect(
             lambda name: self.services.run(self._choose_path(name), f"choosing {name}")
         )
-        options.preset_wanted.connect(
-            lambda what: self.services.run(presets.ask(self, what), f"{what} a preset")
-        )
+        options.open_wanted.connect(self.controller.open_preset)
+        options.save_wanted.connect(self.controller.save_preset)
         self.targets.show_rows(self.controller)
 
     async def _open(self, *, folder: bool) -> None:
@@ -284,32 +240,8 @@ class QuantizePage(Page):
             self._change({name: str(path)})
         elif name == "output":
             self._change({name: ""})
-        elif self.controller is not None:
-            self.targets.show_rows(self.controller)
-
-    async def take_preset(self, path: Path) -> None:
-        """Ask for what a preset file says. Raises `preset_unreadable`, …"""
-        if self.controller is not None:
-            self._change(await presets.read(path, self.controller.request))
-
-    def _asked_of_job(self, what: str) -> None:
-        job = self.run_card.job
-        if job is None or self.controller is None:
-            return
-        if what == "folder":
-            from PySide6.QtGui import QDesktopServices
-
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(job.parameters.get("output", ""))))
-        elif what == "chat":
-            quants = [quant for quant in (job.result or {}).get("quants", []) if quant.get("path")]
-            if quants:
-                self.services.run(self._chat(str(quants[0]["path"])), "opening a chat")
         else:
-            self.controller.ask_job(what)
-
-    async def _chat(self, path: str) -> None:
-        file = await self.services.application.library.resolve(path)
-        self.services.ask("chat", "chat_with", file.id)
+            self.targets.show_rows(self.controller)
 
     def exported(self, form: str) -> str | bytes:
         """The results as "csv", "md" or "json", or the chart as "png"."""
@@ -324,7 +256,7 @@ class QuantizePage(Page):
             return bytes(data.data())
         from slmdesk.quantize.export import exported
 
-        subject = self.controller.subject if self.controller is not None else None
+        subject = self.controller.subject
         title = subject.title if subject is not None else ""
         return exported(self.results.rows, form, title)  # type: ignore[arg-type]
 
@@ -353,17 +285,14 @@ class QuantizePage(Page):
     def show_advice(self, advice: Recommendation | None, size: int) -> None:
         del advice
         self._size = size
-        if self.controller is not None:
-            self.targets.show_advice(self.controller, size)
-            self.targets.show_rows(self.controller)
+        self.show_targets()
 
     def show_targets(self) -> None:
-        if self.controller is not None:
-            self.targets.show_advice(self.controller, self._size)
-            self.targets.show_rows(self.controller)
+        self.targets.show_advice(self.controller, self._size)
+        self.targets.show_rows(self.controller)
 
     def show_plan(self, plan: QuantizePlan | None, problem: SlmDeskError | None) -> None:
-        if self.controller is not None and self.controller.subject is not None:
+        if self.controller.subject is not None:
             self.run_card.show_plan(self.controller.request.targets, plan, problem)
             if self.targets.options is not None:
                 self.targets.options.show_problem(problem)
@@ -409,7 +338,7 @@ class QuantizePage(Page):
         self._hint.setVisible(none and not self.targets.unfolded)
 
     def show_job(self, job: Job | None) -> None:
-        subject = self.controller.subject if self.controller is not None else None
+        subject = self.controller.subject
         own = (
             job is not None
             and subject is not None

@@ -107,13 +107,18 @@ def progress(job: Job) -> list[tuple[dict[str, Any], str, float]]:
 class RunCard(StepCard):
     """Signals:
     start_wanted: press of the one button.
-    asked(str): "pause", "resume", "cancel", "folder", "chat".
     measure_wanted: quants that are there are to be measured.
+    pause_wanted, resume_wanted, cancel_wanted: of the run that is shown.
+    chat_wanted, folder_wanted: with what it brought; where that lies.
     """
 
     start_wanted = Signal()
     measure_wanted = Signal()
-    asked = Signal(str)
+    pause_wanted = Signal()
+    resume_wanted = Signal()
+    cancel_wanted = Signal()
+    chat_wanted = Signal()
+    folder_wanted = Signal()
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme, 3, "Run")
@@ -154,7 +159,7 @@ class RunCard(StepCard):
         self._hold = IconButton(theme, "pause", "Pause after this step")
         self._hold.clicked.connect(self._toggle)
         self._stop = IconButton(theme, "close", "Cancel")
-        self._stop.clicked.connect(lambda: self.asked.emit("cancel"))
+        self._stop.clicked.connect(self.cancel_wanted)
         self._log_button = Button(theme, "Show log", kind="link", small=True)
         self._log_button.clicked.connect(self._show_log)
         self._log = QPlainTextEdit()
@@ -201,10 +206,12 @@ class RunCard(StepCard):
         row.addWidget(Icon(theme, "good", size=MEASURE.icon_small, colour="good"))
         self._made = Label(theme, "", wrap=True)
         row.addWidget(self._made, 1)
-        for what, text, icon in (("chat", "Chat", "chat"), ("folder", "Show in folder", "folder")):
-            button = Button(theme, text, kind="quiet", icon=icon, small=True)
-            button.clicked.connect(lambda _checked, what=what: self.asked.emit(what))
-            row.addWidget(button)
+        chat = Button(theme, "Chat", kind="quiet", icon="chat", small=True)
+        chat.clicked.connect(self.chat_wanted)
+        row.addWidget(chat)
+        folder = Button(theme, "Show in folder", kind="quiet", icon="folder", small=True)
+        folder.clicked.connect(self.folder_wanted)
+        row.addWidget(folder)
         self._end.hide()
         return self._end
 
@@ -263,7 +270,7 @@ class RunCard(StepCard):
             let_go(self._panel)
             self._panel = None
         if error is not None:
-            action = (retry, lambda: self.asked.emit("resume")) if retry else None
+            action = (retry, self.resume_wanted.emit) if retry else None
             self._panel = ErrorPanel(self.theme, error, action=action)
             self._panel_place.addWidget(self._panel)
 
@@ -347,7 +354,7 @@ class RunCard(StepCard):
 
     def _toggle(self) -> None:
         held = self.job is not None and self.job.state in {"paused", "interrupted"}
-        self.asked.emit("resume" if held else "pause")
+        (self.resume_wanted if held else self.pause_wanted).emit()
 
     def _show_log(self) -> None:
         shown = self._log.isHidden()

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QStackedWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PySide6.QtWidgets import QWidget
 
@@ -44,7 +44,7 @@ class Sheets(QStackedWidget):
         self.setCurrentWidget(self.compare)
         self.compare.prompt.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def open_tools(self, tool: str = "", values: dict[str, str] | None = None) -> None:
+    def open_tools(self, tool: str = "", values: Mapping[str, str] | None = None) -> None:
         """The single steps, with one of them and what is known for it."""
         if self.tools is None:
             from slmdesk.gui.quantize.tool_sheet import ToolSheet

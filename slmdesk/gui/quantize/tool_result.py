@@ -52,10 +52,14 @@ def result_words(result: dict[str, Any]) -> str:
 
 class ToolResultPanel(QWidget):
     """Signals:
-    asked(str): "pause", "resume", "cancel", "folder".
+    pause_wanted, resume_wanted, cancel_wanted: of the job that is shown.
+    folder_wanted: where what it brought lies.
     """
 
-    asked = Signal(str)
+    pause_wanted = Signal()
+    resume_wanted = Signal()
+    cancel_wanted = Signal()
+    folder_wanted = Signal()
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -66,15 +70,15 @@ class ToolResultPanel(QWidget):
         self._panel: ErrorPanel | None = None
         self._panel_place = QVBoxLayout()
         self.row = ProgressRow(theme, "Single step")
-        self.row.pause.connect(lambda: self.asked.emit("pause"))
-        self.row.resume.connect(lambda: self.asked.emit("resume"))
-        self.row.cancel.connect(lambda: self.asked.emit("cancel"))
+        self.row.pause.connect(self.pause_wanted)
+        self.row.resume.connect(self.resume_wanted)
+        self.row.cancel.connect(self.cancel_wanted)
         self.row.hide()
         self._end = QWidget()
         self._good = NoticeLine(theme, "good", "good")
         self._note = NoticeLine(theme, "attention", "caution")
         folder = Button(theme, "Show in folder", icon="folder", small=True)
-        folder.clicked.connect(lambda: self.asked.emit("folder"))
+        folder.clicked.connect(self.folder_wanted)
         across = QHBoxLayout(self._end)
         across.setContentsMargins(0, 0, 0, 0)
         across.setSpacing(SPACE.medium)

@@ -7,10 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.opening import open_path
 from slmdesk.gui.quantize.matrix_table import MatrixTable
 from slmdesk.gui.quantize.tool_fields import FormFields
 from slmdesk.gui.quantize.tool_forms import FORMS, form_of
@@ -47,7 +48,7 @@ class ToolSheet(Sheet):
         theme = services.theme
         self._services = services
         self._job_id = ""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[object]] = {}
         self._models: list[tuple[str, str]] = []
         self._folders: list[tuple[str, str]] = []
         self.tools = Select(theme, [(form.id, form.title) for form in FORMS])
@@ -55,7 +56,10 @@ class ToolSheet(Sheet):
         self._about = Label(theme, "", tone="secondary", wrap=True)
         self.fields = FormFields(theme, FORMS[0])
         self.result = ToolResultPanel(theme)
-        self.result.asked.connect(self._ask_job)
+        self.result.pause_wanted.connect(self._pause)
+        self.result.resume_wanted.connect(self._resume)
+        self.result.cancel_wanted.connect(self._cancel)
+        self.result.folder_wanted.connect(self._show_folder)
         self.run = Button(theme, FORMS[0].verb, kind="primary", icon=FORMS[0].icon)
         self.run.clicked.connect(self.start)
         self.matrix = MatrixTable(theme)
@@ -215,19 +219,18 @@ class ToolSheet(Sheet):
             self.refresh()
             self.run.setEnabled(job.state in {"failed", "cancelled"})
 
-    def _ask_job(self, what: str) -> None:
-        job = self.result.job
-        if job is None:
-            return
-        if what == "folder":
-            from PySide6.QtGui import QDesktopServices
+    def _pause(self) -> None:
+        self._do("job", self._services.application.jobs.pause(self._job_id))
 
-            path = Path(str((job.result or {}).get("path", "")))
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent)))
-            return
-        queue = self._services.application.jobs
-        todo = {"pause": queue.pause, "cancel": queue.cancel}.get(what, queue.resume)
-        self._do("job", _awaited(todo(job.id)))
+    def _resume(self) -> None:
+        self._do("job", self._services.application.jobs.resume(self._job_id))
+
+    def _cancel(self) -> None:
+        self._do("job", self._services.application.jobs.cancel(self._job_id))
+
+    def _show_folder(self) -> None:
+        if (job := self.result.job) is not None and job.result:
+            open_path(Path(str(job.result.get("path", ""))).parent)
 
     async def _choose_path(self, key: str, what: str) -> None:
         from slmdesk.gui import dialogs
@@ -241,12 +244,8 @@ class ToolSheet(Sheet):
         if path is not None:
             self.fields.take_path(key, str(path))
 
-    def _do(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+    def _do(self, what: str, work: Coroutine[Any, Any, object]) -> None:
         before = self._tasks.get(what)
         if before is not None:
             before.cancel()
         self._tasks[what] = self._services.run(work, f"single steps: {what}")
-
-
-async def _awaited(work: Coroutine[Any, Any, object]) -> None:
-    await work

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import groups
 from slmdesk.gui.actions import Action
-from slmdesk.gui.live_settings import LiveSettings, change_words
 from slmdesk.gui.page import Page, WindowServices
 from slmdesk.gui.settings.device_row import DeviceRow
 from slmdesk.gui.settings.safe_steps_card import SafeStepsCard
 from slmdesk.gui.settings.self_test_card import SelfTestCard
 from slmdesk.gui.settings.setting_rows import SettingRow
+from slmdesk.gui.settings.settings_controller import SettingsController
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
@@ -25,6 +24,7 @@ from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from slmdesk.core.setting_table import Setting, Value
+    from slmdesk.core.settings import Source
 
 AT_ONCE = 2
 """Groups that fill the page before one scrolls."""
@@ -42,9 +42,8 @@ class SettingsPage(Page):
     can_find = True
     surface = "window"
 
-    def __init__(self, services: WindowServices, live: LiveSettings) -> None:
+    def __init__(self, services: WindowServices) -> None:
         super().__init__(services)
-        self._live = live
         self._rows: dict[str, SettingRow] = {}
         self._waiting = list(groups().items())
         self._groups: list[tuple[Label, GroupCard, list[SettingRow | DeviceRow]]] = []
@@ -62,8 +61,8 @@ class SettingsPage(Page):
         self.safe_steps = SafeStepsCard(services)
         self.self_test = SelfTestCard(services)
         self.self_test.tested.connect(self._show_safe_steps)
+        self.controller = SettingsController(services, self)
         self._lay_out()
-        live.changed.connect(self._changed)
 
     @property
     def rows(self) -> dict[str, SettingRow]:
@@ -113,34 +112,16 @@ class SettingsPage(Page):
         self._none.setText(f"No setting has to do with “{words.strip()}”.")
         self._none.setVisible(found == 0)
 
-    async def change(self, key: str, value: object) -> None:
-        """Store a value and offer to undo it; what is wrong with it is said in its row."""
-        row = self._rows[key]
-        before = self._live.stored(key)
-        try:
-            stored = await self._live.set(key, value)
-        except SlmDeskError as error:
-            if error.code != "setting_invalid":
-                self._show(key)
-                raise
-            # What only the disk can say is in the message; else the hint has the limits.
-            row.set_error(
-                f"{error.message} {error.hint}" if row.setting.form == "certificates" else error.hint
-            )
-            return
-        self._show(key)
-        self.services.toast(change_words(key, stored), lambda: self._restore(key, before))
+    # What the controller shows
 
-    async def reset(self, key: str) -> None:
-        """Take the default again and offer to undo that."""
-        before = self._live.stored(key)
-        await self._live.restore(key, None)
-        self._show(key)
-        title = self._rows[key].setting.title
-        self.services.toast(f"{title} is back to its default.", lambda: self._restore(key, before))
+    def show_value(self, key: str, value: Value, source: Source) -> None:
+        if key in self._rows:  # those further down are built later, with the value of then
+            self._rows[key].show_value(value, source)
 
-    def _restore(self, key: str, value: Value | None) -> None:
-        self.services.run(self._live.restore(key, value), f"undoing {key}")
+    def show_wrong(self, key: str, words: str) -> None:
+        self._rows[key].set_error(words)
+
+    # Building
 
     def _lay_out(self) -> None:
         self._area = ScrollingColumn(widest=MEASURE.pages, top=SPACE.small)
@@ -188,20 +169,11 @@ class SettingsPage(Page):
     def _row(self, setting: Setting) -> SettingRow:
         row = SettingRow(self.services, setting)
         key = setting.key
-        row.edited.connect(lambda value: self.services.run(self.change(key, value), f"changing {key}"))
-        row.reset.connect(lambda: self.services.run(self.reset(key), f"resetting {key}"))
+        row.edited.connect(lambda value: self.controller.change(key, value))
+        row.reset.connect(lambda: self.controller.reset(key))
         self._rows[key] = row
-        self._show(key)
+        self.controller.show(key)
         return row
-
-    def _show(self, key: str) -> None:
-        settings = self._live.settings
-        self._rows[key].show_value(settings.get(key), settings.source(key))
-
-    def _changed(self, key: str, value: object) -> None:
-        del value
-        if key in self._rows:
-            self._show(key)
 
     def find_here(self) -> None:
         self._search.setFocus(Qt.FocusReason.ShortcutFocusReason)

@@ -54,7 +54,6 @@ What follows is a list of keys and values, then one entry a tensor:
 async def first_start(driver: Driver) -> None:
     async with driver.step("First start: a model, an honest line, examples of what to ask") as step:
         pane = driver.chat.pane
-        await driver.until(lambda: driver.chat.controller is not None, "the Chat page")
         name = "SmolLM2" if has_starter(driver) else "Desk Guide"
         await driver.until(
             lambda: name in pane.composer.model_button.text() and _controller(driver).model_entry is not None,
@@ -106,7 +105,6 @@ async def ask_by_typing(driver: Driver) -> None:
 
 async def regenerate(driver: Driver) -> None:
     async with driver.step("Another answer stands beside the first") as step:
-        assert driver.chat.controller is not None
         await driver.key(Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
         palette = driver.window.palette_of_actions()
         await driver.until(palette.isVisible, "the palette")
@@ -139,7 +137,6 @@ async def edit_and_resend(driver: Driver) -> None:
 
 async def formatted(driver: Driver) -> None:
     async with driver.step("A long answer with code and a table, imported from an export"):
-        assert driver.chat.controller is not None
         now = time.time()
         rows: list[dict[str, object]] = [
             {"id": 1, "parent_id": None, "role": "user", "text": "How do I read a GGUF header in Python?"},
@@ -191,7 +188,6 @@ async def damaged_model(driver: Driver) -> None:
         (folder / "cut-short-F16.gguf").write_bytes(whole[: len(whole) // 3])
         await driver.click(driver.chat.pane.composer.model_button)
         controller = driver.chat.controller
-        assert controller is not None
         await driver.until(
             lambda: any("cut-short" in entry.id and entry.problem for entry in controller.entries),
             "the damaged model in the list",
@@ -249,9 +245,7 @@ def has_starter(driver: Driver) -> bool:
 
 
 def _controller(driver: Driver) -> ChatController:
-    controller = driver.chat.controller
-    assert controller is not None
-    return controller
+    return driver.chat.controller
 
 
 def _last(driver: Driver) -> MessageItem:

@@ -19,7 +19,7 @@ async def welcome(driver: Driver) -> None:
         driver.window.go_to(marker.PAGE)
         page = driver.window.page(marker.PAGE)
         assert isinstance(page, FirstRunPage)
-        await driver.until(lambda: page.known, "the recommendation")
+        await driver.until(lambda: page.controller.known, "the recommendation")
         await driver.until(lambda: "core" in page.machine.text.text(), "the machine")
         step.saw += [page.folder.path, page.machine.text.text(), page.model.title.text()]
         await driver.shoot("welcome", WIDE, NARROW)

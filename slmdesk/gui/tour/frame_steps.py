@@ -37,8 +37,9 @@ async def settings(driver: Driver) -> None:
         key = "chat.temperature"
         before = driver.application.settings.get(key)
         page.filter("temperature")
-        await page.change(key, 0.3)
-        await driver.until(lambda: driver.application.settings.get(key) == 0.3, "the new value")
+        page.controller.change(key, 0.3)
+        await driver.until(lambda: bool(driver.window.message), "the message")
+        driver.check(driver.application.settings.get(key) == 0.3, "the new value is not in force.")
         step.saw.append(driver.window.message)
         await driver.shoot("setting-changed")
         driver.check(driver.window.undo(), "the toast offers no Undo.")

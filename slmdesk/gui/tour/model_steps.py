@@ -68,7 +68,7 @@ async def advice(driver: Driver) -> None:
     async with driver.step("Three questions make a short list for this machine") as step:
         page = _catalog(driver)
         page.help_choose()
-        sheet = page._advice_sheet  # noqa: SLF001 - the tour looks where a person looks
+        sheet = page.advice
         assert sheet is not None
         await driver.until(
             lambda: any(each.text() == "Show" for each in sheet.findChildren(Button)), "the short list"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QMenu, QWidget
 
 from slmdesk.gui.widgets.round_popup import round_corners
@@ -27,6 +27,12 @@ class Menu(QMenu):
             self.windowFlags() | Qt.WindowType.FramelessWindowHint | Qt.WindowType.NoDropShadowWindowHint
         )
         round_corners(self)
+
+    def open_below(self, button: QWidget) -> None:
+        """Open under the right end of `button`; the menu is gone when it closes."""
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        corner = button.mapToGlobal(button.rect().bottomRight())
+        self.popup(corner - QPoint(self.sizeHint().width(), 0))
 
     def add(
         self,

@@ -238,7 +238,7 @@ def test_help_me_choose_leads_to_a_model(with_jobs: Play, hub: LoopbackHub) -> N
     async def scene(desk: Desk) -> None:
         page = catalog(desk)
         page.help_choose()
-        sheet = page._advice_sheet
+        sheet = page.advice
         assert sheet is not None
         await until(
             lambda: any(each.text() == "Show" for each in sheet.findChildren(Button)), "the short list"
@@ -301,8 +301,6 @@ def test_a_known_model_has_its_forecast_without_a_network_and_a_way_online(
         window = desk.window
         await asyncio.to_thread(window.application.settings.set, "network.offline", True)
         page = catalog(desk)
-        await until(lambda: page.controller is not None, "the place")
-        assert page.controller is not None
         page.controller.open_repo("Qwen/Qwen3-0.6B-GGUF")
         await judged(page)
         detail = page.detail
@@ -332,8 +330,6 @@ def test_the_page_and_the_list_follow_the_switch_of_the_network(with_jobs: Play,
         await asyncio.to_thread(settings.set, "network.offline", True)
         await until(lambda: bool(desk.live.get("network.offline")), "the setting")
         page = catalog(desk)
-        await until(lambda: page.controller is not None, "the place")
-        assert page.controller is not None
         await until(lambda: not page._note.isHidden(), "the note that nothing is asked for")
         assert buttons(page, "Go online"), "trying again would not help"
         page.controller.open_repo("Qwen/Qwen3-0.6B-GGUF")
@@ -368,8 +364,6 @@ def test_an_unknown_model_offline_offers_the_way_online(play: Play, hub: Loopbac
     async def scene(desk: Desk) -> None:
         await asyncio.to_thread(desk.window.application.settings.set, "network.offline", True)
         page = catalog(desk)
-        await until(lambda: page.controller is not None, "the place")
-        assert page.controller is not None
         page.controller.open_repo(REPO)
         await until(lambda: bool(buttons(page.detail, "Go online")), "the way online")
         press(page.detail, "Go online")
@@ -416,7 +410,7 @@ def test_of_two_files_of_one_name_the_page_shows_the_one_that_is_here(
         assert found is not None
 
         def shown() -> dict[str, str]:
-            return {one.files[0].path: page._file_here(found.repo, one) for one in found.choices}
+            return {one.files[0].path: page.controller.file_here(found.repo, one) for one in found.choices}
 
         await until(lambda: any(shown().values()), "what is here")
         assert shown() == {"small/model-F16.gguf": "pub/two-GGUF:F16", "large/model-F16.gguf": ""}

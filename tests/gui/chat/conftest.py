@@ -26,6 +26,7 @@ from slmdesk.gui.chat.items import MessageItem
 from slmdesk.gui.chat.message_view import MessageView
 from slmdesk.gui.chat.typesetter import Typesetter
 from slmdesk.gui.live_settings import LiveSettings
+from slmdesk.gui.page import Remedy
 from slmdesk.gui.theme import Theme
 from slmdesk.gui.window import MainWindow, PageSpec
 
@@ -41,6 +42,29 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
         if time.monotonic() > end:
             pytest.fail(f"waited in vain for {what or condition}")
         await asyncio.sleep(0.01)
+
+
+class Deeds:
+    """Keeps what was to be done with messages, for lists without a controller."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[object, ...]] = []
+
+    def regenerate(self, message_id: int) -> None:
+        self.done.append(("regenerate", message_id))
+
+    def continue_from(self, message_id: int) -> None:
+        self.done.append(("continue", message_id))
+
+    def edit(self, message_id: int, text: str) -> None:
+        self.done.append(("edit", message_id, text))
+
+    def select_branch(self, message_id: int, branch: int) -> None:
+        self.done.append(("branch", message_id, branch))
+
+    def mend(self, error: SlmDeskError) -> Remedy | None:
+        del error
+        return None
 
 
 class Desk:
@@ -80,9 +104,18 @@ class Desk:
 
     @property
     def controller(self) -> Any:
-        controller = self.page.controller
-        assert controller is not None
-        return controller
+        return self.page.controller
+
+    def overhear(self, shown: str, hear: Callable[..., object]) -> Callable[[], None]:
+        """Call `hear` too when the page's method `shown` is called, until what is returned is called."""
+        page, shows = self.page, getattr(self.page, shown)
+
+        def both(*what: Any) -> None:
+            shows(*what)
+            hear(*what)
+
+        setattr(page, shown, both)
+        return lambda: setattr(page, shown, shows)
 
     @property
     def composer(self) -> Any:
@@ -119,12 +152,12 @@ class Desk:
         await self.endless()
         for _ in range(20):
             begun: list[str] = []
-            collect = self.controller.text_arrived.connect(lambda _id, more, begun=begun: begun.append(more))
+            stop = self.overhear("show_text", lambda _id, more, begun=begun: begun.append(more))
             await self.ask(text)
             await until(lambda begun=begun: len(begun) >= words or not self.controller.running, "some words")
             if self.controller.running:
                 return begun
-            self.controller.text_arrived.disconnect(collect)
+            stop()
         pytest.fail("twenty answers ended after a few words")
 
     async def endless(self) -> None:

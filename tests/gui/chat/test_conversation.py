@@ -38,7 +38,7 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
             arrived.append(text)
             midway.append(bool(desk.controller.running))
 
-        desk.controller.text_arrived.connect(arrives)
+        desk.overhear("show_text", arrives)
         await desk.ask("What is Q4_K_M?")
         await until(lambda: len(desk.items) == 2, "the answer's row")
         assert desk.items[1].live
@@ -66,7 +66,7 @@ def test_a_chat_with_another_model_leaves_the_open_conversation_its_own(play: Pl
         await desk.ask("Hello")
         await desk.answered()
         before = desk.controller.current
-        desk.window.ask("chat", "chat_with", str(other))
+        desk.window.visit.chat_with(str(other))
         await until(lambda: desk.composer.model_button.text().strip() == other.name, "the model's name")
         assert desk.controller.current == NEW_CHAT
         await desk.ask("What is a token?")
@@ -112,7 +112,7 @@ def test_regenerating_makes_a_version_beside_the_first(play: Play) -> None:
         await desk.answered()
         first = desk.items[-1].id
         assert desk.view(-1).branch_words == ""
-        desk.view(-1).asked.emit("regenerate", None)
+        desk.controller.regenerate(desk.items[-1].id)
         await until(lambda: desk.items[-1].id != first, "the second version")
         await desk.answered()
         assert desk.view(-1).branch_words == "2/2"
@@ -201,7 +201,7 @@ def test_native_code_that_fails_in_mid_answer_costs_a_quiet_line(play: Play) -> 
                 for process in doomed:
                     process.send_signal(signal.SIGSEGV)
 
-        desk.controller.text_arrived.connect(hurt)
+        no_more = desk.overhear("show_text", hurt)
         try:
             for _ in range(20):  # an answer may be written before the signal reaches the engine
                 doomed[:] = []
@@ -217,7 +217,7 @@ def test_native_code_that_fails_in_mid_answer_costs_a_quiet_line(play: Play) -> 
                 assert client is not None
                 await client.unload("slmdesk/desk-guide")
         finally:
-            desk.controller.text_arrived.disconnect(hurt)
+            no_more()
             await asyncio.to_thread(desk.application.settings.reset, "chat.max_tokens")
         message = desk.items[-1].message
         assert message.state == "complete"
@@ -267,7 +267,7 @@ async def killed_in_mid_answer(
             if process.is_running():
                 process.kill()
 
-    desk.controller.text_arrived.connect(kill)
+    no_more = desk.overhear("show_text", kill)
     try:
         for _ in range(20):
             doomed.clear()
@@ -282,7 +282,7 @@ async def killed_in_mid_answer(
                 return begun
             assert desk.items[-1].message.state == "complete"
     finally:
-        desk.controller.text_arrived.disconnect(kill)
+        no_more()
     pytest.fail("twenty answers were whole before the kill")
 
 
@@ -313,8 +313,8 @@ def test_waiting_is_said_in_place(play: Play) -> None:
                 if view is not None and isinstance(view.note, Waiting):
                     seen.add(view.note.words)
 
-        desk.controller.item_changed.connect(lambda _item: look())
-        desk.controller.changed.connect(look)
+        desk.overhear("show_item", lambda _item: look())
+        desk.overhear("show_changed", look)
         await desk.ask("Hello")
         await desk.answered()
         assert any(words.startswith("Loading Desk Guide F16… ") and words.endswith(" %") for words in seen), (
@@ -351,7 +351,7 @@ def test_a_service_killed_in_mid_answer(play: Play) -> None:
         answer = desk.items[-1].message
         assert answer.text == "".join(begun)
         said: set[str] = set()
-        desk.controller.changed.connect(lambda: said.add(desk.items[-1].status))
+        desk.overhear("show_changed", lambda: said.add(desk.items[-1].status))
         again = next(b for b in desk.view(-1).findChildren(QPushButton) if b.text() == "Try again")
         again.click()
         await until(lambda: desk.controller.running, "the second try")
@@ -385,7 +385,7 @@ def test_a_model_that_is_not_there_is_said_with_a_way_out(play: Play) -> None:
             await until(lambda: desk.controller.model == "slmdesk/desk-guide:F16", "the other model")
         finally:
             await asyncio.to_thread(desk.application.settings.reset, "chat.model")
-        desk.view(-1).asked.emit("regenerate", None)
+        desk.controller.regenerate(desk.items[-1].id)
         await until(lambda: desk.controller.running, "the second try")
         await desk.answered()
         assert desk.items[-1].message.state == "complete"

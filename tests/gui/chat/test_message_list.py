@@ -23,6 +23,8 @@ from slmdesk.gui.chat.typesetter import Typesetter
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.panels import ErrorPanel
 
+from .conftest import Deeds
+
 ANSWER = "## An answer\n\nWith **several** paragraphs.\n\n- one\n- two\n\n```py\nx = 1\n```\n\nAnd an end."
 
 
@@ -42,9 +44,14 @@ Make = Callable[[int], MessageList]
 
 
 @pytest.fixture
-def messages(typesetter: Typesetter, qtbot: QtBot) -> Make:
+def deeds() -> Deeds:
+    return Deeds()
+
+
+@pytest.fixture
+def messages(typesetter: Typesetter, deeds: Deeds, qtbot: QtBot) -> Make:
     def make(count: int) -> MessageList:
-        made = MessageList(typesetter, lambda _error: None)
+        made = MessageList(typesetter, deeds)
         qtbot.addWidget(made)
         made.resize(900, 600)
         made.show()
@@ -183,7 +190,7 @@ def focused(shown: MessageList) -> MessageView:
     return widget
 
 
-def test_how_an_answer_ended_is_said(messages: Make) -> None:
+def test_how_an_answer_ended_is_said(messages: Make, deeds: Deeds) -> None:
     shown = messages(0)
     error = SlmDeskError("engine_killed", "The engine was ended.", "Try again.").to_json()
     shown.show_items(
@@ -204,11 +211,9 @@ def test_how_an_answer_ended_is_said(messages: Make) -> None:
     assert isinstance(notes[3], Ended)
     assert "most tokens" in notes[3].words
     assert notes[4] is None
-    asked: list[tuple[int, str, object]] = []
-    shown.asked.connect(lambda *what: asked.append(what))
     for button in notes[1].findChildren(QPushButton):
         button.click()
-    assert asked == [(4, "continue", None), (4, "regenerate", None)]
+    assert deeds.done == [("continue", 4), ("regenerate", 4)]
 
 
 def test_a_huge_message_of_the_person_is_folded(messages: Make) -> None:

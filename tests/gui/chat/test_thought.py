@@ -21,6 +21,8 @@ from slmdesk.gui.chat.notes import Ended, Told
 from slmdesk.gui.chat.thought import Thought
 from slmdesk.gui.chat.typesetter import Typesetter
 
+from .conftest import Deeds
+
 THOUGHT = "<think>\nIs it **Paris**?\n\nIt is.\n</think>\n\nThe answer is Paris."
 
 
@@ -34,7 +36,7 @@ Show = Callable[[MessageItem], MessageView]
 
 @pytest.fixture
 def messages(typesetter: Typesetter, qtbot: QtBot) -> MessageList:
-    made = MessageList(typesetter, lambda _error: None)
+    made = MessageList(typesetter, Deeds())
     qtbot.addWidget(made)
     made.resize(900, 600)
     made.show()

@@ -173,12 +173,12 @@ def test_the_queue_is_put_in_another_order(with_jobs: Play, hub: LoopbackHub) ->
         jobs = [await begin(desk, BIG, f"{name}-Q8_0.gguf", name) for name in "abc"]
         await until(lambda: [row.job.title for row in page.rows] == ["a", "b", "c"], "three rows")
         await until(lambda: state(desk, jobs[0]) == "running", "the first one")
-        page.do(jobs[2].id, "up")
+        page.controller.move(desk.window.jobs.get(jobs[2].id), "up")
         await until(lambda: [row.job.title for row in page.rows] == ["a", "c", "b"], "the new order")
-        page.hold_all()
+        page.controller.hold_all()
         await until(lambda: all(state(desk, job) == "paused" for job in jobs), "all paused")
         for job in jobs:
-            page.do(job.id, "cancel")
+            page.controller.cancel(desk.window.jobs.get(job.id))
         await until(lambda: page.rows == [], "an empty list")
 
     with_jobs(scene)

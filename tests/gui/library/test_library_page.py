@@ -127,9 +127,8 @@ def test_files_dropped_on_the_window_are_imported_where_they_lie(
         assert event.dropAction() == Qt.DropAction.CopyAction
         assert not landing.isVisible()
         page = library(desk)
-        await until(lambda: page._sheet is not None and bool(page._sheet.chosen()), "what was found")
-        assert page._sheet is not None
-        press(page._sheet, "Import 1 model")
+        await until(lambda: bool(page.imports.chosen()), "what was found")
+        press(page.imports, "Import 1 model")
         await until(lambda: desk.window.message == "my-model imported.", "the import")
         await until(lambda: page.models.count == 2, "the model in the list")
         await until(
@@ -167,7 +166,7 @@ def test_equal_files_are_merged(with_jobs: Play, desk_guide: Path) -> None:
         two = put(desk, "b/two", "two-Q8_0.gguf", desk_guide)
         page = library(desk)
         await until(lambda: page.models.count == 3, "the models")
-        page.find_equal()
+        page.controller.find_equal()
         await until(lambda: "equal" in page.notices.keys, "the finding")
         press(page.notices, "Merge")
         await until(lambda: one.stat().st_ino == two.stat().st_ino, "one file with two names")

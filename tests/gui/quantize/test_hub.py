@@ -44,7 +44,6 @@ def test_a_model_on_the_hub_is_named_fetched_and_quantized(
             ]
             # From now on the library's own file is meant.
             await until(lambda: "on the hub" not in page.source.facts, "the file in the library")
-            assert page.controller is not None
             assert page.controller.subject is not None
             assert page.controller.subject.source is not None
 

@@ -119,13 +119,12 @@ def test_targets_are_forecast_and_presets_shared(with_jobs: Callable[[Act], None
         tick(page, "Q8_0")
         await until(lambda: page.run_card.cost.startswith("Q4_0: "), "the plan")
         controller = page.controller
-        assert controller is not None
         page._change({"options": Options(pure=True, threads=1)})
         from slmdesk.quantize.request import save_preset
 
         save_preset(preset, controller.request)
         page._change({"options": Options(), "targets": ("Q6_K",)})
-        await page.take_preset(preset)
+        await page.controller.take_preset(preset)
         assert controller.request.targets == ("Q4_0",)
         assert controller.request.options == Options(pure=True, threads=1)
         options = page.targets.options
@@ -160,7 +159,6 @@ def test_what_exists_is_measured_and_the_result_goes_with_its_model(
         page = opened(desk)
         await ready(page)
         controller = page.controller
-        assert controller is not None
         page._change({"text": str(text)})
         await ready(page)
         assert page.run_card.measure.isEnabled()
@@ -200,7 +198,7 @@ def test_what_exists_is_measured_and_the_result_goes_with_its_model(
 def test_a_quantized_source_is_warned_of(with_jobs: Callable[[Act], None], quantized: Path) -> None:
     async def scene(desk: Desk) -> None:
         desk.window.go_to("chat")
-        assert desk.window.ask("quantize", "source", "maker/made:Q8_0")
+        desk.window.visit.quantize("maker/made:Q8_0")
         page = opened(desk)
         await until(lambda: "quantized already" in page.source.warning, "the warning")
         assert page.source.select.currentText().startswith("made · Q8_0")
@@ -223,7 +221,6 @@ def test_a_broken_source_is_refused_with_what_helps(
         assert panel is not None
         assert getattr(panel.error, "code", "") == "gguf_truncated"
         assert not page.run_card.start.isEnabled()
-        assert page.controller is not None
         page.choose("slmdesk/desk-guide:F16")
         await ready(page)
         assert page.source._panel is None
@@ -242,20 +239,18 @@ def test_a_run_is_cancelled_and_leaves_nothing(
         page = opened(desk)
         await ready(page)
         page.choose(str(own))
-        await until(
-            lambda: page.controller is not None and page.controller.request.model == str(own), "the file"
-        )
+        await until(lambda: page.controller.request.model == str(own), "the file")
         await ready(page)
         page._change({"targets": ("Q8_0", "Q4_0"), "output": str(tmp_path / "out")})
         await until(lambda: "Q4_0" in page.run_card.cost, "the plan")
         await ready(page)
         QTest.mouseClick(page.run_card.start, Qt.MouseButton.LeftButton)
         await until(lambda: bool(page.run_card.step_names), "the steps")
-        page.run_card.asked.emit("pause")
+        page.run_card.pause_wanted.emit()
         await until(
             lambda: page.run_card.job is not None and page.run_card.job.state == "paused", "the pause"
         )
-        page.run_card.asked.emit("cancel")
+        page.run_card.cancel_wanted.emit()
         await until(
             lambda: page.run_card.job is not None and page.run_card.job.state == "cancelled", "the end"
         )
