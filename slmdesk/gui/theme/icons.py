@@ -253,6 +253,8 @@ class IconFont:
         self._font: QRawFont | None = None
         self._paths: dict[str, QPainterPath] = {}
         self._icons: dict[tuple[str, str, str], QIcon] = {}
+        # Python's collector may free an engine before its icon, which then frees it again and ends the process.
+        theme.destroyed.connect(lambda _theme, icons=self._icons: icons.clear())
 
     def path(self, glyph: str) -> QPainterPath:
         """The outline of a glyph of the family (its own name), in a square from (0, 0) to (1, 1).

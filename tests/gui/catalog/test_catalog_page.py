@@ -124,7 +124,7 @@ def test_a_licence_and_a_token_are_told_apart(with_jobs: Play, hub: LoopbackHub,
         await until(lambda: page.detail.page is not None, "the page")
         await until(lambda: not page.detail._waiting.isVisible(), "the look at the files")
         press(page.detail, "Download")
-        gate = page.detail.gate
+        gate = page.detail._gate
         await until(gate.isVisible, "the panel")
         field = gate.findChild(TextField)
         assert isinstance(field, TextField)

@@ -137,14 +137,14 @@ def test_drafts_belong_to_their_conversations(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         first, second = await two_conversations(desk)
         QTest.keyClicks(desk.composer.field, "half a thought")
-        desk.page._open(first)
+        desk.page.open(first)
         await until(lambda: desk.controller.current == first)
         assert desk.composer.text == ""
         QTest.keyClicks(desk.composer.field, "another")
-        desk.page._open(second)
+        desk.page.open(second)
         await until(lambda: desk.controller.current == second)
         assert desk.composer.text == "half a thought"
-        desk.page._open(first)
+        desk.page.open(first)
         await until(lambda: desk.composer.text == "another", "the draft of the first")
 
     play(scene)

@@ -73,7 +73,7 @@ def test_what_is_typed_beside_an_example_belongs_to_the_conversation_it_began(pl
         desk.page.new_chat()
         await until(lambda: desk.controller.current != begun, "a new chat")
         assert desk.composer.text == ""
-        desk.page._open(begun)
+        desk.page.open(begun)
         await until(lambda: desk.controller.current == begun, "the first conversation")
         assert desk.composer.text == "half a thought"
 

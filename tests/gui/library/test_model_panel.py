@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
-from tests.gui.library.test_place import library, press, put, shown
 
 from slmdesk.gui.app import Desk
 from slmdesk.gui.chat.chat_page import ChatPage
@@ -23,6 +22,7 @@ from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library.in_force import InForce
 from slmdesk.library.ollama import candidates
 from tests.gui.conftest import Play, until
+from tests.gui.library.test_library_page import library, press, put, shown
 from tests.library.ollama_store import write_store
 
 GUIDE = "slmdesk/desk-guide"

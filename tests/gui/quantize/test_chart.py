@@ -65,7 +65,7 @@ def test_dots_stand_by_size_and_loss(chart: LossChart) -> None:
 @pytest.mark.parametrize("size", [(560, 500), (560, 300), (760, 380), (470, 300)])
 def test_names_cover_neither_dots_nor_each_other(chart: LossChart, size: tuple[int, int]) -> None:
     chart.resize(*size)
-    pages = chart.pages()
+    pages = chart.places()
     assert [page.row for page in pages] == chart.rows
     names = [page.name for page in pages]
     assert all(name.width() > 20 and name.height() > 8 for name in names)
@@ -79,7 +79,7 @@ def test_names_cover_neither_dots_nor_each_other(chart: LossChart, size: tuple[i
 
 def test_names_stand_near_their_dots_and_follow_them(chart: LossChart, qtbot: QtBot) -> None:
     def lonely() -> QPointF:
-        page = next(page for page in chart.pages() if page.row.quant == "TQ2_0")
+        page = next(page for page in chart.places() if page.row.quant == "TQ2_0")
         return page.name.center() - page.dot.center()
 
     away = lonely()
@@ -104,7 +104,7 @@ def test_the_pointer_on_a_dot_tells_its_figures(chart: LossChart) -> None:
     point(chart, chart.spot(row))
     chart.show_rows([one for one in rows() if one.quant != "Q2_K"], "kld")
     assert chart.told == ""
-    assert "Q2_K" not in {page.row.quant for page in chart.pages()}
+    assert "Q2_K" not in {page.row.quant for page in chart.places()}
 
 
 def test_it_is_drawn_and_follows_the_theme(chart: LossChart, fresh_theme: Theme, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_without_the_library_the_table_stays_and_the_chart_is_asked_for_ag
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     assert panel.findChild(ErrorPanel) is None
     assert panel.chart is not None
-    assert len(panel.chart.pages()) == len(QUANTS) + 1
+    assert len(panel.chart.places()) == len(QUANTS) + 1
 
 
 async def test_importing_leaves_the_ways_to_report_defects(fresh_theme: Theme) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from tests.gui.quantize.test_place import opened, ready
 
 from slmdesk.gui.app import Desk
 from tests.gui.quantize.conftest import Act, until
+from tests.gui.quantize.test_quantize_page import opened, ready
 from tests.hub import LoopbackHub
 
 pytestmark = pytest.mark.timeout(600)
