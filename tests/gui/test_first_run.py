@@ -19,7 +19,8 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.state import StateFile
 from slmdesk.gui.app import Desk
 from slmdesk.gui.first_run import marker, words
-from slmdesk.gui.first_run.first_run_controller import FOLDERS, FirstRunPage
+from slmdesk.gui.first_run.first_run_controller import FOLDERS
+from slmdesk.gui.first_run.first_run_page import FirstRunPage
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.panels import ErrorPanel

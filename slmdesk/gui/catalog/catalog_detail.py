@@ -215,6 +215,11 @@ class CatalogDetail(QWidget):
         self._gate.put_away()
 
     @property
+    def chosen(self) -> Choice | None:
+        """The file chosen in the table."""
+        return self._table.chosen()
+
+    @property
     def context(self) -> int:
         """The context the forecast is for; 0: the usual one."""
         return int(self._contexts.value or 0)

@@ -12,8 +12,6 @@ from slmdesk.gui.library.file_step import field_of
 from slmdesk.gui.library.notice import LibraryNotice
 from slmdesk.gui.opening import open_path
 from slmdesk.gui.tasks import in_thread
-from slmdesk.library.requests import EqualResult
-from slmdesk.library.stamp import stamp
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from slmdesk.library.importing import Mode
     from slmdesk.library.orphans import Orphan
     from slmdesk.library.records import LibraryFile, LibraryModel
+    from slmdesk.library.requests import EqualResult
     from slmdesk.library.sources import ImportSource
     from slmdesk.library.stamp import Stamp
     from slmdesk.library.usage import DiskUsage
@@ -80,13 +79,15 @@ class LibraryController:
     # Listing
 
     def watch(self, *, on: bool) -> None:
-        """While the place is shown: notice what the command line and other programs do to the folders."""
+        """While the page is shown: notice what the command line and other programs do to the folders."""
         if on:
             self._watch.start()
         else:
             self._watch.stop()
 
     async def _notice(self) -> None:
+        from slmdesk.library.stamp import stamp
+
         before, now = self._stamp, await in_thread(stamp, self._app.library.folders)
         if before is not None and before != now:
             self._app.library.forget_listing()
@@ -99,6 +100,7 @@ class LibraryController:
 
     async def _refresh(self) -> None:
         from slmdesk.library.sources import standard_sources
+        from slmdesk.library.stamp import stamp
         from slmdesk.library.usage import usage
 
         library = self._app.library
@@ -135,6 +137,8 @@ class LibraryController:
         elif job.kind == "import":
             self._came(result)
         elif job.kind == "duplicates":
+            from slmdesk.library.requests import EqualResult
+
             self._equal_found(EqualResult.from_json(result))
         elif job.kind == "move-folder":
             self._services.run(self._folder_moved(), "reading the settings")

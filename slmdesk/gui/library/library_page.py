@@ -54,7 +54,7 @@ class LibraryPage(Page):
         self.controller = LibraryController(services, self)
         self._usage: dict[str, ModelUsage] = {}
         self._current = ""
-        self._wanted = ""  # the file whose settings another place asked for, until it is shown
+        self._wanted = ""  # the file whose settings another page asked for, until it is shown
         self.search = SearchField(theme, "Search the library")
         self.models = LibraryListModel(self)
         self.list = ModelList(theme, self.models)

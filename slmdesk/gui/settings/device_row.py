@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QHBoxLayout
@@ -13,23 +12,24 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from slmdesk.engines.device_report import DeviceLine
-    from slmdesk.gui.page import WindowServices
+    from slmdesk.gui.theme import Theme
 
 _ICONS = {"ok": ("good", "good"), "note": ("memory", "secondary"), "warning": ("error", "caution")}
 
 
 class DeviceRow(CardRow):
-    """One line a device, asked for when the settings are looked at."""
+    """One line a device; `look_again` is called to ask once more, also a driver that failed."""
 
-    def __init__(self, services: WindowServices) -> None:
-        super().__init__(services.theme, "GPUs of this machine", "Looking …")
-        self.services = services
+    def __init__(self, theme: Theme, look_again: Callable[[], None]) -> None:
+        super().__init__(theme, "GPUs of this machine", "Looking …")
         self._lines: list[DeviceLine] = []
         self._shown: list[Label | Icon] = []
-        self._again = Button(services.theme, "Look again", kind="quiet", small=True)
+        self._again = Button(theme, "Look again", kind="quiet", small=True)
         self._again.setAccessibleName("Look for GPUs again")
-        self._again.clicked.connect(lambda: self.look(failed_too=True))
+        self._again.clicked.connect(lambda _checked: look_again())
         self.trailing.addWidget(self._again)
 
     @property
@@ -38,35 +38,21 @@ class DeviceRow(CardRow):
         told = " ".join(f"{line.name} {line.text} {line.hint}" for line in self._lines)
         return f"gpu gpus graphics card device devices vulkan cuda metal {told}".casefold()
 
-    def look(self, *, failed_too: bool = False) -> None:
-        """Ask for the devices and show them; the window goes on meanwhile. `failed_too`: also a driver that failed."""
-        self._again.setEnabled(False)
-        self.services.run(self._look(failed_too=failed_too), "looking for GPUs")
+    def show_looking(self, *, on: bool) -> None:
+        """The devices are being asked for, or were."""
+        self._again.setEnabled(not on)
 
-    def show_lines(self, lines: list[DeviceLine]) -> None:
+    def show_lines(self, lines: Sequence[DeviceLine]) -> None:
         """Show these lines in place of those before."""
-        if lines == self._lines:
+        if list(lines) == self._lines:
             return
-        self._lines = lines
+        self._lines = list(lines)
         for widget in self._shown:
             widget.deleteLater()
         self._shown = []
         self.text.hide()
         for line in lines:
             self._add(line)
-
-    async def _look(self, *, failed_too: bool) -> None:
-        from slmdesk.core import gpus
-        from slmdesk.engines.device_report import report
-
-        application = self.services.application
-        try:
-            present, _ = await asyncio.to_thread(gpus.probe)
-            listing = await application.devices.now(fresh=True, failed_too=failed_too)
-            layers = int(application.settings.get("engine.gpu_layers"))
-            self.show_lines(report(listing, present, gpu_layers=layers))
-        finally:
-            self._again.setEnabled(True)
 
     def _add(self, line: DeviceLine) -> None:
         name, colour = _ICONS[line.tone]

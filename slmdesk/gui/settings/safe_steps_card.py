@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,29 +15,30 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from slmdesk.engines.safe_steps import Remembered, SafeSteps
-    from slmdesk.gui.page import WindowServices
+    from slmdesk.engines.safe_steps import Remembered
+    from slmdesk.gui.theme import Theme
 
 _SEARCHED = "safe steps crash fault gpu amx flash attention processor native"
 
 
 class SafeStepsCard(QWidget):
-    """The group of the Settings page. `refresh` reads what is remembered; nothing is read before."""
+    """The group of the Settings page; `forget` is called with a step to be tried anew."""
 
-    def __init__(self, services: WindowServices) -> None:
+    def __init__(self, theme: Theme, forget: Callable[[Remembered], None]) -> None:
         super().__init__()
-        self._services = services
+        self._theme = theme
+        self._forget = forget
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(SPACE.small)
-        heading = Label(services.theme, "Safe steps", role="emphasis")
+        heading = Label(theme, "Safe steps", role="emphasis")
         heading.setContentsMargins(0, SPACE.large, 0, 0)
         self._layout.addWidget(heading)
         self._card: GroupCard | None = None
         self._shown: list[Remembered] | None = None
-        self._show([])
+        self.show_steps([])
 
     @property
     def rows(self) -> list[CardRow]:
@@ -50,48 +50,21 @@ class SafeStepsCard(QWidget):
         texts = [f"{row.title.text()} {row.text.text()}" for row in self.rows]
         return all(word in f"{_SEARCHED} {' '.join(texts)}".casefold() for word in search)
 
-    async def refresh(self) -> None:
-        """Show what is remembered now."""
-        self._show((await self._steps()).remembered())
-
-    async def forget(self, entry: Remembered) -> None:
-        """A way back: the engine tries everything again with the next question."""
-        gone = await asyncio.to_thread((await self._steps()).forget, entry.key)
-        await self.refresh()
-        if gone:
-            self._services.toast(
-                "The next question tries it again.",
-                lambda: self._services.run(self._put_back(gone), "undoing a forgotten safe step"),
-            )
-
-    async def _put_back(self, gone: list[Remembered]) -> None:
-        await asyncio.to_thread((await self._steps()).put_back, gone)
-        await self.refresh()
-
-    async def _steps(self) -> SafeSteps:
-        """The store, read in a thread."""
-
-        def read() -> SafeSteps:
-            steps = self._services.application.safe_steps
-            steps.remembered()
-            return steps
-
-        return await asyncio.to_thread(read)
-
-    def _show(self, entries: list[Remembered]) -> None:
-        if entries == self._shown:
+    def show_steps(self, entries: Sequence[Remembered]) -> None:
+        """Show what is remembered."""
+        if list(entries) == self._shown:
             return
-        self._shown = entries
+        self._shown = list(entries)
         if self._card is not None:
             self._card.hide()
             self._card.deleteLater()
-        self._card = GroupCard(self._services.theme, parent=self)
+        self._card = GroupCard(self._theme, parent=self)
         for entry in entries:
             self._card.add_row(self._row(entry))
         if not entries:
             self._card.add_row(
                 CardRow(
-                    self._services.theme,
+                    self._theme,
                     "None taken",
                     "Should the engine fail on this machine, it goes on without a part of what the machine offers."
                     " What helped stands here, and can be undone.",
@@ -101,14 +74,12 @@ class SafeStepsCard(QWidget):
         self._card.show()
 
     def _row(self, entry: Remembered) -> CardRow:
-        theme = self._services.theme
+        theme = self._theme
         day = time.strftime("%Y-%m-%d", time.localtime(entry.when))
         row = CardRow(theme, f"{_who(entry)} runs {words(entry.step)}", f"Since {day}. {entry.why}")
         button = Button(theme, "Try again", kind="quiet")
         button.setAccessibleName(f"Try {_who(entry)} {words('all')} again")
-        button.clicked.connect(
-            lambda _checked: self._services.run(self.forget(entry), "forgetting a safe step")
-        )
+        button.clicked.connect(lambda _checked: self._forget(entry))
         row.trailing.addWidget(button)
         return row
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
@@ -15,11 +14,10 @@ from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from slmdesk.engines.self_test_outcome import FamilyResult, Outcome
-    from slmdesk.gui.page import WindowServices
-    from slmdesk.inference.steps import Step
+    from slmdesk.engines.self_test_outcome import Outcome
+    from slmdesk.gui.theme import Theme
 
 _SEARCHED = "self-test test engine weights processor gpu numbers check"
 _NOT_YET = "Not tested yet"
@@ -28,30 +26,21 @@ _MOST_TOLD = 4  # kinds of weights that failed
 
 
 class SelfTestCard(QWidget):
-    """The group of the Settings page. `refresh` reads what was found last; nothing is read before.
+    """The group of the Settings page; `test` is called for a test."""
 
-    Signals:
-        tested: a test that this group began is done; a safe step may be taken since.
-    """
-
-    tested = Signal()
-
-    def __init__(self, services: WindowServices) -> None:
+    def __init__(self, theme: Theme, test: Callable[[], None]) -> None:
         super().__init__()
-        self._services = services
-        self._testing = False
-        self._last: Outcome | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(SPACE.small)
-        heading = Label(services.theme, "Self-test", role="emphasis")
+        heading = Label(theme, "Self-test", role="emphasis")
         heading.setContentsMargins(0, SPACE.large, 0, 0)
         layout.addWidget(heading)
-        card = GroupCard(services.theme)
-        self.row = CardRow(services.theme, _NOT_YET, _BY_ITSELF)
-        self.button = Button(services.theme, "Test now", kind="quiet")
+        card = GroupCard(theme)
+        self.row = CardRow(theme, _NOT_YET, _BY_ITSELF)
+        self.button = Button(theme, "Test now", kind="quiet")
         self.button.setAccessibleName("Test the engine now")
-        self.button.clicked.connect(lambda _checked: services.run(self.test(), "testing the engine"))
+        self.button.clicked.connect(lambda _checked: test())
         self.row.trailing.addWidget(self.button)
         card.add_row(self.row)
         layout.addWidget(card)
@@ -61,35 +50,14 @@ class SelfTestCard(QWidget):
         text = f"{_SEARCHED} {self.row.title.text()} {self.row.text.text()}".casefold()
         return all(word in text for word in search)
 
-    async def refresh(self) -> None:
-        """Show what was found last."""
-        self._last = await self._services.application.self_test.latest()
-        if not self._testing:
-            self._show()
-
-    async def test(self) -> None:
-        """Test now and show what is found. Raises what the test cannot be made for."""
-        if self._testing:
-            return
-        self._testing = True
+    def show_testing(self, family: str, number: int) -> None:
+        """The test goes on; see `MachineView.show_testing`."""
         self.button.set_busy(True)
-        self.row.text.setText("Testing …")
-        heard: list[FamilyResult] = []
+        self.row.text.setText(f"Testing … {family} ({number} of {len(BOUNDS)})" if family else "Testing …")
 
-        def on_family(_step: Step, result: FamilyResult) -> None:
-            heard.append(result)
-            self.row.text.setText(f"Testing … {result.family} ({len(heard)} of {len(BOUNDS)})")
-
-        try:
-            self._last = await self._services.application.self_test.run(on_family=on_family)
-            self.tested.emit()
-        finally:
-            self._testing = False
-            self._show()
-            self.button.set_busy(False)
-
-    def _show(self) -> None:
-        outcome = self._last
+    def show_outcome(self, outcome: Outcome | None) -> None:
+        """Show what was found; None: nothing was tested yet."""
+        self.button.set_busy(False)
         if outcome is None:
             self.row.title.setText(_NOT_YET)
             self.row.text.setText(_BY_ITSELF)

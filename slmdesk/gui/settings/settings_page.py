@@ -11,6 +11,7 @@ from slmdesk.core.setting_table import groups
 from slmdesk.gui.actions import Action
 from slmdesk.gui.page import Page, WindowServices
 from slmdesk.gui.settings.device_row import DeviceRow
+from slmdesk.gui.settings.machine_controller import MachineController
 from slmdesk.gui.settings.safe_steps_card import SafeStepsCard
 from slmdesk.gui.settings.self_test_card import SelfTestCard
 from slmdesk.gui.settings.setting_rows import SettingRow
@@ -23,8 +24,13 @@ from slmdesk.gui.widgets.fields import SearchField
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slmdesk.core.setting_table import Setting, Value
     from slmdesk.core.settings import Source
+    from slmdesk.engines.device_report import DeviceLine
+    from slmdesk.engines.safe_steps import Remembered
+    from slmdesk.engines.self_test_outcome import Outcome
 
 AT_ONCE = 2
 """Groups that fill the page before one scrolls."""
@@ -47,8 +53,6 @@ class SettingsPage(Page):
         self._rows: dict[str, SettingRow] = {}
         self._waiting = list(groups().items())
         self._groups: list[tuple[Label, GroupCard, list[SettingRow | DeviceRow]]] = []
-        self._devices: DeviceRow | None = None
-        self._seen = False
         self._search = SearchField(self.theme, "Search settings")
         self._search.setFixedWidth(MEASURE.field)
         self._search.textChanged.connect(self.filter)
@@ -58,9 +62,10 @@ class SettingsPage(Page):
         self._none = Label(self.theme, "", tone="secondary")
         self._none.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._none.hide()
-        self.safe_steps = SafeStepsCard(services)
-        self.self_test = SelfTestCard(services)
-        self.self_test.tested.connect(self._show_safe_steps)
+        self.machine = machine = MachineController(services, self)
+        self.safe_steps = SafeStepsCard(self.theme, machine.forget_step)
+        self.self_test = SelfTestCard(self.theme, machine.test)
+        self.devices = DeviceRow(self.theme, lambda: machine.look_for_devices(failed_too=True))
         self.controller = SettingsController(services, self)
         self._lay_out()
 
@@ -78,22 +83,11 @@ class SettingsPage(Page):
     def header_widgets(self) -> list[QWidget]:
         return [self._search, self._about]
 
-    def _look(self) -> None:
-        """Ask for the GPUs, once there is a row for them and somebody who looks at it."""
-        if self._devices is not None and self._seen:
-            self._devices.look()
-
     def commands(self) -> list[Action]:
         return [Action("settings.find", "Find a setting", self._find_action, icon="search")]
 
     def activated(self) -> None:
-        self._show_safe_steps()
-        self.services.run(self.self_test.refresh(), "reading the last self-test")
-
-    def _show_safe_steps(self) -> None:
-        self.services.run(self.safe_steps.refresh(), "reading the safe steps")
-        self._seen = True
-        self._look()
+        self.machine.activated()
 
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""
@@ -112,7 +106,7 @@ class SettingsPage(Page):
         self._none.setText(f"No setting has to do with “{words.strip()}”.")
         self._none.setVisible(found == 0)
 
-    # What the controller shows
+    # What the controllers show
 
     def show_value(self, key: str, value: Value, source: Source) -> None:
         if key in self._rows:  # those further down are built later, with the value of then
@@ -120,6 +114,21 @@ class SettingsPage(Page):
 
     def show_wrong(self, key: str, words: str) -> None:
         self._rows[key].set_error(words)
+
+    def show_safe_steps(self, remembered: Sequence[Remembered]) -> None:
+        self.safe_steps.show_steps(remembered)
+
+    def show_self_test(self, outcome: Outcome | None) -> None:
+        self.self_test.show_outcome(outcome)
+
+    def show_testing(self, family: str, number: int) -> None:
+        self.self_test.show_testing(family, number)
+
+    def show_devices(self, lines: Sequence[DeviceLine]) -> None:
+        self.devices.show_lines(lines)
+
+    def show_looking(self, *, on: bool) -> None:
+        self.devices.show_looking(on=on)
 
     # Building
 
@@ -156,9 +165,7 @@ class SettingsPage(Page):
         for setting in settings:
             rows.append(self._row(setting))
             if setting.key == "engine.gpu_layers":
-                self._devices = DeviceRow(self.services)
-                rows.append(self._devices)
-                self._look()
+                rows.append(self.devices)
         for row in rows:
             card.add_row(row)
         place = 2 * len(self._groups)
