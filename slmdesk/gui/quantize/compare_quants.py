@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
 
-from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.registry import KINDS
+from slmdesk.gui.quantize.compare_controller import CompareController
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from PySide6.QtGui import QResizeEvent
 
+    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.page import WindowServices
     from slmdesk.gui.theme import Theme
     from slmdesk.quantize.results import ResultRow
     from slmdesk.quantize.room import Compared, GreedyAnswer
 
 QUESTION = "How do I compare two quants?"
-MOST_TOKENS = 128
 LINES = 12
 
 
@@ -116,8 +116,7 @@ class CompareQuantsSheet(Sheet):
     def __init__(self, services: WindowServices) -> None:
         super().__init__(services.theme, "Two quants, one prompt", "Back to the results")
         theme = services.theme
-        self._services = services
-        self._task: Any = None
+        self.controller = CompareController(services, self)
         self.compared: Compared | None = None
         self._panel: ErrorPanel | None = None
         self.prompt = TextField(theme, QUESTION, placeholder="Ask both the same")
@@ -160,15 +159,9 @@ class CompareQuantsSheet(Sheet):
         if not self.prompt.text().strip() or self.ask.busy:
             return
         self._forget()
-        self.ask.set_busy(True)
-        for side in self.sides:
-            side.wait(True)
-        self._task = self._services.run(self._run(self.prompt.text().strip()), "comparing two quants")
-
-    def stop(self) -> None:
-        """End what is being answered."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        self.show_asking(on=True)
+        first, second = self.sides
+        self.controller.ask(first.quant.value, second.quant.value, self.prompt.text().strip())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -177,31 +170,22 @@ class CompareQuantsSheet(Sheet):
             QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
         )
 
-    async def _run(self, prompt: str) -> None:
-        first, second = self.sides
-        try:
-            found = await self._services.application.quantizing.compare(
-                first.quant.value,
-                second.quant.value,
-                prompt,
-                most_tokens=MOST_TOKENS,
-                on_progress=self._tell_progress,
-            )
-            self.compared = found
-            self._show(found)
-        except SlmDeskError as error:
-            self._panel = ErrorPanel(self.theme, error, action=("Try again", self.run))
-            self.body.insertWidget(1, self._panel)
-        finally:
-            self.ask.set_busy(False)
-            for side in self.sides:
-                side.wait(False)
+    # What the controller shows
 
-    def _tell_progress(self, event: dict[str, Any]) -> None:
-        if event.get("detail"):
-            self.verdict.setText(f"{event['detail']} answers.")
+    def show_asking(self, *, on: bool) -> None:
+        self.ask.set_busy(on)
+        for side in self.sides:
+            side.wait(on)
 
-    def _show(self, found: Compared) -> None:
+    def show_problem(self, error: SlmDeskError) -> None:
+        self._panel = ErrorPanel(self.theme, error, action=("Try again", self.run))
+        self.body.insertWidget(1, self._panel)
+
+    def show_who_answers(self, name: str) -> None:
+        self.verdict.setText(f"{name} answers.")
+
+    def show_compared(self, found: Compared) -> None:
+        self.compared = found
         at = found.differs_at
         for side, answer in zip(self.sides, (found.first, found.second), strict=True):
             side.show_answer(answer, at)
@@ -219,7 +203,7 @@ class CompareQuantsSheet(Sheet):
                 side.mark()
 
     def _forget(self) -> None:
-        self.stop()
+        self.controller.stop()
         self.compared = None
         for side in self.sides:
             side.clear()

@@ -54,18 +54,18 @@ class Sheets(QStackedWidget):
             self.addWidget(self.tools)
         if tool:
             self.tools.choose(tool, values)
-        self.tools.refresh()
+        self.tools.controller.refresh()
         self.setCurrentWidget(self.tools)
         self.tools.tools.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def to_page(self) -> None:
         """Back to the page; what the comparison still writes ends."""
         if self.compare is not None:
-            self.compare.stop()
+            self.compare.controller.stop()
         self.setCurrentIndex(0)
 
     def stop(self) -> None:
         """The window closes."""
         for sheet in (self.compare, self.tools):
             if sheet is not None:
-                sheet.stop()
+                sheet.controller.stop()

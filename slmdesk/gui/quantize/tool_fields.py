@@ -27,7 +27,7 @@ class _Path(QWidget):
     """A field for a path or a library id, and a button that offers some."""
 
     changed = Signal()
-    wanted = Signal(str)  # "file" or "folder"
+    wanted = Signal(bool)  # whether a folder is wanted
 
     def __init__(self, theme: Theme, entry: FormEntry) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Path(QWidget):
 
     def _open(self) -> None:
         if not self._offers:
-            self.wanted.emit("folder" if self._entry.kind == "folder" else "file")
+            self.wanted.emit(self._entry.kind == "folder")
             return
         menu = Menu(self.theme, parent=self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -68,9 +68,9 @@ class _Path(QWidget):
             menu.add(title, partial(self.set_value, reference), icon="model")
         menu.addSeparator()
         if self._entry.kind == "folder":
-            menu.add("A folder on this disk …", lambda: self.wanted.emit("folder"), icon="folder")
+            menu.add("A folder on this disk …", lambda: self.wanted.emit(True), icon="folder")
         else:
-            menu.add("A file on this disk …", lambda: self.wanted.emit("file"), icon="file")
+            menu.add("A file on this disk …", lambda: self.wanted.emit(False), icon="file")
         menu.popup(self._choose.mapToGlobal(self._choose.rect().bottomLeft()))
 
 
@@ -78,7 +78,7 @@ class _Paths(QWidget):
     """Several paths, one a line."""
 
     changed = Signal()
-    wanted = Signal(str)
+    wanted = Signal(bool)
 
     def __init__(self, theme: Theme, entry: FormEntry) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Paths(QWidget):
         self.area.textChanged.connect(self.changed)
         add = Button(theme, "Add", icon="add")
         add.setAccessibleName(f"Add: {entry.label}")
-        add.clicked.connect(lambda: self.wanted.emit("file"))
+        add.clicked.connect(lambda: self.wanted.emit(False))
         self.chain: list[QWidget] = [self.area, add]
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -109,11 +109,11 @@ class _Paths(QWidget):
 class FormFields(QWidget):
     """Signals:
     changed: something was entered.
-    path_wanted(str, str): the field of this key wants a "file" or a "folder".
+    path_wanted(str, bool): the field of this key wants a file, or a folder.
     """
 
     changed = Signal()
-    path_wanted = Signal(str, str)
+    path_wanted = Signal(str, bool)
 
     def __init__(self, theme: Theme, form: ToolForm) -> None:
         super().__init__()
@@ -182,5 +182,5 @@ class FormFields(QWidget):
             return field
         control: _Path | _Paths = _Paths(theme, entry) if entry.kind == "files" else _Path(theme, entry)
         control.changed.connect(self.changed)
-        control.wanted.connect(lambda what: self.path_wanted.emit(entry.key, what))
+        control.wanted.connect(lambda folder: self.path_wanted.emit(entry.key, folder))
         return control
