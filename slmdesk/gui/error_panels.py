@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QVBoxLayout
-
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Pane
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -33,9 +32,9 @@ class ErrorPanels(Pane):
         self._heir = heir  # where the focus of a panel that goes is wanted
         self._page = EVERYWHERE
         self._panels: list[tuple[ErrorPanel, str, str]] = []  # with the page and the work it came from
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(SPACE.wide, SPACE.medium, SPACE.wide, SPACE.medium)
-        self._column.setSpacing(SPACE.small)
+        self._column = vbox(
+            self, margins=(SPACE.wide, SPACE.medium, SPACE.wide, SPACE.medium), spacing=SPACE.small
+        )
         self.hide()
 
     @property

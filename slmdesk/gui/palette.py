@@ -24,13 +24,13 @@ from PySide6.QtWidgets import (
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Label, Line, Pane
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from slmdesk.gui.actions import Action, Actions
@@ -131,9 +131,7 @@ class Palette(QWidget):
         self._none = Label(theme, "No action with these letters.", tone="secondary")
         self._none.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._none.setFixedHeight(MEASURE.row)
-        layout = QVBoxLayout(self._panel)
-        layout.setContentsMargins(SPACE.small, SPACE.small, SPACE.small, SPACE.small)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self._panel, margins=SPACE.small, spacing=SPACE.small)
         layout.addWidget(self._search)
         layout.addWidget(Line(theme))
         layout.addWidget(self._list)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Pane, Pressed
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QEnterEvent, QFocusEvent
@@ -115,9 +116,7 @@ class Rail(Pane):
         self._heads = 0
         self._narrow = False
         self._group = QButtonGroup(self)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, SPACE.small, 0, SPACE.small)
-        self._layout.setSpacing(SPACE.tiny)
+        self._layout = vbox(self, margins=(0, SPACE.small, 0, SPACE.small), spacing=SPACE.tiny)
         self._layout.addStretch(1)
         self.setFixedWidth(MEASURE.rail)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QSize, Signal
-from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.chat.names import short_name
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Pane
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.gui.job_watch import Summary
 
@@ -79,9 +81,7 @@ class StatusStrip(Pane):
         self._network.setProperty("strip", True)
         self._network.setIconSize(QSize(MEASURE.icon_small + SPACE.tiny, MEASURE.icon_small))
         self._network.clicked.connect(lambda: self.offline_wanted.emit(not self._offline))
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(SPACE.large, 0, SPACE.tiny, 0)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(self, margins=(SPACE.large, 0, SPACE.tiny, 0), spacing=SPACE.small)
         layout.addWidget(self._dot)
         layout.addWidget(self._model, 1)
         layout.addWidget(self.jobs)

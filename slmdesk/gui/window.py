@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PySide6.QtCore import QByteArray, QSize, Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.actions import Action, Actions
@@ -21,6 +21,7 @@ from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.undoing import Undoing
 from slmdesk.gui.visits import Visits
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     import asyncio
@@ -329,17 +330,13 @@ class MainWindow(QWidget):
         self._title = ElidedLabel(theme, role="emphasis")
         self._header_slots = QStackedWidget()
         self._header_slots.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        row = QHBoxLayout(header)
-        row.setContentsMargins(SPACE.wide, 0, SPACE.medium, 0)
-        row.setSpacing(SPACE.large)
+        row = hbox(header, margins=(SPACE.wide, 0, SPACE.medium, 0), spacing=SPACE.large)
         row.addWidget(self._title)
         row.addWidget(self._header_slots, 1)
 
         self._stack = QStackedWidget()
         self._content = QWidget()
-        column = QVBoxLayout(self._content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
+        column = vbox(self._content, margins=0, spacing=0)
         column.addWidget(header)
         column.addWidget(self.notices)
         column.addWidget(self._stack, 1)
@@ -347,13 +344,10 @@ class MainWindow(QWidget):
         self.strip = StatusStrip(theme)
         self.strip.jobs_wanted.connect(lambda: self.go_to("downloads"))
         self.jobs.changed.connect(lambda: self.strip.show_jobs(summary(self.jobs.jobs)))
-        across = QHBoxLayout()
-        across.setSpacing(0)
+        across = hbox(spacing=0)
         across.addWidget(self._rail)
         across.addWidget(self._content, 1)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
+        whole = vbox(self, margins=0, spacing=0)
         whole.addLayout(across, 1)
         whole.addWidget(self.strip)
         for part in (self._rail, header, self.notices, self.strip):
@@ -414,9 +408,7 @@ class MainWindow(QWidget):
             page = self._specs[page_id].build(self)
             self._pages[page_id] = page
             slot = QWidget()
-            row = QHBoxLayout(slot)
-            row.setContentsMargins(0, 0, 0, 0)
-            row.setSpacing(SPACE.small)
+            row = hbox(slot, margins=0, spacing=SPACE.small)
             row.addStretch(1)
             for widget in page.header_widgets():
                 row.addWidget(widget)

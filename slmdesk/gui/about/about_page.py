@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 import slmdesk
 from slmdesk.gui.about.about_controller import AboutController
@@ -17,6 +17,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class AboutPage(Page):
         self._heading("Made with")
         self._column.addWidget(self._components())
         self._column.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(area)
         self.controller = AboutController(services, self)
 
@@ -105,9 +105,9 @@ class AboutPage(Page):
     def show_folders(self, folders: Sequence[tuple[str, Path]]) -> None:
         for title, folder in folders:
             row = QWidget()
-            layout = QHBoxLayout(row)
-            layout.setContentsMargins(SPACE.large, SPACE.small, SPACE.medium, SPACE.small)
-            layout.setSpacing(SPACE.medium)
+            layout = hbox(
+                row, margins=(SPACE.large, SPACE.small, SPACE.medium, SPACE.small), spacing=SPACE.medium
+            )
             layout.addWidget(Icon(self.theme, "folder", colour="secondary"))
             name = Label(self.theme, title, role="strong")
             name.setFixedWidth(MEASURE.field_small)

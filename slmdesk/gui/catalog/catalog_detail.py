@@ -19,6 +19,7 @@ from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton, Spinner
 from slmdesk.gui.widgets.chips import Badge, Chip
 from slmdesk.gui.widgets.flow import FlowLayout
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.panels import EmptyState, ErrorPanel
 from slmdesk.gui.widgets.progress import ShareBar
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
@@ -88,8 +89,7 @@ class CatalogDetail(QWidget):
             )
         )
         self._stack.addWidget(self._area())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._stack)
 
     # What is shown
@@ -279,15 +279,12 @@ class CatalogDetail(QWidget):
         self._make_waiting()
         self._scroll = ScrollingColumn(top=SPACE.large, spacing=SPACE.medium)
         column = self._scroll.column
-        head = QHBoxLayout()
-        head.setSpacing(SPACE.small)
-        names = QVBoxLayout()
-        names.setSpacing(0)
+        head = hbox(spacing=SPACE.small)
+        names = vbox(spacing=0)
         names.addWidget(self._title)
         names.addWidget(self._publisher)
         head.addLayout(names, 1)
-        marks = QHBoxLayout()
-        marks.setSpacing(SPACE.tiny)
+        marks = hbox(spacing=SPACE.tiny)
         marks.addWidget(self._compare)
         marks.addWidget(self._link)
         beside = QVBoxLayout()
@@ -313,9 +310,7 @@ class CatalogDetail(QWidget):
     def _make_card_box(self) -> None:
         theme = self.theme
         self._card_box = QWidget()
-        self._card_layout = QVBoxLayout(self._card_box)
-        self._card_layout.setContentsMargins(0, SPACE.medium, 0, 0)
-        self._card_layout.setSpacing(SPACE.small)
+        self._card_layout = vbox(self._card_box, margins=(0, SPACE.medium, 0, 0), spacing=SPACE.small)
         self._card_layout.addWidget(Label(theme, "From its publisher", role="emphasis"))
         self._card_note = Label(theme, role="small", tone="secondary", wrap=True)
         self._card_layout.addWidget(self._card_note)
@@ -323,31 +318,24 @@ class CatalogDetail(QWidget):
     def _make_waiting(self) -> None:
         theme = self.theme
         self._waiting = QWidget()
-        waiting = QHBoxLayout(self._waiting)
-        waiting.setContentsMargins(0, 0, 0, 0)
+        waiting = hbox(self._waiting, margins=0)
         waiting.addWidget(Spinner(theme, "Looking at its files", size=MEASURE.icon_small))
         waiting.addWidget(Label(theme, "Looking at its files …", role="small", tone="secondary"), 1)
 
     def _make_actions(self) -> QWidget:
         box = QWidget()
-        lines = QVBoxLayout(box)
-        lines.setContentsMargins(0, SPACE.tiny, 0, SPACE.tiny)
-        lines.setSpacing(SPACE.small)
+        lines = vbox(box, margins=(0, SPACE.tiny, 0, SPACE.tiny), spacing=SPACE.small)
         self._action_flow = QWidget()
         flow = FlowLayout(self._action_flow, spacing=SPACE.large, line=SPACE.small)
         flow.addWidget(self._main)
         self._then = QWidget()
-        then = QHBoxLayout(self._then)
-        then.setContentsMargins(0, 0, 0, 0)
-        then.setSpacing(SPACE.small)
+        then = hbox(self._then, margins=0, spacing=SPACE.small)
         then.addWidget(self._then_chat)
         then.addWidget(self._then_words)
         flow.addWidget(self._then)
         lines.addWidget(self._action_flow)
         self._coming = QWidget()
-        coming = QVBoxLayout(self._coming)
-        coming.setContentsMargins(0, 0, 0, 0)
-        coming.setSpacing(SPACE.tiny)
+        coming = vbox(self._coming, margins=0, spacing=SPACE.tiny)
         coming.addWidget(self._bar)
         row = QHBoxLayout()
         row.addWidget(self._progress, 1)
@@ -360,26 +348,20 @@ class CatalogDetail(QWidget):
     def _make_files(self) -> QWidget:
         theme = self.theme
         box = QWidget()
-        lines = QVBoxLayout(box)
-        lines.setContentsMargins(0, 0, 0, 0)
-        lines.setSpacing(SPACE.small)
+        lines = vbox(box, margins=0, spacing=SPACE.small)
         top = QHBoxLayout()
         top.addWidget(Label(theme, "Files", role="emphasis"))
         top.addStretch(1)
         top.addWidget(self._contexts)
         lines.addLayout(top)
         self._repo_row = QWidget()
-        row = QHBoxLayout(self._repo_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self._repo_row, margins=0, spacing=SPACE.small)
         row.addWidget(Label(theme, "From", role="small", tone="secondary"))
         row.addWidget(self._repos, 1)
         lines.addWidget(self._repo_row)
         lines.addWidget(self._table)
         self._memory = QWidget()
-        memory = QVBoxLayout(self._memory)
-        memory.setContentsMargins(0, SPACE.medium, 0, 0)
-        memory.setSpacing(SPACE.small)
+        memory = vbox(self._memory, margins=(0, SPACE.medium, 0, 0), spacing=SPACE.small)
         self._memory_title = Label(theme, "Memory", role="emphasis")
         memory.addWidget(self._memory_title)
         memory.addWidget(self._forecast)

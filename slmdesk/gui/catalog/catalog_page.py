@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from slmdesk.gui.actions import Action
 from slmdesk.gui.catalog.catalog_controller import CatalogController
@@ -18,6 +18,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.two_panes import TwoPanes
 
@@ -143,19 +144,13 @@ class CatalogPage(Page):
     def _lay_out(self) -> None:
         theme = self.theme
         left = QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, SPACE.medium, 0, 0)
-        column.setSpacing(SPACE.small)
-        top = QVBoxLayout()
-        top.setContentsMargins(SPACE.large, 0, SPACE.medium, 0)
-        top.setSpacing(SPACE.small)
+        column = vbox(left, margins=(0, SPACE.medium, 0, 0), spacing=SPACE.small)
+        top = vbox(margins=(SPACE.large, 0, SPACE.medium, 0), spacing=SPACE.small)
         top.addWidget(self.search)
         top.addWidget(self.filters)
         column.addLayout(top)
         self._note = QWidget()
-        note = QHBoxLayout(self._note)
-        note.setContentsMargins(SPACE.large, 0, SPACE.medium, 0)
-        note.setSpacing(SPACE.tiny)
+        note = hbox(self._note, margins=(SPACE.large, 0, SPACE.medium, 0), spacing=SPACE.tiny)
         mark = Icon(theme, "offline", size=MEASURE.icon_small, colour="caution")
         note.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
         self._note_words = Label(theme, role="small", tone="caution", wrap=True)
@@ -180,17 +175,16 @@ class CatalogPage(Page):
         self.panes = TwoPanes(theme, left, self.detail)
         self._stack = QStackedWidget()
         self._stack.addWidget(self.panes)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._stack)
 
     def _make_foot(self) -> QWidget:
         """The bar of the models chosen for comparing."""
         theme = self.theme
         self._foot = Pane(theme, ground="surface", edge="top")
-        row = QHBoxLayout(self._foot)
-        row.setContentsMargins(SPACE.large, SPACE.small, SPACE.medium, SPACE.small)
-        row.setSpacing(SPACE.small)
+        row = hbox(
+            self._foot, margins=(SPACE.large, SPACE.small, SPACE.medium, SPACE.small), spacing=SPACE.small
+        )
         self._foot_words = Label(theme, role="small", tone="secondary")
         row.addWidget(self._foot_words, 1)
         clear = Button(theme, "Clear", kind="quiet", small=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QUrl, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
 from slmdesk.core.error_codes import TOKEN
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import LabelledField, TextField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from slmdesk.core.errors import SlmDeskError
@@ -47,20 +48,16 @@ class GatePanel(Pane):
         self._save.clicked.connect(self._give)
         self._again = Button(theme, "Try again", kind="quiet", small=True)
         self._again.clicked.connect(self.again)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE.small)
+        buttons = hbox(spacing=SPACE.small)
         for button in (self._save, self._open, self._again):
             buttons.addWidget(button)
         buttons.addStretch(1)
-        lines = QVBoxLayout()
-        lines.setSpacing(SPACE.small)
+        lines = vbox(spacing=SPACE.small)
         lines.addWidget(self._words)
         lines.addWidget(self._hint)
         lines.addWidget(self._form)
         lines.addLayout(buttons)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium)
-        row.setSpacing(SPACE.medium)
+        row = hbox(self, margins=(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium), spacing=SPACE.medium)
         mark = QVBoxLayout()
         mark.addWidget(Icon(theme, "lock", colour="caution"))
         mark.addStretch(1)

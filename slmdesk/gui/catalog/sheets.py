@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -13,6 +13,7 @@ from slmdesk.gui.widgets.base import Icon, Label, Line
 from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
 from slmdesk.gui.widgets.chips import VERDICTS, VerdictPill
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.switches import SegmentedSwitch
@@ -125,9 +126,7 @@ class CompareModelsSheet(Sheet):
 
 def _marked(theme: Theme, words: str, icon: str, tone: str) -> QWidget:
     cell = QWidget()
-    row = QHBoxLayout(cell)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.setSpacing(SPACE.tiny)
+    row = hbox(cell, margins=0, spacing=SPACE.tiny)
     label_tone: Any = "accent" if tone == "accent_text" else tone
     row.addWidget(Icon(theme, icon, size=MEASURE.icon_small, colour=tone))
     row.addWidget(Label(theme, words, tone=label_tone))
@@ -181,8 +180,7 @@ class AdviceSheet(Sheet):
             card.add_row(row)
         self.body.addWidget(self._machine)
         self.body.addWidget(card)
-        self._found = QVBoxLayout()
-        self._found.setSpacing(SPACE.small)
+        self._found = vbox(spacing=SPACE.small)
         self.body.addLayout(self._found)
         self.use.chosen.connect(lambda _: self.answered.emit())
         self.priority.changed.connect(lambda _: self.answered.emit())

@@ -6,7 +6,7 @@ The window is often painted with this page first, so what the room needs is impo
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QTimer
 
@@ -18,13 +18,14 @@ from slmdesk.gui.tasks import in_thread
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from slmdesk.application import Application
     from slmdesk.chat.chats import Chats
     from slmdesk.chat.export import ExportFormat
     from slmdesk.chat.tree import ConversationSummary, ConversationTree
     from slmdesk.chat.turns import TurnEvent
+    from slmdesk.gui.chat.chat_view import ChatView
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.turn import RunningTurn
     from slmdesk.gui.page import Remedy, WindowServices
@@ -33,64 +34,6 @@ REFRESH_MS = 60
 """Changes of conversations within this time cost one reading of the list."""
 PAGE = 500
 NEW_CHAT = 0  # as `chats` has it
-
-
-class ChatView(Protocol):
-    """What the controller shows."""
-
-    @property
-    def typed(self) -> str:
-        """What stands in the composer."""
-        ...
-
-    def show_opened(self, draft: str) -> None:
-        """Another conversation is shown: everything is different, the draft too."""
-        ...
-
-    def show_changed(self) -> None:
-        """The same conversation has other messages."""
-        ...
-
-    def show_item(self, item: MessageItem) -> None:
-        """One message is another now."""
-        ...
-
-    def show_text(self, message_id: int, text: str) -> None:
-        """More text came for the answer with that id."""
-        ...
-
-    def show_running(self) -> None:
-        """Answers began or ended."""
-        ...
-
-    def show_accepted(self) -> None:
-        """What the composer sent is stored."""
-        ...
-
-    def show_refused(self) -> None:
-        """What the composer sent could not be stored."""
-        ...
-
-    def show_conversations(
-        self, found: Sequence[ConversationSummary], searched: str, *, more: bool
-    ) -> None: ...
-
-    def show_model(self) -> None:
-        """Another model would answer next."""
-        ...
-
-    def show_models(self) -> None:
-        """The list of models was read anew."""
-        ...
-
-    def focus_composer(self) -> None: ...
-    def new_chat(self) -> None:
-        """Show a chat that has not begun, and keep what is typed in this one."""
-        ...
-
-    def choose_model(self) -> None:
-        """Open the list of models."""
-        ...
 
 
 class ChatController:

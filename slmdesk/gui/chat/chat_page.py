@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.chat.chat_controller import ChatController
 from slmdesk.gui.chat.conversation_list import ConversationList
@@ -17,11 +16,13 @@ from slmdesk.gui.page import Page
 from slmdesk.gui.tasks import in_thread
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PySide6.QtGui import QResizeEvent
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.chat.export import ExportFormat
     from slmdesk.chat.tree import ConversationSummary
@@ -64,9 +65,7 @@ class ChatPage(Page):
         self._menu_button.clicked.connect(self._show_menu)
         self._menu_button.setEnabled(False)
         self._over = False
-        self._row = QHBoxLayout(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(0)
+        self._row = hbox(self, margins=0, spacing=0)
         self._row.addWidget(self.list)
         self._row.addWidget(self.pane, 1)
         self.pane.installEventFilter(self)

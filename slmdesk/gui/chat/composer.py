@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.gui.chat.text_input import TextInput
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.progress import TokenMeter
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class Composer(QWidget):
         self.field.installEventFilter(self)
         self._button = IconButton(theme, "send", "Send", kind="primary")
         self._button.clicked.connect(self._pressed)
-        row = QHBoxLayout(self._frame)
-        row.setContentsMargins(SPACE.medium, SPACE.small, SPACE.small, SPACE.small)
-        row.setSpacing(SPACE.small)
+        row = hbox(
+            self._frame, margins=(SPACE.medium, SPACE.small, SPACE.small, SPACE.small), spacing=SPACE.small
+        )
         row.addWidget(self.field, 1, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self._button, 0, Qt.AlignmentFlag.AlignBottom)
 
@@ -95,16 +96,12 @@ class Composer(QWidget):
         self.meter = TokenMeter(theme)
         self._speed = Label(theme, role="small", tone="secondary")
         self._remark = ElidedLabel(theme, role="small", tone="secondary")
-        below = QHBoxLayout()
-        below.setContentsMargins(0, 0, SPACE.tiny, 0)
-        below.setSpacing(SPACE.large)
+        below = hbox(margins=(0, 0, SPACE.tiny, 0), spacing=SPACE.large)
         below.addWidget(self.model_button)
         below.addWidget(self._remark, 1)
         below.addWidget(self.meter)
         below.addWidget(self._speed)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.tiny)
+        layout = vbox(self, margins=0, spacing=SPACE.tiny)
         layout.addWidget(self._frame)
         layout.addLayout(below)
         self.setMaximumWidth(MEASURE.reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QListView, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QListView, QStackedWidget, QWidget
 
 from slmdesk.gui.chat.conversation_delegate import ConversationDelegate
 from slmdesk.gui.chat.conversation_model import ConversationModel
@@ -13,6 +13,7 @@ from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.menu import Menu
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ class ConversationList(Pane):
         self.search.textChanged.connect(lambda _text: self._later.start())
         new = IconButton(theme, "add", "New chat", kind="secondary", tip="New chat (Ctrl+N)")
         new.clicked.connect(self.new_wanted)
-        top = QHBoxLayout()
-        top.setSpacing(SPACE.small)
+        top = hbox(spacing=SPACE.small)
         top.addWidget(self.search, 1)
         top.addWidget(new)
 
@@ -117,9 +117,9 @@ class ConversationList(Pane):
         self._pages = QStackedWidget()
         self._pages.addWidget(self.view)
         self._pages.addWidget(self._empty)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE.small, SPACE.medium, SPACE.small, SPACE.small)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(
+            self, margins=(SPACE.small, SPACE.medium, SPACE.small, SPACE.small), spacing=SPACE.small
+        )
         layout.addLayout(top)
         layout.addWidget(self._pages, 1)
         deleted = Button(theme, "Recently deleted", kind="quiet", icon="delete", small=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from slmdesk.gui.chat.composer import Composer
 from slmdesk.gui.chat.first_start import FirstStart
 from slmdesk.gui.theme import MEASURE, SPACE
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,15 +43,12 @@ class ConversationPane(QWidget):
         self.composer = Composer(theme)
         self._stack = QStackedWidget()
         self._stack.addWidget(self.first_start)
-        below = QHBoxLayout()
-        below.setContentsMargins(SPACE.wide, 0, SPACE.wide, SPACE.small)
+        below = hbox(margins=(SPACE.wide, 0, SPACE.wide, SPACE.small))
         below.addStretch(1)
         # The composer takes all it may have; the stretches only what is left over.
         below.addWidget(self.composer, MEASURE.reading)
         below.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self, margins=0, spacing=SPACE.small)
         layout.addWidget(self._stack, 1)
         layout.addLayout(below)
 

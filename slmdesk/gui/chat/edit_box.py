@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.chat.text_input import TextInput
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from slmdesk.gui.theme import Theme
@@ -40,17 +41,14 @@ class EditBox(QWidget):
         send.clicked.connect(self._send)
         cancel = Button(theme, "Cancel", kind="quiet", small=True)
         cancel.clicked.connect(self.cancelled)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE.small)
+        buttons = hbox(spacing=SPACE.small)
         buttons.addWidget(
             Label(theme, "The answer so far is kept as another version.", role="small", tone="secondary")
         )
         buttons.addStretch(1)
         buttons.addWidget(cancel)
         buttons.addWidget(send)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self, margins=0, spacing=SPACE.small)
         layout.addWidget(self.field)
         layout.addLayout(buttons)
 

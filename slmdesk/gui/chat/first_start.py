@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.chat.names import STARTER
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.sentence_button import SentenceButton
 
@@ -95,8 +96,7 @@ class FirstStart(QWidget):
             column.addWidget(button)
         column.addWidget(self._guide_part())
         column.addStretch(3)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(area)
         self.show_model(None, "")
 
@@ -110,9 +110,7 @@ class FirstStart(QWidget):
     def _guide_part(self) -> QWidget:
         """Questions for Desk Guide below those for another model."""
         part = self._guide = QWidget()
-        inner = QVBoxLayout(part)
-        inner.setContentsMargins(0, SPACE.small, 0, 0)
-        inner.setSpacing(SPACE.tiny)
+        inner = vbox(part, margins=(0, SPACE.small, 0, 0), spacing=SPACE.tiny)
         told = "About SLM Desk and small models, answered by Desk Guide:"
         words = Label(self.theme, told, role="small", tone="secondary", wrap=True)
         words.setAlignment(Qt.AlignmentFlag.AlignHCenter)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.chat.body.body import COPIED_MS
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import IconButton
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from slmdesk.gui.chat.items import MessageItem
@@ -80,8 +81,6 @@ class MessageActions(QWidget):
 
 
 def _row(group: QWidget, *widgets: QWidget) -> None:
-    layout = QHBoxLayout(group)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(SPACE.tiny)
+    layout = hbox(group, margins=0, spacing=SPACE.tiny)
     for widget in widgets:
         layout.addWidget(widget)

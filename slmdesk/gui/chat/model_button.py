@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from slmdesk.gui.theme import Theme
@@ -24,9 +25,7 @@ class ModelButton(Button):
         self._name = ElidedLabel(theme, role="strong", middle=True)
         self._where = Label(theme, role="small", tone="secondary")
         self._where.hide()
-        row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE.small, 0, SPACE.small, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=(SPACE.small, 0, SPACE.small, 0), spacing=SPACE.small)
         for part in (
             Icon(theme, "model", size=MEASURE.icon_small),
             self._name,

@@ -22,7 +22,6 @@ from PySide6.QtWidgets import (
     QListView,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -31,6 +30,7 @@ from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.round_popup import round_corners
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ class ModelPicker(QWidget):
         self._empty.setFixedHeight(row_height(theme))
         self._settings = self._foot_button("How it is loaded and answers", "tune", self._want_settings)
         self._more = self._foot_button("Get more models", "catalog", self._want_more)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE.tiny, SPACE.tiny, SPACE.tiny, SPACE.tiny)
-        layout.setSpacing(SPACE.tiny)
+        layout = vbox(self, margins=SPACE.tiny, spacing=SPACE.tiny)
         layout.addWidget(self._search)
         layout.addWidget(self._view)
         layout.addWidget(self._empty)

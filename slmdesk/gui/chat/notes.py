@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.panels import ErrorPanel
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ class Waiting(QWidget):
 
     def __init__(self, theme: Theme, words: str, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, SPACE.tiny, 0, SPACE.tiny)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(self, margins=(0, SPACE.tiny, 0, SPACE.tiny), spacing=SPACE.small)
         self._words = Label(theme, words, tone="secondary")
         layout.addWidget(Spinner(theme, size=MEASURE.icon_small))
         layout.addWidget(self._words, 1)
@@ -50,9 +49,7 @@ class Ended(QWidget):
         self, theme: Theme, words: str, offers: Sequence[Remedy], *, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, SPACE.tiny, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(self, margins=(0, SPACE.tiny, 0, 0), spacing=SPACE.small)
         self.words = words
         self.setAccessibleName(words)
         layout.addWidget(Label(theme, words, role="small", tone="secondary"))
@@ -68,8 +65,7 @@ class Told(QWidget):
         super().__init__(parent)
         self.words = words
         self.setAccessibleName(words)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, SPACE.tiny, 0, 0)
+        layout = hbox(self, margins=(0, SPACE.tiny, 0, 0))
         layout.addWidget(Label(theme, words, role="small", tone="secondary", wrap=True))
 
 
@@ -83,13 +79,12 @@ class CutOff(Pane):
         self.setProperty("tone", "caution")
         self.words = f"{error.message} {error.hint}".strip()
         self.setAccessibleName(self.words)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(SPACE.medium, SPACE.small, SPACE.small, SPACE.small)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(
+            self, margins=(SPACE.medium, SPACE.small, SPACE.small, SPACE.small), spacing=SPACE.small
+        )
         top = Qt.AlignmentFlag.AlignTop
         layout.addWidget(Icon(theme, "attention", colour="caution"), 0, top)
-        lines = QVBoxLayout()
-        lines.setSpacing(0)
+        lines = vbox(spacing=0)
         lines.addWidget(Label(theme, error.message, wrap=True, selectable=True))
         if error.hint:
             lines.addWidget(Label(theme, error.hint, role="small", tone="secondary", wrap=True))

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QPainter
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QPaintEvent
@@ -48,9 +49,7 @@ class Speaker(QWidget):
         super().__init__(parent)
         self.mark = SpeakerMark(theme, model=model)
         self._name = ElidedLabel(theme, name, role="strong", middle=True)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=0, spacing=SPACE.small)
         row.addWidget(self.mark)
         row.addWidget(self._name, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from slmdesk.gui.actions import Action
 from slmdesk.gui.downloads.downloads_controller import DownloadsController
@@ -13,6 +13,7 @@ from slmdesk.gui.downloads.job_section import TITLES, JobSection
 from slmdesk.gui.page import Page
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.values import Select
@@ -67,8 +68,7 @@ class DownloadsPage(Page):
         self._stack = QStackedWidget()
         self._stack.addWidget(self._empty)
         self._stack.addWidget(area)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._stack)
         self._clock = QTimer(self)
         self._clock.setInterval(30_000)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.downloads.rows import EndedRow, make_row
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import GroupCard
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class JobSection(QWidget):
         top.addWidget(self._heading)
         top.addStretch(1)
         top.addWidget(self._clear)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, SPACE.large)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self, margins=(0, 0, 0, SPACE.large), spacing=SPACE.small)
         layout.addLayout(top)
         layout.addWidget(self._card)
         layout.addWidget(self._more, 0, Qt.AlignmentFlag.AlignLeft)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QHBoxLayout
 
 from slmdesk.gui.first_run import marker
 from slmdesk.gui.first_run.first_run_controller import FirstRunController
@@ -15,6 +15,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
@@ -150,6 +151,5 @@ class FirstRunPage(Page):
         below.addStretch(1)
         column.addLayout(below)
         column.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._area)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.first_run import words
@@ -14,9 +13,12 @@ from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.cards import CardRow
 from slmdesk.gui.widgets.chips import StateChip, VerdictPill
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.catalog.advise import Advice
     from slmdesk.core.errors import SlmDeskError
@@ -127,8 +129,7 @@ class BuiltInRow(CardRow):
 
 def _stack(row: CardRow, mark: QWidget, button: Button) -> None:
     """What is known of a model above what can be done with it, at the right."""
-    column = QVBoxLayout()
-    column.setSpacing(SPACE.small)
+    column = vbox(spacing=SPACE.small)
     for widget in (mark, button):
         column.addWidget(widget, 0, Qt.AlignmentFlag.AlignRight)
     row.trailing.addLayout(column)

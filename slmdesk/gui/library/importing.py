@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
@@ -50,12 +51,9 @@ class ImportSheet(Sheet):
         self._words = Label(theme, role="small", tone="secondary", wrap=True)
         self._take = Button(theme, "Import", kind="primary", icon="import")
         self._take.clicked.connect(self._want)
-        self._list = QVBoxLayout()
-        self._list.setSpacing(SPACE.small)
+        self._list = vbox(spacing=SPACE.small)
         self._foot = QWidget()
-        foot = QVBoxLayout(self._foot)
-        foot.setContentsMargins(0, 0, 0, 0)
-        foot.setSpacing(SPACE.small)
+        foot = vbox(self._foot, margins=0, spacing=SPACE.small)
         foot.addWidget(self._mode)
         foot.addWidget(self._words)
         row = QHBoxLayout()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFormLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QStackedWidget, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.library.file_step import step_for
@@ -17,6 +17,7 @@ from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.chips import STATES
 from slmdesk.gui.widgets.flow import FlowLayout
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 from slmdesk.gui.widgets.table import Column, Table, TableModel
@@ -125,8 +126,7 @@ class LibraryDetail(QWidget):
             )
         )
         self._stack.addWidget(self._area())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._stack)
         self._loaded.changed.connect(self._show_file)
 
@@ -177,8 +177,7 @@ class LibraryDetail(QWidget):
         theme = self.theme
         self._scroll = ScrollingColumn(top=SPACE.large, spacing=SPACE.medium)
         column = self._scroll.column
-        names = QVBoxLayout()
-        names.setSpacing(0)
+        names = vbox(spacing=0)
         names.addWidget(self._title)
         names.addWidget(self._publisher)
         column.addLayout(names)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ class LibraryNotices(QWidget):
         super().__init__()
         self.theme = theme
         self._shown: dict[str, QWidget] = {}
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(SPACE.large, 0, SPACE.medium, 0)
-        self._layout.setSpacing(SPACE.small)
+        self._layout = vbox(self, margins=(SPACE.large, 0, SPACE.medium, 0), spacing=SPACE.small)
         self.hide()
 
     @property
@@ -53,9 +52,7 @@ class LibraryNotices(QWidget):
         pane = Pane(theme, kind="panel", parent=self)
         if notice.tone != "secondary":
             pane.setProperty("tone", notice.tone)
-        row = QHBoxLayout(pane)
-        row.setContentsMargins(SPACE.medium, SPACE.small, SPACE.tiny, SPACE.small)
-        row.setSpacing(SPACE.small)
+        row = hbox(pane, margins=(SPACE.medium, SPACE.small, SPACE.tiny, SPACE.small), spacing=SPACE.small)
         row.addWidget(Icon(theme, notice.icon, colour=notice.tone))
         row.addWidget(Label(theme, notice.words, role="small", wrap=True), 1)
         run = notice.run

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.actions import Action
@@ -19,6 +19,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.progress import ShareBar
@@ -108,11 +109,8 @@ class LibraryPage(Page):
     def _lay_out(self) -> None:
         theme = self.theme
         left = QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, SPACE.medium, 0, 0)
-        column.setSpacing(SPACE.small)
-        top = QHBoxLayout()
-        top.setContentsMargins(SPACE.large, 0, SPACE.medium, 0)
+        column = vbox(left, margins=(0, SPACE.medium, 0, 0), spacing=SPACE.small)
+        top = hbox(margins=(SPACE.large, 0, SPACE.medium, 0))
         top.addWidget(self.search)
         column.addLayout(top)
         column.addWidget(self.notices)
@@ -122,9 +120,7 @@ class LibraryPage(Page):
         self._list_stack.addWidget(self._none)
         column.addWidget(self._list_stack, 1)
         foot = Pane(theme, ground="surface", edge="top")
-        below = QVBoxLayout(foot)
-        below.setContentsMargins(SPACE.large, SPACE.small, SPACE.large, SPACE.medium)
-        below.setSpacing(SPACE.tiny)
+        below = vbox(foot, margins=(SPACE.large, SPACE.small, SPACE.large, SPACE.medium), spacing=SPACE.tiny)
         self._disk = Label(theme, role="small", tone="secondary", wrap=True)
         self._disk_bar = ShareBar(theme, "Disk used", height=MEASURE.bar)
         below.addWidget(self._disk)
@@ -136,8 +132,7 @@ class LibraryPage(Page):
         self.panes = TwoPanes(theme, left, self.detail)
         self._stack = QStackedWidget()
         self._stack.addWidget(self.panes)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._stack)
 
     # What the controller shows

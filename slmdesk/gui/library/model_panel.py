@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.library.answer_card import AnswerCard
 from slmdesk.gui.library.kept_controller import KeptController
@@ -14,6 +14,7 @@ from slmdesk.gui.library.load_card import LoadCard
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +57,7 @@ class ModelPanel(QWidget):
         self.more = Button(theme, "Show all", kind="link", small=True)
         self.more.setCheckable(True)
         self.more.toggled.connect(self._show_more)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.medium)
+        column = vbox(self, margins=0, spacing=SPACE.medium)
         for title, button, card in (
             ("How it is loaded", self.let_go, self.load),
             ("How it answers", self.more, self.answers),

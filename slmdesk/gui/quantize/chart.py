@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyqtgraph as pg
 from PySide6.QtCore import QPoint, QPointF, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QRegion
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from slmdesk.gui.quantize import words
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM, WEIGHT_STRONG
 from slmdesk.gui.widgets.base import Label, Pane
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,9 +69,9 @@ class _Told(Pane):
             self._grid.addWidget(pair[0], place, 0)
             self._grid.addWidget(pair[1], place, 1)
             self._cells.append(pair)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(SPACE.medium, SPACE.small, SPACE.medium, SPACE.small)
-        column.setSpacing(SPACE.tiny)
+        column = vbox(
+            self, margins=(SPACE.medium, SPACE.small, SPACE.medium, SPACE.small), spacing=SPACE.tiny
+        )
         column.addWidget(self._title)
         column.addLayout(self._grid)
         self.hide()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QPlainTextEdit, QTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QPlainTextEdit, QTextEdit, QWidget
 
 from slmdesk.engines.registry import KINDS
 from slmdesk.gui.quantize.compare_controller import CompareController
@@ -13,6 +13,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, Spinner
 from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.sheet import Sheet
@@ -55,9 +56,7 @@ class _Side(Pane):
         head.addStretch(1)
         head.addWidget(self._spinner)
         head.addWidget(self._words)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(SPACE.medium, SPACE.medium, SPACE.medium, SPACE.medium)
-        column.setSpacing(SPACE.small)
+        column = vbox(self, margins=SPACE.medium, spacing=SPACE.small)
         column.addLayout(head)
         column.addWidget(self.view, 1)
 
@@ -124,8 +123,7 @@ class CompareQuantsSheet(Sheet):
         self.prompt.returnPressed.connect(self.run)
         self.ask = Button(theme, "Ask both", kind="primary", icon="play")
         self.ask.clicked.connect(self.run)
-        row = QHBoxLayout()
-        row.setSpacing(SPACE.small)
+        row = hbox(spacing=SPACE.small)
         row.addWidget(self.prompt, 1)
         row.addWidget(self.ask)
         self.verdict = Label(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.table import Column, Table, TableModel
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ class MatrixTable(QWidget):
         )
         self.model: TableModel[Row] = TableModel(columns)
         self.table: Table[Row] = Table(theme, self.model, "Weights of the importance matrix")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.medium)
+        column = vbox(self, margins=0, spacing=SPACE.medium)
         column.addWidget(self.facts)
         column.addWidget(self.table)
         column.addWidget(Label(theme, LEGEND, role="small", tone="secondary", wrap=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import LabelledField, TextArea, TextField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.switches import Switch
 from slmdesk.gui.widgets.values import NumberField, Select
 from slmdesk.quantize.protocol import Options
@@ -57,9 +58,7 @@ class OptionsPanel(QWidget):
         self._grid.setHorizontalSpacing(SPACE.large)
         self._grid.setVerticalSpacing(SPACE.medium)
         self._columns = 3
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, SPACE.small, 0, 0)
-        self._column.setSpacing(SPACE.medium)
+        self._column = vbox(self, margins=(0, SPACE.small, 0, 0), spacing=SPACE.medium)
         self._column.addLayout(self._grid)
 
     def build(self) -> Iterator[None]:
@@ -131,8 +130,7 @@ class OptionsPanel(QWidget):
         self._grid.addWidget(self._fields[place], row, column, Qt.AlignmentFlag.AlignTop)
 
     def _switches(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.setSpacing(SPACE.small)
+        row = hbox(spacing=SPACE.small)
         for switch in (self.pure, self.split):
             row.addWidget(switch)
             row.addWidget(Label(self.theme, switch.accessibleName()))

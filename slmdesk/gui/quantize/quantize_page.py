@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.engines.registry import KINDS
 from slmdesk.gui.actions import Action
@@ -20,11 +19,14 @@ from slmdesk.gui.quantize.source_card import SourceCard
 from slmdesk.gui.quantize.targets_card import TargetsCard
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.panels import EmptyState
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.jobs.job_store import Job
@@ -66,8 +68,7 @@ class QuantizePage(Page):
         self._newest: list[ResultRow] = []
         self._connect()
         self.sheets = Sheets(services, self._page())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self.sheets)
         services.jobs.ended.connect(self._job_ended)
 

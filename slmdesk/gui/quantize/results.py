@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QFontMetrics
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QHeaderView, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QHeaderView, QSizePolicy, QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.engines.registry import KINDS
@@ -16,6 +16,7 @@ from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_MEDIUM
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.switches import SegmentedSwitch
@@ -200,20 +201,17 @@ class ResultsPanel(Pane):
         self._holder = QWidget()
         self._holder.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._holder.setMinimumHeight(MEASURE.chart)
-        inner = QVBoxLayout(self._holder)
-        inner.setContentsMargins(0, 0, 0, 0)
+        vbox(self._holder, margins=0)
         self._lay_out()
         yield
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(SPACE.small)
+        head = hbox(spacing=SPACE.small)
         head.addWidget(Label(self.theme, "What it cost", role="emphasis"))
         head.addStretch(1)
         for control in (self.upward, self.compare, self._export):
             head.addWidget(control)
-        right = QVBoxLayout()
-        right.setSpacing(SPACE.small)
+        right = vbox(spacing=SPACE.small)
         right.addWidget(self.table)
         right.addWidget(self._note)
         right.addStretch(1)
@@ -221,9 +219,9 @@ class ResultsPanel(Pane):
         self._halves.setSpacing(SPACE.large)
         self._halves.addWidget(self._holder, 1)
         self._halves.addLayout(right, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.large)
-        column.setSpacing(SPACE.medium)
+        column = vbox(
+            self, margins=(SPACE.large, SPACE.medium, SPACE.large, SPACE.large), spacing=SPACE.medium
+        )
         column.addLayout(head)
         column.addLayout(self._halves)
 

@@ -14,6 +14,7 @@ from slmdesk.gui.quantize.step_card import NoticeLine, StepCard
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.progress import ShareBar
@@ -50,9 +51,7 @@ class _Step(QWidget):
         self._time.setFont(theme.font("small", tabular=True))
         self._time.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._time.setMinimumWidth(MEASURE.rail)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=0, spacing=SPACE.small)
         row.addWidget(self._mark)
         row.addWidget(self.name, 2)
         row.addWidget(self._bar, 1)
@@ -131,8 +130,7 @@ class RunCard(StepCard):
         self.measure.setEnabled(False)
         self.head.addWidget(self.measure)
         self._cost = Label(theme, "", tone="secondary", wrap=True)
-        top = QHBoxLayout()
-        top.setSpacing(SPACE.large)
+        top = hbox(spacing=SPACE.large)
         top.addWidget(self._cost, 1)
         top.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
         self._warning = NoticeLine(theme, "attention", "caution")
@@ -169,10 +167,8 @@ class RunCard(StepCard):
         self._log.setFont(theme.code_font())
         self._log.setFixedHeight(LOG_LINES * self._log.fontMetrics().lineSpacing() + SPACE.large)
         self._log.hide()
-        across = QHBoxLayout()
-        across.setSpacing(SPACE.small)
-        lines = QVBoxLayout()
-        lines.setSpacing(SPACE.tiny)
+        across = hbox(spacing=SPACE.small)
+        lines = vbox(spacing=SPACE.tiny)
         top = QHBoxLayout()
         top.addWidget(self._title, 1)
         top.addWidget(self._rest)
@@ -188,9 +184,7 @@ class RunCard(StepCard):
         self._steps = QGridLayout()
         self._steps.setHorizontalSpacing(SPACE.wide)
         self._steps.setVerticalSpacing(SPACE.tiny)
-        column = QVBoxLayout(self._run)
-        column.setContentsMargins(0, SPACE.tiny, 0, 0)
-        column.setSpacing(SPACE.small)
+        column = vbox(self._run, margins=(0, SPACE.tiny, 0, 0), spacing=SPACE.small)
         column.addLayout(across)
         column.addLayout(self._steps)
         column.addWidget(self._log)
@@ -200,9 +194,7 @@ class RunCard(StepCard):
     def _ended(self) -> QWidget:
         theme = self.theme
         self._end = QWidget()
-        row = QHBoxLayout(self._end)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self._end, margins=0, spacing=SPACE.small)
         row.addWidget(Icon(theme, "good", size=MEASURE.icon_small, colour="good"))
         self._made = Label(theme, "", wrap=True)
         row.addWidget(self._made, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from slmdesk.gui.quantize.step_card import NoticeLine, StepCard
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.layouts import hbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.panels import ErrorPanel
@@ -48,8 +49,7 @@ class SourceCard(StepCard):
         self._other.clicked.connect(self._open_menu)
         hub = Button(theme, "Find on the hub", icon="catalog", tip="Download a model in full precision first")
         hub.clicked.connect(self.hub_wanted)
-        row = QHBoxLayout()
-        row.setSpacing(SPACE.small)
+        row = hbox(spacing=SPACE.small)
         row.addWidget(self.select, 1)
         row.addWidget(self._other)
         row.addWidget(hub)
@@ -59,9 +59,7 @@ class SourceCard(StepCard):
         self._take.clicked.connect(self._take_repo)
         self.repo.returnPressed.connect(self._take_repo)
         self._hub_row = QWidget()
-        across = QHBoxLayout(self._hub_row)
-        across.setContentsMargins(0, 0, 0, 0)
-        across.setSpacing(SPACE.small)
+        across = hbox(self._hub_row, margins=0, spacing=SPACE.small)
         across.addWidget(self.repo, 1)
         across.addWidget(self._take)
         self._hub_row.hide()

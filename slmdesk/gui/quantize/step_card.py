@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.theme.tokens import WEIGHT_STRONG
 from slmdesk.gui.widgets.base import Icon, Label, Pane
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from slmdesk.gui.theme import Theme
@@ -47,17 +48,15 @@ class StepCard(Pane):
     def __init__(self, theme: Theme, number: int, title: str) -> None:
         super().__init__(theme, kind="card")
         self.setAccessibleName(f"Step {number}: {title}")
-        self.head = QHBoxLayout()
-        self.head.setSpacing(SPACE.small)
+        self.head = hbox(spacing=SPACE.small)
         if number:
             self.head.addWidget(_Number(theme, number))
         self.head.addWidget(Label(theme, title, role="emphasis"))
         self.head.addStretch(1)
-        self.body = QVBoxLayout()
-        self.body.setSpacing(SPACE.small)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.large)
-        column.setSpacing(SPACE.medium)
+        self.body = vbox(spacing=SPACE.small)
+        column = vbox(
+            self, margins=(SPACE.large, SPACE.medium, SPACE.large, SPACE.large), spacing=SPACE.medium
+        )
         column.addLayout(self.head)
         column.addLayout(self.body)
 
@@ -68,9 +67,7 @@ class NoticeLine(QWidget):
     def __init__(self, theme: Theme, icon: str, tone: Tone) -> None:
         super().__init__()
         self.words = Label(theme, role="small", tone=tone, wrap=True)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=0, spacing=SPACE.small)
         mark = Icon(theme, icon, size=MEASURE.icon_small, colour=tone)
         row.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self.words, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.quantize import words
@@ -15,6 +15,7 @@ from slmdesk.gui.quantize.target_table import TargetTable
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Line
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.quantize.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ class TargetsCard(StepCard):
         self.more.clicked.connect(self._fold)
         self.head.addWidget(self.more)
         self._folded = QWidget()
-        self._inner = QVBoxLayout(self._folded)
-        self._inner.setContentsMargins(0, SPACE.tiny, 0, 0)
-        self._inner.setSpacing(SPACE.small)
+        self._inner = vbox(self._folded, margins=(0, SPACE.tiny, 0, 0), spacing=SPACE.small)
         self._folded.hide()
         self._all = Button(theme, f"Show all {len(TARGETS)} quants", kind="link", small=True)
         self._all.clicked.connect(self._show_all)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.quantize.tool_forms import FormEntry, ToolForm, lines_of
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import LabelledField, TextArea, TextField
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.menu import Menu
 from slmdesk.gui.widgets.values import Select
 
@@ -40,9 +41,7 @@ class _Path(QWidget):
         self._choose.setAccessibleName(f"Choose: {entry.label}")
         self._choose.clicked.connect(self._open)
         self.chain: list[QWidget] = [self.text, self._choose]
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=0, spacing=SPACE.small)
         row.addWidget(self.text, 1)
         row.addWidget(self._choose)
         self.setFocusProxy(self.text)
@@ -88,9 +87,7 @@ class _Paths(QWidget):
         add.setAccessibleName(f"Add: {entry.label}")
         add.clicked.connect(lambda: self.wanted.emit(False))
         self.chain: list[QWidget] = [self.area, add]
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.small)
+        row = hbox(self, margins=0, spacing=SPACE.small)
         row.addWidget(self.area, 1)
         row.addWidget(add, 0, Qt.AlignmentFlag.AlignTop)
         self.setFocusProxy(self.area)
@@ -120,9 +117,7 @@ class FormFields(QWidget):
         self.form = form
         self._controls: dict[str, _Path | _Paths | Select | TextField] = {}
         self._fields: dict[str, LabelledField] = {}
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.medium)
+        column = vbox(self, margins=0, spacing=SPACE.medium)
         for entry in form.entries:
             control = self._made(theme, entry)
             field = LabelledField(theme, entry.label, control, help_text=entry.help)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.core.errors import SlmDeskError
@@ -15,6 +15,7 @@ from slmdesk.gui.quantize.step_card import NoticeLine
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.gui.widgets.progress import ProgressRow
@@ -79,15 +80,11 @@ class ToolResultPanel(QWidget):
         self._note = NoticeLine(theme, "attention", "caution")
         folder = Button(theme, "Show in folder", icon="folder", small=True)
         folder.clicked.connect(self.folder_wanted)
-        across = QHBoxLayout(self._end)
-        across.setContentsMargins(0, 0, 0, 0)
-        across.setSpacing(SPACE.medium)
+        across = hbox(self._end, margins=0, spacing=SPACE.medium)
         across.addWidget(self._good, 1, Qt.AlignmentFlag.AlignVCenter)
         across.addWidget(folder)
         self._end.hide()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE.small)
+        column = vbox(self, margins=0, spacing=SPACE.small)
         column.addWidget(self.plan)
         column.addWidget(self._warning)
         column.addLayout(self._panel_place)

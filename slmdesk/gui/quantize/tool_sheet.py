@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QHBoxLayout
 
 from slmdesk.gui.quantize.matrix_table import MatrixTable
 from slmdesk.gui.quantize.tool_controller import ToolController
@@ -17,6 +17,7 @@ from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import LabelledField
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.letting_go import let_go
 from slmdesk.gui.widgets.sheet import Sheet
 from slmdesk.gui.widgets.values import Select
@@ -58,9 +59,7 @@ class ToolSheet(Sheet):
         self.run.clicked.connect(self.start)
         self.matrix = MatrixTable(theme)
         card = Pane(theme, kind="card")
-        self._column = QVBoxLayout(card)
-        self._column.setContentsMargins(SPACE.large, SPACE.large, SPACE.large, SPACE.large)
-        self._column.setSpacing(SPACE.medium)
+        self._column = vbox(card, margins=SPACE.large, spacing=SPACE.medium)
         self._column.addWidget(LabelledField(theme, "What to do", self.tools))
         self._column.addWidget(self._about)
         self._column.addWidget(self.fields)

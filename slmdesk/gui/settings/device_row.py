@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout
-
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,8 +58,7 @@ class DeviceRow(CardRow):
         mark = Icon(self.theme, name, size=MEASURE.icon_small, colour=colour)
         text = Label(self.theme, line.text[:1].upper() + line.text[1:], role="small", wrap=True)
         text.setAccessibleName(f"{line.name}: {line.text}")
-        across = QHBoxLayout()
-        across.setSpacing(SPACE.small)
+        across = hbox(spacing=SPACE.small)
         across.addWidget(mark)
         across.addWidget(text, 1)
         self.body.addLayout(across)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ class FolderList(QWidget):
         self.theme: Theme = services.theme
         self._folders: list[str] = []
         self.setAccessibleName(name)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, SPACE.tiny, 0, 0)
-        layout.setSpacing(SPACE.tiny)
-        self._rows = QVBoxLayout()
-        self._rows.setSpacing(0)
+        layout = vbox(self, margins=(0, SPACE.tiny, 0, 0), spacing=SPACE.tiny)
+        self._rows = vbox(spacing=0)
         layout.addLayout(self._rows)
         add = Button(self.theme, "Add folder…", icon="folder-add", small=True)
         add.clicked.connect(self._add)
@@ -68,9 +66,7 @@ class FolderList(QWidget):
 
     def _row(self, folder: str) -> QWidget:
         row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(row, margins=0, spacing=SPACE.small)
         there = Path(folder).is_absolute()
         layout.addWidget(Icon(self.theme, "folder", size=MEASURE.icon_small, colour="secondary"))
         layout.addWidget(ElidedLabel(self.theme, folder, middle=True), 1)

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.engines.safe_steps import words
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +31,7 @@ class SafeStepsCard(QWidget):
         super().__init__()
         self._theme = theme
         self._forget = forget
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(SPACE.small)
+        self._layout = vbox(self, margins=0, spacing=SPACE.small)
         heading = Label(theme, "Safe steps", role="emphasis")
         heading.setContentsMargins(0, SPACE.large, 0, 0)
         self._layout.addWidget(heading)

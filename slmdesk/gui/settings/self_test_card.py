@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.core import amounts
 from slmdesk.engines.self_test_outcome import BOUNDS
@@ -12,6 +12,7 @@ from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow, GroupCard
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +31,7 @@ class SelfTestCard(QWidget):
 
     def __init__(self, theme: Theme, test: Callable[[], None]) -> None:
         super().__init__()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self, margins=0, spacing=SPACE.small)
         heading = Label(theme, "Self-test", role="emphasis")
         heading.setContentsMargins(0, SPACE.large, 0, 0)
         layout.addWidget(heading)

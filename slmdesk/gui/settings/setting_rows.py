@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from slmdesk.gui.live_settings import choice_words, value_words
 from slmdesk.gui.settings.folder_list import FolderList
@@ -15,11 +14,14 @@ from slmdesk.gui.widgets.base import Icon, Label, restyle
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import CardRow
 from slmdesk.gui.widgets.fields import TextArea, TextField
+from slmdesk.gui.widgets.layouts import hbox
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.values import DecimalField, NumberField
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.core.setting_table import Setting, Value
     from slmdesk.core.settings import Source
@@ -69,8 +71,7 @@ class SettingRow(CardRow):
         self._reset = Button(services.theme, "Reset", kind="link", small=True)
         self._reset.setAccessibleName(f"Reset {setting.title}")
         self._reset.clicked.connect(self.reset)
-        foot = QHBoxLayout()
-        foot.setSpacing(SPACE.tiny)
+        foot = hbox(spacing=SPACE.tiny)
         foot.addWidget(self._lock)
         foot.addWidget(self._default)
         foot.addWidget(self._reset)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from slmdesk.core.setting_table import groups
 from slmdesk.gui.actions import Action
@@ -21,10 +20,13 @@ from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.cards import GroupCard
 from slmdesk.gui.widgets.fields import SearchField
+from slmdesk.gui.widgets.layouts import vbox
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.core.setting_table import Setting, Value
     from slmdesk.core.settings import Source
@@ -140,8 +142,7 @@ class SettingsPage(Page):
         column.addSpacing(SPACE.huge)
         column.addWidget(self._none)
         column.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vbox(self, margins=0)
         layout.addWidget(self._area)
         for _ in range(AT_ONCE):
             self._build_group()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label, Line, Pane
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,18 +33,14 @@ class CardRow(QWidget):
         if not text:
             # Only ever hidden here: showing a label that has no parent yet opens a window of its own.
             self.text.hide()
-        row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium)
-        row.setSpacing(SPACE.medium)
+        row = hbox(self, margins=(SPACE.large, SPACE.medium, SPACE.large, SPACE.medium), spacing=SPACE.medium)
         if icon:
             row.addWidget(Icon(theme, icon, colour="secondary"))
-        self.body = QVBoxLayout()
-        self.body.setSpacing(SPACE.tiny)
+        self.body = vbox(spacing=SPACE.tiny)
         self.body.addWidget(self.title)
         self.body.addWidget(self.text)
         row.addLayout(self.body, 1)
-        self.trailing = QHBoxLayout()
-        self.trailing.setSpacing(SPACE.small)
+        self.trailing = hbox(spacing=SPACE.small)
         row.addLayout(self.trailing)
 
 
@@ -52,9 +49,7 @@ class GroupCard(Pane):
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, kind="card", parent=parent)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(0)
+        self._layout = vbox(self, margins=0, spacing=0)
         self._rows: list[tuple[QWidget, Line | None]] = []
 
     def add_row(self, row: QWidget) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QIcon, QKeyEvent, QTextOption
-from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 
 from slmdesk.gui.theme import SPACE, Theme
 from slmdesk.gui.widgets.base import Label, Tall, restyle
+from slmdesk.gui.widgets.layouts import vbox
 
 
 class TextField(Tall, QLineEdit):
@@ -134,9 +135,7 @@ class LabelledField(QWidget):
         self._label.setBuddy(control)
         control.setAccessibleName(label)
         control.setAccessibleDescription(help_text)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.tiny)
+        layout = vbox(self, margins=0, spacing=SPACE.tiny)
         layout.addWidget(self._label)
         layout.addWidget(control)
         layout.addWidget(self._below)

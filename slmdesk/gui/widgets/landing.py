@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Icon, Label
+from slmdesk.gui.widgets.layouts import vbox
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QPaintEvent
@@ -30,9 +31,7 @@ class Landing(QWidget):
         middle = Qt.AlignmentFlag.AlignHCenter
         for label in (self._title, self._words):
             label.setAlignment(middle)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE.huge, SPACE.huge, SPACE.huge, SPACE.huge)
-        layout.setSpacing(SPACE.medium)
+        layout = vbox(self, margins=SPACE.huge, spacing=SPACE.medium)
         layout.addStretch(1)
         layout.addWidget(Icon(theme, "import", size=MEASURE.icon_large, colour="accent"), 0, middle)
         layout.addWidget(self._title)

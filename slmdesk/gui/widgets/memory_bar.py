@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from slmdesk.core import amounts
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label
 from slmdesk.gui.widgets.flow import FlowLayout
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,9 +74,7 @@ class MemoryBar(QWidget):
         self._legend = QWidget()
         self._flow = FlowLayout(self._legend, spacing=SPACE.large, line=SPACE.tiny)
         self._sum = Label(theme, role="small", tone="secondary", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = vbox(self, margins=0, spacing=SPACE.small)
         layout.addWidget(self._bar)
         layout.addWidget(self._legend)
         layout.addWidget(self._sum)
@@ -109,9 +108,7 @@ class MemoryBar(QWidget):
 
     def _entry(self, part: Part) -> QWidget:
         entry = QWidget(self._legend)
-        row = QHBoxLayout(entry)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(SPACE.tiny)
+        row = hbox(entry, margins=0, spacing=SPACE.tiny)
         colour = "control" if part.colour == "surface" else part.colour
         mark = Icon(
             self.theme,

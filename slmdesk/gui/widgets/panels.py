@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QWidget
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.report import report_text
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Icon, Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton, Kind
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +36,7 @@ class EmptyState(QWidget):
     ) -> None:
         super().__init__(parent)
         self.theme = theme
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE.wide, SPACE.wide, SPACE.wide, SPACE.wide)
-        layout.setSpacing(SPACE.medium)
+        layout = vbox(self, margins=SPACE.wide, spacing=SPACE.medium)
         middle = Qt.AlignmentFlag.AlignHCenter
         layout.addStretch(2)
         layout.addWidget(Icon(theme, icon, size=MEASURE.icon_large, colour="secondary"), 0, middle)
@@ -96,8 +95,7 @@ class ErrorPanel(Pane):
         self.setAccessibleName(what)
         self.setAccessibleDescription(hint)
 
-        lines = QVBoxLayout()
-        lines.setSpacing(SPACE.tiny)
+        lines = vbox(spacing=SPACE.tiny)
         lines.addWidget(Label(theme, what, role="strong", wrap=True, selectable=True))
         if hint:
             lines.addWidget(Label(theme, hint, tone="secondary", wrap=True, selectable=True))
@@ -107,9 +105,9 @@ class ErrorPanel(Pane):
             lines.addSpacing(SPACE.tiny)
             lines.addLayout(buttons)
         lines.addWidget(self._details)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE.medium, SPACE.medium, SPACE.small, SPACE.medium)
-        row.setSpacing(SPACE.medium)
+        row = hbox(
+            self, margins=(SPACE.medium, SPACE.medium, SPACE.small, SPACE.medium), spacing=SPACE.medium
+        )
         top = Qt.AlignmentFlag.AlignTop
         row.addWidget(Icon(theme, "error", colour="bad"), 0, top)
         row.addLayout(lines, 1)
@@ -137,8 +135,7 @@ class ErrorPanel(Pane):
     def _make_buttons(
         self, action: tuple[str, Callable[[], object]] | None, details: bool, *, expected: bool
     ) -> QHBoxLayout:
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE.small)
+        buttons = hbox(spacing=SPACE.small)
         if action:
             text, run = action
             button = Button(self.theme, text, small=True)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Icon, Label, Tone
 from slmdesk.gui.widgets.buttons import IconButton
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 JobState = Literal["queued", "running", "paused", "failed", "done"]
 
@@ -78,9 +79,7 @@ class TokenMeter(QWidget):
         self._meter = ShareBar(theme, "Context used")
         self._meter.setFixedWidth(MEASURE.rail)
         self._words = Label(theme, role="small", tone="secondary")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(self, margins=0, spacing=SPACE.small)
         layout.addWidget(self._meter)
         layout.addWidget(self._words)
         self.set_tokens(0, 0)
@@ -138,26 +137,22 @@ class ProgressRow(QWidget):
         self._hold.clicked.connect(self._toggle)
         self._stop.clicked.connect(self.cancel)
 
-        top = QHBoxLayout()
-        top.setSpacing(SPACE.medium)
+        top = hbox(spacing=SPACE.medium)
         top.addWidget(self._name, 1)
         top.addWidget(self._rest)
-        below = QHBoxLayout()
-        below.setSpacing(SPACE.tiny)
+        below = hbox(spacing=SPACE.tiny)
         below.addWidget(self._mark)
         below.addWidget(self._words, 1)
-        lines = QVBoxLayout()
-        lines.setSpacing(SPACE.small)
+        lines = vbox(spacing=SPACE.small)
         lines.addLayout(top)
         lines.addWidget(self._bar)
         lines.addLayout(below)
         self.body = lines
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(SPACE.large, SPACE.medium, SPACE.medium, SPACE.medium)
-        layout.setSpacing(SPACE.large)
+        layout = hbox(
+            self, margins=(SPACE.large, SPACE.medium, SPACE.medium, SPACE.medium), spacing=SPACE.large
+        )
         layout.addLayout(lines, 1)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE.tiny)
+        buttons = hbox(spacing=SPACE.tiny)
         buttons.addWidget(self._hold)
         buttons.addWidget(self._stop)
         self.buttons = buttons

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QKeyCombination, QObject, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.letting_go import let_go
 
 if TYPE_CHECKING:
@@ -49,14 +50,13 @@ class QuestionPanel(QWidget):
         self._nothing = choices[-1][0]
         self._title = Label(theme, title, role="emphasis", wrap=True)
         self._panel = Pane(theme, kind="panel", parent=self)
-        layout = QVBoxLayout(self._panel)
-        layout.setContentsMargins(SPACE.wide, SPACE.large, SPACE.wide, SPACE.large)
-        layout.setSpacing(SPACE.medium)
+        layout = vbox(
+            self._panel, margins=(SPACE.wide, SPACE.large, SPACE.wide, SPACE.large), spacing=SPACE.medium
+        )
         layout.addWidget(self._title)
         layout.addWidget(Label(theme, words, tone="secondary", wrap=True))
         self.buttons: dict[str, Button] = {}
-        row = QHBoxLayout()
-        row.setSpacing(SPACE.small)
+        row = hbox(spacing=SPACE.small)
         row.addStretch(1)
         for answer, says in choices:
             button = self.buttons[answer] = Button(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QScrollArea, QWidget
 
 from slmdesk.gui.theme import SPACE
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 
 class ScrollingColumn(QScrollArea):
@@ -33,12 +34,9 @@ class ScrollingColumn(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(focus)
         holder = QWidget()
-        self.column = QVBoxLayout(holder)
-        self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.setSpacing(spacing)
+        self.column = vbox(holder, margins=0, spacing=spacing)
         ground = QWidget()
-        across = QHBoxLayout(ground)
-        across.setContentsMargins(SPACE.wide, top, SPACE.wide, bottom)
+        across = hbox(ground, margins=(SPACE.wide, top, SPACE.wide, bottom))
         if widest:
             holder.setMaximumWidth(widest)
             across.addStretch(1)

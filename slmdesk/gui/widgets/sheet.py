@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.scrolling import ScrollingColumn
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class Sheet(QWidget):
     def __init__(self, theme: Theme, title: str, back: str) -> None:
         super().__init__()
         self.theme = theme
-        self.body = QVBoxLayout()
-        self.body.setSpacing(SPACE.large)
+        self.body = vbox(spacing=SPACE.large)
         self._title = Label(theme, title, role="title")
         area = ScrollingColumn(widest=MEASURE.list_page, top=SPACE.small, spacing=SPACE.large)
         area.column.addWidget(self._title)
@@ -42,13 +42,10 @@ class Sheet(QWidget):
         area.column.addStretch(1)
         leave = Button(theme, back, kind="quiet", icon="chevron-left", small=True)
         leave.clicked.connect(self.closed)
-        top = QHBoxLayout()
-        top.setContentsMargins(SPACE.small, SPACE.small, SPACE.small, 0)
+        top = hbox(margins=(SPACE.small, SPACE.small, SPACE.small, 0))
         top.addWidget(leave)
         top.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
+        layout = vbox(self, margins=0, spacing=0)
         layout.addLayout(top)
         layout.addWidget(area, 1)
 

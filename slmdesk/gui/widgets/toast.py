@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, QPropertyAnimation, QTimer
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QEnterEvent
-from PySide6.QtWidgets import QApplication, QGraphicsOpacityEffect, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QGraphicsOpacityEffect, QWidget
 
 from slmdesk.gui.theme import MEASURE, MOTION, SPACE, Theme
 from slmdesk.gui.widgets.base import ElidedLabel, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
+from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,7 @@ class Toast(Pane):
         self._button.clicked.connect(self._undone)
         shut = IconButton(theme, "close", "Close this message", small=True)
         shut.clicked.connect(self.put_away)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(SPACE.large, SPACE.small, SPACE.small, SPACE.small)
-        layout.setSpacing(SPACE.small)
+        layout = hbox(self, margins=(SPACE.large, SPACE.small, SPACE.small, SPACE.small), spacing=SPACE.small)
         layout.addWidget(self._words, 1)
         layout.addWidget(self._button)
         layout.addWidget(shut)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import MEASURE, SPACE, Theme
 from slmdesk.gui.widgets.base import Pane
 from slmdesk.gui.widgets.buttons import Button
+from slmdesk.gui.widgets.layouts import hbox, vbox
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent, QResizeEvent
@@ -38,18 +39,13 @@ class TwoPanes(QWidget):
         self._back = Button(theme, "Back to the list", kind="quiet", icon="chevron-left", small=True)
         self._back.clicked.connect(self.hide_detail)
         self._back.hide()
-        column = QVBoxLayout(self._detail)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        top = QHBoxLayout()
-        top.setContentsMargins(SPACE.small, 0, 0, 0)
+        column = vbox(self._detail, margins=0, spacing=0)
+        top = hbox(margins=(SPACE.small, 0, 0, 0))
         top.addWidget(self._back)
         top.addStretch(1)
         column.addLayout(top)
         column.addWidget(detail, 1)
-        self._row = QHBoxLayout(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(0)
+        self._row = hbox(self, margins=0, spacing=0)
         self._row.addWidget(self._list, LIST_SHARE)
         self._row.addWidget(self._detail, DETAIL_SHARE)
         self._list.setMinimumWidth(MEASURE.list_least)

@@ -1,0 +1,69 @@
+"""What the Chat page shows, as its controller knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slmdesk.chat.tree import ConversationSummary
+    from slmdesk.gui.chat.items import MessageItem
+
+
+class ChatView(Protocol):
+    """What the controller shows."""
+
+    @property
+    def typed(self) -> str:
+        """What stands in the composer."""
+        ...
+
+    def show_opened(self, draft: str) -> None:
+        """Another conversation is shown: everything is different, the draft too."""
+        ...
+
+    def show_changed(self) -> None:
+        """The same conversation has other messages."""
+        ...
+
+    def show_item(self, item: MessageItem) -> None:
+        """One message is another now."""
+        ...
+
+    def show_text(self, message_id: int, text: str) -> None:
+        """More text came for the answer with that id."""
+        ...
+
+    def show_running(self) -> None:
+        """Answers began or ended."""
+        ...
+
+    def show_accepted(self) -> None:
+        """What the composer sent is stored."""
+        ...
+
+    def show_refused(self) -> None:
+        """What the composer sent could not be stored."""
+        ...
+
+    def show_conversations(
+        self, found: Sequence[ConversationSummary], searched: str, *, more: bool
+    ) -> None: ...
+
+    def show_model(self) -> None:
+        """Another model would answer next."""
+        ...
+
+    def show_models(self) -> None:
+        """The list of models was read anew."""
+        ...
+
+    def focus_composer(self) -> None: ...
+    def new_chat(self) -> None:
+        """Show a chat that has not begun, and keep what is typed in this one."""
+        ...
+
+    def choose_model(self) -> None:
+        """Open the list of models."""
+        ...
