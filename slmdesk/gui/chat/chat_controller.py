@@ -116,9 +116,9 @@ class ChatController:
         """What was typed since the window was painted goes before the draft of last time."""
         draft = await self._chats.load_draft(NEW_CHAT)
         if self.current == NEW_CHAT:
-            self._show_opened(self._view.typed or draft)
+            self._show_opened(None if self._view.typed else draft)
 
-    def _show_opened(self, draft: str) -> None:
+    def _show_opened(self, draft: str | None) -> None:
         self._view.show_opened(draft)
         self._view.show_model()
         self._view.show_running()

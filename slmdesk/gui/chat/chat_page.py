@@ -126,9 +126,10 @@ class ChatPage(Page):
     def typed(self) -> str:
         return self.pane.composer.text
 
-    def show_opened(self, draft: str) -> None:
+    def show_opened(self, draft: str | None) -> None:
         self._show(keep=False)
-        self.pane.composer.put(draft)
+        if draft is not None:
+            self.pane.composer.put(draft)
         self.list.set_current(self.controller.current)
 
     def show_changed(self) -> None:

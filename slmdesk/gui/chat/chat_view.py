@@ -19,8 +19,8 @@ class ChatView(Protocol):
         """What stands in the composer."""
         ...
 
-    def show_opened(self, draft: str) -> None:
-        """Another conversation is shown: everything is different, the draft too."""
+    def show_opened(self, draft: str | None) -> None:
+        """Another conversation is shown: everything is different, the draft too; None leaves what is typed."""
         ...
 
     def show_changed(self) -> None:
