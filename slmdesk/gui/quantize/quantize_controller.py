@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from slmdesk.catalog import names
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.quants import FULL_PRECISION, QUANTS, USUAL
 from slmdesk.gui.opening import open_path
@@ -135,6 +134,7 @@ class QuantizeController:
         await self._results(subject)
 
     async def _look(self, reference: str) -> Subject:
+        from slmdesk.catalog import names
         from slmdesk.gui.quantize import looking
 
         library = self._application.library
