@@ -42,7 +42,7 @@ class Seen:
 
 
 def watch(home: Path, *wanted: str, later: dict[str, str] | None = None, tour: bool = True) -> Seen:
-    """Start the window in this home and read it until the wanted pieces were all seen, and `later` in the places.
+    """Start the window in this home and read it until the wanted pieces were all seen, and `later` in the pages.
 
     Without a tour it is closed then.
     """

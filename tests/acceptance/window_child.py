@@ -1,14 +1,14 @@
 """A first start watched from within: the real window without a screen, and what a person would read in it.
 
 `python -m tests.acceptance.window_child BEGAN_AT WANTED_JSON LATER_JSON [stay]` starts the program as `slmdesk` does,
-looks at its windows until every wanted piece of text is to be read in one of them, visits all places unless it is to
-stay, waits in each for its piece of LATER (a place's id to text), closes the window as a person does, and prints one
+looks at its windows until every wanted piece of text is to be read in one of them, visits all pages unless it is to
+stay, waits in each for its piece of LATER (a page's id to text), closes the window as a person does, and prints one
 line of JSON:
 
     seconds: from BEGAN_AT (`time.time()`) to the first visible window, and to each wanted piece; from the arrival in
-        a place to its piece of LATER; absent if never
+        a page to its piece of LATER; absent if never
     first: the texts in sight when the last wanted piece was
-    places: the texts in sight in each place
+    pages: the texts in sight in each page
     defects: what the report panels of unexpected exceptions hold
     stall_ms: the longest time the window heard nothing, from the first look on
 """
@@ -33,7 +33,7 @@ from slmdesk.gui.window import MainWindow
 
 LOOK_MS = 20
 PATIENCE_S = 60.0
-REST_S = 0.7  # in each place, for what it loads
+REST_S = 0.7  # in each page, for what it loads
 PLACES = ("catalog", "library", "downloads", "quantize", "settings", "chat")
 
 
@@ -49,14 +49,14 @@ class Watcher(QObject):
         self._left: list[str] = list(PLACES)
         self._until = 0.0
         self._looked = time.monotonic()
-        self.told: dict[str, Any] = {"seconds": {}, "first": [], "places": {}, "defects": [], "stall_ms": 0.0}
+        self.told: dict[str, Any] = {"seconds": {}, "first": [], "pages": {}, "defects": [], "stall_ms": 0.0}
         self._timer = QTimer(self)
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
         self._timer.start()
 
     def stay(self) -> None:
-        """Visit no place but the first."""
+        """Visit no page but the first."""
         self._left = ["chat"]
 
     def _look(self) -> None:
@@ -84,7 +84,7 @@ class Watcher(QObject):
             self._end(windows)
         elif time.monotonic() > self._until and self._saw_enough(frame.current, texts := texts_in(windows)):
             if self._until:
-                self.told["places"][frame.current] = texts
+                self.told["pages"][frame.current] = texts
             if not self._left:
                 self._end(windows)
                 return
