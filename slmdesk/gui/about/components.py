@@ -15,6 +15,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("filelock", "filelock", "MIT", "keeps two programs apart"),
     ("Jinja", "jinja2", "BSD-3-Clause", "chat templates"),
     ("keyring", "keyring", "MIT", "keeps secrets in the system's keyring"),
+    ("llguidance", "llguidance", "MIT", "holds answers in the shape that was asked for"),
     ("markdown-it-py", "markdown-it-py", "MIT", "reads Markdown"),
     ("msgspec", "msgspec", "BSD-3-Clause", "JSON between the program's processes"),
     ("NumPy", "numpy", "BSD-3-Clause", "numbers"),

@@ -201,7 +201,7 @@ def test_a_quantized_source_is_warned_of(with_jobs: Callable[[Act], None], quant
         desk.window.visit.quantize("maker/made:Q8_0")
         page = opened(desk)
         await until(lambda: "quantized already" in page.source.warning, "the warning")
-        assert page.source.select.currentText().startswith("made · Q8_0")
+        await until(lambda: page.source.select.currentText().startswith("made · Q8_0"), "it in the list")
 
     with_jobs(scene)
 
