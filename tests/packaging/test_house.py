@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "slmdesk"
-ELSEWHERE = ("gui",)  # rooms whose classes are not looked at
+ELSEWHERE: tuple[str, ...] = ()  # rooms whose classes are not looked at
 TRACES = ("a search", "a download", "a quantization", "a chat turn")  # each of their steps names something
 _SECTION = re.compile(r"^### The trace of (.+)\n((?:(?!^#).*\n)+)", re.MULTILINE)
 _STEP = re.compile(r"^\d+\. .*\n(?:   .*\n)*", re.MULTILINE)
