@@ -22,22 +22,29 @@ from slmdesk.core.processes import self_command
 from slmdesk.engines import failures
 from slmdesk.engines.protocol import EngineReady, EngineSpec
 from slmdesk.inference.answers import ReasoningDelta, Stop, TokenLogprobs, ToolCallDelta, joined
-from slmdesk.inference.wire import converted, encoded
+from slmdesk.inference.vectors import Scores, Vectors, no_scores, no_vectors
+from slmdesk.inference.wire import converted, decoded, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from slmdesk.core.processes import ChildProcess
     from slmdesk.inference.answers import Delta, Sink
     from slmdesk.inference.asks import Ask
     from slmdesk.inference.engines import Ability
+    from slmdesk.inference.loading import Serves
+    from slmdesk.inference.vectors import EmbedAsk, RankAsk
 
 _SILENCE = 300.0  # seconds without any progress after which a load is given up
 DRIVER_SILENCE = 30.0  # the same while graphics drivers are started
 _GRACE = 0.5  # seconds for an engine that is not to start to end by itself
 _REQUEST_SECONDS = 120.0  # for one small request; a long prompt's tokens take a few
-_ABILITIES: frozenset[Ability] = frozenset({"chat", "text", "grammar", "json_schema", "tools", "logprobs"})
+_ABILITIES: dict[Serves, frozenset[Ability]] = {
+    "chat": frozenset({"chat", "text", "grammar", "json_schema", "tools", "logprobs"}),
+    "embed": frozenset({"embed"}),
+    "rank": frozenset({"rank"}),
+}
 _RichDelta: Any = ReasoningDelta | ToolCallDelta | TokenLogprobs
 
 
@@ -60,13 +67,13 @@ class LlamaEngine:
         self._keys: dict[str, int] = {}
         self._ids: dict[int, str] = {}
         self._next = itertools.count(1)
+        self._computing = 0  # requests about texts
         self._stopping = False
         self._events: _EventReader | None = None
         self._tasks: set[asyncio.Future[None]] = set()  # keeps small tasks alive until they are done
         self._http = aiohttp.ClientSession(
             base_url=f"http://127.0.0.1:{ready.port}",
             headers={"Authorization": f"Bearer {spec.token}"},
-            timeout=aiohttp.ClientTimeout(total=_REQUEST_SECONDS),
             connector=aiohttp.TCPConnector(limit=0, force_close=False),
             trust_env=False,
         )
@@ -75,7 +82,7 @@ class LlamaEngine:
     @property
     def abilities(self) -> frozenset[Ability]:
         """What it can be asked for."""
-        return _ABILITIES
+        return _ABILITIES[self.facts.serves]
 
     @property
     def pid(self) -> int:
@@ -87,8 +94,8 @@ class LlamaEngine:
 
     @property
     def running(self) -> int:
-        """Answers being generated or waiting in the engine."""
-        return len(self._sinks)
+        """Answers being generated or waiting in the engine, and requests about texts."""
+        return len(self._sinks) + self._computing
 
     async def listen(self) -> None:
         """Open the event stream. Part of `start_engine`. Raises `OSError`."""
@@ -166,13 +173,29 @@ class LlamaEngine:
         """The text of tokens. Raises `SlmDeskError`."""
         return str((await self._post("/text", {"tokens": list(tokens)}))["text"])
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Raises `SlmDeskError("unsupported")`: this engine writes text."""
-        raise SlmDeskError(
-            "unsupported",
-            f"This model gives no vectors for {len(texts)} texts.",
-            "Choose an embedding model.",
-        )
+    async def embed(self, ask: EmbedAsk) -> Vectors:
+        """One vector a text. Raises `SlmDeskError` (`unsupported` of a model that gives none), or what it died of."""
+        if "embed" not in self.abilities:
+            raise no_vectors(self.spec.model_id)
+        return decoded(await self._compute("/embed", ask), Vectors)
+
+    async def rank(self, ask: RankAsk) -> Scores:
+        """How well each document answers the question. Raises as `embed`."""
+        if "rank" not in self.abilities:
+            raise no_scores(self.spec.model_id)
+        return decoded(await self._compute("/rerank", ask), Scores)
+
+    async def _compute(self, path: str, ask: EmbedAsk | RankAsk) -> bytes:
+        """One request about texts, which may take long; given up where this is cancelled."""
+        key = next(self._next)
+        self._computing += 1
+        try:
+            return await self._exchange("POST", path, encoded({"key": key, "ask": ask}), seconds=None)
+        except asyncio.CancelledError:
+            self._send_cancel(key)
+            raise
+        finally:
+            self._computing -= 1
 
     async def idle(self) -> bool:
         """Whether the engine itself has nothing to do. Raises `SlmDeskError`."""
@@ -205,16 +228,23 @@ class LlamaEngine:
         return await self._request("POST", path, encoded(body))
 
     async def _request(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+        return dict(json.loads(await self._exchange(method, path, body)))
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, *, seconds: float | None = _REQUEST_SECONDS
+    ) -> bytes:
+        """The body of the reply. `seconds` that it may take; None: as long as it takes."""
         import aiohttp
 
         if not self.alive:
             raise await self._why()
         try:
-            async with self._http.request(method, path, data=body) as response:
-                data = await response.json()
+            limit = aiohttp.ClientTimeout(total=seconds)
+            async with self._http.request(method, path, data=body, timeout=limit) as response:
+                data = await response.read()
                 if response.status != 200:
-                    raise SlmDeskError.from_json(data["error"])
-                return dict(data)
+                    raise SlmDeskError.from_json(json.loads(data)["error"])
+                return data
         except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise await self._why() from error
         except TimeoutError as error:
@@ -271,7 +301,7 @@ class LlamaEngine:
         error = None
         if not self._stopping:
             error = failures.decode(code, self._child.stderr_tail, self.spec.model_path, loading=False)
-            if isinstance(error, failures.NativeFaultError) and not self._sinks:
+            if isinstance(error, failures.NativeFaultError) and not self.running:
                 error = error.without_cure()  # nothing was being computed
         if self._events is not None:
             self._events.close()

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from slmdesk.formats.gguf import GgufHeader
 
 Companion = Literal["projector", "matrix", "control vector", "adapter", "draft"]
+Purpose = Literal["chat", "embed", "rank", "other"]
+"""What a model does: write text, make vectors of texts, rank texts for a question, or something not run here."""
 
-_ENCODERS = frozenset(
+ENCODERS = frozenset(
     (
         "bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert "
-        "gemma-embedding t5encoder llama-embed"
+        "gemma-embedding llama-embed"
     ).split()
 )
+"""Architectures that read a text in both directions and are run for vectors."""
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 _PICTURES = frozenset(("flux sd1 sd2 sd3 sdxl aura hidream hyvid wan ltxv lumina2 qwen_image cosmos").split())
 # Names that only Ollama's own engine has; its other files have the vision part inside, which is a file of its own else.
@@ -41,18 +44,27 @@ _NAMED = re.compile(
     r"(?i)(?:^|[-._])(mmproj|imatrix|lora|adapter|eagle3|control[-_]vector)(?=$|[-._])|^(mtp|dflash|dspark|draft)(?=[-._])"
 )
 _RANK = 4  # enum llama_pooling_type
+# What a model says of itself and of what it is for, with the purpose behind it.
+_Told = tuple[str, str, Purpose]
 
 CHAT_MODEL = "Choose a chat or instruct model."
 ELSEWHERE = "Get a GGUF of the model from the catalog."
+VECTORS = "Choose a chat or instruct model; this one gives programs their vectors, at /v1/embeddings."
+RANKING = "Choose a chat or instruct model; this one ranks documents for programs, at /v1/rerank."
 ITS_MODEL = "Choose the model's own file; this one only goes with it."
 
 
 def not_for_chat(header: GgufHeader) -> SlmDeskError | None:
     """Why nobody can chat with this file, as `model_not_chat`; None for a model that writes text."""
-    what, hint = _purpose(header)
+    what, hint, _ = _told(header)
     if not what:
         return None
     return SlmDeskError("model_not_chat", f"{header.path.name} {what}.", hint)
+
+
+def purpose_of(header: GgufHeader) -> Purpose:
+    """What the file's model does; "other" also for files that go with a model."""
+    return _told(header)[2]
 
 
 def companion_kind(header: GgufHeader) -> Companion | None:
@@ -67,13 +79,17 @@ def companion_named(name: str) -> Companion | None:
     return _NAMES[(found[1] or found[2]).lower()] if found else None
 
 
-def _purpose(header: GgufHeader) -> tuple[str, str]:
-    """What completes "NAME …", and what to do; ("", "") for a model that writes text."""
+def _told(header: GgufHeader) -> _Told:
+    """What completes "NAME …", what to do, and the purpose; empty texts for a model that writes text."""
     part = header.metadata.get("split.no")
     if isinstance(part, int) and part > 0:
-        return f"is part {part + 1} of a model in several files", "Choose its first part."
-    found = _companion(header)
-    return (found[1], ITS_MODEL) if found else _other_model(header) or ("", "")
+        return f"is part {part + 1} of a model in several files", "Choose its first part.", "other"
+    if companion := _companion(header):
+        return companion[1], ITS_MODEL, "other"
+    if found := _of_texts(header):
+        return found
+    what, hint = _other_model(header) or ("", "")
+    return what, hint, "other" if what else "chat"
 
 
 def _companion(header: GgufHeader) -> tuple[Companion, str] | None:
@@ -101,14 +117,21 @@ def _is_draft_head(header: GgufHeader) -> bool:
     return bool(layers) and not any(name.startswith("blk.0.") for name in layers)
 
 
+def _of_texts(header: GgufHeader) -> _Told | None:
+    """Models that read texts and are run here."""
+    pooling = header.number("pooling_type")
+    if pooling == _RANK and header.architecture != "t5encoder":
+        return "is a model that ranks texts (reranker); it does not write any", RANKING, "rank"
+    if header.architecture in ENCODERS or (pooling > 0 and header.architecture != "t5encoder"):
+        return "is an embedding model: it compares texts and does not write any", VECTORS, "embed"
+    return None
+
+
 def _other_model(header: GgufHeader) -> tuple[str, str] | None:
     """Models that do something else."""
     name = header.architecture
-    pooling = header.number("pooling_type")
-    if pooling == _RANK:
-        return "is a model that ranks texts (reranker); it does not write any", CHAT_MODEL
-    if name in _ENCODERS or pooling > 0:
-        return "is an embedding model: it compares texts and does not write any", CHAT_MODEL
+    if name == "t5encoder":
+        return "is an embedding model of a kind (T5) that is not supported", CHAT_MODEL
     if name == "t5":
         return "is a model that rewrites a whole text (T5), which is not supported", CHAT_MODEL
     if name in _DIFFUSION or any(key.startswith("diffusion.") for key in header.metadata):

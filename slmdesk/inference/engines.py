@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from slmdesk.inference.asks import Ask
     from slmdesk.inference.loading import Facts, Loading
     from slmdesk.inference.steps import Step
+    from slmdesk.inference.vectors import EmbedAsk, RankAsk, Scores, Vectors
 
-Ability = Literal["chat", "text", "grammar", "json_schema", "tools", "logprobs", "image", "audio", "embed"]
+Ability = Literal["chat", "text", "grammar", "json_schema", "tools", "logprobs", "image", "audio", "embed", "rank"]
 
 
 class Engine(Protocol):
@@ -80,8 +81,15 @@ class Engine(Protocol):
         """The text of tokens, control tokens by their names. Raises `SlmDeskError("bad_request")` for unknown ones."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector a text. Raises `SlmDeskError("unsupported")` without that ability."""
+    async def embed(self, ask: EmbedAsk) -> Vectors:
+        """One vector a text, of length 1. Cancelling gives up the work.
+
+        Raises `SlmDeskError`: `unsupported` without that ability, `context_exceeded`, `bad_request`.
+        """
+        ...
+
+    async def rank(self, ask: RankAsk) -> Scores:
+        """How well each document answers the question. Cancelling and errors as for `embed`."""
         ...
 
     async def idle(self) -> bool:

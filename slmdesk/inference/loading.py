@@ -7,6 +7,8 @@ from typing import Literal
 from slmdesk.inference.wire import Wire
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
+Serves = Literal["chat", "embed", "rank"]
+"""What a loaded model is asked for: answers, vectors of texts, or scores of documents."""
 
 
 class Loading(Wire, frozen=True):
@@ -50,4 +52,8 @@ class Facts(Wire, frozen=True):
     device_bytes: int = 0  # allocated there
     bos: str = ""  # the text of the token that begins a text, and of the one that ends it
     eos: str = ""
+    serves: Serves = "chat"
+    dimensions: int = 0  # numbers of a vector, where it makes some
+    pooling: str = ""  # how it comes to one vector, or score, a text: "mean", "cls", "last", "rank"
+    shortens: bool = False  # the first numbers of its vectors are vectors too
     notes: tuple[str, ...] = ()  # sentences for a person: what of `Loading` could not be done

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.llama.thread_pool import ThreadPool
-from slmdesk.llama.zeros import give_back_zeros, private_memory
+from slmdesk.llama.zeros import give_back, give_back_zeros, private_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,8 @@ class Context:
     touches a context.
 
     With `thrifty` its cache takes memory as it fills, where the system can; `unused_bytes` of it are not taken yet.
+    With a `pooling` (llama.cpp's number) it gives one vector a sequence, see `pooled`, instead of logits. `outputs`:
+    entries of a batch that may be wanted; 0: one a sequence.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Context:
         flash_attention: bool = True,
         unified: bool = True,
         thrifty: bool = False,
+        pooling: int | None = None,
+        outputs: int = 0,
     ) -> None:
         import numpy as np
 
@@ -54,7 +58,10 @@ class Context:
         parameters.n_ctx = cells
         parameters.n_batch = parameters.n_ubatch = batch
         parameters.n_seq_max = sequences
-        parameters.n_outputs_max = sequences  # one row of logits each; the default reserves one a batch entry
+        # One row of logits each; the default reserves one a batch entry.
+        parameters.n_outputs_max = outputs or sequences
+        if pooling is not None:
+            parameters.embeddings, parameters.pooling_type = True, pooling
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = unified
         parameters.flash_attn_type = -1 if flash_attention else 0  # -1: where the device can
@@ -141,6 +148,31 @@ class Context:
             self._rows, self._rows_address = rows, address
         return rows[:count]
 
+    def pool(self, *, on: bool) -> None:
+        """Whether the next decodes give vectors. Where they do, every entry of the batch is an output to llama.cpp."""
+        self.native.api.llama_set_embeddings(self.handle, on)
+
+    def pooled(self, sequence: int, width: int) -> NDArray[np.float32]:
+        """A copy of the vector of a sequence that the last decode gave; `width` numbers.
+
+        Raises `SlmDeskError("decode_failed")` where it gave none.
+        """
+        import numpy as np
+
+        pointer = self.native.api.llama_get_embeddings_seq(self.handle, sequence)
+        if not pointer:
+            raise SlmDeskError("decode_failed", "llama.cpp gave no vector for a text.", "")
+        return np.ctypeslib.as_array(pointer, (width,)).copy()
+
+    def give_back_logits(self, count: int) -> None:
+        """Give back the memory of `count` rows of logits, which the last decode made room for and nobody reads.
+
+        llama.cpp keeps a row of them for each output, also of a model that has no logits, and fills it with zeros.
+        """
+        address = self.native.get_logits(self.handle)
+        if address:
+            give_back(address, 4 * count * self.model.tokens)
+
     def remove(self, sequence: int, start: int = -1) -> bool:
         """Forget positions of a sequence from `start` on (-1: all). False where the memory cannot be cut there."""
         return bool(self.native.api.llama_memory_seq_rm(self.memory, sequence, start, -1))
@@ -172,7 +204,9 @@ class Context:
         )
 
     def clear(self) -> None:
-        self.native.api.llama_memory_clear(self.memory, False)
+        """Forget all positions. Encoders keep none."""
+        if self.memory:
+            self.native.api.llama_memory_clear(self.memory, False)
 
     def close(self) -> None:
         if self.handle:

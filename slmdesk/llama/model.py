@@ -64,7 +64,10 @@ class Model:
         self._buffer = ctypes.create_string_buffer(4096)
         self.bos: int = api.llama_vocab_bos(self.vocabulary)
         self.eos: int = api.llama_vocab_eos(self.vocabulary)
+        self.sep: int = api.llama_vocab_sep(self.vocabulary)
         self.add_bos: bool = api.llama_vocab_get_add_bos(self.vocabulary)
+        self.add_eos: bool = api.llama_vocab_get_add_eos(self.vocabulary)
+        self.add_sep: bool = api.llama_vocab_get_add_sep(self.vocabulary)
         # SentencePiece writes "Hello" as "▁Hello" at the beginning of a text, unless the file says otherwise.
         self.space_prefix: bool = (
             api.llama_vocab_type(self.vocabulary) == _SENTENCE_PIECE
@@ -117,23 +120,34 @@ class Model:
         """Encoder-decoder models (T5), which answer in a way this engine does not speak."""
         return bool(self.native.api.llama_model_has_encoder(self.handle))
 
-    def chat_template(self) -> str | None:
-        template = self.native.api.llama_model_chat_template(self.handle, None)
+    @property
+    def vector_size(self) -> int:
+        """Numbers of a vector that it gives for a text."""
+        return int(self.native.api.llama_model_n_embd_out(self.handle))
+
+    @property
+    def score_size(self) -> int:
+        """Numbers that a ranking model gives for a text; the first is the score."""
+        return int(self.native.api.llama_model_n_cls_out(self.handle))
+
+    def chat_template(self, name: str = "") -> str | None:
+        """The file's template, or the one of that name."""
+        template = self.native.api.llama_model_chat_template(self.handle, name.encode() or None)
         return template.decode(errors="replace") if template else None
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
         """Token ids of `text`. `special`: texts such as `<|im_end|>` become their control tokens.
 
-        Nothing is put before or behind. Raises `SlmDeskError("bad_request")` for text that has no tokens here.
+        Nothing is put before or behind, but with `whole` what the file wants there. Raises `SlmDeskError("bad_request")` for text that has no tokens here.
         """
         data = text.encode("utf-8", "replace")
-        if not data:
+        if not data and not whole:
             return []
         api = self.native.api
         room = len(data) + 16
         while True:
             tokens = (ctypes.c_int32 * room)()
-            count = api.llama_tokenize(self.vocabulary, data, len(data), tokens, room, False, special)
+            count = api.llama_tokenize(self.vocabulary, data, len(data), tokens, room, whole, special)
             if count >= 0:
                 return tokens[:count]
             if count == -(2**31) or -count <= room:

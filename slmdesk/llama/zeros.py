@@ -59,6 +59,18 @@ def give_back_zeros(before: list[tuple[int, int]]) -> int:
     return given
 
 
+def give_back(address: int, size: int) -> None:
+    """Give back memory of this process whose content nobody needs, whole pages of it. Linux; elsewhere nothing is done."""
+    if not _LINUX:
+        return
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    page = mmap.PAGESIZE
+    begin, end = -(-address // page) * page, (address + size) // page * page
+    if begin < end:
+        advise(begin, end - begin, _DONT_NEED)
+
+
 def _newer(now: list[tuple[int, int]], before: list[tuple[int, int]]) -> Iterable[tuple[int, int]]:
     """The stretches of `now` that are in none of `before`; both in order of their addresses."""
     for begin, end in now:

@@ -81,7 +81,7 @@ def forecast(
     kept = kept_bytes(architecture, cells, sequences, cache_type)
     compute = _compute(architecture, cells, sequences, batch, flash_attention=flash_attention)
     compute += _scratch(architecture, cells, batch, threads, flash_attention=flash_attention)
-    overhead = _overhead(architecture)
+    overhead = process_bytes(architecture)
     error = None
     if calibration is not None:
         compute, overhead = compute * calibration.compute, overhead * calibration.overhead
@@ -268,6 +268,7 @@ def _scratch(
     return scratch + 64e3 * threads
 
 
-def _overhead(architecture: Architecture) -> float:
+def process_bytes(architecture: Architecture) -> float:
+    """What the engine takes beside weights, cache and steps: the process, the vocabulary, each layer's graph."""
     words = _TOKEN * architecture.vocabulary + _MERGE * architecture.merges
     return _PROCESS + words + _LAYER * len(architecture.layers)

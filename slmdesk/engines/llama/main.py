@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.families import ChatForm
     from slmdesk.engines.llama.sizing import Plan
     from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.formats.pooling import TextModel
     from slmdesk.inference.devices import Device
     from slmdesk.llama.context import Context
     from slmdesk.llama.model import Model
@@ -68,10 +69,12 @@ class _Engine:
         self._tell = tell
         self._last_progress = 0.0
         self._notes: list[str] = []  # what of the spec could not be done, in sentences
+        self._texts: TextModel | None = None  # a model that does not answer
 
     async def run(self) -> None:
         started = time.perf_counter()
         header = _check_file(self._spec)
+        self._texts = _text_model(header)
         tune_native()
         imports = threading.Thread(target=_import_ahead, daemon=True)
         imports.start()  # numpy and aiohttp take half a second; the model loads meanwhile
@@ -79,8 +82,9 @@ class _Engine:
         from slmdesk.engines.llama.residence import forget_peak
         from slmdesk.llama.native import Native
 
-        native = Native(self._spec.safe_step, gpu=self._spec.loading.gpu_layers != 0)
-        device = self._find_gpu(native)
+        wants_gpu = self._texts is None and self._spec.loading.gpu_layers != 0
+        native = Native(self._spec.safe_step, gpu=wants_gpu)
+        device = self._find_gpu(native) if wants_gpu else None
         try:
             model, context, sizes = self._prepare(native, header, device)
         except SlmDeskError as error:
@@ -94,7 +98,8 @@ class _Engine:
         self._notes += apply_adapters(model, context, self._spec.loading.adapters)
         imports.join()
         forget_peak()
-        await self._serve(model, context, sizes, header, time.perf_counter() - started)
+        serve = self._serve if self._texts is None else self._serve_texts
+        await serve(model, context, sizes, header, time.perf_counter() - started)
 
     def _prepare(
         self, native: Native, header: GgufHeader, device: tuple[int, Device] | None
@@ -102,11 +107,15 @@ class _Engine:
         """Decide the sizes, load the model and open its context, with layers on the device."""
         from slmdesk.core.hardware import memory
         from slmdesk.engines.llama.sizing import plan
+        from slmdesk.engines.llama.text_sizing import text_plan
 
         available = memory()[1]
-        sizes = plan(
-            self._spec, header, available=available, device=device[1] if device is not None else None
-        )
+        if self._texts is not None:
+            sizes = text_plan(self._spec, header, self._texts, available=available)
+        else:
+            sizes = plan(
+                self._spec, header, available=available, device=device[1] if device is not None else None
+            )
         model = self._load(native, sizes, device[0] if device is not None else None)
         if sizes.split is not None or not holds(self._spec.safe_step, "no_extra_buffers"):
             _let_go(header, sizes.split)
@@ -121,8 +130,6 @@ class _Engine:
         from slmdesk.core import llama_library
         from slmdesk.core.paths import Paths
 
-        if self._spec.loading.gpu_layers == 0:
-            return None
         found = llama_library.find(Paths.resolve().backends)
         if not found.parts:
             return None
@@ -145,7 +152,7 @@ class _Engine:
             )
         except SlmDeskError as error:
             raise failures.decode(None, list(native.said), self._spec.model_path, loading=True) from error
-        if model.encodes_first or not model.generates_text:
+        if self._texts is None and (model.encodes_first or not model.generates_text):
             raise SlmDeskError(
                 "model_not_chat",
                 "This model does not write text from left to right, so it cannot chat.",
@@ -154,11 +161,16 @@ class _Engine:
         return model
 
     def _open(self, model: Model, sizes: Plan) -> Context:
+        from slmdesk.formats.pooling import POOLING_NUMBERS
         from slmdesk.llama.context import Context
 
+        texts = self._texts
+        at_once = texts is not None and not texts.cached  # then each token is an output
         try:
             return Context(
                 model,
+                pooling=POOLING_NUMBERS[texts.pooling] if texts is not None else None,
+                outputs=sizes.batch if at_once else 0,
                 cells=sizes.cells,
                 batch=sizes.batch,
                 # A recurrent state is held for every sequence, so those models get no spare ones.
@@ -175,8 +187,6 @@ class _Engine:
     async def _serve(
         self, model: Model, context: Context, sizes: Plan, header: GgufHeader, load_seconds: float
     ) -> None:
-        import psutil
-
         from slmdesk.engines.llama.loop import Worker
         from slmdesk.engines.llama.server import EngineServer
         from slmdesk.engines.llama.which_template import brought_template, own_template
@@ -207,11 +217,55 @@ class _Engine:
         )
         port = await server.start(worker)
         worker.start()
-        gc.collect()
-        gc.freeze()  # what the load left behind lives as long as the process; no collection need walk it again
-        gc.set_threshold(20_000, 20, 50)
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        facts = Facts(
+        facts = replace(
+            self._facts(model, context, sizes, header, load_seconds),
+            has_chat_template=form is None,
+            chat_form=form.name if form else "",
+        )
+        await self._ready(port, facts)
+
+    async def _serve_texts(
+        self, model: Model, context: Context, sizes: Plan, header: GgufHeader, load_seconds: float
+    ) -> None:
+        """The same for a model that makes vectors of texts, or ranks them."""
+        from slmdesk.engines.llama.passages import Passages
+        from slmdesk.engines.llama.text_jobs import TextWorker
+        from slmdesk.engines.llama.text_server import TextServer
+
+        kind = self._texts
+        assert kind is not None
+        ranks = kind.purpose == "rank"
+        # Of several scores the first is a probability already (softmax over yes and no).
+        server = TextServer(
+            Passages(model, sizes.context_length, model.trained_context),
+            kind.purpose,
+            token=self._spec.token,
+            as_odds=model.score_size == 1,
+        )
+        worker = TextWorker(
+            context,
+            width=model.score_size if ranks else model.vector_size,
+            sequences=sizes.slots,
+            pieces=kind.cached,
+            on_crash=_crash,
+        )
+        port = await server.start(worker)
+        worker.start()
+        facts = replace(
+            self._facts(model, context, sizes, header, load_seconds),
+            serves="rank" if ranks else "embed",
+            dimensions=0 if ranks else model.vector_size,
+            pooling=kind.pooling,
+            shortens=kind.shortens,
+        )
+        await self._ready(port, facts)
+
+    def _facts(
+        self, model: Model, context: Context, sizes: Plan, header: GgufHeader, load_seconds: float
+    ) -> Facts:
+        import psutil
+
+        return Facts(
             context_length=sizes.context_length,
             parallel=sizes.parallel,
             cache_cells=context.cells,
@@ -219,11 +273,10 @@ class _Engine:
             parameters=model.parameters,
             architecture=header.architecture,
             description=model.description,
-            has_chat_template=form is None,
+            has_chat_template=False,
             load_seconds=round(load_seconds, 3),
             memory_bytes=psutil.Process().memory_info().rss + context.unused_bytes,
             file_bytes=header.file_bytes,
-            chat_form=form.name if form else "",
             layers=model.layers + 1,
             gpu_layers=sizes.gpu_layers,
             device=sizes.split.device_name if sizes.split is not None else "",
@@ -232,6 +285,13 @@ class _Engine:
             eos=model.special_text(model.eos),
             notes=tuple(self._notes),
         )
+
+    async def _ready(self, port: int, facts: Facts) -> None:
+        """Say it, and serve until the end."""
+        gc.collect()
+        gc.freeze()  # what the load left behind lives as long as the process; no collection need walk it again
+        gc.set_threshold(20_000, 20, 50)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         ready = EngineReady(port, os.getpid(), facts)
         self._tell({"event": "ready", **ready.to_json()})
         await asyncio.Event().wait()  # the life line on stdin ends the process
@@ -258,13 +318,13 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
     from pathlib import Path
 
     from slmdesk.formats.gguf import check, duplicate_tokens
-    from slmdesk.formats.purpose import not_for_chat
+    from slmdesk.formats.purpose import not_for_chat, purpose_of
     from slmdesk.formats.split import read_whole
 
     path = Path(spec.model_path)
     header = read_whole(path)
     problem = not_for_chat(header)
-    if problem is not None:
+    if problem is not None and purpose_of(header) == "other":
         raise problem
     check(header)
     twice = duplicate_tokens(path, header, most=1)
@@ -275,6 +335,14 @@ def _check_file(spec: EngineSpec) -> GgufHeader:
             "Download the file again, or choose another file of this model.",
         )
     return header
+
+
+def _text_model(header: GgufHeader) -> TextModel | None:
+    """What it does with texts, where it does not answer."""
+    from slmdesk.formats.pooling import TextModel
+    from slmdesk.formats.purpose import purpose_of
+
+    return None if purpose_of(header) == "chat" else TextModel.of(header)
 
 
 def _let_go(header: GgufHeader, split: Split | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections import deque
 from functools import partial
@@ -14,6 +13,7 @@ from aiohttp import web
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.llama.answer import Answer
 from slmdesk.engines.llama.events import EventStream, encode
+from slmdesk.engines.llama.guard import LARGEST_BODY, guarded, listen
 from slmdesk.engines.llama.overflow import fitted
 from slmdesk.engines.llama.prompts import Prompts, size_of
 from slmdesk.engines.llama.sampling import Chain, build_sampler
@@ -22,7 +22,7 @@ from slmdesk.inference.asks import Ask, Sampling, bad
 from slmdesk.inference.wire import Wire, converted, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from slmdesk.engines.families import ChatForm
     from slmdesk.engines.llama.loop import Ends, Texts, Worker
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from slmdesk.engines.llama.templates import ChatTemplate
     from slmdesk.llama.model import Model
 
-_LARGEST_BODY = 64 * 1024 * 1024
 _LONG_TEXT = 20_000  # characters; tokenizing more than this leaves the event loop
-_STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_large": 413}
 
 
 class _Generate(Wire, frozen=True):
@@ -76,7 +74,7 @@ class EngineServer:
         self._model = model
         self._prompts = Prompts(model, template)
         self._context_length = context_length
-        self._token = token.encode()
+        self._token = token
         # Of a form that stands in for a missing template.
         self._ends: tuple[str, ...] = form.ends if form else ()
         self._spaced = model.space_prefix or (form is not None and form.spaced)
@@ -90,7 +88,7 @@ class EngineServer:
     async def start(self, worker: Worker) -> int:
         """Listen on a free loopback port and return it."""
         self._worker = worker
-        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST_BODY)
+        app = web.Application(middlewares=[guarded(self._token)], client_max_size=LARGEST_BODY)
         app.router.add_get("/events", self._events.serve)
         app.router.add_get("/status", self._status)
         app.router.add_post("/generate", self._generate)
@@ -98,11 +96,8 @@ class EngineServer:
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/tokens", self._tokens_of)
         app.router.add_post("/text", self._text_of)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=64)
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        self._runner, port = await listen(app)
+        return port
 
     def publish(self, texts: Texts, ends: Ends) -> None:
         """Called on the worker thread once a step: one line for everything."""
@@ -110,25 +105,6 @@ class EngineServer:
         if ends:
             for key, _ in ends:
                 self._keys.discard(key)
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """The token first; expected errors become JSON."""
-        shown = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(shown, self._token):
-            return _refuse(SlmDeskError("unauthorized", "The token is missing or wrong.", ""))
-        try:
-            return await handler(request)
-        except SlmDeskError as error:
-            return _refuse(error)
-        except web.HTTPRequestEntityTooLarge:
-            return _refuse(
-                SlmDeskError("body_too_large", "The request is larger than 64 MB.", "Send less text.")
-            )
-        except web.HTTPException as error:
-            return _refuse(SlmDeskError("not_found", f"{error.reason}.", ""), error.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         arrived = time.perf_counter()
@@ -245,6 +221,3 @@ class EngineServer:
             else await asyncio.to_thread(prompts.prepare, ask)
         )
 
-
-def _refuse(error: SlmDeskError, status: int | None = None) -> web.Response:
-    return web.json_response({"error": error.to_json()}, status=status or _STATUS.get(error.code, 400))
