@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmdesk.formats.purpose import ENCODERS
 from slmdesk.memory import forecast
 from slmdesk.memory.forecast import BATCH, Forecast
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 CONTEXT = 2048  # tokens of a text where nobody asks for more: each of them costs a row of logits
 SEQUENCES = 32  # texts in one step
 _FLOAT, _HALF = 4, 2
+_PLAIN = {"bert", "nomic-bert-moe", "jina-bert-v3"}  # their feed-forward has one branch
 
 
 def text_context(asked: int, trained: int) -> int:
@@ -46,11 +48,14 @@ def forecast_texts(
     """The memory of one engine once a text has filled its `context`. Weights as `weights.weights_bytes` gives them."""
     cells = forecast.rounded(context)
     batch = text_batch(kind, context)
-    kept = forecast.kept_bytes(architecture, cells, SEQUENCES, cache_type) if kind.cached else 0.0
+    keeps = architecture.name not in ENCODERS
+    kept = forecast.kept_bytes(architecture, cells, SEQUENCES, cache_type) if keeps else 0.0
     outputs = SEQUENCES if kind.cached else max(context, SEQUENCES)
     row = _FLOAT * (architecture.vocabulary + architecture.hidden)
     compute = _step(architecture, batch, cells if kind.cached else batch, flash_attention=flash_attention)
-    compute += 1.2 * batch * max(architecture.feed_forward, architecture.hidden) + 64e3 * threads
+    if keeps and not kind.cached:
+        compute += _FLOAT * batch * architecture.vocabulary  # the logits once more, as they are computed
+    compute += _scratch(architecture, batch, flash_attention=flash_attention) + 64e3 * threads
     overhead = forecast.process_bytes(architecture)
     error = None
     if calibration is not None:
@@ -74,12 +79,18 @@ def forecast_texts(
 def _step(architecture: Architecture, batch: int, cells: int, *, flash_attention: bool) -> float:
     """llama.cpp's compute buffer of one step: the widest of its stages, and the mask of who sees whom."""
     hidden, inner = architecture.hidden, architecture.feed_forward * (architecture.experts_used or 1)
+    feed = 3 * hidden + (2 if architecture.name in _PLAIN else 3) * inner
     if flash_attention:
         attention = _FLOAT * (4 * hidden + architecture.queries) + 2 * _HALF * hidden
         mask = _HALF * cells
     else:
         attention = _FLOAT * (architecture.heads * cells + 3 * hidden + architecture.queries)
         mask = _FLOAT * cells
-    stage = max(attention, _FLOAT * (3 * hidden + 2 * inner))
-    return batch * (stage + mask)
+    return batch * (max(attention, _FLOAT * feed) + mask)
+
+
+def _scratch(architecture: Architecture, batch: int, *, flash_attention: bool) -> float:
+    """ggml-cpu's work space: the widest input of a multiplication, converted to the type it multiplies with."""
+    widest = 1.2 * batch * max(architecture.feed_forward, architecture.hidden)
+    return widest if flash_attention else max(widest, 2.0 * architecture.heads * batch * batch)
 
