@@ -22,6 +22,7 @@ from slmdesk.formats.split import read_whole
 from slmdesk.inference.model_settings import NOTHING
 from slmdesk.memory.fit import Fit, calibration_in, fit, loading_of
 from slmdesk.memory.offload import LayerWeights
+from slmdesk.memory.texts import SAMPLES, fit_texts
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Fitting:
             if error.code != "model_not_found" or self._catalog is None or named is None:
                 raise
             return await self._of_remote(self._catalog, *named, context)
-        if file.problem is not None:
+        if file.problem is not None and file.serves is None:
             raise file.problem
         source = "file" if Path(file.id).is_absolute() else "library"
         kept = await asyncio.to_thread(self._library.kept.of, file)
@@ -103,6 +104,8 @@ class Fitting:
     ) -> Fit:
         """The fit of a file of the library, loaded as `kept` says; `freed` bytes become free before, those of the same
         model that is loaded now. Raises as `fit`."""
+        if file.serves in {"embed", "rank"}:
+            return await self._of_texts(file, kept, context=context, freed=freed)
         known = self._headers.get(file.path)
         if known is None or known[0] != file.size_bytes:
             known = self._headers[file.path] = file.size_bytes, await asyncio.to_thread(_local, file)
@@ -111,6 +114,22 @@ class Fitting:
         return await self.of(
             architecture, weights + adapters, context=context, layers=layers, kept=kept, freed=freed
         )
+
+    async def _of_texts(self, file: LibraryFile, kept: ModelSettings, *, context: int, freed: int) -> Fit:
+        """The fit of a model that makes vectors of texts, or ranks them."""
+        loading = loading_of(self._settings, context=context, kept=kept)
+
+        def work() -> Fit:
+            correction = self._calibration.correction(SAMPLES)
+            return fit_texts(
+                read_whole(file.path),
+                loading,
+                file_bytes=file.size_bytes,
+                available=memory()[1] + freed,
+                calibration=correction,
+            )
+
+        return await asyncio.to_thread(work)
 
     async def of(
         self,

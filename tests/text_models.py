@@ -42,7 +42,9 @@ class TextShape:
         return self.architecture != "qwen3"
 
 
-def text_model(path: Path, shape: TextShape | None = None, *, name: str = "Random texts", seed: int = 5) -> Path:
+def text_model(
+    path: Path, shape: TextShape | None = None, *, name: str = "Random texts", seed: int = 5
+) -> Path:
     """Write the model to `path` (kept if it is there already) and return the path."""
     shape = shape or TextShape()
     if path.exists():

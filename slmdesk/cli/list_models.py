@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     else:
         out.text("There is no model here yet.")
     for file in (file for model in models for file in model.files):
-        if file.problem is not None:
+        if file.problem is not None and file.serves is None:
             out.text()
             out.problem(file.problem)
     for problem in library.problems:
@@ -108,6 +108,7 @@ def file_json(file: LibraryFile) -> dict[str, Any]:
         "parameters": file.parameters,
         "context_length": file.context_length,
         "state": file.state,
+        "purpose": file.purpose,
         "format": file.format,
         "in_place": file.in_place,
         "shipped": file.shipped,

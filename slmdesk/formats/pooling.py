@@ -66,6 +66,4 @@ class TextModel:
 def _shortens(header: GgufHeader) -> bool:
     names = (header.metadata.get(key) for key in ("general.name", "general.basename"))
     told = " ".join(name for name in names if isinstance(name, str))
-    return header.architecture in _SHORTENING or bool(
-        _SHORTENING_NAMES.search(f"{told} {header.path.name}")
-    )
+    return header.architecture in _SHORTENING or bool(_SHORTENING_NAMES.search(f"{told} {header.path.name}"))

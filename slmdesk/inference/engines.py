@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from slmdesk.inference.steps import Step
     from slmdesk.inference.vectors import EmbedAsk, RankAsk, Scores, Vectors
 
-Ability = Literal["chat", "text", "grammar", "json_schema", "tools", "logprobs", "image", "audio", "embed", "rank"]
+Ability = Literal[
+    "chat", "text", "grammar", "json_schema", "tools", "logprobs", "image", "audio", "embed", "rank"
+]
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ from slmdesk.core.error_codes import FILE_GONE
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
 from slmdesk.formats import gguf
-from slmdesk.formats.purpose import companion_kind, not_for_chat
+from slmdesk.formats.purpose import companion_kind, not_for_chat, purpose_of
 from slmdesk.formats.vocabularies import Vocabularies
 from slmdesk.library import sidecar
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slmdesk.library.sidecar import Origin
 
-_VERSION = 4
+_VERSION = 5
 _FEW = 32  # files; for fewer no threads are started
 _PIECE = 50  # files a thread takes at a time
 _READERS = 16
@@ -49,6 +49,7 @@ class HeaderFacts(NamedTuple):
     licence: str = ""
     format: str = "gguf"
     error: dict[str, str] | None = None
+    purpose: str = "chat"
 
     @property
     def problem(self) -> SlmDeskError | None:
@@ -247,4 +248,5 @@ def _read(
         context_length=header.context_length,
         licence=header.licence,
         error=other.to_json() if other else None,
+        purpose=purpose_of(header) if other else "chat",
     )

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slmdesk.core.errors import SlmDeskError
+    from slmdesk.formats.purpose import Purpose
+    from slmdesk.inference.loading import Serves
     from slmdesk.library.sidecar import Origin
 
 FileState = Literal["verified", "unverified", "damaged", "changed upstream", "partial"]
@@ -29,7 +31,8 @@ class LibraryFile:
     `in_place`: it lies elsewhere (another program's folder) and the library only remembers where. `origins`
     are the sidecar's entries, one for each of `parts`. `home` is the model's folder in a models folder, where
     the sidecar lies; None for files outside. `shipped` ones came with the program, Desk Guide or the starter: they
-    are used where they lie and never deleted, moved or merged.
+    are used where they lie and never deleted, moved or merged. `purpose`: what the model does; one that does not chat
+    has `model_not_chat` for a problem, and those for vectors and ranking are loaded for that.
     """
 
     id: str
@@ -49,12 +52,23 @@ class LibraryFile:
     origins: tuple[Origin, ...] = ()
     home: Path | None = None
     shipped: Shipped = ""
+    purpose: Purpose = "chat"
 
     @property
     def label(self) -> str:
         """What tells it from the other files of its model, mostly its quant."""
         listed = self.home is not None or bool(self.shipped)
         return (self.id.partition(":")[2] if listed else "") or self.quant or self.format
+
+    @property
+    def serves(self) -> Serves | None:
+        """What an engine with it can be asked for; None where something is wrong with the file, or it does nothing that
+        is run here."""
+        if self.problem is None:
+            return "chat"
+        if self.problem.code != "model_not_chat" or self.purpose not in {"embed", "rank"}:
+            return None
+        return "embed" if self.purpose == "embed" else "rank"
 
     @property
     def runs(self) -> bool:

@@ -20,6 +20,7 @@ from slmdesk.library.sidecar import Origin
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from slmdesk.formats.purpose import Purpose
     from slmdesk.library.index import Index
     from slmdesk.library.walk import Folder
 
@@ -157,6 +158,7 @@ def make_file(items: Sequence[Item], home: Path | None = None, model_id: str = "
         in_place=head.in_place,
         origins=tuple(item.origin for item in items),
         home=home,
+        purpose=cast("Purpose", first.purpose),
     )
 
 

@@ -138,7 +138,8 @@ class Model:
     def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
         """Token ids of `text`. `special`: texts such as `<|im_end|>` become their control tokens.
 
-        Nothing is put before or behind, but with `whole` what the file wants there. Raises `SlmDeskError("bad_request")` for text that has no tokens here.
+        Nothing is put before or behind, but with `whole` what the file wants there. Raises
+        `SlmDeskError("bad_request")` for text that has no tokens here.
         """
         data = text.encode("utf-8", "replace")
         if not data and not whole:

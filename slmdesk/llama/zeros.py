@@ -60,7 +60,7 @@ def give_back_zeros(before: list[tuple[int, int]]) -> int:
 
 
 def give_back(address: int, size: int) -> None:
-    """Give back memory of this process whose content nobody needs, whole pages of it. Linux; elsewhere nothing is done."""
+    """Give back memory of this process whose content nobody needs, page by page. Linux; elsewhere nothing."""
     if not _LINUX:
         return
     advise = ctypes.CDLL(None, use_errno=True).madvise

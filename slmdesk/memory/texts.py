@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.pooling import TextModel
 from slmdesk.formats.purpose import ENCODERS
+from slmdesk.inference.limits import FITS
 from slmdesk.memory import forecast
+from slmdesk.memory.fit import MOST_UNTRAINED, Fit
 from slmdesk.memory.forecast import BATCH, Forecast
+from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
-    from slmdesk.formats.architecture import Architecture
-    from slmdesk.formats.pooling import TextModel
+    from slmdesk.formats.gguf import GgufHeader
+    from slmdesk.inference.loading import Loading
     from slmdesk.memory.calibration import Correction
 
 CONTEXT = 2048  # tokens of a text where nobody asks for more: each of them costs a row of logits
 SEQUENCES = 32  # texts in one step
+SAMPLES = "texts"  # the kind of what is measured of them, see `calibration`
 _FLOAT, _HALF = 4, 2
 _PLAIN = {"bert", "nomic-bert-moe", "jina-bert-v3"}  # their feed-forward has one branch
 
@@ -36,7 +42,7 @@ def text_batch(kind: TextModel, context: int) -> int:
 
 def forecast_texts(
     architecture: Architecture,
-    weights_bytes: int,
+    weights: int,
     kind: TextModel,
     *,
     context: int,
@@ -45,7 +51,10 @@ def forecast_texts(
     threads: int = 2,
     calibration: Correction | None = None,
 ) -> Forecast:
-    """The memory of one engine once a text has filled its `context`. Weights as `weights.weights_bytes` gives them."""
+    """The memory of one engine once a text has filled its `context`.
+
+    `weights`: bytes, as `weights.weights_bytes` gives them.
+    """
     cells = forecast.rounded(context)
     batch = text_batch(kind, context)
     keeps = architecture.name not in ENCODERS
@@ -61,7 +70,7 @@ def forecast_texts(
     if calibration is not None:
         compute, overhead = compute * calibration.compute, overhead * calibration.overhead
         error = calibration.last_error
-    weights, over = int(weights_bytes), int(overhead)
+    over = int(overhead)
     computing = int(compute + row * outputs)
     return Forecast(
         weights + int(kept) + computing + over,
@@ -74,6 +83,43 @@ def forecast_texts(
         error=error,
         loaded_bytes=weights + int(kept) + over + int(row * SEQUENCES),
     )
+
+
+def fit_texts(
+    header: GgufHeader,
+    loading: Loading,
+    *,
+    file_bytes: int,
+    available: int,
+    calibration: Correction | None = None,
+) -> Fit:
+    """Whether such a model runs in `available` bytes, and the longest text that fits there.
+
+    `file_bytes`: of all parts together. Raises `SlmDeskError` where the header does not tell enough.
+    """
+    architecture, kind = Architecture.from_gguf(header), TextModel.of(header)
+    weights = weights_bytes(header, file_bytes=file_bytes, copied=loading.extra_buffers)
+
+    def of(context: int) -> Forecast:
+        return forecast_texts(
+            architecture,
+            weights,
+            kind,
+            context=context,
+            cache_type=loading.cache_type,
+            flash_attention=loading.flash_attention,
+            calibration=calibration,
+        )
+
+    asked = 0 if loading.context_length == FITS else loading.context_length
+    expected = of(text_context(asked, header.context_length))
+    longest = text_context(MOST_UNTRAINED, header.context_length or MOST_UNTRAINED)
+    low, high = 0, longest
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if of(middle).total_bytes <= available else (low, middle - 1)
+    total = expected.total_bytes
+    return Fit(expected, total, available, forecast.verdict(total, available), max_context=low)
 
 
 def _step(architecture: Architecture, batch: int, cells: int, *, flash_attention: bool) -> float:
@@ -93,4 +139,3 @@ def _scratch(architecture: Architecture, batch: int, *, flash_attention: bool) -
     """ggml-cpu's work space: the widest input of a multiplication, converted to the type it multiplies with."""
     widest = 1.2 * batch * max(architecture.feed_forward, architecture.hidden)
     return widest if flash_attention else max(widest, 2.0 * architecture.heads * batch * batch)
-

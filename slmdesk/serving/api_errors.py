@@ -26,6 +26,7 @@ _STATUS: dict[ErrorCode, int] = {
     "schema_invalid": 400,
     "template_failed": 400,
     "template_missing": 400,
+    "model_not_chat": 400,
     "body_incomplete": 408,
     "unauthorized": 401,
     "host_refused": 403,

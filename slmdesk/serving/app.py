@@ -21,6 +21,8 @@ from slmdesk.serving.gate import CALLER, CORS
 from slmdesk.serving.ollama_routes import OllamaRoutes
 from slmdesk.serving.records import CURRENT, RequestRecord
 from slmdesk.serving.response_routes import ResponseRoutes
+from slmdesk.serving.text_routes import TextRoutes
+from slmdesk.serving.texts import Texts
 from slmdesk.serving.token_routes import TokenRoutes
 
 if TYPE_CHECKING:
@@ -166,7 +168,11 @@ def build_app(
 
 
 def _add_other_apis(app: web.Application, models: Models, answers: Answers) -> None:
-    """Responses, Anthropic's Messages, Ollama's API, and tokenizers as evaluation programs ask for them."""
+    """Vectors, Responses, Anthropic's Messages, Ollama's API, and tokenizers as evaluation programs ask for them."""
+    texts = TextRoutes(Texts(models))
+    _post(app, "/v1/embeddings", texts.embeddings)
+    _post(app, "/v1/rerank", texts.rerank)
+    _post(app, "/rerank", texts.rerank)
     store = ResponseStore()
     kept = ResponseRoutes(models, store)
     _post(app, "/v1/responses", answers.in_dialect(ResponsesDialect(store)))

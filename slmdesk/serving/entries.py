@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from slmdesk.formats.purpose import Purpose
+from slmdesk.inference.loading import Serves
 from slmdesk.inference.wire import Wire
 
 LoadState = Literal["loading", "ready", "failed"]
@@ -30,6 +32,9 @@ class ModelEntry(Wire, frozen=True):
     loaded: bool = False
     built_in: bool = False
     problem: dict[str, str] | None = None  # SlmDeskError.to_json(): why it cannot be loaded
+    purpose: Purpose = (
+        "chat"  # or "embed", "rank": vectors of texts, scores of documents; "other" runs nowhere here
+    )
 
 
 class LoadedModel(Wire, frozen=True):
@@ -51,6 +56,7 @@ class LoadedModel(Wire, frozen=True):
     outdated: bool = False  # the settings are others by now than it was loaded with
     gpu_layers: int = 0  # of the model, those that a GPU has
     pinned: bool = False  # it stays loaded
+    serves: Serves = "chat"  # what it can be asked for
 
     def without_paths(self) -> LoadedModel:
         """As somebody from elsewhere may see it: no folder of this machine is told."""

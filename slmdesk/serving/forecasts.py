@@ -13,9 +13,11 @@ from slmdesk.core.hardware import memory
 from slmdesk.core.held_memory import held_bytes, held_now
 from slmdesk.formats.adapters import adapters_bytes
 from slmdesk.formats.architecture import Architecture
+from slmdesk.formats.pooling import TextModel
 from slmdesk.formats.split import read_whole
 from slmdesk.memory import forecast, offload
 from slmdesk.memory.fit import longest_context
+from slmdesk.memory.texts import SAMPLES, forecast_texts
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class LoadForecast:
         self.split: offload.Split | None = None
         self._loading = loading
         self._correction = correction
+        self._texts = TextModel.of(header) if file.serves in {"embed", "rank"} else None
         self.shown = self._of(loading, correction)
         self.plain = self.shown
 
@@ -63,7 +66,7 @@ class LoadForecast:
     @property
     def kind(self) -> str:
         """What its measurement is a sample of."""
-        return _kind(self._device)
+        return _kind(self._device) if self._texts is None else SAMPLES
 
     def now_known(self, engine: Engine) -> None:
         """Forecast again, for what the engine has opened."""
@@ -82,6 +85,10 @@ class LoadForecast:
         self.plain = self._of(opened, None)
 
     def _of(self, loading: Loading, correction: Correction | None) -> Forecast:
+        if self._texts is not None:
+            return forecast_texts(
+                self._architecture, self._weights, self._texts, loading, calibration=correction
+            )
         loading = replace(
             loading, threads=0
         )  # a forecast counts with the same ones, whatever the engine takes
@@ -119,7 +126,8 @@ class Forecasts:
 
         def read() -> LoadForecast:
             assert self._calibration is not None
-            return LoadForecast(file, loading, self._calibration.correction(_kind(device)), device)
+            kind = SAMPLES if file.serves in {"embed", "rank"} else _kind(device)
+            return LoadForecast(file, loading, self._calibration.correction(kind), device)
 
         if self._calibration is None:
             return None

@@ -144,7 +144,11 @@ class ModelRoutes:
             trusted = request[CALLER].trusted
             try:
                 async with self._models.use(
-                    name, trusted=trusted, on_progress=steps.put_nowait, context_length=context
+                    name,
+                    trusted=trusted,
+                    on_progress=steps.put_nowait,
+                    context_length=context,
+                    serves=None,
                 ) as held:
                     if keep_s is not None:
                         held.keep_for(keep_s if keep_s >= 0 else math.inf)
@@ -245,7 +249,8 @@ def _entry(
         state=file.state,
         loaded=file.path in loaded,
         built_in=built_in,
-        problem=file.problem.to_json() if file.problem else None,
+        problem=file.problem.to_json() if file.problem and file.serves is None else None,
+        purpose=file.purpose,
     )
     return entry, created
 

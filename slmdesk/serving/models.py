@@ -25,6 +25,7 @@ from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.names import ModelNames, is_path
+from slmdesk.serving.purposes import as_served, refuse_other
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 from slmdesk.serving.try_later import TryLaterError
 from slmdesk.serving.turns import Turns
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.inference.engines import Engine, EngineKinds
-    from slmdesk.inference.loading import Loading
+    from slmdesk.inference.loading import Loading, Serves
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.entries import LoadedModel
@@ -123,16 +124,19 @@ class Models:
         trusted: bool,
         on_progress: Callable[[float], None] | None = None,
         context_length: int = 0,
+        serves: Serves | None = "chat",
     ) -> AsyncIterator[Held]:
         """A ready engine for `name`, which stays loaded until the block ends.
+
+        `serves`: what it will be asked for; None: whatever it can do.
 
         With another `context_length` (0: what is kept for it, or the setting's) the model is loaded anew, unless it
         answers others now.
         Only who showed the token may ask for one: it decides how much memory is taken.
-        Raises `model_not_found`, what the load failed with, `queue_full`, `memory_insufficient` or
-        `engine_keeps_failing`.
+        Raises `model_not_found`, what the load failed with, `queue_full`, `memory_insufficient`,
+        `engine_keeps_failing`, and `model_not_chat` or `unsupported` for a model that does something else.
         """
-        slot = await self._in_turn(name, trusted=trusted)
+        slot = await self._in_turn(name, trusted=trusted, serves=serves)
         context = context_length if trusted else 0
         told = slot.stepping.told
         if slot.file.path in self._replaced:
@@ -201,10 +205,10 @@ class Models:
             await asyncio.wait(loads)
         await asyncio.gather(*(self._end(slot) for slot in (*self.slots, *self._leaving)))
 
-    async def _in_turn(self, name: str, *, trusted: bool) -> ModelSlot:
+    async def _in_turn(self, name: str, *, trusted: bool, serves: Serves | None) -> ModelSlot:
         """The slot, with one more user, once it does not make way for another model. Raises `queue_full`."""
         while True:
-            slot = await self._slot(name, trusted=trusted)
+            slot = await self._slot(name, trusted=trusted, serves=serves)
             if slot.would_wait and self.waiting >= int(self._settings.get("service.max_waiting")):
                 raise TryLaterError(
                     "queue_full",
@@ -221,12 +225,13 @@ class Models:
             finally:
                 self._outside -= 1
 
-    async def _slot(self, name: str, *, trusted: bool) -> ModelSlot:
+    async def _slot(self, name: str, *, trusted: bool, serves: Serves | None) -> ModelSlot:
         self._refuse_when_stopping()
         slot = await self._unless_changed(self._by_name.get(name))
         usable = slot is not None and slot.state != "failed"
         if slot is None or not usable or not (trusted or not is_path(name)):
             file = await self.find(name, trusted=trusted)
+            refuse_other(file, serves)
             slot = await self._unless_changed(self._slots.get(file.path))
             if slot is None:
                 slot = self._slots[file.path] = ModelSlot(file, self._loading(file), self._steps)
@@ -234,6 +239,7 @@ class Models:
             if len(slot.names) < _MOST_NAMES:
                 slot.names.add(name)
                 self._by_name[name] = slot
+        refuse_other(slot.file, serves)
         slot.pinned = slot.pinned or self._names.is_given(slot.file)
         return slot
 
@@ -422,7 +428,7 @@ class Models:
         kept = self._library.kept.of(file)
         loading = loading_of(self._settings, context=context_length, kept=kept.effective)
         return replace(
-            loading,
+            as_served(file, loading),
             contexts=loading.parallel if self._for_many else 1,
             template=kept.template,
             adapters=tuple(map(str, kept.adapters)),

@@ -70,7 +70,7 @@ class ModelNames:
             return only
         if not trusted and _outside(file):  # it was the path of some file after all
             raise _unknown(name)
-        if file.problem is not None:
+        if file.problem is not None and file.serves is None:
             raise file.problem
         return file
 

@@ -172,7 +172,10 @@ class Service:
             load.result()
 
     async def _load_one(self, name: str, announcer: Announcer) -> None:
-        async with self._models.use(name, trusted=True, on_progress=lambda f: announcer.loading(name, f)):
+        def told(fraction: float) -> None:
+            announcer.loading(name, fraction)
+
+        async with self._models.use(name, trusted=True, on_progress=told, serves=None):
             pass
 
     async def _until_end(self) -> Ending:

@@ -165,4 +165,5 @@ class ModelSlot:
             chat_form=facts.chat_form if facts else "",
             gpu_layers=facts.gpu_layers if facts else 0,
             pinned=self.pinned,
+            serves=self.file.serves or "chat",
         )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
 
 LARGEST_BODY = 64 * 1024 * 1024
 _STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_large": 413}
@@ -15,7 +19,7 @@ _STATUS = {"unauthorized": 401, "not_found": 404, "duplicate": 409, "body_too_la
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def guarded(token: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guarded(token: str) -> Middleware:
     """The middleware: the token first; expected errors become JSON."""
     wanted = token.encode()
 

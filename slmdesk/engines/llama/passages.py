@@ -121,7 +121,7 @@ class Passages:
         return tokens
 
     def _joined(self, query: Sequence[int], document: Sequence[int]) -> list[int]:
-        """`<s> query </s></s> document </s>`, or `[CLS] query [SEP] document [SEP]`: what the file says of its marks."""
+        """`<s> query </s></s> document </s>`, or `[CLS] query [SEP] document [SEP]`: as the file has its marks."""
         model = self._model
         eos = model.eos if model.eos >= 0 else model.sep
         begin = [model.bos] if model.add_bos else []

@@ -220,4 +220,3 @@ class EngineServer:
             if size_of(ask) < _LONG_TEXT
             else await asyncio.to_thread(prompts.prepare, ask)
         )
-

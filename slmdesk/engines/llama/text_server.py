@@ -77,6 +77,8 @@ class TextServer:
         app.router.add_post("/embed", self._embed)
         app.router.add_post("/rerank", self._rerank)
         app.router.add_post("/cancel", self._cancel)
+        for path in ("/generate", "/tokenize"):
+            app.router.add_post(path, _writes_no_text)
         self._runner, port = await listen(app)
         return port
 
@@ -131,7 +133,7 @@ class TextServer:
         assert self._worker is not None
         self._worker.submit(TextJob(key, texts, done))
         try:
-            return await future
+            return list(await future)
         except asyncio.CancelledError:
             if not future.cancelled():
                 raise
@@ -152,6 +154,10 @@ class TextServer:
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         assert self._worker is not None
         return web.json_response({"active": self._worker.active, "queued": 0})
+
+
+async def _writes_no_text(_request: web.Request) -> web.StreamResponse:
+    raise SlmDeskError("unsupported", "This model does not write text.", "Choose a chat or instruct model.")
 
 
 async def _cut(work: Callable[[], T], characters: int) -> T:
