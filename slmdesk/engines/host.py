@@ -7,6 +7,7 @@ queue and no task a token.
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import secrets
@@ -45,6 +46,7 @@ _ABILITIES: dict[Serves, frozenset[Ability]] = {
     "embed": frozenset({"embed"}),
     "rank": frozenset({"rank"}),
 }
+_LARGE = 256 * 1024  # bytes of a body
 _RichDelta: Any = ReasoningDelta | ToolCallDelta | TokenLogprobs
 
 
@@ -240,11 +242,13 @@ class LlamaEngine:
             raise await self._why()
         try:
             limit = aiohttp.ClientTimeout(total=seconds)
-            async with self._http.request(method, path, data=body, timeout=limit) as response:
-                data = await response.read()
+            # aiohttp writes a large body piece by piece only where it is a file.
+            data = io.BytesIO(body) if body is not None and len(body) > _LARGE else body
+            async with self._http.request(method, path, data=data, timeout=limit) as response:
+                reply = await response.read()
                 if response.status != 200:
-                    raise SlmDeskError.from_json(json.loads(data)["error"])
-                return data
+                    raise SlmDeskError.from_json(json.loads(reply)["error"])
+                return reply
         except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise await self._why() from error
         except TimeoutError as error:

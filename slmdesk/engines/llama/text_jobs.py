@@ -66,6 +66,7 @@ class TextWorker:
         self._width = width
         self._sequences = sequences
         self._pieces = pieces
+        self._most = context.cells if pieces else context.size  # tokens of a step
         self._on_crash = on_crash
         self._inbox: queue.SimpleQueue[TextJob | int] = queue.SimpleQueue()
         self._jobs: deque[TextJob] = deque()
@@ -125,7 +126,7 @@ class TextWorker:
             text = _Text(job, job.taken)
             size = len(text.tokens)
             if not group:
-                room = max(size, min(_GROUP, self._context.cells))
+                room = max(size, min(_GROUP, self._most))
             if size > room:
                 break
             room -= size
