@@ -167,7 +167,7 @@ def _word_pieces(writer: gguf.GGUFWriter, size: int) -> None:
     letters = [*string.ascii_lowercase, *string.digits, *".,:;!?-'\""]
     pieces = [*(f"\u2581{one}" for one in (*letters, *_WORDS)), *letters]
     tokens = [*special, *pieces]
-    tokens += [f"\u2581[unused{number}]" for number in range(size - len(tokens))]
+    tokens += [f"\u2581~{number}" for number in range(size - len(tokens))]
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
@@ -192,7 +192,7 @@ def _byte_pairs(writer: gguf.GGUFWriter, shape: TextShape) -> None:
     pairs = [(a, b) for a in "\u0120etaoinshrdl" for b in "etaoinshrdl"]
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     words = [*letters, *(a + b for a, b in pairs)][: shape.vocabulary - len(special)]
-    words += [f"[unused{number}]" for number in range(shape.vocabulary - len(special) - len(words))]
+    words += [f"~{number}" for number in range(shape.vocabulary - len(special) - len(words))]
     tokens = [*words, *special]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")

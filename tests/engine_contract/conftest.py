@@ -19,6 +19,7 @@ from slmdesk.inference.asks import Ask, Sampling, Turn
 from slmdesk.inference.engines import Engine, EngineKind
 from slmdesk.inference.loading import Loading
 from tests.random_models import generator
+from tests.text_models import MEAN, RANK, TextShape, text_model
 
 GREEDY = Sampling(temperature=0.0)
 _numbers = itertools.count(1)
@@ -26,12 +27,17 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Subject:
-    """A runtime; a real model that chats, one that takes seconds for a long prompt, one with a broken template."""
+    """A runtime; a real model that chats, one that takes seconds for a long prompt, one with a broken template.
+
+    One makes vectors of texts, and one ranks.
+    """
 
     kind: EngineKind
     chat: Path
     slow: Path
     template_broken: Path
+    vectors: Path
+    ranking: Path
 
     async def start(self, path: Path | None = None, **loading: object) -> Engine:
         """Load a model, the one that chats without a path."""
@@ -112,7 +118,9 @@ def _llama(smollm2: Path, random_models: ModuleType, tmp_path_factory: pytest.Te
     broken = folder / "broken-template.gguf"
     template = str(read_header(smollm2).metadata["tokenizer.chat_template"]).encode()
     broken.write_bytes(smollm2.read_bytes().replace(template, b"{% if x %}".ljust(len(template)), 1))
-    return Subject(LlamaKind(), smollm2, Path(slow), broken)
+    vectors = text_model(folder / "vectors.gguf", TextShape("bert", MEAN))
+    ranking = text_model(folder / "ranking.gguf", TextShape("bert", RANK))
+    return Subject(LlamaKind(), smollm2, Path(slow), broken, vectors, ranking)
 
 
 @pytest.fixture(scope="module", params=["llama.cpp"])

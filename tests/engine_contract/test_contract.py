@@ -29,6 +29,7 @@ from slmdesk.inference.asks import (
 )
 from slmdesk.inference.engines import Engine, EngineKinds
 from slmdesk.inference.loading import Loading
+from slmdesk.inference.vectors import EmbedAsk, RankAsk
 from slmdesk.serving.dialects.dialect import Written
 
 from .conftest import GREEDY, Heard, Subject, question, raw, told
@@ -461,14 +462,47 @@ async def test_tokens_are_a_prompt_too(engine: Engine) -> None:
     assert caught.value.code == "bad_request"
 
 
-async def test_vectors_come_from_models_that_give_them(engine: Engine) -> None:
-    if "embed" in engine.abilities:
-        first, second = await engine.embed(["a cat", "a dog"])
-        assert len(first) == len(second) > 8
-        return
+async def test_a_model_that_chats_gives_no_vectors_and_no_scores(engine: Engine) -> None:
+    assert not engine.abilities & {"embed", "rank"}
     with pytest.raises(SlmDeskError) as caught:
-        await engine.embed(["a cat"])
+        await engine.embed(EmbedAsk(("a cat",)))
     assert caught.value.code == "unsupported"
+    with pytest.raises(SlmDeskError) as caught:
+        await engine.rank(RankAsk("a cat", ("a dog",)))
+    assert caught.value.code == "unsupported"
+
+
+async def test_vectors_come_from_models_that_give_them(subject: Subject) -> None:
+    engine = await subject.start(subject.vectors)
+    try:
+        assert "embed" in engine.abilities
+        assert "chat" not in engine.abilities
+        vectors = await engine.embed(EmbedAsk(("a cat", "a dog", "a cat")))
+        first, second, third = vectors.lists()
+        assert len(first) == vectors.dimensions == engine.facts.dimensions > 8
+        assert [sum(number * number for number in row) for row in (first, second)] == pytest.approx([1, 1])
+        assert sum(a * b for a, b in zip(first, third, strict=True)) == pytest.approx(1)
+        assert sum(a * b for a, b in zip(first, second, strict=True)) < 0.999
+        with pytest.raises(SlmDeskError) as caught:
+            await engine.submit(question("Hello"), Heard().sink)
+        assert caught.value.code == "unsupported"
+        with pytest.raises(SlmDeskError) as caught:
+            await engine.embed(EmbedAsk(("a cat " * 5000,)))
+        assert caught.value.code == "context_exceeded"
+        assert await engine.idle()
+    finally:
+        await engine.stop()
+
+
+async def test_scores_come_from_models_that_rank(subject: Subject) -> None:
+    engine = await subject.start(subject.ranking)
+    try:
+        assert engine.abilities == {"rank"}
+        scores = (await engine.rank(RankAsk("a cat", ("the cat", "a house by the river")))).scores
+        assert len(set(scores)) == 2
+        assert all(0 < score < 1 for score in scores)
+    finally:
+        await engine.stop()
 
 
 async def test_a_load_tells_how_far_it_is_and_can_be_given_up(subject: Subject) -> None:

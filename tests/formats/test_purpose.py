@@ -12,7 +12,8 @@ import pytest
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.host import start_engine
 from slmdesk.formats.gguf import read_header
-from slmdesk.formats.purpose import not_for_chat
+from slmdesk.formats.pooling import TextModel
+from slmdesk.formats.purpose import not_for_chat, purpose_of
 from tests.asking import spec_of
 
 
@@ -62,17 +63,24 @@ def test_what_is_no_chat_model(tmp_path: Path, architecture: str, values: dict[s
     assert word in problem.message
     assert problem.message.startswith("it.gguf is ")
     assert problem.hint
+    wanted = (
+        {"embedding": "embed", "ranks": "rank"}.get(word, "other") if architecture != "t5encoder" else "other"
+    )
+    assert purpose_of(read_header(tmp_path / "it.gguf")) == wanted
 
 
 def test_chat_models(tmp_path: Path, desk_guide: Path, smollm2: Path, gemma: Path) -> None:
     for path in (desk_guide, smollm2, gemma):
         assert not_for_chat(read_header(path)) is None
+        assert purpose_of(read_header(path)) == "chat"
+        with pytest.raises(SlmDeskError, match="gives no vectors"):
+            TextModel.of(read_header(path))
     plain = write(tmp_path / "m.gguf", "qwen3", {"qwen3.pooling_type": 0, "qwen3.attention.causal": True})
     assert not_for_chat(read_header(plain)) is None
     assert not_for_chat(read_header(write(tmp_path / "n.gguf", "llama", {"split.no": 0}))) is None
 
 
-@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[0], OTHERS[5], OTHERS[12], OTHERS[17]])
+@pytest.mark.parametrize(("architecture", "values", "word"), [OTHERS[5], OTHERS[6], OTHERS[12], OTHERS[17]])
 async def test_an_engine_refuses_it_before_loading(
     tmp_path: Path, architecture: str, values: dict[str, Any], word: str
 ) -> None:
@@ -95,3 +103,34 @@ def test_a_file_with_its_vision_part_inside_is_ollamas_and_not_damaged(tmp_path:
     assert problem is not None
     assert "Ollama" in problem.message
     assert "catalog" in problem.hint
+
+
+# architecture, entries; the pooling, whether a text comes in pieces, whether its vectors may be shortened
+TEXTS: list[tuple[str, dict[str, Any], tuple[str, bool, bool]]] = [
+    ("bert", {"bert.pooling_type": 2, "general.name": "Bge Small En v1.5"}, ("cls", False, False)),
+    ("bert", {"general.name": "Mxbai Embed Large v1"}, ("mean", False, True)),
+    (
+        "nomic-bert",
+        {"nomic-bert.pooling_type": 1, "general.name": "nomic-embed-text-v1.5"},
+        ("mean", False, True),
+    ),
+    (
+        "nomic-bert",
+        {"nomic-bert.pooling_type": 1, "general.name": "nomic-embed-text-v1"},
+        ("mean", False, False),
+    ),
+    ("qwen3", {"qwen3.pooling_type": 3, "general.name": "Qwen3 Embedding 0.6B"}, ("last", True, True)),
+    ("qwen3", {"qwen3.pooling_type": 1}, ("mean", False, False)),
+    ("qwen3", {"qwen3.pooling_type": 4, "general.name": "Qwen3 Reranker 0.6B"}, ("rank", True, False)),
+    ("bert", {"bert.pooling_type": 4}, ("rank", False, False)),
+    ("llama", {"llama.pooling_type": 3, "llama.attention.causal": False}, ("last", False, False)),
+    ("gemma-embedding", {"gemma-embedding.pooling_type": 1}, ("mean", False, True)),
+]
+
+
+@pytest.mark.parametrize(("architecture", "values", "wanted"), TEXTS)
+def test_how_a_model_comes_to_one_vector(
+    tmp_path: Path, architecture: str, values: dict[str, Any], wanted: tuple[str, bool, bool]
+) -> None:
+    kind = TextModel.of(read_header(write(tmp_path / "it.gguf", architecture, values)))
+    assert (kind.pooling, kind.cached, kind.shortens) == wanted
