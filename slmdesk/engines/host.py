@@ -27,7 +27,7 @@ from slmdesk.inference.vectors import Scores, Vectors, no_scores, no_vectors
 from slmdesk.inference.wire import converted, decoded, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from slmdesk.core.processes import ChildProcess

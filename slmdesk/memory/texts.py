@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from slmdesk.formats.architecture import Architecture
 from slmdesk.formats.pooling import TextModel
 from slmdesk.formats.purpose import ENCODERS
 from slmdesk.inference.limits import FITS
 from slmdesk.memory import forecast
 from slmdesk.memory.fit import MOST_UNTRAINED, Fit
-from slmdesk.memory.forecast import BATCH, Forecast
+from slmdesk.memory.forecast import THREADS, Forecast
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CONTEXT = 2048  # tokens of a text where nobody asks for more: each of them costs a row of logits
 SEQUENCES = 32  # texts in one step
 SAMPLES = "texts"  # the kind of what is measured of them, see `calibration`
+_BATCH = 512  # tokens of a step, where a text comes in pieces
 _FLOAT, _HALF = 4, 2
 _PLAIN = {"bert", "nomic-bert-moe", "jina-bert-v3"}  # their feed-forward has one branch
 
@@ -37,28 +40,27 @@ def text_context(asked: int, trained: int) -> int:
 
 def text_batch(kind: TextModel, context: int) -> int:
     """Tokens of one step."""
-    return min(BATCH, forecast.rounded(context)) if kind.cached else context
+    return min(_BATCH, forecast.rounded(context)) if kind.cached else context
 
 
 def forecast_texts(
     architecture: Architecture,
     weights: int,
     kind: TextModel,
+    loading: Loading,
     *,
-    context: int,
-    cache_type: str = "f16",
-    flash_attention: bool = True,
-    threads: int = 2,
     calibration: Correction | None = None,
 ) -> Forecast:
-    """The memory of one engine once a text has filled its `context`.
+    """The memory of one engine that such a model is so loaded into, once a text has filled its context.
 
     `weights`: bytes, as `weights.weights_bytes` gives them.
     """
+    context = text_context(loading.context_length, architecture.context_length)
+    threads, flash_attention = loading.threads or THREADS, loading.flash_attention
     cells = forecast.rounded(context)
     batch = text_batch(kind, context)
     keeps = architecture.name not in ENCODERS
-    kept = forecast.kept_bytes(architecture, cells, SEQUENCES, cache_type) if keeps else 0.0
+    kept = forecast.kept_bytes(architecture, cells, SEQUENCES, loading.cache_type) if keeps else 0.0
     outputs = SEQUENCES if kind.cached else max(context, SEQUENCES)
     row = _FLOAT * (architecture.vocabulary + architecture.hidden)
     compute = _step(architecture, batch, cells if kind.cached else batch, flash_attention=flash_attention)
@@ -101,18 +103,10 @@ def fit_texts(
     weights = weights_bytes(header, file_bytes=file_bytes, copied=loading.extra_buffers)
 
     def of(context: int) -> Forecast:
-        return forecast_texts(
-            architecture,
-            weights,
-            kind,
-            context=context,
-            cache_type=loading.cache_type,
-            flash_attention=loading.flash_attention,
-            calibration=calibration,
-        )
+        opened = replace(loading, context_length=context)
+        return forecast_texts(architecture, weights, kind, opened, calibration=calibration)
 
-    asked = 0 if loading.context_length == FITS else loading.context_length
-    expected = of(text_context(asked, header.context_length))
+    expected = of(0 if loading.context_length == FITS else loading.context_length)
     longest = text_context(MOST_UNTRAINED, header.context_length or MOST_UNTRAINED)
     low, high = 0, longest
     while low < high:

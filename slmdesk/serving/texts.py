@@ -8,7 +8,7 @@ from slmdesk.engines.failures import NativeFaultError
 from slmdesk.inference.asks import bad
 from slmdesk.inference.vectors import MOST_PASSAGES, EmbedAsk, RankAsk
 from slmdesk.serving.dialects.bodies import unsupported
-from slmdesk.serving.fields import refuse
+from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -30,8 +30,7 @@ def expected(path: Path, context: int, *, flash_attention: bool = True) -> Forec
         Architecture.from_gguf(header),
         weights_bytes(header),
         TextModel.of(header),
-        context=context,
-        flash_attention=flash_attention,
+        Loading(context_length=context, flash_attention=flash_attention, threads=2),
     )
 
 

@@ -20,7 +20,7 @@ from slmdesk.serving.dialects.openai_embeddings import (
     write_embeddings,
     write_rerank,
 )
-from slmdesk.serving.fields import RequestError
+from slmdesk.serving.request_errors import RequestError
 from tests.serving.conftest import MODEL, Answer, Running, serve
 from tests.text_models import LAST, MEAN, RANK, TextShape, text_model
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from slmdesk.core import amounts
 from slmdesk.core.cores import model_threads
 from slmdesk.core.errors import SlmDeskError
@@ -41,10 +43,7 @@ def text_plan(spec: EngineSpec, header: GgufHeader, kind: TextModel, *, availabl
         Architecture.from_gguf(header),
         weights + adapters_bytes(loading.adapters),
         kind,
-        context=context,
-        cache_type=loading.cache_type,
-        flash_attention=loading.flash_attention,
-        threads=threads,
+        replace(loading, threads=threads),
     )
     if expected.total_bytes > available:
         raise SlmDeskError(

@@ -17,7 +17,7 @@ from slmdesk.serving.dialects.bodies import (
     required,
     whole,
 )
-from slmdesk.serving.fields import RequestError, refuse
+from slmdesk.serving.request_errors import RequestError, refuse
 
 if TYPE_CHECKING:
     from slmdesk.inference.vectors import Passage, Scores, Vectors
