@@ -173,6 +173,8 @@ def _add_other_apis(app: web.Application, models: Models, answers: Answers) -> N
     _post(app, "/v1/embeddings", texts.embeddings)
     _post(app, "/v1/rerank", texts.rerank)
     _post(app, "/rerank", texts.rerank)
+    _post(app, "/api/embed", texts.ollama_embed)
+    _post(app, "/api/embeddings", texts.ollama_embeddings)
     store = ResponseStore()
     kept = ResponseRoutes(models, store)
     _post(app, "/v1/responses", answers.in_dialect(ResponsesDialect(store)))

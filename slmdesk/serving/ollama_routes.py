@@ -142,7 +142,7 @@ def _running(one: LoadedModel, file: LibraryFile) -> dict[str, Any]:
 
 
 def _shown(file: LibraryFile) -> dict[str, Any]:
-    abilities = ["completion", "tools"]
+    abilities = {"chat": ["completion", "tools"], "embed": ["embedding"]}.get(file.purpose, [])
     return {
         "modelfile": f"# made from what SLM Desk knows of this file\nFROM {file.id}\n",
         "parameters": "",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from slmdesk.serving.dialects.ollama_embeddings import read_embed, write_embed
 from slmdesk.serving.dialects.openai_embeddings import (
     read_embeddings,
     read_rerank,
@@ -16,13 +18,15 @@ from slmdesk.serving.dialects.openai_embeddings import (
 from slmdesk.serving.gate import CALLER
 
 if TYPE_CHECKING:
+    from slmdesk.inference.vectors import Vectors
+    from slmdesk.serving.dialects.openai_embeddings import EmbeddingsAsked
     from slmdesk.serving.texts import Texts
 
 _LARGE = 64 * 1024  # bytes of vectors; writing more than this leaves the event loop
 
 
 class TextRoutes:
-    """Handlers. Errors are written by whoever stands before them, in the form of the OpenAI API."""
+    """Handlers. Errors are written by whoever stands before them, in the form of the path's API."""
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
@@ -30,7 +34,13 @@ class TextRoutes:
     async def embeddings(self, request: web.Request) -> web.Response:
         """`POST /v1/embeddings`"""
         asked = read_embeddings(await request.read())
-        vectors = await self._texts.embed(
+        vectors = await self._vectors(request, asked)
+        if len(vectors.data) < _LARGE:
+            return _json(write_embeddings(asked, vectors))
+        return _json(await asyncio.to_thread(write_embeddings, asked, vectors))
+
+    async def _vectors(self, request: web.Request, asked: EmbeddingsAsked) -> Vectors:
+        return await self._texts.embed(
             asked.model,
             asked.texts,
             trusted=request[CALLER].trusted,
@@ -38,9 +48,23 @@ class TextRoutes:
             dimensions=asked.dimensions,
             context_length=asked.context_length,
         )
-        if len(vectors.data) < _LARGE:
-            return _json(write_embeddings(asked, vectors))
-        return _json(await asyncio.to_thread(write_embeddings, asked, vectors))
+
+    async def ollama_embed(self, request: web.Request) -> web.Response:
+        """`POST /api/embed`"""
+        return await self._ollama(request, single=False)
+
+    async def ollama_embeddings(self, request: web.Request) -> web.Response:
+        """`POST /api/embeddings`"""
+        return await self._ollama(request, single=True)
+
+    async def _ollama(self, request: web.Request, *, single: bool) -> web.Response:
+        began = time.perf_counter()
+        asked = read_embed(await request.read(), single=single)
+        if not asked.texts or (single and not asked.texts[0]):
+            await self._texts.load(asked.model, trusted=request[CALLER].trusted)
+            return _json(write_embed(asked, None, began, single=single))
+        vectors = await self._vectors(request, asked)
+        return _json(await asyncio.to_thread(write_embed, asked, vectors, began, single=single))
 
     async def rerank(self, request: web.Request) -> web.Response:
         """`POST /v1/rerank`"""

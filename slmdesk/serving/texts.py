@@ -8,6 +8,7 @@ from slmdesk.engines.failures import NativeFaultError
 from slmdesk.inference.asks import bad
 from slmdesk.inference.vectors import MOST_PASSAGES, EmbedAsk, RankAsk
 from slmdesk.serving.dialects.bodies import unsupported
+from slmdesk.serving.records import CURRENT
 from slmdesk.serving.request_errors import refuse
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from slmdesk.inference.vectors import Passage, Scores, Vectors
     from slmdesk.serving.models import Models
 
-T = TypeVar("T")
+Done = TypeVar("Done", "Vectors", "Scores")
 
 
 class Texts:
@@ -74,15 +75,20 @@ class Texts:
             model, "rank", lambda engine: engine.rank(ask), trusted=trusted, context_length=context_length
         )
 
+    async def load(self, model: str, *, trusted: bool = False) -> None:
+        """Load an embedding model, so that the first texts need not wait."""
+        async with self._models.use(model, trusted=trusted, serves="embed"):
+            pass
+
     async def _by(
         self,
         model: str,
         serves: Serves,
-        work: Callable[[Engine], Awaitable[T]],
+        work: Callable[[Engine], Awaitable[Done]],
         *,
         trusted: bool,
         context_length: int,
-    ) -> T:
+    ) -> Done:
         async with self._models.use(
             model, trusted=trusted, context_length=context_length, serves=serves
         ) as held:
@@ -93,7 +99,16 @@ class Texts:
                     await held.again()  # raises where no safer step is left
                 else:
                     await held.completed()
+                    _note(held.model, sum(done.tokens))
                     return done
+
+
+def _note(model: str, tokens: int) -> None:
+    """For the request's line in the log."""
+    record = CURRENT.get()
+    if record is not None:
+        record.model = model
+        record.prompt_tokens += tokens
 
 
 def _check_count(count: int) -> None:

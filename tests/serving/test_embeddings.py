@@ -220,6 +220,31 @@ def test_an_embedding_model_named_at_the_start_is_loaded_then(tmp_path: Path) ->
         assert len(vectors_of(embed(running, model=str(path)))) == 3
 
 
+def test_ollamas_paths_give_the_same_vectors(texts: Running) -> None:
+    found = vectors_of(embed(texts))
+    answer = texts.post("/api/embed", {"model": BERT, "input": TEXTS})
+    assert answer.status == 200
+    assert answer.json["embeddings"] == found
+    assert answer.json["model"] == BERT
+    assert answer.json["prompt_eval_count"] == embed(texts).json["usage"]["prompt_tokens"]
+    assert answer.json["total_duration"] > 0
+    old = texts.post("/api/embeddings", {"model": BERT, "prompt": TEXTS[1]}).json["embedding"]
+    assert product(old, found[1]) > 0.9999
+    short = texts.post("/api/embed", {"model": QWEN, "input": "cat", "dimensions": 8}).json["embeddings"]
+    assert [len(row) for row in short] == [8]
+    # What is too long is cut there, unless a client says otherwise.
+    long = {"model": BERT, "input": "cat " * 400}
+    assert texts.post("/api/embed", long).json["prompt_eval_count"] == 256
+    refused = texts.post("/api/embed", {**long, "truncate": False})
+    assert refused.status == 400
+    assert "Text 1 has 402 tokens" in refused.json["error"]
+    assert texts.post("/api/embed", {"model": BERT, "input": []}).json["embeddings"] == []
+    assert texts.post("/api/embed", {"model": BERT}).status == 400
+    assert texts.post("/api/embed", {"model": MODEL, "input": "a"}).status == 400
+    shown = texts.post("/api/show", {"model": BERT}).json
+    assert shown["capabilities"] == ["embedding"]
+
+
 def test_reading_and_writing_without_a_service() -> None:
     asked = read_embeddings(
         b'{"model": " m ", "input": "a", "encoding_format": null, "user": "x", "dimensions": 2.0}'

@@ -77,7 +77,7 @@ class TextServer:
         app.router.add_post("/embed", self._embed)
         app.router.add_post("/rerank", self._rerank)
         app.router.add_post("/cancel", self._cancel)
-        for path in ("/generate", "/tokenize"):
+        for path in ("/generate", "/tokenize", "/tokens", "/text"):
             app.router.add_post(path, _writes_no_text)
         self._runner, port = await listen(app)
         return port
