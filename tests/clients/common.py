@@ -23,6 +23,9 @@ class Server:
 Check = Callable[[Server], None]
 
 KEY = "not-needed"
+EMBEDDER = "acme/sentences"
+"""An embedding model in the service's library."""
+TEXTS = ["The cat sat on the mat.", "Paris is the capital of France."]
 CITIES = ["Oslo", "Paris"]
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -41,6 +44,14 @@ TOOL: dict[str, Any] = {
 QUESTION = "What is the weather in Paris?"
 FRANCE = "What is the capital of France? Answer in one sentence."
 MESSAGES: list[Any] = [{"role": "user", "content": QUESTION}]
+
+
+def check_vectors(rows: list[list[float]]) -> None:
+    """Two different vectors of length 1."""
+    first, second = rows
+    assert len(first) == len(second) > 8
+    assert all(abs(sum(number * number for number in row) - 1) < 1e-4 for row in rows)
+    assert sum(a * b for a, b in zip(first, second, strict=True)) < 0.999
 
 
 _opened: list[Any] = []

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.common import Server
+from tests.clients.common import EMBEDDER, Server
 from tests.real_models import smollm2
 from tests.serving.conftest import serve
+from tests.text_models import text_model
 
 _HERE = Path(__file__).parent
 _TOOLS = _HERE.parents[1] / ".tools"
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service by hand with SmolLM2."""
-    with serve(tmp_path_factory.mktemp("clients"), "--model", str(smollm2())) as running:
+def server(tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str]) -> Iterator[Server]:
+    """A service by hand with SmolLM2, and an embedding model in its library."""
+    home = tmp_path_factory.mktemp("clients")
+    lasting_homes.add(str(home))
+    text_model(home / "models" / EMBEDDER / "sentences-F16.gguf")
+    with serve(home, "--model", str(smollm2())) as running:
         models = running.ask("GET", "/v1/models").json["data"]
         (name,) = (model["id"] for model in models if "SmolLM2" in model["id"])
         yield Server(running.url, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tests.clients.common import FRANCE, KEY, QUESTION, TOOL, Check, Server
+from tests.clients.common import EMBEDDER, FRANCE, KEY, QUESTION, TEXTS, TOOL, Check, Server, check_vectors
 
 
 def _model(server: Server) -> Any:
@@ -39,7 +39,23 @@ def structured(server: Server) -> None:
         assert isinstance(found, City)
 
 
-CHECKS: dict[str, Check] = {"chat": chat, "stream": stream, "tools": tools, "structured output": structured}
+def embeddings(server: Server) -> None:
+    from langchain_openai import OpenAIEmbeddings
+
+    # Without its own count of tokens, which is that of OpenAI's models.
+    model = OpenAIEmbeddings(
+        model=EMBEDDER, base_url=server.v1, api_key=KEY, check_embedding_ctx_length=False
+    )
+    check_vectors(model.embed_documents(TEXTS))
+
+
+CHECKS: dict[str, Check] = {
+    "chat": chat,
+    "stream": stream,
+    "tools": tools,
+    "structured output": structured,
+    "embeddings": embeddings,
+}
 
 if __name__ == "__main__":
     from tests.clients.common import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tests.clients.common import FRANCE, KEY, MESSAGES, TOOL, Check, Server
+from tests.clients.common import EMBEDDER, FRANCE, KEY, MESSAGES, TEXTS, TOOL, Check, Server, check_vectors
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
@@ -41,7 +41,16 @@ def tools(server: Server) -> None:
     assert answer.choices[0].message.tool_calls[0].function.name == "get_weather"
 
 
-CHECKS: dict[str, Check] = {"chat": chat, "stream": stream, "tools": tools}
+def embeddings(server: Server) -> None:
+    import litellm
+
+    answer = litellm.embedding(
+        f"openai/{EMBEDDER}", input=TEXTS, api_base=server.v1, api_key=KEY, encoding_format="float"
+    )
+    check_vectors([entry["embedding"] for entry in answer.data])
+
+
+CHECKS: dict[str, Check] = {"chat": chat, "stream": stream, "tools": tools, "embeddings": embeddings}
 
 if __name__ == "__main__":
     from tests.clients.common import main

@@ -5,7 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.clients.common import CITIES, FRANCE, MESSAGES, PARAMETERS, TOOL, Check, Server, opened
+from tests.clients.common import (
+    CITIES,
+    EMBEDDER,
+    FRANCE,
+    MESSAGES,
+    PARAMETERS,
+    TEXTS,
+    TOOL,
+    Check,
+    Server,
+    check_vectors,
+    opened,
+)
 
 COLD = {"temperature": 0, "num_predict": 40}
 
@@ -65,11 +77,21 @@ def models(server: Server) -> None:
     assert any(model.size > 0 for model in client.ps().models)
 
 
+def embeddings(server: Server) -> None:
+    client = _client(server)
+    answer = client.embed(EMBEDDER, TEXTS)
+    check_vectors([list(row) for row in answer.embeddings])
+    assert answer.prompt_eval_count > 2 * len(TEXTS)
+    old = client.embeddings(EMBEDDER, TEXTS[0]).embedding
+    assert sum(a * b for a, b in zip(old, answer.embeddings[0], strict=True)) > 0.999
+
+
 CHECKS: dict[str, Check] = {
     "chat": chat,
     "stream": stream,
     "structured output": structured,
     "tools": tools,
+    "embeddings": embeddings,
     "models": models,
 }
 

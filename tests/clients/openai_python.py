@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 from tests.clients.common import (
     CITIES,
+    EMBEDDER,
     FRANCE,
     KEY,
     MESSAGES,
     PARAMETERS,
     QUESTION,
+    TEXTS,
     TOOL,
     Check,
     Server,
+    check_vectors,
     opened,
 )
 
@@ -200,6 +203,16 @@ def errors(server: Server) -> None:
         assert refused.body["message"]
 
 
+def embeddings(server: Server) -> None:
+    create = _client(server).embeddings.create
+    packed = create(model=EMBEDDER, input=TEXTS)  # the package asks for base64 by itself
+    check_vectors([entry.embedding for entry in packed.data])
+    assert packed.usage.prompt_tokens == packed.usage.total_tokens > 2 * len(TEXTS)
+    plain = create(model=EMBEDDER, input=TEXTS, encoding_format="float")
+    for one, other in zip(packed.data, plain.data, strict=True):
+        assert all(abs(a - b) < 1e-6 for a, b in zip(one.embedding, other.embedding, strict=True))
+
+
 CHECKS: dict[str, Check] = {
     "chat": chat,
     "stream": stream,
@@ -207,6 +220,7 @@ CHECKS: dict[str, Check] = {
     "tools": tools,
     "tools, streamed": tools_streamed,
     "completions": completions,
+    "embeddings": embeddings,
     "responses": responses,
     "responses, streamed": responses_streamed,
     "errors": errors,

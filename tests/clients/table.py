@@ -40,7 +40,7 @@ NODE: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Clients in `node/checks.mjs`."""
 
-FEATURES = ("chat", "stream", "tools", "structured output", "completions", "responses")
+FEATURES = ("chat", "stream", "tools", "structured output", "completions", "responses", "embeddings")
 
 
 def table() -> str:

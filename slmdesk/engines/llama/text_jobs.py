@@ -36,7 +36,7 @@ class TextJob:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _Place:
     job: TextJob
     place: int
 
@@ -116,14 +116,14 @@ class TextWorker:
             else:
                 self._jobs.append(message)
 
-    def _gather(self) -> list[_Text]:
+    def _gather(self) -> list[_Place]:
         """The texts of the next step: one of each request in turn, as long as there is room."""
-        group: list[_Text] = []
+        group: list[_Place] = []
         room = 0
         waiting = deque(job for job in self._jobs if job.taken < len(job.texts))
         while waiting and len(group) < self._sequences:
             job = waiting.popleft()
-            text = _Text(job, job.taken)
+            text = _Place(job, job.taken)
             size = len(text.tokens)
             if not group:
                 room = max(size, min(_GROUP, self._most))
@@ -137,7 +137,7 @@ class TextWorker:
         self._jobs.rotate(-1)  # another one begins the next step
         return group
 
-    def _step(self, group: list[_Text]) -> None:
+    def _step(self, group: list[_Place]) -> None:
         """Compute one group, and answer the requests that are complete with it."""
         self._context.clear()
         result = self._in_pieces(group) if self._pieces else self._at_once(group)
@@ -151,7 +151,7 @@ class TextWorker:
         self._jobs = deque(other for other in self._jobs if other is not job)
         job.done(outcome)
 
-    def _at_once(self, group: list[_Text]) -> int:
+    def _at_once(self, group: list[_Place]) -> int:
         """Every token of every text in one batch: a text is read in both directions, or its mean is wanted."""
         entry = 0
         for sequence, text in enumerate(group):
@@ -162,7 +162,7 @@ class TextWorker:
             self._context.give_back_logits(entry)
         return result
 
-    def _in_pieces(self, group: list[_Text]) -> int:
+    def _in_pieces(self, group: list[_Place]) -> int:
         """All tokens but the last without an output, as many a batch as it takes; then the last ones, pooled."""
         context = self._context
         context.pool(on=False)
@@ -196,7 +196,7 @@ class TextWorker:
         context.wanted[entry:end] = wanted
         return end
 
-    def _take(self, group: list[_Text]) -> None:
+    def _take(self, group: list[_Place]) -> None:
         for sequence, text in enumerate(group):
             text.job.rows[text.place] = self._context.pooled(sequence, self._width)
 

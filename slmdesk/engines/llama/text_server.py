@@ -42,7 +42,7 @@ class _Rank(Wire, frozen=True):
     ask: RankAsk
 
 
-class _Cancel(Wire, frozen=True):
+class _GiveUp(Wire, frozen=True):
     key: int
 
 
@@ -142,7 +142,7 @@ class TextServer:
             del self._waiting[key]
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        key = decoded(await request.read(), _Cancel).key
+        key = decoded(await request.read(), _GiveUp).key
         assert self._worker is not None
         if (future := self._waiting.get(key)) is not None:
             self._worker.cancel(key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from slmdesk.serving.dialects.bodies import Body, Number, read_body, whole
-from slmdesk.serving.dialects.ollama_requests import Options
+from slmdesk.serving.dialects.ollama_requests import OllamaOptions
 from slmdesk.serving.dialects.openai_embeddings import EmbeddingsAsked
 from slmdesk.serving.dialects.openai_requests import read_model
 from slmdesk.serving.request_errors import refuse
@@ -31,7 +31,7 @@ class EmbedBody(Body):
     prompt: str | None = None
     truncate: bool | None = None
     dimensions: Number | None = None
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: str | Number | None = None
 
 
@@ -42,7 +42,7 @@ def read_embed(data: bytes, *, single: bool = False) -> EmbeddingsAsked:
     given = body.prompt if single else body.input
     if given is None:
         refuse(name, f"“{name}” is missing.", code="missing_field")
-    options = body.options or Options()
+    options = body.options or OllamaOptions()
     return EmbeddingsAsked(
         model=read_model(body.model),
         texts=(given,) if isinstance(given, str) else tuple(given),
