@@ -105,7 +105,7 @@ class OllamaRoutes:
             reason = "unload"
         else:
             context = asked.ask.context_length
-            async with self._models.use(name, trusted=trusted, context_length=context):
+            async with self._models.use(name, trusted=trusted, context_length=context, serves=None):
                 reason = "load"
         said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if chat else {"response": ""}
         return json_response(

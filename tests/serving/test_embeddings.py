@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
+import sys
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from slmdesk.serving.dialects.openai_embeddings import (
     write_rerank,
 )
 from slmdesk.serving.request_errors import RequestError
-from tests.serving.conftest import MODEL, Answer, Running, serve
+from tests.serving.conftest import MODEL, Answer, Running, serve, until
 from tests.text_models import LAST, MEAN, RANK, TextShape, text_model
 
 BERT, QWEN, JUDGE = "acme/sentences", "acme/Qwen3-Embedding", "acme/judge"
@@ -126,7 +130,7 @@ def test_a_text_too_long_is_refused_by_its_number_or_cut(texts: Running) -> None
         ({"input": [{"image": "x"}]}, "input[0]", "unsupported"),
         ({"input": ["a"] * 2049}, "input", "invalid_value"),
         ({"input": [[True]]}, "input[0]", "invalid_type"),
-        ({"model": ""}, "model", "missing_field"),
+        ({"model": ""}, "model", "invalid_value"),
         ({"encoding_format": "int8"}, "encoding_format", "invalid_value"),
         ({"dimensions": 0}, "dimensions", "invalid_value"),
         ({"dimensions": "8"}, "dimensions", "invalid_type"),
@@ -243,6 +247,23 @@ def test_ollamas_paths_give_the_same_vectors(texts: Running) -> None:
     assert texts.post("/api/embed", {"model": MODEL, "input": "a"}).status == 400
     shown = texts.post("/api/show", {"model": BERT}).json
     assert shown["capabilities"] == ["embedding"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_vectors_are_made_though_native_code_ends_the_engine(tmp_path: Path) -> None:
+    """The next engine is started a step safer, and makes all of them."""
+    path = text_model(tmp_path / "given.gguf", TextShape("bert", MEAN))
+    with serve(tmp_path / "home", "--model", str(path)) as running, ThreadPoolExecutor(1) as aside:
+        pid = running.status(str(path))["pid"]
+        texts = [f"{word} " * 200 for word in ("water", "bread")] * 400
+        asked = aside.submit(embed, running, model=str(path), input=texts)
+        until(lambda: running.status(str(path))["active"] == 1, "the request at the engine")
+        os.kill(pid, signal.SIGSEGV)
+        found = vectors_of(asked.result(timeout=120))
+        assert len(found) == 800
+        assert product(found[0], found[798]) > 0.9999
+        assert product(found[1], found[799]) > 0.9999
+        assert running.status(str(path))["pid"] != pid
 
 
 def test_reading_and_writing_without_a_service() -> None:

@@ -17,6 +17,7 @@ from slmdesk.serving.dialects.bodies import (
     required,
     whole,
 )
+from slmdesk.serving.dialects.openai_requests import read_model
 from slmdesk.serving.request_errors import RequestError, refuse
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def read_embeddings(data: bytes) -> EmbeddingsAsked:
     if form not in {"float", "base64"}:
         refuse("encoding_format", "“encoding_format” is neither “float” nor “base64”.", "Choose one of them.")
     return EmbeddingsAsked(
-        model=_model(body.model),
+        model=read_model(body.model),
         texts=_texts(body.input),
         as_base64=form == "base64",
         dimensions=whole("dimensions", body.dimensions, 1, _MOST_NUMBERS) or 0,
@@ -113,7 +114,7 @@ def read_rerank(data: bytes) -> RerankAsked:
     if not query.strip():
         refuse("query", "“query” is empty.", "Say what the documents are to be ranked for.")
     return RerankAsked(
-        model=_model(body.model),
+        model=read_model(body.model),
         query=query,
         documents=tuple(_document(document, index) for index, document in enumerate(documents)),
         top_n=whole("top_n", body.top_n, 1, 2**31) or 0,
@@ -146,10 +147,6 @@ def write_rerank(asked: RerankAsked, scores: Scores) -> bytes:
 
 def _usage(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
-
-
-def _model(name: str | None) -> str:
-    return required("model", (name or "").strip() or None)
 
 
 def _texts(value: str | list[Any] | None) -> tuple[Passage, ...]:
