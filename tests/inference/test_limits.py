@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from slmdesk.core.errors import SlmDeskError
@@ -20,7 +22,8 @@ from slmdesk.inference.limits import (
     parse_model_setting,
 )
 from slmdesk.inference.model_settings import NAMES, ModelSettings
-from slmdesk.serving.dialects.openai_requests import CHAT_FIELDS, TEXT_FIELDS
+from slmdesk.serving.dialects import openai
+from slmdesk.serving.request_errors import RequestError
 
 
 def test_every_name_is_a_field_of_what_a_model_keeps_and_of_the_engines_sampling() -> None:
@@ -44,12 +47,23 @@ def test_what_the_program_has_a_setting_of_has_its_limits() -> None:
             assert find_model_setting(key) is setting
 
 
-@pytest.mark.parametrize("fields", [CHAT_FIELDS, TEXT_FIELDS])
-def test_the_api_takes_what_the_table_says(fields: dict[str, object]) -> None:
+@pytest.mark.parametrize("dialect", [openai.CHAT, openai.TEXT])
+def test_the_api_takes_what_the_table_says(dialect: openai.OpenAiDialect) -> None:
+    def read(key: str, value: float) -> Sampling:
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "prompt": "x", key: value}
+        return dialect.read(json.dumps(body).encode()).ask.sampling
+
     for setting in SAMPLING:
-        field = fields[setting.key]
-        if setting.key not in {"seed", "top_k"}:  # -1 means "any" and "all" there
-            assert (field.minimum, field.maximum) == (setting.minimum, setting.maximum)  # type: ignore[attr-defined]
+        for limit, beyond in ((setting.minimum, -1), (setting.maximum, 1)):
+            if limit is None or setting.key in {"seed", "top_k"}:  # -1 means "any" and "all" there
+                continue
+            assert getattr(read(setting.key, limit), setting.key) == limit
+            if (setting.key, beyond) == ("temperature", 1):  # lowered, and said
+                assert read("temperature", limit + 1).temperature == limit
+                continue
+            with pytest.raises(RequestError) as caught:
+                read(setting.key, limit + beyond)
+            assert caught.value.param == setting.key
 
 
 @pytest.mark.parametrize(
