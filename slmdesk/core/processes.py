@@ -155,10 +155,15 @@ class ChildProcess:
     def _force(self) -> None:
         if self._job is not None:
             self._job.terminate()
-        if sys.platform != "win32":
-            self._signal(signal.SIGKILL)
         with suppress(ProcessLookupError):
-            self._transport.kill()
+            if sys.platform == "win32":
+                self._transport.kill()
+                return
+            self._signal(signal.SIGKILL)
+            # Not through the transport: it looks first whether the child ended, and takes its status away from who
+            # waits for it, who would then say 255.
+            if self.returncode is None:
+                os.kill(self._pid, signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         """Send a signal to the child's own group, which also holds grandchildren whose parent ended."""

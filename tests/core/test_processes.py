@@ -116,6 +116,22 @@ async def test_child_that_ignores_the_request_is_killed() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+async def test_how_a_killed_child_ended_is_known_however_many_end_at_once() -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('up', flush=True); time.sleep(300)"
+    )
+
+    async def killed() -> int:
+        child = await start_child(python(code))
+        await child.stdout.readline()
+        return await child.terminate_tree(grace_s=0.05)
+
+    for _ in range(4):
+        assert set(await asyncio.gather(*(killed() for _ in range(8)))) == {-signal.SIGKILL}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 async def test_grandchild_ends_although_its_parent_is_gone() -> None:
     child = await start_child(python(FAMILY))
     parent, grandchild = (int(word) for word in (await child.stdout.readline()).split())
