@@ -20,8 +20,25 @@ from slmdesk.catalog.index import CatalogIndex
 from slmdesk.catalog.records import FORMATS, SORTS, CatalogEntry, CatalogQuery, Format, Kind
 
 BAR_MS = 16.0
-FAMILIES = ("Qwen3", "Qwen2.5", "Llama-3.2", "Llama-3.1", "Mistral", "Phi-4-mini", "gemma-3", "SmolLM2", "granite-3.3",
-            "OLMo-2", "Falcon3", "LFM2", "DeepSeek-R1-Distill", "TinyLlama", "stablelm", "bloom", "exaone")  # fmt: skip
+FAMILIES = (
+    "Qwen3",
+    "Qwen2.5",
+    "Llama-3.2",
+    "Llama-3.1",
+    "Mistral",
+    "Phi-4-mini",
+    "gemma-3",
+    "SmolLM2",
+    "granite-3.3",
+    "OLMo-2",
+    "Falcon3",
+    "LFM2",
+    "DeepSeek-R1-Distill",
+    "TinyLlama",
+    "stablelm",
+    "bloom",
+    "exaone",
+)
 ENDINGS = (
     "Instruct",
     "it",
@@ -35,8 +52,19 @@ ENDINGS = (
     "finetune",
     "merged",
 )
-TYPED = ("qwen3 0.6b gguf", "llama-3.2-1b-instruct", "gemma", "phi-4-mini", "bartowski/", "qwne3 instrcut",
-         "mistral 7b", "smollm", "e", "deepseek r1", "nothing like this")  # fmt: skip
+TYPED = (
+    "qwen3 0.6b gguf",
+    "llama-3.2-1b-instruct",
+    "gemma",
+    "phi-4-mini",
+    "bartowski/",
+    "qwne3 instrcut",
+    "mistral 7b",
+    "smollm",
+    "e",
+    "deepseek r1",
+    "nothing like this",
+)
 
 
 def made_up(count: int, seed: int = 7) -> list[CatalogEntry]:
@@ -55,10 +83,18 @@ def made_up(count: int, seed: int = 7) -> list[CatalogEntry]:
         name = "-".join(filter(None, (draw.choice(FAMILIES), f"{size}B", own, draw.choice(ENDINGS))))
         formats: tuple[Format, ...] = tuple(draw.sample(FORMATS, draw.randint(1, 2)))
         entry = CatalogEntry(
-            f"{draw.choice(publishers)}/{name}", int(size * 1e9), formats, draw.choice(licences), "text-generation",
-            draw.choice(kinds), draw.random() < 0.05, int(draw.paretovariate(0.6)), draw.randint(0, 900),
-            draw.randint(0, 99), f"202{draw.randint(3, 6)}-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}",
-        )  # fmt: skip
+            f"{draw.choice(publishers)}/{name}",
+            int(size * 1e9),
+            formats,
+            draw.choice(licences),
+            "text-generation",
+            draw.choice(kinds),
+            draw.random() < 0.05,
+            int(draw.paretovariate(0.6)),
+            draw.randint(0, 900),
+            draw.randint(0, 99),
+            f"202{draw.randint(3, 6)}-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}",
+        )
         entries[entry.id] = entry
     return list(entries.values())
 
@@ -82,9 +118,15 @@ def main() -> int:
             query = CatalogQuery(words[:length], sort=draw.choice(SORTS))
             if draw.random() < 0.5:
                 query = CatalogQuery(
-                    words[:length], (draw.choice(FORMATS),), ("micro", "small"), sort=draw.choice(SORTS),
-                    licences=("mit", "apache-2.0"), gated=False, fits=True, memory=16_000_000_000,
-                )  # fmt: skip
+                    words[:length],
+                    (draw.choice(FORMATS),),
+                    ("micro", "small"),
+                    sort=draw.choice(SORTS),
+                    licences=("mit", "apache-2.0"),
+                    gated=False,
+                    fits=True,
+                    memory=16_000_000_000,
+                )
             begun, begun_cpu = time.perf_counter(), time.thread_time()
             index.search(query)
             processor.append((time.thread_time() - begun_cpu) * 1000)

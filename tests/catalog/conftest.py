@@ -34,15 +34,32 @@ CONFIG = (
 def hub(desk_guide: Path) -> Iterator[LoopbackHub]:
     """Six repositories, one of them with Desk Guide's real file."""
     with LoopbackHub(page_size=50) as hub:
-        hub.add("pub/guide-GGUF", {"guide-F16.gguf": desk_guide, "README.md": CARD.encode()}, likes=9, downloads=900,
-                facts={"gguf": {"total": 4_400_000, "architecture": "llama", "context_length": 2048}})  # fmt: skip
-        hub.add("pub/tiny-0.6B-Instruct", {"model.safetensors": b"w" * 2000, "config.json": CONFIG},
-                likes=8, downloads=800, licence="mit", tags=("en",),
-                facts={"safetensors": {"parameters": {}, "total": 600_000_000}})  # fmt: skip
+        hub.add(
+            "pub/guide-GGUF",
+            {"guide-F16.gguf": desk_guide, "README.md": CARD.encode()},
+            likes=9,
+            downloads=900,
+            facts={"gguf": {"total": 4_400_000, "architecture": "llama", "context_length": 2048}},
+        )
+        hub.add(
+            "pub/tiny-0.6B-Instruct",
+            {"model.safetensors": b"w" * 2000, "config.json": CONFIG},
+            likes=8,
+            downloads=800,
+            licence="mit",
+            tags=("en",),
+            facts={"safetensors": {"parameters": {}, "total": 600_000_000}},
+        )
         hub.add("pub/large-20B-base-onnx", {"model.onnx": b"o" * 50}, likes=7, downloads=700, tags=("de",))
-        hub.add("other/gated-3B-it-GGUF", {"gated-Q4_K_M.gguf": b"GGUF" + b"x" * 96, "gated-Q8_0.gguf": b"GGUF" * 50},
-                gated="manual", likes=6, downloads=600, issues={"gated-Q8_0.gguf": "unsafe"},
-                tags=("base_model:quantized:pub/tiny-0.6B-Instruct",))  # fmt: skip
+        hub.add(
+            "other/gated-3B-it-GGUF",
+            {"gated-Q4_K_M.gguf": b"GGUF" + b"x" * 96, "gated-Q8_0.gguf": b"GGUF" * 50},
+            gated="manual",
+            likes=6,
+            downloads=600,
+            issues={"gated-Q8_0.gguf": "unsafe"},
+            tags=("base_model:quantized:pub/tiny-0.6B-Instruct",),
+        )
         hub.add("Qwen/Qwen3-0.6B", {"model.safetensors": b"q" * 1_500_000}, likes=5, downloads=500)
         hub.add(
             "mlx-community/some-1B-4bit",

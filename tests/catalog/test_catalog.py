@@ -47,9 +47,13 @@ async def test_the_built_in_list_answers_first_and_the_hub_adds_its_facts(catalo
 async def test_filters_reach_the_hub_and_hold(catalog: Catalog, hub: LoopbackHub) -> None:
     every = await hub_ids(catalog, sort="downloads")
     assert every == [
-        "pub/guide-GGUF", "pub/tiny-0.6B-Instruct", "pub/large-20B-base-onnx", "other/gated-3B-it-GGUF",
-        "Qwen/Qwen3-0.6B", "mlx-community/some-1B-4bit",
-    ]  # fmt: skip
+        "pub/guide-GGUF",
+        "pub/tiny-0.6B-Instruct",
+        "pub/large-20B-base-onnx",
+        "other/gated-3B-it-GGUF",
+        "Qwen/Qwen3-0.6B",
+        "mlx-community/some-1B-4bit",
+    ]
     assert await hub_ids(catalog, formats=("gguf",)) == ["pub/guide-GGUF", "other/gated-3B-it-GGUF"]
     assert hub.requests[-1].query["filter"] == ["gguf"]
     # The built-in list knows Qwen3 in these formats too, in other repositories.
@@ -89,8 +93,11 @@ async def test_pages_come_as_they_are_asked_for(catalog: Catalog, hub: LoopbackH
 
 
 async def test_a_pasted_address_is_the_model_itself(catalog: Catalog, hub: LoopbackHub) -> None:
-    for text in ("other/gated-3B-it-GGUF", "https://huggingface.co/other/gated-3B-it-GGUF/tree/main",
-                 "ollama run hf.co/other/gated-3B-it-GGUF:Q4_K_M"):  # fmt: skip
+    for text in (
+        "other/gated-3B-it-GGUF",
+        "https://huggingface.co/other/gated-3B-it-GGUF/tree/main",
+        "ollama run hf.co/other/gated-3B-it-GGUF:Q4_K_M",
+    ):
         first = (await pages(catalog, CatalogQuery(text), most=1))[0]
         assert [e.id for e in first.entries] == ["other/gated-3B-it-GGUF"]
     missing = (await pages(catalog, CatalogQuery("pub/not-there"), most=1))[0]

@@ -16,8 +16,10 @@ MB = 1_000_000
 
 
 def files(*names: str, **sizes: int) -> list[RepoFile]:
-    return [RepoFile(name, 1000 if name in SMALL else sizes.get("each", 100 * MB), f"{n:064x}") for n, name in
-            enumerate(names)]  # fmt: skip
+    return [
+        RepoFile(name, 1000 if name in SMALL else sizes.get("each", 100 * MB), f"{n:064x}")
+        for n, name in enumerate(names)
+    ]
 
 
 def ids(choices: list[Choice]) -> list[str]:
@@ -50,30 +52,55 @@ def test_a_quant_with_all_its_parts_is_one_choice() -> None:
 
 def test_safetensors_come_with_their_tokenizer_and_once() -> None:
     choices = group(
-        files(*SMALL, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-              "consolidated.safetensors", "model.safetensors.index.json", "LICENSE", "original/consolidated.00.pth"),
-    )  # fmt: skip
+        files(
+            *SMALL,
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "consolidated.safetensors",
+            "model.safetensors.index.json",
+            "LICENSE",
+            "original/consolidated.00.pth",
+        ),
+    )
     assert [(c.kind, c.id) for c in choices] == [("safetensors", "safetensors"), ("pickle", "original")]
     assert {f.path for f in choices[0].files} == {
-        "config.json", "tokenizer.json", "tokenizer_config.json", "model-00001-of-00002.safetensors", "LICENSE",
-        "model-00002-of-00002.safetensors", "model.safetensors.index.json",
-    }  # fmt: skip
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model-00001-of-00002.safetensors",
+        "LICENSE",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    }
     assert group(files("config.json", "model.safetensors"), mlx=True)[0].kind == "mlx"
 
 
 def test_onnx_folders_and_variants() -> None:
     genai = group(
-        files("README.md", "cpu-int4/genai_config.json", "cpu-int4/model.onnx", "cpu-int4/model.onnx.data",
-              "cpu-int4/tokenizer.json", "gpu/fp16/model.onnx", "gpu/fp16/genai_config.json"),
-    )  # fmt: skip
+        files(
+            "README.md",
+            "cpu-int4/genai_config.json",
+            "cpu-int4/model.onnx",
+            "cpu-int4/model.onnx.data",
+            "cpu-int4/tokenizer.json",
+            "gpu/fp16/model.onnx",
+            "gpu/fp16/genai_config.json",
+        ),
+    )
     assert {c.id: (len(c.files), c.quant) for c in genai} == {
         "cpu-int4": (4, "int4"),
         "gpu/fp16": (2, "fp16"),
     }
     js = group(
-        files("config.json", "tokenizer.json", "onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_q4.onnx",
-              "onnx/model_q4f16.onnx"),
-    )  # fmt: skip
+        files(
+            "config.json",
+            "tokenizer.json",
+            "onnx/model.onnx",
+            "onnx/model.onnx_data",
+            "onnx/model_q4.onnx",
+            "onnx/model_q4f16.onnx",
+        ),
+    )
     assert {c.id: [f.path for f in c.files] for c in js} == {
         "onnx": ["config.json", "onnx/model.onnx", "onnx/model.onnx_data", "tokenizer.json"],
         "onnx-q4": ["config.json", "onnx/model_q4.onnx", "tokenizer.json"],

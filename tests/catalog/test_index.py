@@ -10,8 +10,16 @@ import pytest
 from slmdesk.catalog.index import CatalogIndex
 from slmdesk.catalog.records import SORTS, CatalogEntry, CatalogQuery, Format, Kind, Sort, accepts
 
-NAMES = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B", "unsloth/Qwen3-0.6B-GGUF", "meta-llama/Llama-3.2-1B-Instruct",
-         "google/gemma-3-4b-it", "pub/qwenish", "llama/other", "microsoft/Phi-4-mini-instruct")  # fmt: skip
+NAMES = (
+    "Qwen/Qwen3-0.6B",
+    "Qwen/Qwen3-8B",
+    "unsloth/Qwen3-0.6B-GGUF",
+    "meta-llama/Llama-3.2-1B-Instruct",
+    "google/gemma-3-4b-it",
+    "pub/qwenish",
+    "llama/other",
+    "microsoft/Phi-4-mini-instruct",
+)
 
 
 def ids(index: CatalogIndex, text: str = "", **fields: object) -> list[str]:
@@ -75,24 +83,39 @@ def test_agrees_with_a_plain_search_over_many() -> None:
     kinds: tuple[Kind | None, ...] = ("base", "instruct", None)
     entries = [
         CatalogEntry(
-            f"p{draw.randint(0, 30)}/{''.join(draw.choices('abcde-.', k=6))}x{n}", draw.choice((0, 6e8, 4e9, 2e10)),
-            tuple(draw.sample(formats, 2)), draw.choice(("mit", "Gemma", "")), draw.choice(("", "text-generation")),
-            draw.choice(kinds), draw.random() < 0.2, draw.randint(0, 99), draw.randint(0, 9),
-            updated=f"2026-0{draw.randint(1, 9)}-11", languages=draw.choice(((), ("en",), ("de", "en"))),
+            f"p{draw.randint(0, 30)}/{''.join(draw.choices('abcde-.', k=6))}x{n}",
+            draw.choice((0, 6e8, 4e9, 2e10)),
+            tuple(draw.sample(formats, 2)),
+            draw.choice(("mit", "Gemma", "")),
+            draw.choice(("", "text-generation")),
+            draw.choice(kinds),
+            draw.random() < 0.2,
+            draw.randint(0, 99),
+            draw.randint(0, 9),
+            updated=f"2026-0{draw.randint(1, 9)}-11",
+            languages=draw.choice(((), ("en",), ("de", "en"))),
         )
         for n in range(2000)
-    ]  # fmt: skip
+    ]
     entries = [replace(entry, parameters=int(entry.parameters)) for entry in entries]
     index = CatalogIndex(entries)
     for number in range(60):
         text = "".join(draw.choices("abcde", k=draw.randint(0, 3)))
         sort: Sort = draw.choice(SORTS)
         query = CatalogQuery(
-            text, draw.choice(((), ("gguf",), ("onnx", "mlx"))), draw.choice(((), ("micro",), ("small", "medium"))),
-            draw.choice(((), ("MIT",), ("mit", "gemma"))), draw.choice(("", "text-generation")), draw.choice(kinds),
-            draw.choice((None, None, True, False)), draw.random() < 0.3, 8_000_000_000,
-            draw.choice(((), ("de",))), draw.choice(("", "", "P3")), sort,
-        )  # fmt: skip
+            text,
+            draw.choice(((), ("gguf",), ("onnx", "mlx"))),
+            draw.choice(((), ("micro",), ("small", "medium"))),
+            draw.choice(((), ("MIT",), ("mit", "gemma"))),
+            draw.choice(("", "text-generation")),
+            draw.choice(kinds),
+            draw.choice((None, None, True, False)),
+            draw.random() < 0.3,
+            8_000_000_000,
+            draw.choice(((), ("de",))),
+            draw.choice(("", "", "P3")),
+            sort,
+        )
         wanted = {entry.id for entry in entries if text in entry.id.lower() and accepts(query, entry)}
         found = index.search(query, limit=5000)
         if wanted or not text:

@@ -43,8 +43,15 @@ def test_reading_what_was_typed(text: str, meant: Wanted) -> None:
 
 
 def test_sizes_and_kinds_in_names() -> None:
-    sizes = {"Qwen/Qwen3-0.6B": 6e8, "a/gemma-3-270m-it": 2.7e8, "m/Mixtral-8x7B": 5.6e10, "Qwen/Qwen3-30B-A3B": 3e10,
-             "a/bert-base": 0, "7B/model": 0, "a/phi-4": 0}  # fmt: skip
+    sizes = {
+        "Qwen/Qwen3-0.6B": 6e8,
+        "a/gemma-3-270m-it": 2.7e8,
+        "m/Mixtral-8x7B": 5.6e10,
+        "Qwen/Qwen3-30B-A3B": 3e10,
+        "a/bert-base": 0,
+        "7B/model": 0,
+        "a/phi-4": 0,
+    }
     assert {name: parameters_in(name) for name in sizes} == sizes
     assert [kind_of(name, "", ()) for name in ("a/x-1B-it", "a/x-1B-base", "a/x-1B")] == [
         "instruct",

@@ -97,9 +97,15 @@ def test_wrong_contexts(program: Program, context: str) -> None:
 def test_a_repository(program: Program, desk_guide: Path) -> None:
     """A GGUF of a hub, a folder of safetensors with its config, and what is neither."""
     config = {
-        "model_type": "llama", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 5,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 2048, "max_position_embeddings": 2048,
-    }  # fmt: skip
+        "model_type": "llama",
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 2048,
+        "max_position_embeddings": 2048,
+    }
     header = json.dumps({"a": {"dtype": "I8", "shape": [2000], "data_offsets": [0, 2000]}}).encode()
     weights = len(header).to_bytes(8, "little") + header + bytes(2000)
     repositories = {

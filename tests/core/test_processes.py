@@ -158,8 +158,13 @@ def test_children_end_when_the_parent_is_killed(death: str) -> None:
 
 async def test_spec_line_is_read_whole_and_what_follows_is_not_mistaken_for_the_end() -> None:
     code = WELL_BEHAVED.format(death="")
-    child = await start_child(python(code.replace("read_spec_then_watch(", "len(read_spec_then_watch(", 1)
-                                     .replace("os._exit(0))", "os._exit(3)))", 1)))  # fmt: skip
+    child = await start_child(
+        python(
+            code.replace("read_spec_then_watch(", "len(read_spec_then_watch(", 1).replace(
+                "os._exit(0))", "os._exit(3)))", 1
+            )
+        )
+    )
     child.stdin.write(b"x" * 300_000)
     await child.stdin.drain()
     child.stdin.write(b"y\nmore that nobody reads\n")

@@ -25,10 +25,24 @@ def test_ordinary_names_stay(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "..", "../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "C:/x", "c:x", "..\\x",
-        "a\\..\\..\\x", "\\x", "a/.. /b", "...", "a/ /b",
+        "",
+        "..",
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "a//b",
+        "./a",
+        "a/.",
+        "C:/x",
+        "c:x",
+        "..\\x",
+        "a\\..\\..\\x",
+        "\\x",
+        "a/.. /b",
+        "...",
+        "a/ /b",
     ],
-)  # fmt: skip
+)
 def test_names_that_lead_elsewhere_are_refused(path: str) -> None:
     with pytest.raises(SlmDeskError) as caught:
         one(path)

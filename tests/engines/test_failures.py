@@ -44,10 +44,22 @@ def test_a_status_while_answering(status: int, code: str) -> None:
     ("line", "code", "told"),
     [
         ("error loading model: unknown model architecture: 'lamma'", "architecture_unknown", "lamma"),
-        ("error loading model vocabulary: unknown pre-tokenizer type: 'zeta'", "architecture_unknown", "zeta"),
-        ("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99", "out_of_memory", "some"),
+        (
+            "error loading model vocabulary: unknown pre-tokenizer type: 'zeta'",
+            "architecture_unknown",
+            "zeta",
+        ),
+        (
+            "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99",
+            "out_of_memory",
+            "some",
+        ),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory", "some"),
-        ("gguf_init_from_file_ptr: invalid magic characters: 'ABCD', expected 'GGUF'", "model_damaged", "some"),
+        (
+            "gguf_init_from_file_ptr: invalid magic characters: 'ABCD', expected 'GGUF'",
+            "model_damaged",
+            "some",
+        ),
         ("error loading model: invalid vector subscript", "model_damaged", "some"),
         ("error loading model: missing tensor 'blk.3.ffn_up.weight'", "model_damaged", "blk.3.ffn_up"),
         ("key not found in model: llama.block_count", "model_damaged", "block_count"),
@@ -56,7 +68,7 @@ def test_a_status_while_answering(status: int, code: str) -> None:
         ("K cache type q8_0 with block size 32 does not divide n_embd_head_k=80", "spec_invalid", "cache"),
         ("Illegal instruction (core dumped)", "cpu_unsupported", "processor"),
     ],
-)  # fmt: skip
+)
 def test_last_words_while_loading(line: str, code: str, told: str) -> None:
     error = failures.decode(-6, ["something before", line, "and after"], PATH, loading=True)
     assert error.code == code

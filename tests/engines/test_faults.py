@@ -209,10 +209,15 @@ async def test_stdout_holds_json_lines_only(desk_guide: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"not json\n", b"[]\n", b'{"model_path": 7, "model_id": "x"}\n', b'{"model_id": "x"}\n',
-     b'{"model_path": "a", "model_id": "x", "loading": {"threads": "many"}}\n',
-     b'{"model_path": "a", "model_id": "x", "loading": {"cache_type": "q3"}}\n'],
-)  # fmt: skip
+    [
+        b"not json\n",
+        b"[]\n",
+        b'{"model_path": 7, "model_id": "x"}\n',
+        b'{"model_id": "x"}\n',
+        b'{"model_path": "a", "model_id": "x", "loading": {"threads": "many"}}\n',
+        b'{"model_path": "a", "model_id": "x", "loading": {"cache_type": "q3"}}\n',
+    ],
+)
 async def test_a_spec_that_cannot_be_read(line: bytes) -> None:
     child = await start_child(self_command("engine"))
     child.stdin.write(line)

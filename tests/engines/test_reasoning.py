@@ -30,20 +30,28 @@ HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|cha
         (HARMONY, "They ask.", "Paris."),
         ("<|channel|>final<|message|>Paris.<|end|>", "", "Paris."),
         ("Here is my thought process: Hm. Here is my response:\n\nParis.", "Hm.", "Paris."),
-        ("Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\nA\n[END FINAL RESPONSE]\n", "Hm.", "A\n"),
+        (
+            "Here are my reasoning steps:\nHm.\n[BEGIN FINAL RESPONSE]\nA\n[END FINAL RESPONSE]\n",
+            "Hm.",
+            "A\n",
+        ),
         ("<mm:think>Hm.</mm:think>Paris.", "Hm.", "Paris."),
         ("<|START_RESPONSE|>Paris.<|END_RESPONSE|>", "", "Paris."),
         ("Here are my reasoning steps:\nHm.", "", "Here are my reasoning steps:\nHm."),
         ("Here is my thought process: I walk.", "", "Here is my thought process: I walk."),
         ("Hm, so\n</think>\n\nParis.", "Hm, so", "Paris."),
         # Speaking about reasoning is no reasoning.
-        ("The tag `<think>` opens it, `</think>` ends it.", "", "The tag `<think>` opens it, `</think>` ends it."),
+        (
+            "The tag `<think>` opens it, `</think>` ends it.",
+            "",
+            "The tag `<think>` opens it, `</think>` ends it.",
+        ),
         ("Write <think>x</think>.", "", "Write <think>x</think>."),
         ("<response>Paris.</response>", "", "<response>Paris.</response>"),
         ("<thin", "", "<thin"),
         ("<|channel|>fin", "", "<|channel|>fin"),
     ],
-)  # fmt: skip
+)
 def test_the_split_of_a_whole_text(text: str, reasoning: str, answer: str) -> None:
     assert split(text) == SplitText(reasoning, answer)
     assert visible(text) == answer
@@ -56,12 +64,14 @@ def test_reasoning_without_an_end_is_all_there_is(mark: str) -> None:
 
 
 @given(
-    st.sampled_from(["", "<think>", "[THINK]", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"]),
+    st.sampled_from(
+        ["", "<think>", "[THINK]", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"]
+    ),
     st.text("ab<\n/>| ", max_size=20),
     st.sampled_from(["", "</think>", "[/THINK]", "<|end|>"]),
     st.text("ab<\n/>| ", max_size=20),
     st.integers(1, 5),
-)  # fmt: skip
+)
 def test_pieces_split_as_the_whole(head: str, inner: str, close: str, tail: str, size: int) -> None:
     text = head + inner + close + tail
     splitter = Splitter()
@@ -79,8 +89,13 @@ def test_pieces_split_as_the_whole(head: str, inner: str, close: str, tail: str,
 def test_nothing_is_held_back_longer_than_a_mark_takes() -> None:
     splitter = Splitter()
     assert [splitter.push(piece) for piece in ("<th", "ink>Hm", " so</th", "ink>\n", "Par", "is")] == [
-        ("", ""), ("Hm", ""), (" so", ""), ("", ""), ("", "Par"), ("", "is"),
-    ]  # fmt: skip
+        ("", ""),
+        ("Hm", ""),
+        (" so", ""),
+        ("", ""),
+        ("", "Par"),
+        ("", "is"),
+    ]
     assert Splitter().push("<b>") == ("", "<b>")
 
 

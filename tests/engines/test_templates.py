@@ -105,17 +105,24 @@ def test_a_template_that_loops_over_parts_gets_parts() -> None:
 @pytest.mark.parametrize(
     ("source", "prompt"),
     [
-        ("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}",
-         "[Be brief.\n\nHi]"),
-        (("{% for m in messages %}{% if m.role == 'user' %}{% for p in m.content %}[{{ p.text }}]{% endfor %}"
-         "{% endif %}{% endfor %}"), "[Be brief.\n\nHi]"),
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}",
+            "[Be brief.\n\nHi]",
+        ),
+        (
+            (
+                "{% for m in messages %}{% if m.role == 'user' %}{% for p in m.content %}[{{ p.text }}]{% endfor %}"
+                "{% endif %}{% endfor %}"
+            ),
+            "[Be brief.\n\nHi]",
+        ),
         ("{{ messages[0].content }}|{{ messages[0].content }}|{{ messages[1].content }}", ""),
         ("{{ messages[-1].content }}{{ messages[-1].content }}", ""),
         ("{{ messages[0].content }} and no more", "Be brief.\n\nHi and no more"),
         ("{{ messages[1].content }} and no more", ""),
         ("{{ bos_token }}nothing at all", ""),
     ],
-)  # fmt: skip
+)
 def test_no_message_vanishes_or_is_doubled(source: str, prompt: str) -> None:
     """Instructions that a template leaves out lead the question; what cannot be mended is said."""
     template = ChatTemplate(source)

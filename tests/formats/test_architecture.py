@@ -15,33 +15,67 @@ from slmdesk.inference.loading import Loading
 from slmdesk.memory.forecast import cell_bytes, conversations, forecast, kept_bytes
 
 LLAMA_32_1B = {
-    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
-    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "vocab_size": 128256,
     "max_position_embeddings": 131072,
-}  # fmt: skip
+}
 GEMMA_3_4B = {
     "model_type": "gemma3",
     "text_config": {
-        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
-        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208,
-        "sliding_window": 1024, "max_position_embeddings": 131072,
+        "model_type": "gemma3_text",
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "sliding_window": 1024,
+        "max_position_embeddings": 131072,
     },
-}  # fmt: skip
+}
 DEEPSEEK_V2_LITE = {
-    "model_type": "deepseek_v2", "hidden_size": 2048, "intermediate_size": 10944, "num_hidden_layers": 27,
-    "num_attention_heads": 16, "num_key_value_heads": 16, "kv_lora_rank": 512, "qk_rope_head_dim": 64,
-    "qk_nope_head_dim": 128, "v_head_dim": 128, "vocab_size": 102400, "n_routed_experts": 64,
-    "num_experts_per_tok": 6, "moe_intermediate_size": 1408,
-}  # fmt: skip
+    "model_type": "deepseek_v2",
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
+    "qk_nope_head_dim": 128,
+    "v_head_dim": 128,
+    "vocab_size": 102400,
+    "n_routed_experts": 64,
+    "num_experts_per_tok": 6,
+    "moe_intermediate_size": 1408,
+}
 LFM2 = {
-    "model_type": "lfm2", "hidden_size": 1024, "intermediate_size": 4608, "num_hidden_layers": 4, "conv_L_cache": 3,
-    "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 65536,
+    "model_type": "lfm2",
+    "hidden_size": 1024,
+    "intermediate_size": 4608,
+    "num_hidden_layers": 4,
+    "conv_L_cache": 3,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "vocab_size": 65536,
     "layer_types": ["conv", "full_attention", "conv", "full_attention"],
-}  # fmt: skip
+}
 MAMBA = {
-    "model_type": "mamba", "hidden_size": 768, "num_hidden_layers": 24, "state_size": 16, "conv_kernel": 4,
-    "intermediate_size": 1536, "vocab_size": 50280,
-}  # fmt: skip
+    "model_type": "mamba",
+    "hidden_size": 768,
+    "num_hidden_layers": 24,
+    "state_size": 16,
+    "conv_kernel": 4,
+    "intermediate_size": 1536,
+    "vocab_size": 50280,
+}
 
 
 @pytest.mark.parametrize(

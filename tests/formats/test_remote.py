@@ -36,9 +36,17 @@ class Source:
 def large(architectures: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 MB of header before 20 MB of weights; one number of KV heads a layer."""
     sizes = architectures.Sizes(
-        "lfm2", quant="Q8_0", layers=4, hidden=128, feed_forward=256, heads=4, kv_heads=2, vocabulary=120_000,
-        tokenizer="gpt2", attention_layers=(1, 3),
-    )  # fmt: skip
+        "lfm2",
+        quant="Q8_0",
+        layers=4,
+        hidden=128,
+        feed_forward=256,
+        heads=4,
+        kv_heads=2,
+        vocabulary=120_000,
+        tokenizer="gpt2",
+        attention_layers=(1, 3),
+    )
     path: Path = architectures.write_model(tmp_path_factory.mktemp("remote") / "large.gguf", sizes)
     return path
 

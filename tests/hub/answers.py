@@ -70,8 +70,11 @@ class Answers(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         told = {"X-Error-Message": message, **(headers or {}), **({"X-Error-Code": code} if code else {})}
-        self._answer(Answer(status, {**told, "Content-Type": "application/json"},
-                             json.dumps({"error": message}).encode()))  # fmt: skip
+        self._answer(
+            Answer(
+                status, {**told, "Content-Type": "application/json"}, json.dumps({"error": message}).encode()
+            )
+        )
 
     def _json(self, status: int, data: Any, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(data).encode()

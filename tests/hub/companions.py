@@ -11,10 +11,14 @@ import numpy as np
 COMPANIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "head/guide-F16.gguf": ("qwen35", {"qwen35.nextn_predict_layers": 1}, "blk.24.attn_norm.weight"),
     "mtp-guide-F16.gguf": ("qwen35", {"qwen35.nextn_predict_layers": 1}, "blk.24.nextn.eh_proj.weight"),
-    "guide-style-F16.gguf": ("llama", {"general.type": "adapter", "adapter.type": "lora"}, "blk.0.attn_q.lora_a"),
+    "guide-style-F16.gguf": (
+        "llama",
+        {"general.type": "adapter", "adapter.type": "lora"},
+        "blk.0.attn_q.lora_a",
+    ),
     "guide-eyes-F16.gguf": ("clip", {"clip.has_vision_encoder": True}, "v.patch_embd.weight"),
     "guide-search-F16.gguf": ("bert", {"bert.pooling_type": 2}, "token_embd.weight"),
-}  # fmt: skip
+}
 KINDS = {
     "head/guide-F16.gguf": "draft",
     "mtp-guide-F16.gguf": "draft",

@@ -35,8 +35,13 @@ from .repositories import (
 
 _TELLING = re.compile(r"telemetry|agent-harnesses")
 _XET_TOKEN = "a-token-of-the-chunk-storage"
-_SORTS = {"downloads": "downloads", "likes": "likes", "trendingScore": "trending", "createdAt": "created_at",
-          "lastModified": "last_modified"}  # fmt: skip
+_SORTS = {
+    "downloads": "downloads",
+    "likes": "likes",
+    "trendingScore": "trending",
+    "createdAt": "created_at",
+    "lastModified": "last_modified",
+}
 
 
 class LoopbackHub:
@@ -293,8 +298,14 @@ class _Handler(Answers):
         if user is None:
             return 401, {"error": "Invalid username or password."}
         access = {"type": "access_token", "accessToken": {"displayName": "test", "role": "read"}}
-        return 200, {"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "orgs": [],
-                     "auth": access}  # fmt: skip
+        return 200, {
+            "type": "user",
+            "id": user.name,
+            "name": user.name,
+            "fullname": user.name,
+            "orgs": [],
+            "auth": access,
+        }
 
     def _list(self) -> None:
         try:
@@ -364,9 +375,11 @@ class _Handler(Answers):
         except AnsweredError:
             return None
         repo = self.hub.repositories.get(repo_id)
-        hidden = repo is not None and repo.private and repo_id.partition("/")[0] not in (
-            user.member_of if user else ()
-        )  # fmt: skip
+        hidden = (
+            repo is not None
+            and repo.private
+            and repo_id.partition("/")[0] not in (user.member_of if user else ())
+        )
         if repo is None or hidden:
             if user is None:  # the real hub does not tell strangers what does not exist
                 self._refuse(401, "", "Invalid username or password.")

@@ -153,10 +153,22 @@ async def test_a_damaged_value_costs_that_value(models: Path, library: Library, 
 
 
 PARAMS = {
-    "num_ctx": 2048, "num_gpu": 0, "num_predict": -1, "temperature": 0.1, "top_k": 7, "top_p": 0.8, "min_p": 0.01,
-    "repeat_penalty": 1.2, "repeat_last_n": 32, "seed": 42, "stop": ["<|end|>", "\nUser:"], "mirostat": 2,
-    "presence_penalty": 0.5, "frequency_penalty": 9, "num_thread": 4,
-}  # fmt: skip
+    "num_ctx": 2048,
+    "num_gpu": 0,
+    "num_predict": -1,
+    "temperature": 0.1,
+    "top_k": 7,
+    "top_p": 0.8,
+    "min_p": 0.01,
+    "repeat_penalty": 1.2,
+    "repeat_last_n": 32,
+    "seed": 42,
+    "stop": ["<|end|>", "\nUser:"],
+    "mirostat": 2,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 9,
+    "num_thread": 4,
+}
 
 
 @pytest.mark.parametrize("mode", ["in-place", "copy"])
@@ -175,10 +187,20 @@ async def test_what_ollama_runs_a_model_with_counts_until_a_person_chooses(
     file = await library.resolve("ollama/pirate")
     kept = library.kept.of(file)
     assert kept.effective == ModelSettings(
-        context_length=2048, gpu_layers=0, max_tokens=0, temperature=0.1, top_k=7, top_p=0.8, min_p=0.01,
-        repeat_penalty=1.2, penalty_last_n=32, seed=42, stop=("<|end|>", "\nUser:"), presence_penalty=0.5,
+        context_length=2048,
+        gpu_layers=0,
+        max_tokens=0,
+        temperature=0.1,
+        top_k=7,
+        top_p=0.8,
+        min_p=0.01,
+        repeat_penalty=1.2,
+        penalty_last_n=32,
+        seed=42,
+        stop=("<|end|>", "\nUser:"),
+        presence_penalty=0.5,
         system_prompt="You are a pirate.",
-    )  # fmt: skip
+    )
     assert (kept.own, kept.template, kept.origin("top_k")) == (NOTHING, "{{ .Prompt }}", "Ollama")
     assert set(kept.unused) == {"mirostat", "num_thread", "frequency_penalty"}
     kept = library.kept.change(file, {"top_k": 40, "system_prompt": ""})

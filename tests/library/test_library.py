@@ -83,8 +83,11 @@ async def test_ids_and_facts(models: Path, library: Library) -> None:
     make(models / "loose-model.Q5_K_M.gguf", 17)
     listed = await library.models()
     assert [model.id for model in listed] == [
-        BUILT_IN, "local/loose-model", "local/some-folder", "Qwen/Qwen3-0.6B-GGUF",
-    ]  # fmt: skip
+        BUILT_IN,
+        "local/loose-model",
+        "local/some-folder",
+        "Qwen/Qwen3-0.6B-GGUF",
+    ]
     files = by_id(listed)
     assert set(files) - {"slmdesk/desk-guide:F16"} == {
         "Qwen/Qwen3-0.6B-GGUF:Q4_K_M",
@@ -124,8 +127,9 @@ async def test_what_is_no_model_is_not_listed(models: Path, library: Library) ->
     (models / "p" / "m" / "model.gguf.part").write_bytes(b"GGUF")
     (models / "p" / "m" / "readme.md").write_text("x")
     assert [file.path.name for file in by_id(await library.models()).values()] == [
-        "desk-guide-F16.gguf", "model.gguf",
-    ]  # fmt: skip
+        "desk-guide-F16.gguf",
+        "model.gguf",
+    ]
 
 
 async def test_a_model_for_something_else_says_what_it_is_and_is_not_damaged(

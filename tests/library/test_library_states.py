@@ -56,8 +56,12 @@ async def test_folders_to_convert_are_there_but_never_run(models: Path, library:
     assert list(by_id(await library.models())) == ["slmdesk/desk-guide:F16"]
     files = by_id(await library.models(every_format=True))
     assert set(files) == {
-        "slmdesk/desk-guide:F16", "p/m:safetensors", "p/o:onnx", "p/broken:safetensors", "p/half:onnx",
-    }  # fmt: skip
+        "slmdesk/desk-guide:F16",
+        "p/m:safetensors",
+        "p/o:onnx",
+        "p/broken:safetensors",
+        "p/half:onnx",
+    }
     file = files["p/m:safetensors"]
     assert (file.path, file.architecture, file.parameters, file.context_length) == (folder, "llama", 6, 2048)
     assert {part.name for part in file.parts} == {"config.json", "model.safetensors", "tokenizer.json"}
@@ -76,8 +80,10 @@ async def test_folders_to_convert_are_there_but_never_run(models: Path, library:
     assert (await library.resolve("p/m", every_format=True)).quant == "Q4_0"
     assert (await refused(library, "p/m:safetensors")).code == "model_not_runnable"
     assert [part.name for part in (await library.resolve("p/m:safetensors", every_format=True)).parts] == [
-        "config.json", "model.safetensors", "tokenizer.json",
-    ]  # fmt: skip
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
 
 
 async def test_what_a_sidecar_remembers_elsewhere_is_used_in_place(

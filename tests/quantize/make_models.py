@@ -64,7 +64,9 @@ configs |= {
     "gpt2": lambda: transformers.GPT2Config(**older, n_positions=512, n_ctx=512),
     "gpt_neox": lambda: transformers.GPTNeoXConfig(**common),
     "qwen2": lambda: transformers.Qwen2Config(**common),
-    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(**common, **experts, shared_expert_intermediate_size=256),
+    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
+        **common, **experts, shared_expert_intermediate_size=256
+    ),
     "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**common, **experts, head_dim=64),
     "cohere": lambda: transformers.CohereConfig(**common),
     "cohere2": lambda: transformers.Cohere2Config(**common, sliding_window=128, rotary_pct=1.0),
@@ -77,16 +79,24 @@ configs |= {
     "stablelm": lambda: transformers.StableLmConfig(**common),
     "phi": lambda: transformers.PhiConfig(**{**common, "num_key_value_heads": 4, "intermediate_size": 1024}),
     "falcon": lambda: transformers.FalconConfig(
-        vocab_size=count, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, bos_token_id=begin,
-        eos_token_id=end, new_decoder_architecture=True, num_kv_heads=2),
+        vocab_size=count,
+        hidden_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        bos_token_id=begin,
+        eos_token_id=end,
+        new_decoder_architecture=True,
+        num_kv_heads=2,
+    ),
     "bloom": lambda: transformers.BloomConfig(
-        vocab_size=count, hidden_size=256, n_layer=2, n_head=4, bos_token_id=begin, eos_token_id=end),
+        vocab_size=count, hidden_size=256, n_layer=2, n_head=4, bos_token_id=begin, eos_token_id=end
+    ),
     "smollm3": lambda: transformers.SmolLM3Config(**common),
     "exaone4": lambda: transformers.Exaone4Config(**common, sliding_window=128),
     "ernie4_5": lambda: transformers.Ernie4_5Config(**common),
     "arcee": lambda: transformers.ArceeConfig(**common),
     "seed_oss": lambda: transformers.SeedOssConfig(**common, head_dim=64),
-}  # fmt: skip
+}
 
 
 def make_seeing(folder: Path) -> None:

@@ -34,9 +34,17 @@ def item(
     answer = number % 2 == 0
     text = text or (ANSWER if answer else f"Question {number}")
     message = Message(
-        number, 1, number - 1 or None, "assistant" if answer else "user", text, state, "m" if answer else "", 0.0,
-        error=rest.pop("error", None), stats=rest.pop("stats", {}),
-    )  # type: ignore[arg-type] # fmt: skip
+        number,
+        1,
+        number - 1 or None,
+        "assistant" if answer else "user",
+        text,
+        state,
+        "m" if answer else "",
+        0.0,
+        error=rest.pop("error", None),
+        stats=rest.pop("stats", {}),
+    )  # type: ignore[arg-type]
     return MessageItem(message, "Model" if answer else "You", live=live, **rest)  # type: ignore[arg-type]
 
 

@@ -21,14 +21,28 @@ from slmdesk.gui.widgets.panels import ErrorPanel
 from slmdesk.quantize.results import ResultRow, result_rows
 from slmdesk.quantize.store import Quant
 
-QUANTS = (("Q8_0", 9, 0.001), ("Q6_K", 7, 0.004), ("Q5_1", 6, 0.008), ("Q4_K_M", 5, 0.02), ("Q4_0", 4, 0.05),
-          ("Q3_K_M", 3, 0.1), ("Q2_K", 2, 0.6), ("TQ2_0", 1, 3.0))  # fmt: skip
+QUANTS = (
+    ("Q8_0", 9, 0.001),
+    ("Q6_K", 7, 0.004),
+    ("Q5_1", 6, 0.008),
+    ("Q4_K_M", 5, 0.02),
+    ("Q4_0", 4, 0.05),
+    ("Q3_K_M", 3, 0.1),
+    ("Q2_K", 2, 0.6),
+    ("TQ2_0", 1, 3.0),
+)
 
 
 def rows() -> list[ResultRow]:
     def quant(name: str, size: int, kld: float, **facts: object) -> Quant:
-        figures = {"size_bytes": size * 10**6, "kld_mean": kld, "perplexity_ratio": 1 + kld, "text_sha256": "a",
-                   "generation_tokens_s": 100.0 - size, **facts}  # fmt: skip
+        figures = {
+            "size_bytes": size * 10**6,
+            "kld_mean": kld,
+            "perplexity_ratio": 1 + kld,
+            "text_sha256": "a",
+            "generation_tokens_s": 100.0 - size,
+            **facts,
+        }
         return Quant(f"/models/{name}.gguf", "maker/model", "/models/F16.gguf", name, figures, 1.0)
 
     source = quant("F16", 16, 0.0, is_source=True, perplexity=5.0)
