@@ -47,8 +47,11 @@ def test_as_much_is_guessed_as_pays() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 async def test_the_answer_is_the_same_with_and_without(smollm2: Path, temperature: float) -> None:
-    """With heat too: the same sampler decides about each token. The words that are asked for are hardly ever in doubt, so
-    that how a processor rounds several tokens at once makes no difference."""
+    """With heat too: the same sampler decides about each token.
+
+    The words that are asked for are hardly ever in doubt, so that how a processor rounds several tokens at once makes
+    no difference.
+    """
     words = random.Random(5).choices("red green blue one two three four five".split(), k=40)
     turns = (Turn.of("user", "Repeat: " + " ".join(words)), Turn.of("assistant", " ".join(words[:10])))
     sampling = Sampling(temperature=temperature, seed=11)
