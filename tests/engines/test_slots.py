@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slmdesk.engines.llama.prefix_cache import Shelf, common_prefix
+from slmdesk.engines.llama.prefix_cache import PrefixCache, common_prefix
 from slmdesk.engines.llama.slots import SlotTable
 
 
@@ -111,35 +111,35 @@ def test_evict_forgets_the_least_recently_used() -> None:
     assert _play(table, cells, [3] * 11, "3") == 10
 
 
-def test_what_leaves_the_cache_comes_back_from_the_shelf() -> None:
+def test_what_leaves_the_cells_comes_back_from_the_prefix_cache() -> None:
     cells = Cells()
-    shelf = Shelf(2000)
-    table = SlotTable(cells, 1, cuttable=True, shelf=shelf)
+    prefixes = PrefixCache(2000)
+    table = SlotTable(cells, 1, cuttable=True, prefixes=prefixes)
     talk = list(range(600))
     _play(table, cells, talk, "a")
     _play(table, cells, [7] * 700, "b")
-    assert len(shelf) == 1
+    assert len(prefixes) == 1
     assert _play(table, cells, [*talk, 1, 2], "a") == 600
     assert _play(table, cells, [7] * 701, "b") == 700
-    assert len(shelf) == 1
+    assert len(prefixes) == 1
 
 
-def test_the_shelf_keeps_to_its_room() -> None:
-    shelf = Shelf(250)
+def test_the_prefix_cache_keeps_to_its_room() -> None:
+    prefixes = PrefixCache(250)
     for number in range(5):
-        shelf.put([number] * 100, "", np.zeros(100, np.uint8))
-    assert len(shelf) == 2
-    assert shelf.best([4] * 200, whole=True)[1] == 100
-    assert shelf.best([0] * 200, whole=True) == (None, 0)
-    assert not shelf.has_room_for(251)
+        prefixes.put([number] * 100, "", np.zeros(100, np.uint8))
+    assert len(prefixes) == 2
+    assert prefixes.best([4] * 200, whole=True)[1] == 100
+    assert prefixes.best([0] * 200, whole=True) == (None, 0)
+    assert not prefixes.has_room_for(251)
 
 
 def test_a_longer_state_of_a_conversation_replaces_the_shorter() -> None:
-    shelf = Shelf(10**6)
-    shelf.put(list(range(100)), "a", np.zeros(100, np.uint8))
-    shelf.put(list(range(200)), "a", np.zeros(200, np.uint8))
-    assert len(shelf) == 1
-    assert shelf.best(list(range(300)), whole=False)[1] == 200
+    prefixes = PrefixCache(10**6)
+    prefixes.put(list(range(100)), "a", np.zeros(100, np.uint8))
+    prefixes.put(list(range(200)), "a", np.zeros(200, np.uint8))
+    assert len(prefixes) == 1
+    assert prefixes.best(list(range(300)), whole=False)[1] == 200
 
 
 @given(
@@ -149,7 +149,7 @@ def test_a_longer_state_of_a_conversation_replaces_the_shorter() -> None:
 )
 def test_books_and_cache_agree_whatever_comes(prompts: list[list[int]], count: int, cuttable: bool) -> None:
     cells = Cells()
-    table = SlotTable(cells, count, cuttable=cuttable, shelf=Shelf(1000))
+    table = SlotTable(cells, count, cuttable=cuttable, prefixes=PrefixCache(1000))
     for prompt in prompts:
         _play(table, cells, prompt * 100)
         for slot in table.slots:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import failures
 from slmdesk.engines.llama.drafting import Drafting, Lookup, is_clear
-from slmdesk.engines.llama.prefix_cache import Shelf
+from slmdesk.engines.llama.prefix_cache import PrefixCache
 from slmdesk.engines.llama.prompt_feed import PromptFeed
 from slmdesk.engines.llama.sampling import COMPLETE, Candidates
 from slmdesk.engines.llama.scores import scored
@@ -49,7 +49,7 @@ class Worker:
     """Runs on its own thread from `start` to `stop`. `submit` and `cancel` may be called from any thread.
 
     `publish` is called on the worker thread once a step, with the new text of each answer and those that ended;
-    `on_crash` when a defect ends the thread. `shelf_bytes` of memory hold conversations that had to leave the cache.
+    `on_crash` when a defect ends the thread. `prefix_bytes` of memory hold conversations that had to leave the cache.
     """
 
     def __init__(
@@ -61,14 +61,16 @@ class Worker:
         slots: int,
         publish: Publish,
         on_crash: Callable[[], None] = lambda: None,
-        shelf_bytes: int = 0,
+        prefix_bytes: int = 0,
         idle_cell_s: float = 0.0,
         drafts: bool = True,
     ) -> None:
         self._model = model
         self._context = context
         self._parallel = parallel
-        self._table = SlotTable(context, slots, cuttable=model.keeps_every_position, shelf=Shelf(shelf_bytes))
+        self._table = SlotTable(
+            context, slots, cuttable=model.keeps_every_position, prefixes=PrefixCache(prefix_bytes)
+        )
         self._idle_cell_s = idle_cell_s  # seconds that an idle cell adds to a step
         # Only a memory that can be cut back forgets a wrong guess.
         self._drafting = Drafting() if drafts and model.keeps_every_position else None

@@ -211,7 +211,7 @@ class _Engine:
             slots=slots,
             publish=server.publish,
             on_crash=_crash,
-            shelf_bytes=sizes.shelf_bytes,
+            prefix_bytes=sizes.prefix_bytes,
             idle_cell_s=sizes.idle_cell_s,
             drafts=self._spec.loading.drafts,
         )

@@ -23,7 +23,7 @@ class Kept:
     state: NDArray[np.uint8]
 
 
-class Shelf:
+class PrefixCache:
     """Holds up to `room` bytes; what was put there longest ago makes place."""
 
     def __init__(self, room: int) -> None:

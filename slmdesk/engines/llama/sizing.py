@@ -29,9 +29,9 @@ _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
 # costs when something else runs on the machine; one thread gives it a thousand tokens a second as it is.
 _TINY = 40e6
 _UNKNOWN_BYTES = 200e6  # beside the weights, where the header does not tell what the rest depends on
-_SHELF_SHARE = 0.2  # of the memory then still free, for the shelf
-_LARGEST_SHELF = 1e9  # bytes
-_SHELF_OF_CACHE = 4  # nor more than so many times what the cache takes
+_PREFIX_SHARE = 0.2  # of the memory then still free, for the prefix cache
+_MOST_PREFIXES = 1e9  # bytes
+_PREFIXES_OF_CACHE = 4  # nor more than so many times what the cache takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Plan:
     threads: int
     cache_bytes: int
     needed_bytes: int
-    shelf_bytes: int  # plain memory for conversations that had to leave the cache
+    prefix_bytes: int  # plain memory for conversations that had to leave the cache
     idle_cell_s: float  # seconds that an idle cell of the cache adds to a step
     split: offload.Split | None = None  # None: the processor has it all
 
@@ -105,15 +105,15 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
         threads=threads,
         cache_bytes=expected.kv_bytes,
         needed_bytes=needed,
-        shelf_bytes=_shelf_bytes(available - needed, expected.kv_bytes),
+        prefix_bytes=_prefix_bytes(available - needed, expected.kv_bytes),
         idle_cell_s=0.0 if split or architecture is None else _idle_cell_s(architecture, threads),
         split=split,
     )
 
 
-def _shelf_bytes(left: int, cache: int) -> int:
+def _prefix_bytes(left: int, cache: int) -> int:
     """Memory for conversations that had to leave the cache. None where the cache's size is not known."""
-    return int(min(left * _SHELF_SHARE, _LARGEST_SHELF, _SHELF_OF_CACHE * cache))
+    return int(min(left * _PREFIX_SHARE, _MOST_PREFIXES, _PREFIXES_OF_CACHE * cache))
 
 
 def model_bytes(header: GgufHeader) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from slmdesk.engines.llama.prefix_cache import Shelf, common_prefix
+from slmdesk.engines.llama.prefix_cache import PrefixCache, common_prefix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WORTH_COPYING = 8  # tokens; sharing cells costs a walk over them, evaluating a token costs far more
 _WORTH_KEEPING = 64  # tokens; less is evaluated again in no time
-_WORTH_WAITING = 512  # tokens; less is not copied to the shelf while a request waits for it
+_WORTH_WAITING = 512  # tokens; less is not copied to the prefix cache while a request waits for it
 
 
 class Memory(Protocol):
@@ -48,11 +48,13 @@ class Slot:
 class SlotTable:
     """The slots of one context. Used on the worker thread only."""
 
-    def __init__(self, memory: Memory, count: int, *, cuttable: bool, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, memory: Memory, count: int, *, cuttable: bool, prefixes: PrefixCache | None = None
+    ) -> None:
         self.slots = [Slot(sequence) for sequence in range(count)]
         self._memory = memory
         self._cuttable = cuttable  # the memory can be cut back to any position (no recurrent state)
-        self._shelf = shelf if shelf is not None else Shelf(0)
+        self._prefixes = prefixes if prefixes is not None else PrefixCache(0)
         self._clock = 0
 
     @property
@@ -77,9 +79,9 @@ class SlotTable:
         shared = {slot.sequence: self._reusable(slot, tokens) for slot in self.slots}
         best = max(self.slots, key=lambda slot: (shared[slot.sequence], slot.conversation == conversation))
         reuse = shared[best.sequence]
-        kept, kept_reuse = self._shelf.best(tokens, whole=not self._cuttable)
+        kept, kept_reuse = self._prefixes.best(tokens, whole=not self._cuttable)
         if kept is not None and kept_reuse >= reuse + _WORTH_KEEPING:
-            slot, reuse = self._take_from_shelf(kept, kept_reuse, idle)
+            slot, reuse = self._take_from_prefixes(kept, kept_reuse, idle)
         else:
             slot, reuse = self._take_near(best, reuse, idle, conversation)
         return self._taken(slot, tokens, reuse, conversation)
@@ -105,14 +107,16 @@ class SlotTable:
         self._memory.copy(best.sequence, slot.sequence, reuse)
         return slot, reuse
 
-    def _take_from_shelf(self, kept: Kept, reuse: int, idle: list[Slot]) -> tuple[Slot, int]:
+    def _take_from_prefixes(self, kept: Kept, reuse: int, idle: list[Slot]) -> tuple[Slot, int]:
         slot = self._least_missed(idle, idle[0])
-        self._shelf.remove(kept)  # first: what the slot held goes on the shelf and could push this one off
+        self._prefixes.remove(
+            kept
+        )  # first: what the slot held goes into the prefix cache and could push this one off
         self._give_up(slot)
         while not self._memory.restore(slot.sequence, kept.state):
             if not self.evict():  # no room even so: others are using the cells
                 self.forget(slot)
-                self._shelf.put(kept.tokens, kept.conversation, kept.state)
+                self._prefixes.put(kept.tokens, kept.conversation, kept.state)
                 return slot, 0
         slot.tokens, slot.past = kept.tokens, len(kept.tokens)
         return slot, reuse if self._cut(slot, reuse) else 0
@@ -135,7 +139,7 @@ class SlotTable:
             self.forget(slot)
 
     def evict(self, *, hurry: bool = False, spare: int = 0) -> bool:
-        """Put the idle slot that was used least recently on the shelf. False when there are only `spare` or fewer.
+        """Put the idle slot used least recently into the prefix cache. False when there are only `spare` or fewer.
 
         `hurry`: somebody waits; what is evaluated again quickly is forgotten instead.
         """
@@ -150,11 +154,11 @@ class SlotTable:
         self._give_up(slot, _WORTH_KEEPING)
 
     def _give_up(self, slot: Slot, worth: int = _WORTH_WAITING, keep: int = 0) -> bool:
-        """Cut a slot back to `keep` tokens; what is worth it goes on the shelf. False: it had to be emptied."""
-        if slot.past - keep >= worth and self._shelf.has_room_for(self._memory.state_size(slot.sequence)):
+        """Cut a slot back to `keep` tokens; what is worth it is put aside. False: it had to be emptied."""
+        if slot.past - keep >= worth and self._prefixes.has_room_for(self._memory.state_size(slot.sequence)):
             state = self._memory.save(slot.sequence)
             if state is not None:
-                self._shelf.put(slot.tokens[: slot.past], slot.conversation, state)
+                self._prefixes.put(slot.tokens[: slot.past], slot.conversation, state)
         return self._cut(slot, keep)
 
     @staticmethod

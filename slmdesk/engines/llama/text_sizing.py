@@ -61,6 +61,6 @@ def text_plan(spec: EngineSpec, header: GgufHeader, kind: TextModel, *, availabl
         threads=threads,
         cache_bytes=expected.kv_bytes,
         needed_bytes=expected.total_bytes,
-        shelf_bytes=0,
+        prefix_bytes=0,
         idle_cell_s=0.0,
     )
