@@ -56,7 +56,7 @@ async def test_two_answers_run_at_once(engine: Engine) -> None:
     await asyncio.gather(*(engine.submit(request, sink(n)) for n, request in enumerate(requests)))
     await asyncio.gather(*done)
     switches = sum(a != b for a, b in pairwise(seen))
-    assert switches > 40
+    assert switches > 10  # a step may bring an answer several tokens, where they were guessed
 
 
 async def test_greedy_says_the_same_alone_and_among_others(engine: Engine, ask: Ask, answer: Ask) -> None:
