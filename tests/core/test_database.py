@@ -193,7 +193,8 @@ def test_failed_upgrade_changes_nothing(path: Path) -> None:
         connection.execute("INSERT INTO notes (text) VALUES ('half done')")
         raise RuntimeError("the migration is wrong")
 
-    Database(path, [NOTES]).run_sync(texts)
+    with closing(Database(path, [NOTES])) as first:
+        first.run_sync(texts)
     broken = Database(path, [NOTES, TAGS, Migration("broken", fail)])
     with pytest.raises(RuntimeError, match="migration is wrong"):
         broken.open()
