@@ -20,11 +20,12 @@ from slmdesk.serving.dialects.openai_bodies import TokenizeBody
 from slmdesk.serving.dialects.openai_requests import MOST_CONTEXT, read_model, read_tokenize
 from slmdesk.serving.entries import ModelEntry, ServiceStatus, public_name
 from slmdesk.serving.gate import CALLER
+from slmdesk.serving.listing import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slmdesk.library.library import LibraryFile, LibraryModel
+    from slmdesk.library.library import LibraryFile
     from slmdesk.serving.app import Activity
     from slmdesk.serving.metrics import Metrics
     from slmdesk.serving.models import Models
@@ -215,21 +216,16 @@ class ModelRoutes:
 
     async def _entries(self) -> list[tuple[ModelEntry, int]]:
         loaded = {slot.file.path for slot in self._models.slots if slot.engine is not None}
-        entries = [
-            _entry(_api_id(model, file), file, loaded, built_in=model.built_in, shown=model.name)
-            for model in await self._models.library_models()
-            for file in model.files
+        return [
+            _entry(
+                name,
+                file,
+                loaded,
+                built_in=model is not None and model.built_in,
+                shown=model.name if model is not None else "",
+            )
+            for name, file, model in await listed(self._models)
         ]
-        known = {entry.id for entry, _ in entries}
-        entries += [
-            _entry(name, file, loaded) for name, file in self._models.given.items() if name not in known
-        ]
-        return entries
-
-
-def _api_id(model: LibraryModel, file: LibraryFile) -> str:
-    """A model with one file is asked for by its own id, one with several by those of its files."""
-    return model.id if len(model.files) == 1 else file.id
 
 
 def _entry(

@@ -12,7 +12,9 @@ from slmdesk.serving.dialects import ollama
 from slmdesk.serving.dialects.bodies import Body, read_body
 from slmdesk.serving.dialects.ollama_requests import is_empty
 from slmdesk.serving.dialects.openai_requests import read_model
+from slmdesk.serving.entries import public_name
 from slmdesk.serving.gate import CALLER
+from slmdesk.serving.listing import listed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,13 +66,10 @@ class OllamaRoutes:
     async def tags(self, _request: web.Request) -> web.Response:
         """`GET /api/tags`."""
         found = [
-            _model(file.id if len(model.files) > 1 else model.id, file)
-            for model in await self._models.library_models()
-            for file in model.files
-            if file.runs
+            _model(name, file)
+            for name, file, model in await listed(self._models)
+            if model is None or file.runs
         ]
-        known = {entry["name"] for entry in found}
-        found += [_model(name, file) for name, file in self._models.given.items() if name not in known]
         return json_response({"models": found})
 
     async def ps(self, _request: web.Request) -> web.Response:
@@ -86,7 +85,7 @@ class OllamaRoutes:
         return json_response(_shown(file))
 
     def _asking(self, dialect: OllamaDialect, answers: Answers) -> Handler:
-        """OllamaAsking, and the empty request that only loads or unloads."""
+        """Asking, and the empty request that only loads or unloads."""
         ask = answers.in_dialect(dialect)
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -130,8 +129,8 @@ def _model(name: str, file: LibraryFile) -> dict[str, Any]:
 
 def _running(one: LoadedModel, file: LibraryFile) -> dict[str, Any]:
     return {
-        "name": one.id,
-        "model": one.id,
+        "name": public_name(one.id),
+        "model": public_name(one.id),
         "size": one.memory_bytes,
         "digest": _digest(file),
         "details": _details(file),
@@ -144,7 +143,7 @@ def _running(one: LoadedModel, file: LibraryFile) -> dict[str, Any]:
 def _shown(file: LibraryFile) -> dict[str, Any]:
     abilities = {"chat": ["completion", "tools"], "embed": ["embedding"]}.get(file.purpose, [])
     return {
-        "modelfile": f"# made from what SLM Desk knows of this file\nFROM {file.id}\n",
+        "modelfile": f"# made from what SLM Desk knows of this file\nFROM {public_name(file.id)}\n",
         "parameters": "",
         "template": "",
         "details": _details(file),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -292,3 +293,19 @@ def test_no_json_object_makes_the_checks_fail(body: dict[str, Any], messages: li
 def test_no_bytes_make_the_parser_fail(data: bytes) -> None:
     with suppress(RequestError):
         assert isinstance(read_body(data, ChatBody), ChatBody)
+
+
+def test_ollamas_lists_tell_no_folder_either(home: Path, desk_guide: Path, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / "mine.gguf"
+    path.parent.mkdir()
+    shutil.copy(desk_guide, path)
+    with serve(home, "--model", str(path)) as running:
+        assert running.chat(model="mine.gguf").status == 200
+        said = [
+            running.ask("GET", "/api/tags"),
+            running.ask("GET", "/api/ps"),
+            running.post("/api/show", {"model": "mine.gguf"}),
+        ]
+    assert [answer.status for answer in said] == [200, 200, 200]
+    assert all(b"mine.gguf" in answer.body for answer in said)
+    assert not any(b"elsewhere" in answer.body for answer in said)
