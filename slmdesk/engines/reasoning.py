@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from slmdesk.engines.marks import overlap
+
 # Opening mark -> closing mark, of the families that have them.
 PAIRS = {
     "<think>": "</think>",
@@ -174,15 +176,10 @@ class Splitter:
         if found:
             self._state, self._held = "start", rest
             return text
-        keep = 0 if last else _overlap(self._held, self._close)
+        keep = 0 if last else overlap(self._held, self._close)
         cut = len(self._held) - keep
         text, self._held = self._held[:cut], self._held[cut:]
         return text
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that `mark` begins with."""
-    return next((n for n in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:n])), 0)
 
 
 def _without_blank_start(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -197,8 +198,6 @@ def size_of(ask: Ask) -> int:
 
 def _with_tools_in_system(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:
     """Phi-4-mini's template reads the tools from the system message."""
-    import json
-
     told = json.dumps([tool["function"] for tool in native_tools(tools)], ensure_ascii=False)
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "tools": told}, *messages[1:]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from slmdesk.engines.marks import overlap
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,7 +52,7 @@ class TextStream:
             end, self.matched = min(found)
             self._held = ""
             return text[:end]
-        keep = max(_overlap(text, stop) for stop in self._stops)
+        keep = max(overlap(text, stop) for stop in self._stops)
         cut = len(text) - keep
         self._held = text[cut:]
         return text[:cut]
@@ -144,11 +146,3 @@ class PartsStream:
         ]
         self._scores = [] if self.stopped else self._scores[len(due) :]
         return due
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with (shorter than `stop`)."""
-    for size in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from slmdesk.engines.marks import overlap
 from slmdesk.inference.answers import ReasoningDelta, ToolCallDelta
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class HarmonyReader:
             at, mark = min(ends)
             text, self._held = self._held[:at], self._held[at + len(mark) :]
         else:
-            keep = 0 if last else max(_overlap(self._held, mark) for mark in _ENDS)
+            keep = 0 if last else max(overlap(self._held, mark) for mark in _ENDS)
             cut = len(self._held) - keep
             text, self._held = self._held[:cut], self._held[cut:]
         kind = self._kind
@@ -89,7 +90,3 @@ class HarmonyReader:
         if kind == "call":
             return [ToolCallDelta(self._index, arguments=text)]
         return [ReasoningDelta(text) if kind == "reasoning" else text]
-
-
-def _overlap(text: str, mark: str) -> int:
-    return next((n for n in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:n])), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from slmdesk.engines.marks import overlap
 from slmdesk.engines.reasoning import Splitter
 from slmdesk.engines.tool_calls.bodies import CallBody
 from slmdesk.engines.tool_calls.harmony import HarmonyReader
@@ -112,7 +113,7 @@ class _CallReader:
             self._held = ""
             return self._given("" if self._silent and self.called and not start else text)
         # A blank end is held too: before a call it is no part of the answer.
-        cut = len(text[: len(text) - _overlap(text, form.begin)].rstrip())
+        cut = len(text[: len(text) - overlap(text, form.begin)].rstrip())
         self._held = text[cut:]
         return self._given(text[:cut])
 
@@ -140,7 +141,7 @@ class _CallReader:
         end = self._form.end if self._begin.strip() else ""
         text, mark, rest = self._held.partition(end) if end else (self._held, "", "")
         if end and not mark and not last:
-            cut = len(text) - _overlap(text, end)
+            cut = len(text) - overlap(text, end)
             text, rest = text[:cut], text[cut:]
         self._held = rest
         found: list[Delta] = list(body.push(text))
@@ -159,8 +160,3 @@ class _CallReader:
             return []
         self._held = body.rest + mark + self._held
         return self._given(self._begin + body.raw[: len(body.raw) - len(body.rest)])
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that `mark` begins with."""
-    return next((n for n in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:n])), 0)
