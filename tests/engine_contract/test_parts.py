@@ -30,13 +30,6 @@ from .conftest import GREEDY, Heard, Subject, question, raw, told
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 FRANCE = "What is the capital of France?"
-LONG = "lorem ipsum dolor sit amet " * 400
-
-
-async def quiet(engine: Engine) -> None:
-    """Wait until nothing is answered or waited for any more."""
-    while engine.running or not await engine.idle():
-        await asyncio.sleep(0.01)
 
 
 WEATHER = Tool(

@@ -15,11 +15,13 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from slmdesk.core.paths import Paths
 from slmdesk.gui.app import Desk
+from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.single import SingleInstance
 from slmdesk.gui.theme import Theme
 from tests.hub import LoopbackHub, User
@@ -152,3 +154,19 @@ def with_jobs(play: Play) -> Play:
         play(act)
 
     return run
+
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+def press(desk: Desk, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+    """A key, to whatever has the focus in the window."""
+    QTest.keyClick(QApplication.focusWidget() or desk.window, key, modifier)
+
+
+def settings_page(desk: Desk) -> SettingsPage:
+    """The page, shown."""
+    desk.window.go_to("settings")
+    page = desk.window.page("settings")
+    assert isinstance(page, SettingsPage)
+    return page

@@ -18,32 +18,16 @@ from slmdesk.core.setting_table import SETTINGS
 from slmdesk.engines.safe_steps import ModelFile, safe_steps_in
 from slmdesk.gui.app import Desk
 from slmdesk.gui.settings.model_select import ModelSelect
-from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.fields import TextArea
 from slmdesk.gui.widgets.switches import SegmentedSwitch, Switch
 from slmdesk.gui.widgets.values import NumberField
 
-from .conftest import Play, until
-
-NOISE = "This plugin does not support propagateSizeHints()\n"
-CTRL = Qt.KeyboardModifier.ControlModifier
-
-
-def press(desk: Desk, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-    """A key, to whatever has the focus in the window."""
-    QTest.keyClick(QApplication.focusWidget() or desk.window, key, modifier)
+from .conftest import CTRL, Play, press, settings_page, until
 
 
 def stored(paths: Paths) -> dict[str, dict[str, object]]:
     return tomllib.loads(paths.settings_file.read_text("utf-8")) if paths.settings_file.exists() else {}
-
-
-def settings_page(desk: Desk) -> SettingsPage:
-    desk.window.go_to("settings")
-    page = desk.window.page("settings")
-    assert isinstance(page, SettingsPage)
-    return page
 
 
 def test_the_settings_page_has_every_setting_with_help_default_and_name(play: Play) -> None:

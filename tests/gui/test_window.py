@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,30 +17,12 @@ from slmdesk.core.paths import Paths
 from slmdesk.gui.app import Desk
 from slmdesk.gui.error_panels import MOST
 from slmdesk.gui.rail import RailButton
-from slmdesk.gui.settings.settings_page import SettingsPage
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.fields import SearchField
 
-from .conftest import Play, until
+from .conftest import CTRL, Play, press, until
 
 NOISE = "This plugin does not support propagateSizeHints()\n"
-CTRL = Qt.KeyboardModifier.ControlModifier
-
-
-def press(desk: Desk, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-    """A key, to whatever has the focus in the window."""
-    QTest.keyClick(QApplication.focusWidget() or desk.window, key, modifier)
-
-
-def stored(paths: Paths) -> dict[str, dict[str, object]]:
-    return tomllib.loads(paths.settings_file.read_text("utf-8")) if paths.settings_file.exists() else {}
-
-
-def settings_page(desk: Desk) -> SettingsPage:
-    desk.window.go_to("settings")
-    page = desk.window.page("settings")
-    assert isinstance(page, SettingsPage)
-    return page
 
 
 def test_places_change_by_shortcut_and_by_click(play: Play) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from slmdesk.core.database import Database
@@ -18,7 +15,6 @@ from slmdesk.core.paths import Paths
 from slmdesk.core.space import Space
 from slmdesk.formats import gguf, safetensors
 from slmdesk.quantize.convert import Converter, architectures
-from slmdesk.quantize.hf_folder import examine
 from slmdesk.quantize.host import run_child
 from slmdesk.quantize.job import QuantizeKind
 from slmdesk.quantize.protocol import CheckSpec, ForecastSpec, QuantizeSpec
@@ -26,40 +22,11 @@ from slmdesk.quantize.request import Request
 from slmdesk.schema import MIGRATIONS
 from tests.quantize.bpe_tokenizer import write_tokenizer
 from tests.quantize.random_models import made_by_transformers
+from tests.quantize.weights_file import write_weights
 
 SHIPPED = Paths.resolve({}).resources / "toolchains"
 KNOWN = frozenset((SHIPPED / "convert-architectures.txt").read_text(encoding="utf-8").split())
 DESK_GUIDE = Paths.resolve({}).resources / "desk-guide"
-LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-
-
-def write_weights(path: Path, tensors: dict[str, tuple[str, bytes, list[int]]]) -> None:
-    header, data = {}, b""
-    for name, (kind, content, shape) in tensors.items():
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def model(folder: Path, config: dict | None = None, **files: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(LLAMA if config is None else config))
-    (folder / "tokenizer.json").write_text("{}")
-    ones = np.ones(4, dtype="<f2").tobytes()
-    write_weights(
-        folder / "model.safetensors", {"a.weight": ("F16", ones, [2, 2]), "b.weight": ("F16", ones, [4])}
-    )
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def refused(folder: Path, *, insist: bool = False) -> SlmDeskError:
-    with pytest.raises(SlmDeskError) as caught:
-        examine(folder, KNOWN, insist=insist)
-    assert caught.value.hint
-    return caught.value
 
 
 @pytest.mark.slow

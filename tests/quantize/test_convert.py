@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,12 @@ from slmdesk.formats import safetensors
 from slmdesk.quantize.convert import architectures, decode
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import INDEX, architecture_of, examine, examine_description
+from tests.quantize.weights_file import write_weights
 
 SHIPPED = Paths.resolve({}).resources / "toolchains"
 KNOWN = frozenset((SHIPPED / "convert-architectures.txt").read_text(encoding="utf-8").split())
 DESK_GUIDE = Paths.resolve({}).resources / "desk-guide"
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-
-
-def write_weights(path: Path, tensors: dict[str, tuple[str, bytes, list[int]]]) -> None:
-    header, data = {}, b""
-    for name, (kind, content, shape) in tensors.items():
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def model(folder: Path, config: dict | None = None, **files: bytes) -> Path:
