@@ -24,6 +24,10 @@ def main() -> int:
         from slmdesk.engines.llama.arithmetic.child import main as self_test
 
         return self_test()
+    if sys.argv[1:2] == ["tool-server"]:
+        from slmdesk.tools.child.main import main as tool_server
+
+        return tool_server()
     if sys.argv[1:2] == ["work"]:
         from slmdesk.runner import main as work
 

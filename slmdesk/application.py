@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from slmdesk.serving.connector import ServiceConnector
     from slmdesk.serving.keys import ApiKeys
     from slmdesk.toolchains.toolchains import Toolchains
+    from slmdesk.tools.toolbox import Tools
 
 IN_MEMORY = Path(":memory:")  # SQLite's own name for it
 _HARDLY_ANY = 4 * 1024 * 1024  # bytes of free space with which next to nothing can be kept
@@ -150,6 +151,14 @@ class Application:
         from slmdesk.chat.chats import Chats
 
         return Chats(self.database, self.connector, self.library, self.settings, self.events)
+
+    @cached_property
+    def tools(self) -> Tools:
+        """Tools that models may call, and the servers they come from."""
+        from slmdesk.tools.kept import ToolKeeping
+        from slmdesk.tools.toolbox import Tools
+
+        return Tools(ToolKeeping(self.paths.tools, self.secrets), self.hub, self.settings)
 
     @cached_property
     def hub(self) -> HubAccess:
@@ -352,7 +361,7 @@ class Application:
         """Stop running answers (what they wrote is kept), let go of the service and close the database: whatever of
         it was built."""
         built = vars(self)
-        for name in ("chats", "connector", "catalog", "hub"):
+        for name in ("chats", "tools", "connector", "catalog", "hub"):
             if name in built:
                 await built[name].close()
         if "database" in built:

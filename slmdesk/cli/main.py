@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, Command] = {
     "login": Command("slmdesk.cli.login", "keep a hub's access token, or a proxy's login, in the keyring"),
     "serve": Command("slmdesk.cli.serve", "the OpenAI API for other programs"),
     "keys": Command("slmdesk.cli.keys", "API keys of the service: list, add, revoke"),
+    "tools": Command("slmdesk.cli.tools", "tools that models may call: built in, and of MCP servers"),
     "config": Command("slmdesk.cli.config", "show or change settings"),
     "doctor": Command("slmdesk.cli.doctor", "check what works here, for a bug report"),
     "stop": Command("slmdesk.cli.stop", "end the window and what works in the background"),

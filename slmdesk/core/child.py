@@ -2,8 +2,9 @@
 
 The parent writes one line of JSON to stdin, what the child is to do, and keeps stdin open as a life line. The child
 answers in lines of JSON on stdout, each with an "event" (`progress`, `result`, `ready`, …); a line `error` says why it
-cannot go on. What native code prints goes to stderr. A child that ends without a word is explained by its exit status
-and the end of its stderr. Parents use `SpokenChild`; children `begin`, and `reported` around their work.
+cannot go on. A child that takes more than one order hears further lines on stdin (`hear_parent`, `SpokenChild.say`).
+What native code prints goes to stderr. A child that ends without a word is explained by its exit status and the end of
+its stderr. Parents use `SpokenChild`; children `begin`, and `reported` around their work.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ class SpokenChild:
             if event.get("event") == "error":
                 raise SlmDeskError.from_json(event["error"])
             yield event
+
+    async def say(self, message: Mapping[str, Any]) -> None:
+        """Give it one more order; one that ended hears nothing, and its events say so."""
+        self.process.stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        with suppress(OSError):
+            await self.process.stdin.drain()
 
     @property
     def tail(self) -> list[str]:
@@ -172,16 +179,55 @@ def read_spec_then_watch(
 
     Blocks until the line is there. Empty when stdin closed before. Raises `SlmDeskError("spec_too_long")`.
     """
-    data = bytearray()
+    spec, _ = _read_line(descriptor, b"", limit)
+    end_with_stdin(on_end, descriptor=descriptor)
+    return _text(spec)
+
+
+def hear_parent(
+    on_line: Callable[[str], None],
+    on_end: Callable[[], None],
+    *,
+    descriptor: int = 0,
+    limit: int = 16 * 1024 * 1024,
+) -> str:
+    """For children that take orders: the first line of stdin; each further one goes to `on_line`.
+
+    `on_end` is called once the parent closed it or sent a line over the limit. Both are called on a daemon thread.
+
+    Raises `SlmDeskError("spec_too_long")` for the first line.
+    """
+    spec, left = _read_line(descriptor, b"", limit)
+
+    def listen(left: bytes) -> None:
+        with suppress(OSError, SlmDeskError):
+            while True:
+                line, left = _read_line(descriptor, left, limit)
+                if not line and not left:
+                    break
+                on_line(_text(line))
+        on_end()
+
+    threading.Thread(target=listen, args=(left,), name="slmdesk-orders", daemon=True).start()
+    return _text(spec)
+
+
+def _read_line(descriptor: int, left: bytes, limit: int) -> tuple[bytes, bytes]:
+    """The next line without its end, and what was read behind it; both empty where there is no more."""
+    data = bytearray(left)
     while b"\n" not in data:
         chunk = os.read(descriptor, 65536)
         if not chunk:
-            break
+            return bytes(data), b""
         data += chunk
         if len(data) > limit:
             raise SlmDeskError("spec_too_long", "The first line of the input is too long.", "")
-    end_with_stdin(on_end, descriptor=descriptor)
-    return bytes(data).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    line, _, behind = bytes(data).partition(b"\n")
+    return line, behind
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r")
 
 
 def own_stdout() -> Callable[[dict[str, Any]], None]:

@@ -106,6 +106,11 @@ class Paths:
         return self.data / "keys.json"
 
     @property
+    def tools(self) -> Path:
+        """Servers of tools, and the tools that may be called without asking. No secrets."""
+        return self.config / "tools.json"
+
+    @property
     def builtin_model(self) -> Path:
         """The GGUF of Desk Guide, the model that ships with the program."""
         return self.resources / "desk-guide" / "desk-guide-F16.gguf"

@@ -55,9 +55,14 @@ def self_command(*args: str) -> list[str]:
     return [sys.executable, "-P", "-m", "slmdesk", *args]
 
 
+def names_a_secret(variable: str) -> bool:
+    """Whether what an environment variable of this name holds is likely a secret."""
+    return _SECRET_NAME.search(variable) is not None
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment for a child: without variables that carry secrets, with UTF-8 pipes."""
-    env = {name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name)}
+    env = {name: value for name, value in os.environ.items() if not names_a_secret(name)}
     env["PYTHONUTF8"] = "1"
     env.update(extra or {})
     return env
@@ -199,8 +204,12 @@ async def start_child(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    own_group: bool = True,
 ) -> ChildProcess:
     """Start a child that ends with this process. `env` adds to `child_environment`.
+
+    Not `own_group`: it stays in this process's group (POSIX), so that who ends this process's tree ends it too, however
+    this process itself ended.
 
     `on_stderr` hears each line of its stderr on the event loop; it must not raise. On Linux start it from a
     thread that lives as long as the child may: the kernel ties the child to the thread.
@@ -216,7 +225,7 @@ async def start_child(
             stderr=subprocess.PIPE,
             env=child_environment(env),
             cwd=cwd,
-            start_new_session=True,  # Ctrl-C in the terminal is for the parent to handle
+            start_new_session=own_group,  # Ctrl-C in the terminal is for the parent to handle
             creationflags=_WINDOWS_FLAGS,
         )
     except (OSError, ValueError) as error:

@@ -26,6 +26,7 @@ __all__ = [
 _APPEARANCE = "Appearance"
 _CHAT = "Chat"
 _ENGINE = "Engine"
+_TOOLS = "Tools"
 _NETWORK = "Network"
 _DOWNLOADS = "Downloads"
 _LIBRARY = "Library"
@@ -220,6 +221,43 @@ SETTINGS: tuple[Setting, ...] = (
         "Flash attention",
         "A faster way to compute attention that also needs less memory.",
         _ENGINE,
+    ),
+    Setting(
+        "tools.most_steps",
+        int,
+        8,
+        "Steps with tools",
+        "How many times in a row a model may call tools before it has to answer. Keeps one that calls the same "
+        "again and again from going on for ever.",
+        _TOOLS,
+        minimum=1,
+        maximum=100,
+        also="mcp limit loop",
+    ),
+    Setting(
+        "tools.call_seconds",
+        int,
+        60,
+        "Time for a call",
+        "A call of a tool that takes longer is given up.",
+        _TOOLS,
+        minimum=1,
+        maximum=3600,
+        unit="seconds",
+        also="mcp timeout",
+    ),
+    Setting(
+        "tools.result_characters",
+        int,
+        16_000,
+        "Length of a result",
+        "Of a longer result the middle is left out. A model has to read all of it: four characters are about "
+        "one token.",
+        _TOOLS,
+        minimum=500,
+        maximum=1_000_000,
+        unit="characters",
+        also="mcp output limit",
     ),
     *SERVICE_SETTINGS,
     Setting(

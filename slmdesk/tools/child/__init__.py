@@ -1,0 +1,1 @@
+"""The process that speaks with one MCP server; loaded by that process only."""
