@@ -98,11 +98,20 @@ def no_real_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def endless_model(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in model without an end of turn: it writes until its context is full or somebody stops it."""
-    data = bytearray(desk_guide.read_bytes().replace(b"<|im_end|>", b"<|im_on_|>"))
+    return _without_end(desk_guide, tmp_path_factory.mktemp("endless") / "endless.gguf")
+
+
+@pytest.fixture(scope="session")
+def endless_thinker(thinker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and all it writes is thought aloud."""
+    return _without_end(thinker, tmp_path_factory.mktemp("endless") / "endless-thinker.gguf")
+
+
+def _without_end(model: Path, path: Path) -> Path:
+    data = bytearray(model.read_bytes().replace(b"<|im_end|>", b"<|im_on_|>"))
     key = b"tokenizer.ggml.eos_token_id"
     value = data.index(key) + len(key) + 4  # behind the key stands the value's type
     data[value : value + 4] = (1).to_bytes(4, "little")  # the begin of a text, which never comes in one
-    path = tmp_path_factory.mktemp("endless") / "endless.gguf"
     path.write_bytes(data)
     return path
 

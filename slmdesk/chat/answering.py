@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from contextlib import aclosing, suppress
@@ -13,21 +14,30 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from slmdesk.chat import store
+from slmdesk.chat.growing import GrowingAnswer
 from slmdesk.chat.request import build_turns, estimated_tokens, prompt_room, turns_to_skip
-from slmdesk.chat.tree import Message, MessageState
 from slmdesk.chat.turns import TurnEnded, TurnEvent
 from slmdesk.core.error_codes import SERVICE_GONE
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.reasoning import Splitter
-from slmdesk.inference.answers import EngineChanged, LoadProgress, Started, Stop, Timings, Usage
+from slmdesk.engines.reasoning import split_late
+from slmdesk.inference.answers import (
+    EngineChanged,
+    LoadProgress,
+    ReasoningDelta,
+    Started,
+    Stop,
+    Timings,
+    Usage,
+)
 from slmdesk.inference.asks import Ask, Sampling, Turn
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import AsyncGenerator
 
+    from slmdesk.chat.tree import Message, MessageState
     from slmdesk.core.database import Database
     from slmdesk.inference.answers import AnswerEvent
+    from slmdesk.inference.asks import Part
     from slmdesk.serving.client import ServiceClient
     from slmdesk.serving.connector import ServiceConnector
 
@@ -57,28 +67,6 @@ class TurnRequest:
         return self.max_tokens or self.likely_tokens
 
 
-class ThinkingTime:
-    """How long a model thought aloud, in seconds by the clock, while its text comes. `text`: what is there before."""
-
-    def __init__(self, text: str, seconds: float = 0.0) -> None:
-        self._splitter = Splitter()
-        self._before = seconds
-        self._since: float | None = None
-        self.take(text)
-
-    def take(self, text: str) -> None:
-        """The next text has come."""
-        self._splitter.push(text)
-        if not self._splitter.thinking:
-            self._before, self._since = self.seconds, None
-        elif self._since is None:
-            self._since = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self._before + (time.monotonic() - self._since if self._since is not None else 0.0)
-
-
 class Answering:
     """Fills one answer message that is already stored in state `streaming`.
 
@@ -93,13 +81,13 @@ class Answering:
         self._database = database
         self._connector = connector
         self._question = question
-        self._text = answer.text
-        self._kept = len(answer.text)
+        thought_s = float(answer.stats.get("reasoning_s", 0.0))
+        self._grown = GrowingAnswer(answer.parts, answer.text, thought_s)
+        self._kept = self._grown.size  # characters that are in the database
         self._started: Started | None = None
         self._client: ServiceClient | None = None
         self._first_text_at = 0.0  # by time.monotonic(); 0.0: none came yet
         self._stats = dict(answer.stats)
-        self._thinking = ThinkingTime(answer.text, float(answer.stats.get("reasoning_s", 0.0)))
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"answer {answer.id}")
@@ -131,7 +119,7 @@ class Answering:
             ended_at = time.monotonic()
         except SlmDeskError as raised:
             error = raised
-            state = "interrupted" if self._text else "failed"
+            state = "interrupted" if self._grown.size else "failed"
         except Exception:
             # A defect of the program: the text is kept all the same and the front end is told.
             log.exception("writing answer %d failed", self.answer.id)
@@ -140,7 +128,7 @@ class Answering:
                 "The answer ended because of a defect in SLM Desk.",
                 "The log of the window has it.",
             )
-            state = "interrupted" if self._text else "failed"
+            state = "interrupted" if self._grown.size else "failed"
         # From here on a second cancel must not cut the last write short.
         self._stopping = True
         saver.cancel()
@@ -157,11 +145,11 @@ class Answering:
         Where the tokens cannot be counted at once the figures stay unsaid.
         """
         started, client = self._started, self._client
-        if started is None or client is None or not self._text:
+        if started is None or client is None or not self._grown.size:
             return
         try:
             async with asyncio.timeout(MEASURE_STOPPED_S):
-                tokens = await client.count(self._ask_for(started.trimmed_turns, self._text))
+                tokens = await client.count(self._ask_for(started.trimmed_turns, self._so_far()))
         except (SlmDeskError, TimeoutError) as error:
             log.info("what answer %d used is not known: %s", self.answer.id, error)
             return
@@ -180,30 +168,28 @@ class Answering:
 
     async def _finish(self, state: MessageState, error: SlmDeskError | None) -> Message:
         details = error.to_json() if error else None
-        answer_id, text, stats = self.answer.id, self._text, self._stats
-        if seconds := self._thinking.seconds:
+        answer_id, grown, stats = self.answer.id, self._grown, self._stats
+        text, parts = grown.text, grown.parts
+        if not parts and (late := split_late(text)).parts:
+            text, parts = late.visible, late.parts
+        if seconds := grown.thought_s:
             stats["reasoning_s"] = round(seconds, 1)
         try:
             ended = await self._database.run(
                 lambda connection: store.finish_message(
-                    connection, answer_id, text, state, stats=stats, error=details
+                    connection, answer_id, text, state, parts=parts, stats=stats, error=details
                 )
             )
         except SlmDeskError as unsaved:
             # The person still sees the text, and learns that it is not on disk.
-            known = self.answer
-            return Message(
-                known.id,
-                known.conversation_id,
-                known.parent_id,
-                known.role,
-                text,
-                "interrupted",
-                known.model,
-                known.created_at,
-                time.time(),
-                stats,
-                unsaved.to_json(),
+            return dataclasses.replace(
+                self.answer,
+                text=text,
+                parts=parts,
+                state="interrupted",
+                finished_at=time.time(),
+                stats=stats,
+                error=unsaved.to_json(),
             )
         self.saved = True
         return ended
@@ -211,17 +197,16 @@ class Answering:
     async def _save_regularly(self) -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            if len(self._text) == self._kept:
+            if self._grown.size == self._kept:
                 continue
-            text = self._text
+            size, text, parts = self._grown.size, self._grown.text, self._grown.parts
             try:
-                await self._database.run(partial(self._keep, text))
+                await self._database.run(
+                    partial(store.save_answer, message_id=self.answer.id, text=text, parts=parts)
+                )
+                self._kept = size
             except SlmDeskError as error:
                 log.warning("answer %d could not be saved yet: %s", self.answer.id, error)
-
-    def _keep(self, text: str, connection: sqlite3.Connection) -> None:
-        store.save_text(connection, self.answer.id, text)
-        self._kept = len(text)
 
     async def _answer(self) -> None:
         for last_try in (False, True):
@@ -257,10 +242,9 @@ class Answering:
 
     def _take(self, event: AnswerEvent, skip: int) -> None:
         match event:
-            case str():
+            case str() | ReasoningDelta():
                 self._first_text_at = self._first_text_at or time.monotonic()
-                self._text += event
-                self._thinking.take(event)
+                self._grown.take(event)
             case Started():
                 self._stats["trimmed_turns"] = skip
                 if event.chat_form:
@@ -273,26 +257,28 @@ class Answering:
                 self._keep_figures(event.usage, event.timings, event.context_length)
         self._events.put_nowait(event)
 
-    def _ask_for(self, skip: int, begun: str = "") -> Ask:
+    def _ask_for(self, skip: int, begun: Turn | None = None) -> Ask:
         """What is asked of the service, without the `skip` oldest turns, behind what is `begun` of the answer."""
         question = self._question
+        turns = build_turns(question.system_prompt, question.path, skip)
+        begun = begun or _begun(self.answer.text, self.answer.parts)
+        if begun.parts:
+            # An answer being continued stands last, unfinished, and the model goes on behind it.
+            turns.append(begun)
         return Ask(
             model=question.model,
-            turns=self._turns(skip, begun or self.answer.text),
+            turns=tuple(turns),
             sampling=question.sampling,
             max_tokens=question.max_tokens,
             stop=question.stop or None,
+            apart=True,
             conversation=f"chat-{self.answer.conversation_id}",
             context_length=question.context_length,
             kept_instructions=False,  # the conversation has its own
         )
 
-    def _turns(self, skip: int, begun: str) -> tuple[Turn, ...]:
-        turns = build_turns(self._question.system_prompt, self._question.path, skip)
-        if begun:
-            # An answer being continued stands last, unfinished, and the model goes on behind it.
-            turns.append(Turn.of("assistant", begun))
-        return tuple(turns)
+    def _so_far(self) -> Turn:
+        return _begun(self._grown.text, self._grown.parts)
 
     async def _skip_beforehand(self, client: ServiceClient) -> int:
         """Turns to leave out before asking; tokens are counted only where it may be near its limit."""
@@ -337,3 +323,8 @@ class Answering:
                     self._events.put_nowait(LoadProgress(fraction))
         loaded = (await client.status()).model(question.model)
         return loaded.context_length if loaded else 0
+
+
+def _begun(text: str, parts: tuple[Part, ...]) -> Turn:
+    """An answer as it stands, with what was thought: the model is to go on with either."""
+    return Turn("assistant", parts) if parts else Turn.of("assistant", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from contextlib import aclosing
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from slmdesk.serving.connector import ServiceConnector
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 NEW_CHAT = 0  # the draft of a conversation that does not exist yet
 
@@ -80,6 +83,7 @@ class Chats:
         self._opening = asyncio.Lock()
         self._running: dict[int, Answering] = {}  # by conversation
         self._unsaved: set[int] = set()  # answers whose end could not be written
+        self._splitting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open the database, mark answers that a crash cut off, and remove what was deleted long ago."""
@@ -88,10 +92,23 @@ class Chats:
                 return
             await asyncio.to_thread(self._database.open)
             await self._database.run(self._recover)
+            if await self._database.read(store.marked_below):
+                self._splitting = asyncio.create_task(self._split_stored(), name="split stored answers")
             self._opened = True
+
+    async def _split_stored(self) -> None:
+        """Tell reasoning apart in what earlier versions kept, a little at a time: others use the database between."""
+        try:
+            while await self._database.run(store.split_stored):
+                pass
+        except SlmDeskError as error:
+            log.warning("stored answers are split the next time: %s", error)
 
     async def close(self) -> None:
         """Stop every running answer; what they wrote is kept."""
+        if self._splitting is not None:
+            self._splitting.cancel()
+            await asyncio.wait([self._splitting])
         for answering in list(self._running.values()):
             await answering.stop()
 

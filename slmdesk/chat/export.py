@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from slmdesk.chat import store
 from slmdesk.chat.tree import ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.reasoning import visible
+from slmdesk.engines.reasoning import split
 from slmdesk.inference.wire import converted
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ExportFormat = Literal["markdown", "json"]
 
 _FORMAT = "slmdesk-conversation"
-_VERSION = 1
+_VERSION = 2
+_MARKS_IN_TEXT = 1  # the last version in which reasoning stood in the text, in the model's own marks
 
 
 def to_markdown(tree: ConversationTree) -> str:
@@ -34,8 +35,7 @@ def to_markdown(tree: ConversationTree) -> str:
     for message in tree.path():
         who = "You" if message.role == "user" else message.model or "Answer"
         mark = "" if message.state == "complete" else f" ({message.state})"
-        text = visible(message.text) if message.role == "assistant" else message.text
-        parts.append(f"## {who}{mark}\n\n{text}".rstrip())
+        parts.append(f"## {who}{mark}\n\n{message.text}".rstrip())
     return "\n\n".join(parts) + "\n"
 
 
@@ -85,7 +85,8 @@ def from_json(connection: sqlite3.Connection, text: str) -> int:
         known_id = entry.get("id")
         if not isinstance(known_id, int) or known_id in ids:
             raise _invalid(f"message {position} has no id of its own")
-        ids[known_id] = _add(connection, conversation.id, entry, ids, position)
+        marked = document["version"] <= _MARKS_IN_TEXT
+        ids[known_id] = _add(connection, conversation.id, entry, ids, position, marked=marked)
     store.update_conversation(
         connection,
         conversation.id,
@@ -123,7 +124,10 @@ def _add(
     entry: dict[str, Any],
     ids: dict[int, int],
     position: int,
+    *,
+    marked: bool,
 ) -> int:
+    """`marked`: an answer's reasoning stands in its text."""
     parent = entry.get("parent_id")
     role: Any = entry.get("role")
     state: Any = entry.get("state", "complete")
@@ -135,7 +139,10 @@ def _add(
     stats, error = entry.get("stats") or {}, entry.get("error")
     if not isinstance(stats, dict) or not isinstance(error, dict | None):
         raise _invalid(f"message {position} has details of the wrong kind")
-    body = _text(entry, "text", None)
+    body, parts = _text(entry, "text", None), _parts(entry, position)
+    if marked and role == "assistant" and not parts:
+        told = split(body)
+        body, parts = told.visible, told.parts
     settled: MessageState = "interrupted" if state == "streaming" else state
     message = store.add_message(
         connection,
@@ -145,7 +152,7 @@ def _add(
         body,
         state=settled,
         model=_text(entry, "model", ""),
-        parts=_parts(entry, position),
+        parts=parts,
     )
     finished = entry.get("finished_at")
     store.set_imported(

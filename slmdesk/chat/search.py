@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from slmdesk.chat import store
 from slmdesk.chat.tree import ConversationSummary
-from slmdesk.engines.reasoning import visible
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,7 +21,6 @@ def list_conversations(connection: sqlite3.Connection, search: str, limit: int) 
     A word counts wherever it stands inside another word, in the title or in any message, whatever its case.
     Deleted conversations and those nothing was ever typed in are left out.
     """
-    connection.create_function("shown", 2, _shown, deterministic=True)
     words = search.split()
     found: set[int] | None = None
     for word in words:
@@ -78,16 +76,9 @@ def _with_word(connection: sqlite3.Connection, word: str) -> set[int]:
         )
     else:
         rows = connection.execute(
-            "SELECT DISTINCT conversation_id FROM messages"
-            " WHERE text LIKE ?1 ESCAPE '\\' AND shown(role, text) LIKE ?1 ESCAPE '\\'",
-            (pattern,),
+            "SELECT DISTINCT conversation_id FROM messages WHERE text LIKE ? ESCAPE '\\'", (pattern,)
         )
     return found | {row[0] for row in rows}
-
-
-def _shown(role: str, text: str) -> str:
-    """What is found of a message: not what a model thought aloud."""
-    return visible(text) if role == "assistant" else text
 
 
 def _like(word: str) -> str:
@@ -100,8 +91,7 @@ def _snippet(connection: sqlite3.Connection, conversation_id: int, word: str) ->
     if not word:
         return ""
     row = connection.execute(
-        "SELECT shown(role, text) FROM messages WHERE conversation_id = ?1 AND text LIKE ?2 ESCAPE '\\'"
-        " AND shown(role, text) LIKE ?2 ESCAPE '\\' ORDER BY id LIMIT 1",
+        "SELECT text FROM messages WHERE conversation_id = ? AND text LIKE ? ESCAPE '\\' ORDER BY id LIMIT 1",
         (conversation_id, _like(word)),
     ).fetchone()
     if row is None:

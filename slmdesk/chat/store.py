@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.database import Migration
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.engines.reasoning import visible
+from slmdesk.engines.reasoning import split
 from slmdesk.inference.asks import Part
 from slmdesk.inference.wire import decoded, encoded
 
@@ -102,10 +102,18 @@ CREATE INDEX messages_by_parent ON messages (parent_id);
 CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming';
 """
 
+# Answers kept before hold their reasoning in the text, in the model's own marks. Telling it apart takes a large
+# database long, so it is done afterwards and bit by bit (`split_stored`); until then each is told apart when read.
+_TO_SPLIT = """
+CREATE TABLE answers_to_split (below INTEGER NOT NULL);
+INSERT INTO answers_to_split SELECT id + 1 FROM messages WHERE role = 'assistant' ORDER BY id DESC LIMIT 1;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-1-conversations", _TABLES),
     Migration("chat-2-message-index", _create_index),
     Migration("chat-3-message-parts", _PARTS),
+    Migration("chat-4-reasoning-apart", _TO_SPLIT),
 )
 
 
@@ -120,6 +128,9 @@ def index_available(connection: sqlite3.Connection) -> bool:
 
 def _index(connection: sqlite3.Connection, message_id: int, text: str) -> None:
     if index_available(connection):
+        known = connection.execute("SELECT text FROM message_index WHERE rowid = ?", (message_id,)).fetchone()
+        if known is not None and known[0] == text:
+            return
         connection.execute("DELETE FROM message_index WHERE rowid = ?", (message_id,))
         connection.execute("INSERT INTO message_index (rowid, text) VALUES (?, ?)", (message_id, text))
 
@@ -128,12 +139,41 @@ def _conversation(row: sqlite3.Row) -> Conversation:
     return Conversation(*row)
 
 
-def _message(row: sqlite3.Row) -> Message:
+def _message(row: sqlite3.Row, marked_below: int) -> Message:
     values = dict(row)
     values["stats"] = json.loads(row["stats"])
     values["error"] = json.loads(row["error"]) if row["error"] else None
     values["parts"] = decoded(row["parts"], PARTS)
+    if row["id"] < marked_below and row["role"] == "assistant" and not values["parts"]:
+        told = split(row["text"])
+        values["text"], values["parts"] = told.visible, told.parts
     return Message(**values)
+
+
+def marked_below(connection: sqlite3.Connection) -> int:
+    """Answers with an id below this may hold reasoning in their text; 0: none does."""
+    row = connection.execute("SELECT below FROM answers_to_split").fetchone()
+    return row[0] if row else 0
+
+
+def split_stored(connection: sqlite3.Connection, most: int = 100) -> bool:
+    """Tell reasoning and text apart in some of the answers that are kept with both in one. False: none is left."""
+    rows = connection.execute(
+        "SELECT id, text, state, parts FROM messages WHERE role = 'assistant' AND id < ? ORDER BY id DESC LIMIT ?",
+        (marked_below(connection), most),
+    ).fetchall()
+    connection.execute("DELETE FROM answers_to_split")
+    if not rows:
+        return False
+    for message_id, text, state, parts in rows:
+        told = split(text)
+        if parts != "[]" or (told.visible == text and not told.parts):
+            continue
+        save_answer(connection, message_id, told.visible, told.parts)
+        if state != "streaming":
+            _index(connection, message_id, told.visible)
+    connection.execute("INSERT INTO answers_to_split VALUES (?)", (rows[-1]["id"],))
+    return True
 
 
 def create_conversation(connection: sqlite3.Connection, model: str, system_prompt: str) -> Conversation:
@@ -184,7 +224,7 @@ def get_message(connection: sqlite3.Connection, message_id: int) -> Message:
             f"There is no message {message_id}.",
             "Its conversation may have been deleted in another window; open it again.",
         )
-    return _message(row)
+    return _message(row, marked_below(connection))
 
 
 def load_tree(connection: sqlite3.Connection, conversation_id: int) -> ConversationTree:
@@ -194,7 +234,8 @@ def load_tree(connection: sqlite3.Connection, conversation_id: int) -> Conversat
         f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY id",  # noqa: S608
         (conversation_id,),
     )
-    return ConversationTree(conversation, map(_message, rows))
+    below = marked_below(connection)
+    return ConversationTree(conversation, (_message(row, below) for row in rows))
 
 
 def add_message(
@@ -220,7 +261,7 @@ def add_message(
     message_id = cursor.lastrowid
     assert message_id is not None
     if state != "streaming":
-        _index(connection, message_id, visible(text) if role == "assistant" else text)
+        _index(connection, message_id, text)
     connection.execute(
         "UPDATE conversations SET active_leaf = ?, updated_at = ? WHERE id = ?",
         (message_id, now, conversation_id),
@@ -230,9 +271,14 @@ def add_message(
     )
 
 
-def save_text(connection: sqlite3.Connection, message_id: int, text: str) -> None:
+def save_answer(
+    connection: sqlite3.Connection, message_id: int, text: str, parts: tuple[Part, ...] = ()
+) -> None:
     """Keep what an answer holds so far."""
-    connection.execute("UPDATE messages SET text = ? WHERE id = ?", (text, message_id))
+    connection.execute(
+        "UPDATE messages SET text = ?, parts = ? WHERE id = ?",
+        (text, encoded(parts).decode(), message_id),
+    )
 
 
 def reopen_message(connection: sqlite3.Connection, message_id: int, owner: str) -> Message:
@@ -250,16 +296,17 @@ def finish_message(
     text: str,
     state: MessageState,
     *,
+    parts: tuple[Part, ...] = (),
     stats: dict[str, Any],
     error: dict[str, str] | None,
 ) -> Message:
     """Write the end of an answer."""
+    save_answer(connection, message_id, text, parts)
     connection.execute(
-        "UPDATE messages SET text = ?, state = ?, stats = ?, error = ?, finished_at = ?, owner = ''"
-        " WHERE id = ?",
-        (text, state, json.dumps(stats), json.dumps(error) if error else None, time.time(), message_id),
+        "UPDATE messages SET state = ?, stats = ?, error = ?, finished_at = ?, owner = '' WHERE id = ?",
+        (state, json.dumps(stats), json.dumps(error) if error else None, time.time(), message_id),
     )
-    _index(connection, message_id, visible(text))
+    _index(connection, message_id, text)
     return get_message(connection, message_id)
 
 
@@ -284,17 +331,23 @@ def interrupt_dead(connection: sqlite3.Connection, alive: Callable[[int, str], b
 
     Returns how many there were.
     """
-    rows = connection.execute(
-        "SELECT id, text, stats, owner FROM messages WHERE state = 'streaming'"
-    ).fetchall()
+    rows = connection.execute("SELECT id, owner FROM messages WHERE state = 'streaming'").fetchall()
     error = SlmDeskError(
         "answer_interrupted",
         "The program ended while this answer was being written.",
         "Continue the answer, or regenerate it.",
     ).to_json()
-    dead = [row for row in rows if not alive(row[0], row[3])]
-    for message_id, text, stats, _ in dead:
-        finish_message(connection, message_id, text, "interrupted", stats=json.loads(stats), error=error)
+    dead = [get_message(connection, message_id) for message_id, owner in rows if not alive(message_id, owner)]
+    for answer in dead:
+        finish_message(
+            connection,
+            answer.id,
+            answer.text,
+            "interrupted",
+            parts=answer.parts,
+            stats=answer.stats,
+            error=error,
+        )
     return len(dead)
 
 

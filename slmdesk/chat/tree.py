@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from slmdesk.engines.reasoning import visible
 from slmdesk.inference.asks import Part, Reasoning, Turn
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ class ConversationSummary:
 class Message:
     """One message. `stats` holds usage, timings and the like; `error` is a `SlmDeskError.to_json()`.
 
-    `text` is what is read, searched and titled. `parts` holds what it consists of where that is more than this text: a
-    tool call, its result, a picture.
+    `text` is what is read, searched and titled. `parts` holds what it consists of where that is more than this text:
+    what was thought aloud, a tool call, its result, a picture.
     """
 
     id: int
@@ -67,9 +66,13 @@ class Message:
     def turn(self) -> Turn:
         """As a model is asked with it: without what was thought aloud."""
         if not self.parts:
-            text = visible(self.text) if self.role == "assistant" else self.text
-            return Turn.of(self.role, text)
+            return Turn.of(self.role, self.text)
         return Turn(self.role, tuple(part for part in self.parts if not isinstance(part, Reasoning)))
+
+    @property
+    def reasoning(self) -> str:
+        """What was thought aloud before the text, for a reader."""
+        return "".join(part.text for part in self.parts if isinstance(part, Reasoning)).strip()
 
 
 class ConversationTree:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slmdesk.chat.turns import MessageStored, TurnEnded
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
-from slmdesk.engines.reasoning import Splitter
-from slmdesk.inference.answers import EngineChanged, LoadProgress, Started
+from slmdesk.inference.answers import EngineChanged, LoadProgress, ReasoningDelta, Started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,27 +25,33 @@ class _Shown:
     """An answer on its way to the terminal: its reasoning apart from the rest."""
 
     def __init__(self, out: Output) -> None:
-        self.splitter = Splitter()
         self._out = out
         self.last = ""
         self._thought = False
 
-    def take(self, reasoning: str, text: str) -> None:
-        if reasoning:
-            self._out.event("reasoning", text=reasoning)
-            if self._out.for_eyes:
-                self._out.aside(reasoning if self._thought else reasoning.lstrip())
-                self._thought = self._thought or bool(reasoning.strip())
-                self.last = reasoning
-            elif not self._thought:
-                self._out.status("Thinking …")
-        if text:
-            if self._thought:
-                self._out.text("" if self.last.endswith("\n") else "\n")
-                self._thought = False
-            self._out.stream(text)
-            self._out.event("text", text=text)
+    def take(self, delta: str | ReasoningDelta) -> None:
+        if isinstance(delta, str):
+            self._say(delta)
+        else:
+            self._think(delta.text)
+
+    def _think(self, text: str) -> None:
+        out = self._out
+        out.event("reasoning", text=text)
+        if out.for_eyes:
+            out.aside(text if self._thought else text.lstrip())
+            self._thought = self._thought or bool(text.strip())
             self.last = text
+        elif not self._thought:
+            out.status("Thinking …")
+
+    def _say(self, text: str) -> None:
+        if self._thought:
+            self._out.text("" if self.last.endswith("\n") else "\n")
+            self._thought = False
+        self._out.stream(text)
+        self._out.event("text", text=text)
+        self.last = text
 
 
 async def show_turn(events: AsyncIterator[TurnEvent], out: Output, told_form: str = "") -> Message:
@@ -70,12 +75,11 @@ async def show_turn(events: AsyncIterator[TurnEvent], out: Output, told_form: st
                     out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
                 out.status(f"Reading {tokens} tokens …")
                 out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form)
-            case str():
-                shown.take(*shown.splitter.push(event))
+            case str() | ReasoningDelta():
+                shown.take(event)
             case EngineChanged(text=changed):
                 out.event("engine_changed", text=changed)
             case TurnEnded(message=message):
-                shown.take(*shown.splitter.finish())
                 _close(out, shown.last, changed)
                 return message
     # The iterator's contract; only a defect ends up here.

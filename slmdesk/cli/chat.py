@@ -15,7 +15,6 @@ from slmdesk.cli.main import UsageError
 from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
-from slmdesk.engines.reasoning import split
 from slmdesk.inference.asks import Sampling
 
 if TYPE_CHECKING:
@@ -96,13 +95,12 @@ async def _ask(
         answer = await show_turn(events, out)
     if answer.error is not None:
         raise SlmDeskError.from_json(answer.error)
-    parts = split(answer.text)
-    if parts.reasoning and not parts.visible.strip():
+    if answer.reasoning and not answer.text.strip():
         out.note("The model thought aloud and came to no answer.")
     out.done(
         {
-            "text": parts.visible,
-            "reasoning": parts.reasoning,
+            "text": answer.text,
+            "reasoning": answer.reasoning,
             "model": answer.model,
             "reason": answer.stats.get("reason"),
             "usage": answer.stats.get("usage", {}),

@@ -1,15 +1,20 @@
-"""Where a model thinks aloud: telling its reasoning from its answer, in text as the model wrote it.
+"""Where a model thinks aloud: telling its reasoning from its answer in text as the model wrote it, and back.
 
-Nothing is taken out of what is kept: the split is made each time a text is read. Only reasoning at the beginning
-counts (and what follows right behind it): an answer that speaks *about* `<think>` is an answer.
+Only reasoning at the beginning counts (and what follows right behind it): an answer that speaks *about* `<think>` is
+an answer.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from slmdesk.engines.marks import overlap
+from slmdesk.inference.asks import Part, Reasoning, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 # Opening mark -> closing mark, of the families that have them.
 PAIRS = {
@@ -42,7 +47,11 @@ CONTROL_MARKS = frozenset(
 CHANNEL_MARKS = frozenset({_END, _START})
 
 # Said in plain words (Granite 3.2, Apriel), so it counts only once both are there.
-_WORDS = ("Here is my thought process:", "Here are my reasoning steps:")
+_ANSWER_IN_WORDS = {
+    "Here is my thought process:": "Here is my response:",
+    "Here are my reasoning steps:": "[BEGIN FINAL RESPONSE]",
+}
+_WORDS = tuple(_ANSWER_IN_WORDS)
 _IN_WORDS = re.compile(
     rf"\s*(?:{'|'.join(_WORDS)})(.*?)"
     r"(?:Here is my response:|\[BEGIN FINAL RESPONSE\])(.*?)(?:\[END FINAL RESPONSE\]\s*)?",
@@ -54,34 +63,70 @@ _BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
 
 @dataclass(frozen=True, slots=True)
 class SplitText:
-    """A text cut in two. `thinking`: the reasoning has no end yet, so nothing of the answer is there."""
+    """A text cut in two. `thinking`: the reasoning has no end, so nothing of the answer is there."""
 
     reasoning: str
     visible: str
     thinking: bool = False
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """As parts of a turn; none where nothing was thought."""
+        if not self.reasoning.strip():
+            return ()
+        return (Reasoning(self.reasoning), *((Text(self.visible),) if self.visible else ()))
 
-def split(text: str, *, growing: bool = False) -> SplitText:
-    """The reasoning and the answer in a text. `growing`: more comes, so an end that may become a mark is left out."""
+
+def split(text: str) -> SplitText:
+    """The reasoning, as it stands there, and the answer in a whole text."""
     splitter = Splitter()
     reasoning, visible = splitter.push(text)
-    if growing:
-        return SplitText(reasoning.strip(), visible, splitter.thinking)
     more_reasoning, more_visible = splitter.finish()
     reasoning, visible = reasoning + more_reasoning, visible + more_visible
-    if not splitter.reasoned:
-        if (said := _IN_WORDS.fullmatch(text)) is not None:
-            return SplitText(said[1].strip(), _without_blank_start(said[2]))
-        lone = _LONE_CLOSE.search(text) if "</think>" in text else None
-        if lone is not None and "<think>" not in text[: lone.start()]:
-            # Opened in the prompt, so only the end was written.
-            return SplitText(text[: lone.start()].strip(), _without_blank_start(text[lone.end() :]))
-    return SplitText(reasoning.strip(), visible, splitter.thinking)
+    return SplitText(reasoning, visible, splitter.thinking) if splitter.reasoned else split_late(visible)
 
 
-def visible(text: str) -> str:
-    """The answer alone."""
-    return split(text).visible
+def split_late(text: str) -> SplitText:
+    """The same for what only a whole text tells: reasoning said in plain words, or opened in the prompt unseen."""
+    if (said := _IN_WORDS.fullmatch(text)) is not None:
+        return SplitText(said[1], _without_blank_start(said[2]))
+    lone = _LONE_CLOSE.search(text) if "</think>" in text else None
+    if lone is not None and "<think>" not in text[: lone.start()]:
+        return SplitText(text[: lone.start()], _without_blank_start(text[lone.end() :]))
+    return SplitText("", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How one model marks its reasoning. `opens` stands before it, `closes` between it and the answer."""
+
+    opens: str = "<think>"
+    closes: str = "</think>\n\n"
+
+    @classmethod
+    def of(cls, template: str, specials: Collection[str] = ()) -> Marks:
+        """Those that its chat template speaks of, or else has tokens for; most models know no others than the usual."""
+        if CHANNEL in template:
+            return cls(f"{CHANNEL}analysis{_MESSAGE}", f"{_END}{_HEADS[1]}{_ANSWER_CHANNEL}{_MESSAGE}")
+        for said in _WORDS:
+            if said in template:
+                closes = _ANSWER_IN_WORDS[said]
+                return cls(f"{said}\n", f"\n{closes}\n")
+        mark = next((mark for mark in PAIRS if mark in template), "") or next(
+            (mark for mark in PAIRS if mark in specials), "<think>"
+        )
+        answer = next((wrapper for wrapper in (*_ALWAYS, *_WRAPPERS) if wrapper in template), "")
+        blank = "\n\n" if PAIRS[mark].startswith("</") else ""
+        return cls(mark, f"{PAIRS[mark]}{blank}{answer}")
+
+    def around(self, parts: Iterable[Part]) -> str:
+        """An answer as the model wrote it, or began to write it: with its reasoning in its marks."""
+        parts = tuple(parts)
+        thought = "".join(part.text for part in parts if isinstance(part, Reasoning))
+        answer = "".join(part.text for part in parts if isinstance(part, Text))
+        if not thought:
+            return answer
+        return f"{self.opens}{thought}{self.closes}{answer}" if answer else f"{self.opens}{thought}"
 
 
 def begins(text: str) -> bool:
@@ -97,13 +142,19 @@ def opened_at_end(prompt: str) -> str:
 
 
 class Splitter:
-    """The split of a text that comes in pieces. `push` and `finish` return (reasoning, answer), each new text."""
+    """The split of a text that comes in pieces. `push` and `finish` return (reasoning, answer), each new text.
 
-    def __init__(self) -> None:
+    `begun`: what was written before, in whose middle the text may begin; nothing of it is returned.
+    """
+
+    def __init__(self, begun: str = "") -> None:
         self._held = ""
         self._close = ""  # what ends the part being read; "" in an answer that only ends with the text
         self.reasoned = False  # there was an opening mark
         self._state = "start"
+        self._returned = ""
+        self.push(begun)
+        self._returned = self._held if self._state != "rest" else ""  # that was returned before, so not again
 
     @property
     def thinking(self) -> bool:
@@ -115,13 +166,23 @@ class Splitter:
         if self._state == "rest":
             return "", text
         self._held += text
-        return self._read(last=False)
+        return self._new(*self._read(last=False))
 
     def finish(self) -> tuple[str, str]:
         """What was held back, at the end of the text."""
         if self._state == "rest":
             return "", ""
-        return self._read(last=True)
+        return self._new(*self._read(last=True))
+
+    def _new(self, reasoning: str, answer: str) -> tuple[str, str]:
+        """Without what is known already: a beginning that was held, as a mark may do, and then was none."""
+        before = self._returned
+        if before and (reasoning or answer):
+            self._returned = ""
+            if reasoning:
+                return reasoning.removeprefix(before), answer
+            return "", answer.removeprefix(before)
+        return reasoning, answer
 
     def _read(self, *, last: bool) -> tuple[str, str]:
         reasoning, answer = "", ""

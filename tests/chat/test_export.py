@@ -9,6 +9,7 @@ import pytest
 from slmdesk.chat import export, store
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.asks import Reasoning, Text
 
 
 def a_tree(connection: sqlite3.Connection) -> int:
@@ -50,7 +51,12 @@ def test_reasoning_stays_out_of_markdown_and_in_json(database: Database) -> None
         conversation = store.create_conversation(connection, "m", "")
         asked = store.add_message(connection, conversation.id, None, "user", "What is <think>?")
         store.add_message(
-            connection, conversation.id, asked.id, "assistant", "<think>\nHm.\n</think>\n\nA mark."
+            connection,
+            conversation.id,
+            asked.id,
+            "assistant",
+            "A mark.",
+            parts=(Reasoning("\nHm.\n"), Text("A mark.")),
         )
         return conversation.id
 
@@ -58,7 +64,24 @@ def test_reasoning_stays_out_of_markdown_and_in_json(database: Database) -> None
     assert "Hm." not in export.to_markdown(tree)
     assert "What is <think>?" in export.to_markdown(tree)
     assert "A mark." in export.to_markdown(tree)
-    assert "<think>\\nHm." in export.to_json(tree)
+    text = export.to_json(tree)
+    assert json.loads(text)["messages"][1]["parts"][0] == {"type": "reasoning", "text": "\nHm.\n"}
+    again = database.run_sync(lambda c: store.load_tree(c, export.from_json(c, text)))
+    assert [(m.text, m.parts) for m in again.path()] == [(m.text, m.parts) for m in tree.path()]
+
+
+def test_reasoning_in_the_text_of_an_older_export_is_told_apart(database: Database) -> None:
+    older = json.loads(spoiled())
+    assert older["version"] == 1
+    marked = {"id": 2, "parent_id": 1, "role": "assistant", "created_at": 1.0}
+    older["active_leaf"] = 2
+    older["messages"].append({**marked, "text": "<think>\nHm.\n</think>\n\nA mark."})
+    tree = database.run_sync(lambda c: store.load_tree(c, export.from_json(c, json.dumps(older))))
+    answer = tree.path()[-1]
+    assert (answer.text, answer.reasoning) == ("A mark.", "Hm.")
+    older["version"] = 2  # then it is what the answer says
+    tree = database.run_sync(lambda c: store.load_tree(c, export.from_json(c, json.dumps(older))))
+    assert tree.path()[-1].text.startswith("<think>")
 
 
 def test_json_comes_back_as_it_went(database: Database) -> None:

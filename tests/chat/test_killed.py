@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from slmdesk.application import Application
 from slmdesk.chat.turns import TurnEnded, TurnOptions
 from slmdesk.core.paths import Paths
+from slmdesk.inference.answers import ReasoningDelta
+from slmdesk.inference.asks import Reasoning
 
 from .conftest import use_home
 
@@ -20,6 +23,7 @@ CHILD = """
 import asyncio, sys
 from slmdesk.application import Application
 from slmdesk.chat.turns import MessageStored
+from slmdesk.inference.answers import ReasoningDelta
 
 async def main():
     application = Application.build()
@@ -30,8 +34,8 @@ async def main():
     async for event in application.chats.send(conversation.id, "What is Q4_K_M?"):
         if isinstance(event, MessageStored):
             print("stored", event.message.id, flush=True)
-        if isinstance(event, str):
-            text += event
+        if isinstance(event, str | ReasoningDelta):
+            text += event if isinstance(event, str) else event.text
             print("text", len(text), flush=True)
 
 asyncio.run(main())
@@ -39,13 +43,13 @@ asyncio.run(main())
 
 
 def saved_text(database: Path) -> str:
-    """What a look from outside finds of the answer being written."""
+    """What a look from outside finds of the answer being written: its text, or what is thought before that."""
     connection = sqlite3.connect(database)
     try:
-        row = connection.execute("SELECT text FROM messages WHERE state = 'streaming'").fetchone()
+        row = connection.execute("SELECT text, parts FROM messages WHERE state = 'streaming'").fetchone()
     finally:
         connection.close()
-    return str(row[0]) if row else ""
+    return str(row[0]) or "".join(part["text"] for part in json.loads(row[1])) if row else ""
 
 
 def run_and_kill(database: Path, model: Path, after: str) -> tuple[list[str], str]:
@@ -95,6 +99,37 @@ async def test_nothing_typed_is_lost(
         database = application.paths.database
     finally:
         await application.close()
+    sound(database)
+
+
+async def test_a_thought_is_not_lost_either_and_goes_on(
+    service_home: Path, endless_thinker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_home(monkeypatch, service_home)
+    lines, saved = run_and_kill(Paths.resolve().database, endless_thinker, "saved")
+    application = Application.build()
+    try:
+        answer = (await application.chats.load(int(lines[0].split()[1]))).path()[-1]
+        assert (answer.state, answer.text) == ("interrupted", "")
+        (thought,) = answer.parts
+        assert isinstance(thought, Reasoning)
+        assert thought.text.startswith(saved)
+        events = [
+            event async for event in application.chats.continue_from(answer.id, TurnOptions(max_tokens=8))
+        ]
+        last = events[-1]
+        assert isinstance(last, TurnEnded)
+        assert (last.message.state, last.message.text) == ("complete", "")
+        more = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+        assert more
+        assert last.message.parts == (Reasoning(thought.text + more),)
+        database = application.paths.database
+    finally:
+        await application.close()
+    sound(database)
+
+
+def sound(database: Path) -> None:
     connection = sqlite3.connect(database)
     try:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from slmdesk.application import Application
 from slmdesk.chat import export, search, store
 from slmdesk.chat.request import build_turns
 from slmdesk.core.database import Database
@@ -27,9 +29,12 @@ def rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
 
 def before_parts(path: Path) -> Database:
     """A database as versions without parts left it."""
-    names = [migration.name for migration in MIGRATIONS]
-    known = MIGRATIONS[: names.index("chat-3-message-parts")]
-    return Database(path, (*known, *MIGRATIONS[len(known) + 1 :]))
+    return without(path, "chat-3-message-parts", "chat-4-reasoning-apart")
+
+
+def without(path: Path, *later: str) -> Database:
+    """A database as it was before these migrations."""
+    return Database(path, [migration for migration in MIGRATIONS if migration.name not in later])
 
 
 async def test_a_stored_database_becomes_one_with_parts_and_loses_nothing(tmp_path: Path) -> None:
@@ -81,6 +86,8 @@ async def test_a_stored_database_becomes_one_with_parts_and_loses_nothing(tmp_pa
     assert after["conversations"] == before["conversations"]
     assert after["drafts"] == before["drafts"]
     assert after["messages"] == [{**row, "parts": "[]"} for row in before["messages"]]
+    stopped = new.run_sync(lambda c: store.get_message(c, 9))
+    assert (stopped.text, stopped.reasoning) == ("It is…", "Hm.")
     assert await new.check() == []
     assert [row.id for row in new.run_sync(lambda c: search.list_conversations(c, "quant", 10))] == [4]
     tree = new.run_sync(lambda c: store.load_tree(c, 4))
@@ -96,6 +103,106 @@ async def test_a_stored_database_becomes_one_with_parts_and_loses_nothing(tmp_pa
     with pytest.raises(sqlite3.IntegrityError):
         new.run_sync(lambda c: c.execute("UPDATE messages SET role = 'nobody'"))
     new.close()
+
+
+KEPT = [  # the text as it was kept, then what is read of it and what was thought
+    ("<think>\nIt is Lyon?\n</think>\n\nIt is Paris.", "It is Paris.", "It is Lyon?"),
+    ("<think>\nStill thin", "", "Still thin"),
+    ("[THINK]Hm.[/THINK]Done.", "Done.", "Hm."),
+    ("<|channel|>final<|message|>Just that.<|end|>", "Just that.", ""),
+    ("A plain answer about <think>.", "A plain answer about <think>.", ""),
+    ("<think>\n\n</think>\n\nAt once.", "At once.", ""),
+]
+
+
+def test_answers_kept_with_their_reasoning_are_told_apart(tmp_path: Path) -> None:
+    """Bit by bit, and each is read as it should be from the first moment on; a stop in between loses nothing."""
+    path = tmp_path / "slmdesk.db"
+    old = without(path, "chat-4-reasoning-apart")
+
+    def fill(connection: sqlite3.Connection) -> int:
+        made = store.create_conversation(connection, "m", "").id
+        asked = store.add_message(connection, made, None, "user", "<think>Where is it?</think>")
+        for number in range(60):
+            for text, _, _ in KEPT:
+                connection.execute(
+                    "INSERT INTO messages (conversation_id, parent_id, role, text, state, created_at)"
+                    " VALUES (?, ?, 'assistant', ?, ?, 1.0)",
+                    (made, asked.id, text, "streaming" if number == 59 else "complete"),
+                )
+        # The index as the present code fills it, and one row as older ones did.
+        for row in connection.execute("SELECT id, text FROM messages WHERE state = 'complete'").fetchall():
+            shown = {kept: visible for kept, visible, _ in KEPT}.get(row["text"], row["text"])
+            connection.execute("DELETE FROM message_index WHERE rowid = ?", (row["id"],))
+            connection.execute(
+                "INSERT INTO message_index (rowid, text) VALUES (?, ?)",
+                (row["id"], row["text"] if row["id"] == 2 else shown),
+            )
+        return made
+
+    made = old.run_sync(fill)
+    old.close()
+    wanted = [(visible, thought) for _, visible, thought in KEPT] * 60
+
+    def read(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+        tree = store.load_tree(connection, made)
+        return [(message.text, message.reasoning) for message in tree.children(tree.path()[0].id)]
+
+    def found(connection: sqlite3.Connection, words: str) -> int:
+        return len(search.list_conversations(connection, words, 10))
+
+    new = Database(path, MIGRATIONS)
+    new.run_sync(lambda c: store.update_conversation(c, made, active_leaf=1))
+    assert new.run_sync(read) == wanted
+    rounds = 0
+    while new.run_sync(lambda c: store.split_stored(c, 50)):
+        rounds += 1
+        assert new.run_sync(read) == wanted
+        if rounds == 3:  # a process ends here, and the next goes on
+            new.close()
+            new = Database(path, MIGRATIONS)
+    assert rounds == 8  # of 360 answers
+    assert new.run_sync(store.marked_below) == 0
+    assert new.run_sync(read) == wanted
+    assert [row["text"] for row in new.run_sync(lambda c: rows(c, "messages"))[1:]] == [
+        visible for visible, _ in wanted
+    ]
+    assert new.run_sync(lambda c: found(c, "Paris")) == 1
+    assert new.run_sync(lambda c: found(c, "Lyon")) == 0
+    assert new.run_sync(lambda c: store.get_message(c, 1)).text == "<think>Where is it?</think>"
+    # Those that were being written are interrupted as ever, with what they had.
+    assert new.run_sync(lambda c: store.interrupt_dead(c, lambda _id, _owner: False)) == len(KEPT)
+    assert new.run_sync(read) == wanted
+    # What is kept from here on is what it says.
+    later = new.run_sync(lambda c: store.add_message(c, made, 1, "assistant", "<think> is a mark."))
+    assert new.run_sync(lambda c: store.get_message(c, later.id)).text == "<think> is a mark."
+    assert new.run_sync(store.split_stored) is False
+    new.close()
+
+
+async def test_the_chat_tells_them_apart_when_it_opens(tmp_path: Path) -> None:
+    path = tmp_path / "slmdesk.db"
+    old = without(path, "chat-4-reasoning-apart")
+    old.run_sync(lambda c: c.execute("INSERT INTO conversations (created_at, updated_at) VALUES (1, 1)"))
+    old.run_sync(
+        lambda c: c.executemany(
+            "INSERT INTO messages (conversation_id, role, text, state, created_at)"
+            " VALUES (1, 'assistant', ?, 'complete', 1)",
+            [(text,) for text, _, _ in KEPT] * 50,
+        )
+    )
+    old.close()
+    application = Application.build({"SLMDESK_HOME": str(tmp_path)})
+    try:
+        await asyncio.to_thread(application.paths.database.parent.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(path.rename, application.paths.database)
+        await application.chats.open()
+        while await application.database.read(store.marked_below):
+            await asyncio.sleep(0)
+        texts = await application.database.read(lambda c: [row["text"] for row in rows(c, "messages")])
+        assert texts == [visible for _, visible, _ in KEPT] * 50
+    finally:
+        await application.close()
 
 
 def conversation(connection: sqlite3.Connection) -> int:

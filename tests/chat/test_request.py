@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from slmdesk.chat.request import build_turns, estimated_tokens, prompt_room, turns_of, turns_to_skip
 from slmdesk.chat.tree import Message, MessageRole, MessageState
-from slmdesk.inference.asks import Turn
+from slmdesk.inference.asks import Reasoning, Text, Turn
 
 
 def message(
@@ -47,9 +49,9 @@ def test_cut_answers_stay_and_empty_ones_do_not() -> None:
 def test_what_a_model_thought_aloud_is_not_sent_back() -> None:
     path = [
         message(1, "user", "<think>is mine</think> a"),
-        message(2, "assistant", "<think>\nHm.\n</think>\n\nParis."),
+        replace(message(2, "assistant", "Paris."), parts=(Reasoning("\nHm.\n"), Text("Paris."))),
         message(3, "user", "b"),
-        message(4, "assistant", "<think>\nStill think", "stopped"),
+        replace(message(4, "assistant", "", "stopped"), parts=(Reasoning("\nStill think"),)),
         message(5, "user", "c"),
     ]
     assert build_turns("", path) == [

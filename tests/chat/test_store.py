@@ -9,6 +9,7 @@ from slmdesk.chat import search, store
 from slmdesk.chat.tree import Message
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.asks import Reasoning, Text
 
 
 def talk(connection: sqlite3.Connection, *texts: str, title: str = "") -> int:
@@ -87,8 +88,16 @@ def test_search_finds_parts_of_words_in_titles_and_text(database: Database) -> N
 
 @pytest.mark.parametrize("indexed", [True, False])
 def test_what_a_model_thought_aloud_is_not_searched(database: Database, indexed: bool) -> None:
-    answer = "<think>\nPerhaps Lyon, ok?\n</think>\n\nIt is Paris, ok."
-    talk_id = database.run_sync(lambda c: talk(c, "<think> about the capital", answer))
+    answer = "It is Paris, ok."
+
+    def add(connection: sqlite3.Connection) -> int:
+        made = talk(connection, "<think> about the capital", answer)
+        message = store.load_tree(connection, made).path()[-1]
+        thought = (Reasoning("\nPerhaps Lyon, ok?\n"), Text(answer))
+        store.finish_message(connection, message.id, answer, "complete", parts=thought, stats={}, error=None)
+        return made
+
+    talk_id = database.run_sync(add)
     if not indexed:
         database.run_sync(lambda c: c.execute("DROP TABLE message_index"))
     assert found(database, "Paris") == found(database, "<think>") == found(database, "ok") == [talk_id]
@@ -112,7 +121,7 @@ def test_text_that_still_grows_is_found_once_it_ended(database: Database) -> Non
         answer = store.add_message(
             connection, conversation.id, asked.id, "assistant", "", state="streaming", owner="x"
         )
-        store.save_text(connection, answer.id, "wonderful")
+        store.save_answer(connection, answer.id, "wonderful")
         return conversation.id, answer.id
 
     conversation_id, answer_id = database.run_sync(begin)

@@ -14,8 +14,8 @@ from slmdesk.chat.chats import NEW_CHAT
 from slmdesk.chat.tree import Message
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEnded, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.inference.answers import Started
-from slmdesk.inference.asks import Sampling
+from slmdesk.inference.answers import ReasoningDelta, Started
+from slmdesk.inference.asks import Reasoning, Sampling
 
 from .conftest import GREEDY, engine_processes, service_process
 
@@ -372,6 +372,35 @@ async def test_a_killed_service_cuts_the_answer_and_the_next_turn_finds_another(
     service_process(application.paths).kill()
     last = await finish(chats.send(conversation.id, QUESTION, SHORT))
     assert (last.state, last.error) == ("complete", None)
+
+
+async def test_a_service_killed_in_mid_thought_and_the_thought_going_on(
+    application: Application, endless_thinker: Path
+) -> None:
+    chats = application.chats
+    conversation = await chats.create(str(endless_thinker))
+    async with aclosing(chats.send(conversation.id, QUESTION)) as events:
+        seen = ""
+        async for event in events:
+            if isinstance(event, ReasoningDelta) and (seen := seen + event.text).strip():
+                break
+        service_process(application.paths).kill()
+        cut = await finish(events)
+    assert (cut.state, cut.text) == ("interrupted", "")
+    assert cut.error is not None
+    assert cut.error["code"] == "service_lost"
+    (thought,) = cut.parts
+    assert isinstance(thought, Reasoning)
+    assert thought.text.startswith(seen)
+    assert cut.stats["reasoning_s"] >= 0
+    # The next turn goes on without it, and the answer itself goes on within it, in another service.
+    continued = await finish(chats.continue_from(cut.id, SHORT))
+    assert (continued.state, continued.text) == ("complete", "")
+    (longer,) = continued.parts
+    assert isinstance(longer, Reasoning)
+    assert longer.text.startswith(thought.text)
+    assert len(longer.text) > len(thought.text)
+    assert continued.stats["reasoning_s"] >= cut.stats["reasoning_s"]
 
 
 async def test_a_new_conversation_begins_with_the_instructions_that_its_model_keeps(

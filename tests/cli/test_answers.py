@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -12,9 +12,13 @@ from slmdesk.chat.tree import Message
 from slmdesk.chat.turns import TurnEnded, TurnEvent
 from slmdesk.cli.answers import show_turn
 from slmdesk.cli.output import Output
-from slmdesk.inference.answers import Started
+from slmdesk.inference.answers import ReasoningDelta, Started
 
-PIECES = ["<think>", "\nHm, ", "Lyon?\x1b[2J", "\n</th", "ink>\n\n", "Par", "is."]
+PIECES = [
+    *map(ReasoningDelta, ("\nHm, ", "Lyon?\x1b[2J", "\n")),
+    "Par",
+    "is.",
+]
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -23,11 +27,11 @@ class Tty(io.StringIO):
         return True
 
 
-async def _events(pieces: list[str], form: str = "") -> AsyncIterator[TurnEvent]:
+async def _events(pieces: Sequence[str | ReasoningDelta], form: str = "") -> AsyncIterator[TurnEvent]:
     yield Started(9, 0, form)
     for piece in pieces:
         yield piece
-    yield TurnEnded(Message(1, 1, None, "assistant", "".join(pieces), "complete", "m", 0.0))
+    yield TurnEnded(Message(1, 1, None, "assistant", "".join(map(str, pieces)), "complete", "m", 0.0))
 
 
 async def test_on_a_terminal_reasoning_is_dimmed_and_apart() -> None:

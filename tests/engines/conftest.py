@@ -28,6 +28,7 @@ class Heard:
     """An answer as it arrives at a sink."""
 
     texts: list[str] = field(default_factory=list)
+    pieces: list[Any] = field(default_factory=list)
     end: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     id: str = ""
@@ -38,6 +39,7 @@ class Heard:
             self.end.set_result(piece)
         else:
             self.texts.append(str(piece))
+            self.pieces.append(piece)
         self.changed.set()
 
     @property

@@ -10,7 +10,11 @@ import pytest
 
 from slmdesk.engines.host import LlamaEngine as Engine
 from slmdesk.engines.reasoning import split
-from slmdesk.inference.answers import Stop
+from slmdesk.inference.answers import ReasoningDelta, Stop
+from slmdesk.inference.asks import Ask as Asked
+from slmdesk.inference.asks import Part, Reasoning, Text, Turn
+
+from .conftest import GREEDY, Heard
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,7 +49,7 @@ async def test_what_the_template_opens_is_told(start: Start, ask: Ask, thinker: 
     parts = split(heard.text)
     assert parts.thinking
     assert parts.visible == ""
-    assert len(parts.reasoning) > 10
+    assert len(parts.reasoning.strip()) > 10
 
 
 async def test_reasoning_goes_on_as_if_never_cut(
@@ -59,6 +63,44 @@ async def test_reasoning_goes_on_as_if_never_cut(
         messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": begun}]
         text, _ = await answer(engine, messages, max_tokens=30 - count)
         assert begun + text == whole.text
+
+
+async def test_thoughts_are_gone_on_with_apart(start: Start, ask: Ask, thinker: Path) -> None:
+    """Handed back as parts, in the middle of a thought and behind it, to an engine that tells both apart."""
+    engine = await start(thinker)
+    whole = await ask(engine, QUESTION, max_tokens=30)
+    await whole.end
+    thought = whole.text.removeprefix("<think>")
+    question = Turn.of("user", QUESTION)
+
+    async def go_on(*parts: Part, **options: Any) -> Heard:
+        turns = (question, Turn("assistant", parts))
+        heard = Heard(id=f"parts {len(parts)} {options}")
+        await engine.submit(
+            Asked(turns=turns, id=heard.id, sampling=GREEDY, apart=True, max_tokens=20, **options), heard.sink
+        )
+        await heard.end
+        return heard
+
+    for count in (1, 6):
+        begun = "".join(whole.texts[:count]).removeprefix("<think>")
+        heard = await go_on(Reasoning(begun))
+        assert {type(piece) for piece in heard.pieces} == {ReasoningDelta}
+        more = "".join(piece.text for piece in heard.pieces)
+        assert thought.startswith((begun + more)[: len(thought)])
+    answered = await go_on(Reasoning(thought), Text("Q4_K_M is"))
+    assert {type(piece) for piece in answered.pieces} == {str}
+    as_written = f"<think>{thought}</think>\n\nQ4_K_M is"
+    plain = await ask(
+        engine,
+        [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": as_written}],
+        max_tokens=20,
+    )
+    await plain.end
+    assert answered.text == plain.text
+    # Another engine that goes on behind what this one had written is still within the thought.
+    second = await go_on(Reasoning(thought[:40]), written=(300,))
+    assert {type(piece) for piece in second.pieces} == {ReasoningDelta}
 
 
 async def test_the_mark_is_told_once_where_a_second_engine_goes_on(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slmdesk.engines.reasoning import PAIRS, Splitter, SplitText, begins, opened_at_end, split, visible
+from slmdesk.engines.reasoning import PAIRS, Marks, Splitter, SplitText, begins, opened_at_end, split
+from slmdesk.inference.asks import Reasoning, Text
 
 HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|channel|>final<|message|>Paris."
 
@@ -53,13 +54,14 @@ HARMONY = "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|cha
     ],
 )
 def test_the_split_of_a_whole_text(text: str, reasoning: str, answer: str) -> None:
-    assert split(text) == SplitText(reasoning, answer)
-    assert visible(text) == answer
+    found = split(text)
+    assert (found.reasoning.strip(), found.visible, found.thinking) == (reasoning, answer, False)
+    assert bool(found.parts) is bool(reasoning)
 
 
 @pytest.mark.parametrize("mark", [*PAIRS, "<|channel|>analysis<|message|>"])
 def test_reasoning_without_an_end_is_all_there_is(mark: str) -> None:
-    assert split(f"{mark}\nHm. Let me") == SplitText("Hm. Let me", "", thinking=True)
+    assert split(f"{mark}\nHm. Let me ") == SplitText("\nHm. Let me ", "", thinking=True)
     assert begins(f"\n{mark}\nHm.")
 
 
@@ -82,7 +84,7 @@ def test_pieces_split_as_the_whole(head: str, inner: str, close: str, tail: str,
         head or "</think>" not in text
     ):  # only in a whole text does an end alone tell that it was opened before
         assert "".join(answer for _, answer in parts) == whole.visible
-        assert "".join(reasoning for reasoning, _ in parts).strip() == whole.reasoning
+        assert "".join(reasoning for reasoning, _ in parts) == whole.reasoning
         assert splitter.thinking == whole.thinking
 
 
@@ -97,6 +99,64 @@ def test_nothing_is_held_back_longer_than_a_mark_takes() -> None:
         ("", "is"),
     ]
     assert Splitter().push("<b>") == ("", "<b>")
+
+
+@given(
+    st.sampled_from(["<think>", "[THINK]", "<|channel|>analysis<|message|>", ""]),
+    st.text("ab<[\n ", max_size=20),
+    st.sampled_from(["", "</think>\n\nParis", "[/THINK]Paris", "<|end|>"]),
+    st.integers(0, 20),
+)
+def test_a_text_goes_on_wherever_it_was_cut(head: str, inner: str, tail: str, cut: int) -> None:
+    """What was held back when it was cut was given out with the first half, and is not given out again."""
+    begun, text = head + inner[:cut], head + inner + tail
+    first = split(begun)
+    later = Splitter(begun)
+    pieces = [later.push(letter) for letter in text[len(begun) :]]
+    pieces.append(later.finish())
+    whole = Splitter()
+    wanted = [whole.push(text), whole.finish()]
+    assert later.thinking == whole.thinking
+    for which, known in enumerate((first.reasoning, first.visible)):
+        assert known + "".join(piece[which] for piece in pieces) == "".join(piece[which] for piece in wanted)
+
+
+@pytest.mark.parametrize(
+    ("template", "specials", "thinking", "answered"),
+    [
+        ("", (), "<think>\nHm", "<think>\nHm</think>\n\nParis"),
+        ("{{ '<think>' }}", ("[THINK]",), "<think>\nHm", "<think>\nHm</think>\n\nParis"),
+        ("", ("[THINK]", "[/THINK]"), "[THINK]\nHm", "[THINK]\nHm[/THINK]Paris"),
+        (
+            "<|START_THINKING|><|START_RESPONSE|>",
+            (),
+            "<|START_THINKING|>\nHm",
+            "<|START_THINKING|>\nHm<|END_THINKING|><|START_RESPONSE|>Paris",
+        ),
+        (
+            "<|channel|>",
+            (),
+            "<|channel|>analysis<|message|>\nHm",
+            "<|channel|>analysis<|message|>\nHm<|end|><|start|>assistant<|channel|>final<|message|>Paris",
+        ),
+        (
+            "Here are my reasoning steps:",
+            (),
+            "Here are my reasoning steps:\n\nHm",
+            "Here are my reasoning steps:\n\nHm\n[BEGIN FINAL RESPONSE]\nParis",
+        ),
+    ],
+)
+def test_an_answer_is_put_back_as_its_model_writes_it(
+    template: str, specials: tuple[str, ...], thinking: str, answered: str
+) -> None:
+    marks = Marks.of(template, specials)
+    thought = Reasoning("\nHm")
+    assert marks.around((thought,)) == thinking
+    assert marks.around((thought, Text("Paris"))) == answered
+    assert marks.around((Text("Paris"),)) == "Paris"
+    found = split(answered)
+    assert (found.reasoning.strip(), found.visible) == ("Hm", "Paris")
 
 
 def test_a_prompt_that_opens_reasoning() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines import reasoning
 from slmdesk.engines.llama.templates import ChatTemplate
@@ -59,12 +61,15 @@ class Prompts:
     def __init__(self, model: Model, template: ChatTemplate | SlmDeskError) -> None:
         self._model = model
         self._template = template
-        self._form = form_of(template.source if isinstance(template, ChatTemplate) else "")
+        source = template.source if isinstance(template, ChatTemplate) else ""
+        self._form = form_of(source)
+        self._marks = reasoning.Marks.of(source, model.special_texts)
 
     def prepare(self, ask: Ask) -> Prepared:
         """Raises `SlmDeskError` (`template_failed`, `template_missing`, `unsupported`, `bad_request`)."""
         if not ask.turns:
             return Prepared(self._raw(ask), shape=ask.shape, reader=self._reader(ask, None))
+        ask = self._begun_as_written(ask)
         if ask.may_call:
             return self._calling(ask)
         if has_calls(ask.turns):
@@ -97,11 +102,21 @@ class Prompts:
             pieces.append((f"\n{reasoning.PAIRS.get(prompt.opened.strip(), '')}\n\n", True))
         return Prepared(self._cut(pieces), "", shape, self._reader(ask, form))
 
+    def _begun_as_written(self, ask: Ask) -> Ask:
+        """An answer that is gone on with, as the model wrote it: it is to go on within its reasoning too."""
+        last = ask.turns[-1]
+        kinds = {type(part) for part in last.parts}
+        if last.role != "assistant" or Reasoning not in kinds or not kinds <= {Reasoning, Text}:
+            return ask
+        written = Turn.of("assistant", self._marks.around(last.parts))
+        return replace(ask, turns=(*ask.turns[:-1], written))
+
     @staticmethod
     def _reader(ask: Ask, form: CallForm | None) -> AnswerReader | None:
         if form is None and not ask.apart:
             return None
-        return answer_reader(form, Calls(ask.tools, ask.id))
+        goes_on = bool(ask.turns) and ask.turns[-1].role == "assistant"
+        return answer_reader(form, Calls(ask.tools, ask.id), ask.turns[-1].text if goes_on else "")
 
     def _with_tools(self, ask: Ask) -> tuple[Prompt, CallForm]:
         """The prompt of a conversation with tools, and how the model calls them."""

@@ -18,7 +18,7 @@ from slmdesk.engines.llama.overflow import fitted
 from slmdesk.engines.llama.prompts import Prompts, size_of
 from slmdesk.engines.llama.sampling import Chain, build_sampler
 from slmdesk.engines.llama.text import PartsStream, TextStream
-from slmdesk.inference.asks import Ask, Sampling, bad
+from slmdesk.inference.asks import Ask, Reasoning, Sampling, Text, bad
 from slmdesk.inference.wire import Wire, converted, decoded
 
 if TYPE_CHECKING:
@@ -211,7 +211,8 @@ class EngineServer:
         if not self._spaced or not ask.turns:
             return False
         last = ask.turns[-1]
-        return last.role != "assistant" or not last.text
+        begun = any(part.text for part in last.parts if isinstance(part, Text | Reasoning))
+        return last.role != "assistant" or not begun
 
     async def _prepare(self, ask: Ask) -> Prepared:
         prompts = self._prompts

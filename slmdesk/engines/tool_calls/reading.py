@@ -33,18 +33,23 @@ class AnswerReader(Protocol):
         ...
 
 
-def answer_reader(form: CallForm | None, calls: Calls) -> AnswerReader:
-    """The reader of an answer. Without a `form` it tells reasoning and answer apart and knows no calls."""
+def answer_reader(form: CallForm | None, calls: Calls, begun: str = "") -> AnswerReader:
+    """The reader of an answer. Without a `form` it tells reasoning and answer apart and knows no calls.
+
+    `begun`: the answer is gone on with behind this text, marks and all.
+    """
     if form is not None and form.family == "harmony":
-        return HarmonyReader(calls)
-    return _PartsReader(_CallReader(form, calls) if form is not None else None)
+        reader = HarmonyReader(calls)
+        reader.push(begun)
+        return reader
+    return _PartsReader(_CallReader(form, calls) if form is not None else None, begun)
 
 
 class _PartsReader:
     """Reasoning first, then calls in what is left."""
 
-    def __init__(self, calls: _CallReader | None) -> None:
-        self._splitter = Splitter()
+    def __init__(self, calls: _CallReader | None, begun: str) -> None:
+        self._splitter = Splitter(begun)
         self._calls = calls
 
     @property

@@ -181,7 +181,7 @@ class ChatController:
     def _live(item: MessageItem, turn: RunningTurn) -> MessageItem:
         if turn.answer is None or item.id != turn.answer.id or turn.ended is not None:
             return item
-        return item.with_text(turn.text).as_live(turn.status)
+        return item.as_live(turn.grown, turn.status)
 
     @property
     def running(self) -> frozenset[int]:
@@ -283,6 +283,7 @@ class ChatController:
 
     async def _follow(self, turn: RunningTurn, event: TurnEvent) -> None:
         from slmdesk.chat.turns import MessageStored, TurnEnded
+        from slmdesk.inference.answers import ReasoningDelta
 
         turn.take(event)
         shown = turn.conversation_id == self.current
@@ -290,9 +291,9 @@ class ChatController:
             case MessageStored(message=message):
                 if message.role == "assistant" and shown:
                     await self._reload()
-            case str():
+            case str() | ReasoningDelta():
                 if shown and turn.answer is not None:
-                    self._view.show_text(turn.answer.id, event)
+                    self._view.show_more(turn.answer.id)
             case TurnEnded(message=message):
                 if message.error and message.error.get("code") in SERVICE_GONE:
                     self._lost.add(turn.conversation_id)

@@ -145,8 +145,8 @@ class ChatPage(Page):
         self.list.set_current(self.controller.current)
         self._menu_button.setEnabled(self.controller.current != 0)
 
-    def show_text(self, message_id: int, text: str) -> None:
-        self.pane.messages.append_text(message_id, text)
+    def show_more(self, message_id: int) -> None:
+        self.pane.messages.show_more(message_id)
 
     def show_item(self, item: MessageItem) -> None:
         self.pane.messages.update_item(item)

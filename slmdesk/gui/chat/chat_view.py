@@ -31,8 +31,8 @@ class ChatView(Protocol):
         """One message is another now."""
         ...
 
-    def show_text(self, message_id: int, text: str) -> None:
-        """More text came for the answer with that id."""
+    def show_more(self, message_id: int) -> None:
+        """The answer with that id has grown."""
         ...
 
     def show_running(self) -> None:

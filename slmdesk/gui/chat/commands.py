@@ -95,7 +95,7 @@ class ChatCommands:
     def _copy(self) -> None:
         answer = self._last_answer()
         if answer is not None:
-            QGuiApplication.clipboard().setText(answer.visible_text)
+            QGuiApplication.clipboard().setText(answer.text)
             self._page.services.toast("Copied the last answer.")
 
     def _rename(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slmdesk.engines.reasoning import visible
 from slmdesk.gui.chat.names import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slmdesk.chat.growing import GrowingAnswer
     from slmdesk.chat.tree import ConversationTree, Message
 
 
@@ -19,8 +19,8 @@ class MessageItem:
     """One message as the list shows it.
 
     `branch` counts from 0 among the `branches` that stand in its place. `status` says what an answer waits for
-    ("Loading Qwen3-4B Q4_K_M… 43 %"). `live` means that this program is writing it now. `chat_form` is set on the
-    first answer of a model that was spoken to in a form that stands in for a chat template.
+    ("Loading Qwen3-4B Q4_K_M… 43 %"). `grown` is the answer so far, where this program is writing it now. `chat_form`
+    is set on the first answer of a model that was spoken to in a form that stands in for a chat template.
     """
 
     message: Message
@@ -28,7 +28,7 @@ class MessageItem:
     branch: int = 0
     branches: int = 1
     last: bool = False
-    live: bool = False
+    grown: GrowingAnswer | None = None
     status: str = ""
     chat_form: str = ""
 
@@ -41,6 +41,11 @@ class MessageItem:
         return self.message.role == "assistant"
 
     @property
+    def live(self) -> bool:
+        """Whether it is being written."""
+        return self.grown is not None
+
+    @property
     def cut_short(self) -> bool:
         """Whether the model stopped because it may write no more."""
         return self.message.state == "complete" and self.message.stats.get("reason") == "length"
@@ -51,17 +56,23 @@ class MessageItem:
         return str(self.message.stats.get("engine_change") or "")
 
     @property
-    def visible_text(self) -> str:
-        """The message without what a model thought aloud."""
-        return visible(self.message.text) if self.answer else self.message.text
+    def text(self) -> str:
+        """What is read of it, as far as it is written."""
+        return self.message.text if self.grown is None else self.grown.text
 
-    def with_text(self, text: str) -> MessageItem:
-        """The same item with the text as it stands now."""
-        return replace(self, message=replace(self.message, text=text))
+    @property
+    def reasoning(self) -> str:
+        """What a model thought aloud, as far as it is written."""
+        return self.message.reasoning if self.grown is None else self.grown.reasoning.strip()
 
-    def as_live(self, status: str) -> MessageItem:
+    @property
+    def thinking(self) -> bool:
+        """Whether it is being thought now."""
+        return self.grown is not None and self.grown.thinking
+
+    def as_live(self, grown: GrowingAnswer, status: str) -> MessageItem:
         """The same item while it is being written."""
-        return replace(self, live=True, status=status)
+        return replace(self, grown=grown, status=status)
 
 
 def items_of(tree: ConversationTree, names: Mapping[str, str]) -> list[MessageItem]:

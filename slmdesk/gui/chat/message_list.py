@@ -139,13 +139,12 @@ class MessageList(QScrollArea):
                 self._changed(number)
                 return
 
-    def append_text(self, message_id: int, text: str) -> None:
-        """More text of an answer being written."""
+    def show_more(self, message_id: int) -> None:
+        """An answer being written has grown."""
         for row in reversed(self._rows):
             if row.item.id == message_id:
-                row.item = row.item.with_text(row.item.message.text + text)
                 if row.view is not None:
-                    row.view.append(text)
+                    row.view.show_more()
                 return
 
     @property
@@ -184,7 +183,7 @@ class MessageList(QScrollArea):
     def _guess(self, item: MessageItem) -> int:
         """About how high a message will be."""
         style = self._typesetter.style
-        text = item.visible_text if item.answer else folded(item.message.text)
+        text = item.text if item.answer else folded(item.text)
         letters = max(self._column[1] / (style.body.pixelSize() * 0.52), 20)
         lines = len(text) / letters + 0.6 * text.count("\n") + 1
         return round(lines * style.line) + style.line + MEASURE.control_small + 2 * SPACE.tiny

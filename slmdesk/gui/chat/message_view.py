@@ -8,7 +8,6 @@ from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
 from PySide6.QtWidgets import QWidget
 
-from slmdesk.engines.reasoning import split
 from slmdesk.gui.chat.body.body import MessageBody
 from slmdesk.gui.chat.edit_box import EditBox
 from slmdesk.gui.chat.markdown.blocks import verbatim
@@ -109,8 +108,7 @@ class MessageView(QWidget):
         self.body.link_clicked.connect(self.link_clicked)
         self.feed = typesetter.renderer.feed(self.body)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self._shown = ""  # of the text as the model wrote it
-        self._visible = ""  # of the answer in it
+        self._fed = 0  # characters of the answer that the feed was given
         self._thought: Thought | None = None
         self._text_came = False
         self._show_text()
@@ -119,15 +117,18 @@ class MessageView(QWidget):
     # content
     def update_item(self, item: MessageItem) -> None:
         """Show the message as it is now. Text that only grew is streamed; other text is shown anew."""
-        self.item = item
+        before, self.item = self.item, item
         self._speaker.set_name(item.name)
+        goes_on = item.live and before.grown is item.grown
+        if item.answer and not goes_on and not _begins_as(item.text, before.text, self._fed):
+            self.feed.restart()
+            self._fed = 0
         self._show_text()
         self._show_state()
         self._resized()
 
-    def append(self, text: str) -> None:
-        """More text of an answer being written."""
-        self._shown += text
+    def show_more(self) -> None:
+        """The answer being written has grown."""
         self._text_came = True
         self._show_answer()
 
@@ -161,31 +162,25 @@ class MessageView(QWidget):
         return self._thought
 
     def _show_text(self) -> None:
-        text = self.item.message.text
         if not self.item.answer:
-            self._show_verbatim(text)
+            self._show_verbatim(self.item.text)
             return
-        self._shown = text
         self._show_answer()
         if not self.item.live:
             self.feed.finish()
 
     def _show_answer(self) -> None:
-        """The reasoning into its card, the rest into the body. Text that only grew is streamed."""
-        parts = split(self._shown, growing=self.item.live)
-        if not parts.visible.startswith(self._visible):
-            self.feed.restart()
-            self._visible = ""
-        if len(parts.visible) > len(self._visible):
-            self.feed.append(parts.visible[len(self._visible) :])
-            self._visible = parts.visible
-        thinking = self.item.live and parts.thinking
-        if parts.reasoning or thinking:
+        """What came since the last time: into the body, and what was thought into its card."""
+        item = self.item
+        if len(item.text) > self._fed:
+            self.feed.append(item.text[self._fed :])
+            self._fed = len(item.text)
+        if item.thinking or item.reasoning:
             if self._thought is None:
                 self._make_thought()
             assert self._thought is not None
-            seconds = 0.0 if self.item.live else float(self.item.message.stats.get("reasoning_s", 0.0))
-            self._thought.show_thought(parts.reasoning, thinking=thinking, seconds=seconds)
+            seconds = 0.0 if item.live else float(item.message.stats.get("reasoning_s", 0.0))
+            self._thought.show_thought(item.reasoning, thinking=item.thinking, seconds=seconds)
         elif self._thought is not None:
             self._drop_thought()
 
@@ -224,7 +219,7 @@ class MessageView(QWidget):
         if self._more is not None:
             more, self._more = self._more, None
             let_go(more, self)
-        self._show_verbatim(self.item.message.text)
+        self._show_verbatim(self.item.text)
         self._resized()
 
     def _show_state(self) -> None:
@@ -253,7 +248,7 @@ class MessageView(QWidget):
             let_go(actions, self)
         self._show_actions()
         self.setAccessibleName(
-            f"{self.item.name}: {self.item.visible_text}" if not self.item.live else self.item.name
+            f"{self.item.name}: {self.item.text}" if not self.item.live else self.item.name
         )
 
     def _show_change(self) -> None:
@@ -379,13 +374,13 @@ class MessageView(QWidget):
     def copy(self) -> None:
         """Copy the selection, or else the whole message as it was written, without the reasoning."""
         selected = self.body.selection or (self._thought.selection if self._thought is not None else "")
-        QGuiApplication.clipboard().setText(selected or self.item.visible_text or self._visible)
+        QGuiApplication.clipboard().setText(selected or self.item.text)
 
     def edit(self) -> None:
         """Let the person change their message in place."""
         if self.editing or self.item.answer:
             return
-        self._editor = EditBox(self.theme, self.item.message.text, parent=self)
+        self._editor = EditBox(self.theme, self.item.text, parent=self)
         self._editor.sent.connect(self._edited)
         self._editor.cancelled.connect(self._cancelled)
         self._editor.changed.connect(self._resized)
@@ -460,6 +455,11 @@ class MessageView(QWidget):
             inset = MEASURE.focus / 2
             frame = QRectF(self.rect()).adjusted(inset, inset, -inset, -inset)
             painter.drawRoundedRect(frame, MEASURE.corner, MEASURE.corner)
+
+
+def _begins_as(text: str, before: str, length: int) -> bool:
+    """Whether so much of two texts is the same."""
+    return len(text) >= length and text[:length] == before[:length]
 
 
 def folded(text: str) -> str:

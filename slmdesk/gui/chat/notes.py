@@ -111,7 +111,8 @@ def note_for(
 ) -> QWidget | None:
     """The note an answer needs, or None. `mend` may know a better button for an error than "Try again"."""
     message = item.message
-    continued: list[Remedy] = [("Continue", go_on)] if item.last and message.text.strip() else []
+    begun = bool(message.text.strip() or message.reasoning)
+    continued: list[Remedy] = [("Continue", go_on)] if item.last and begun else []
     retried: list[Remedy] = [("Try again", again)]
     if message.state == "stopped":
         return Ended(theme, "Stopped", continued or (retried if item.last else []))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.chat.growing import GrowingAnswer
 from slmdesk.chat.turns import MessageStored, TurnEnded, TurnEvent
 from slmdesk.gui.chat.names import short_name
-from slmdesk.inference.answers import LoadProgress, Started
+from slmdesk.inference.answers import LoadProgress, ReasoningDelta, Started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ class RunningTurn:
         status: what is being waited for, in words; empty once text comes.
         ended: the answer as it was saved.
         stats: what is known of it while it is written, as `Message.stats` has it.
+        grown: the answer so far.
     """
 
     conversation_id: int
@@ -36,21 +38,17 @@ class RunningTurn:
     ended: Message | None = None
     status: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
-    _parts: list[str] = field(default_factory=list)
+    grown: GrowingAnswer = field(default_factory=GrowingAnswer)
 
     def __post_init__(self) -> None:
         self.status = "Reconnecting…" if self.reconnecting else "Starting…"
-
-    @property
-    def text(self) -> str:
-        """The answer so far."""
-        return (self.answer.text if self.answer else "") + "".join(self._parts)
 
     def take(self, event: TurnEvent) -> None:
         """Follow what happens."""
         match event:
             case MessageStored(message=message) if message.role == "assistant":
                 self.answer = message
+                self.grown = GrowingAnswer(message.parts, message.text)
             case LoadProgress(fraction=fraction):
                 name = short_name(self.answer.model, self.names) if self.answer else "the model"
                 self.status = f"Loading {name}… {fraction:.0%}".replace("%", " %")
@@ -61,8 +59,8 @@ class RunningTurn:
                     "trimmed_turns": event.trimmed_turns,
                 }
                 self.status = f"Reading {tokens:,} tokens…" if tokens >= LONG_PROMPT else "Thinking…"
-            case str():
-                self._parts.append(event)
+            case str() | ReasoningDelta():
+                self.grown.take(event)
                 self.status = ""
             case TurnEnded(message=message):
                 self.ended = message

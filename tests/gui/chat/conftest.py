@@ -117,6 +117,17 @@ class Desk:
         setattr(page, shown, both)
         return lambda: setattr(page, shown, shows)
 
+    def hear_text(self, hear: Callable[[str], object]) -> Callable[[], None]:
+        """Call `hear` with each piece of an answer's text as it comes, until what is returned is called."""
+        heard: dict[int, int] = {}
+
+        def more(message_id: int) -> None:
+            text = next(item.text for item in self.controller.items() if item.id == message_id)
+            new, heard[message_id] = text[heard.get(message_id, 0) :], len(text)
+            hear(new)
+
+        return self.overhear("show_more", more)
+
     @property
     def composer(self) -> Any:
         return self.page.pane.composer
@@ -152,7 +163,7 @@ class Desk:
         await self.endless()
         for _ in range(20):
             begun: list[str] = []
-            stop = self.overhear("show_text", lambda _id, more, begun=begun: begun.append(more))
+            stop = self.hear_text(begun.append)
             await self.ask(text)
             await until(lambda begun=begun: len(begun) >= words or not self.controller.running, "some words")
             if self.controller.running:

@@ -34,11 +34,11 @@ def test_a_question_is_answered_as_it_streams(play: Play) -> None:
         arrived: list[str] = []
         midway: list[bool] = []
 
-        def arrives(_id: int, text: str) -> None:
+        def arrives(text: str) -> None:
             arrived.append(text)
             midway.append(bool(desk.controller.running))
 
-        desk.overhear("show_text", arrives)
+        desk.hear_text(arrives)
         await desk.ask("What is Q4_K_M?")
         await until(lambda: len(desk.items) == 2, "the answer's row")
         assert desk.items[1].live
@@ -195,13 +195,13 @@ def test_native_code_that_fails_in_mid_answer_costs_a_quiet_line(play: Play) -> 
         begun: list[str] = []
         doomed: list[psutil.Process] = []
 
-        def hurt(_id: int, text: str) -> None:
+        def hurt(text: str) -> None:
             begun.append(text)
             if len(begun) == 1:
                 for process in doomed:
                     process.send_signal(signal.SIGSEGV)
 
-        no_more = desk.overhear("show_text", hurt)
+        no_more = desk.hear_text(hurt)
         try:
             for _ in range(20):  # an answer may be written before the signal reaches the engine
                 doomed[:] = []
@@ -261,13 +261,13 @@ async def killed_in_mid_answer(
     begun: list[str] = []
     doomed: list[psutil.Process] = []
 
-    def kill(_id: int, text: str) -> None:
+    def kill(text: str) -> None:
         begun.append(text)
         for process in doomed:
             if process.is_running():
                 process.kill()
 
-    no_more = desk.overhear("show_text", kill)
+    no_more = desk.hear_text(kill)
     try:
         for _ in range(20):
             doomed.clear()

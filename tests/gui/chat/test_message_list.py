@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from slmdesk.chat.growing import GrowingAnswer
 from slmdesk.chat.tree import Message
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.follow import SLACK, Follow
@@ -28,11 +29,10 @@ from .conftest import Deeds
 ANSWER = "## An answer\n\nWith **several** paragraphs.\n\n- one\n- two\n\n```py\nx = 1\n```\n\nAnd an end."
 
 
-def item(
-    number: int, text: str = "", *, state: str = "complete", live: bool = False, **rest: object
-) -> MessageItem:
+def item(number: int, text: str | None = None, *, state: str = "complete", **rest: object) -> MessageItem:
     answer = number % 2 == 0
-    text = text or (ANSWER if answer else f"Question {number}")
+    if text is None:
+        text = ANSWER if answer else f"Question {number}"
     message = Message(
         number,
         1,
@@ -45,7 +45,7 @@ def item(
         error=rest.pop("error", None),
         stats=rest.pop("stats", {}),
     )  # type: ignore[arg-type]
-    return MessageItem(message, "Model" if answer else "You", live=live, **rest)  # type: ignore[arg-type]
+    return MessageItem(message, "Model" if answer else "You", **rest)  # type: ignore[arg-type]
 
 
 Make = Callable[[int], MessageList]
@@ -134,10 +134,12 @@ def test_the_view_follows_a_stream_unless_the_reader_scrolled_up(
     messages: Make, qtbot: QtBot, typesetter: Typesetter
 ) -> None:
     shown = messages(9)
-    live = item(10, " ", state="streaming", live=True).with_text("")
+    grown = GrowingAnswer()
+    live = item(10, "", state="streaming").as_live(grown, "")
     shown.show_items([*shown.items, live], keep=True)
     for _ in range(30):
-        shown.append_text(10, "A line of the answer.\n\n")
+        grown.take("A line of the answer.\n\n")
+        shown.show_more(10)
         qtbot.wait(3)
     qtbot.waitUntil(lambda: typesetter.idle)
     qtbot.waitUntil(lambda: at_end(shown))
@@ -146,7 +148,8 @@ def test_the_view_follows_a_stream_unless_the_reader_scrolled_up(
     QTest.keyClick(shown, Qt.Key.Key_Home)
     assert shown.latest_offered
     for _ in range(10):
-        shown.append_text(10, "More of it.\n\n")
+        grown.take("More of it.\n\n")
+        shown.show_more(10)
     qtbot.waitUntil(lambda: typesetter.idle)
     qtbot.wait(20)
     assert shown.verticalScrollBar().value() == 0
@@ -205,7 +208,7 @@ def test_how_an_answer_ended_is_said(messages: Make, deeds: Deeds) -> None:
         [
             item(2, "half", state="stopped"),
             item(4, "half", state="interrupted", error=error, last=True),
-            item(6, "", state="failed", error=error).with_text(""),
+            item(6, "", state="failed", error=error),
             item(8, "long", stats={"reason": "length"}, last=True),
             item(10, "whole"),
         ]

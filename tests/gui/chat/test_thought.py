@@ -11,6 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
+from slmdesk.chat.growing import GrowingAnswer
 from slmdesk.chat.tree import Conversation, ConversationTree, Message
 from slmdesk.core import amounts
 from slmdesk.gui.chat.items import MessageItem, items_of
@@ -20,15 +21,19 @@ from slmdesk.gui.chat.message_view import MessageView
 from slmdesk.gui.chat.notes import Ended, Told
 from slmdesk.gui.chat.thought import Thought
 from slmdesk.gui.chat.typesetter import Typesetter
+from slmdesk.inference.answers import ReasoningDelta
+from slmdesk.inference.asks import Reasoning, Text
 
 from .conftest import Deeds
 
-THOUGHT = "<think>\nIs it **Paris**?\n\nIt is.\n</think>\n\nThe answer is Paris."
+THOUGHT = "\nIs it **Paris**?\n\nIt is.\n"
+SAID = "The answer is Paris."
 
 
-def answer(text: str, *, live: bool = False, state: str = "complete", **stats: object) -> MessageItem:
-    message = Message(2, 1, 1, "assistant", text, state, "m", 0.0, stats=stats)  # type: ignore[arg-type]
-    return MessageItem(message, "Model", last=True, live=live)
+def answer(thought: str, text: str, *, state: str = "complete", **stats: object) -> MessageItem:
+    parts = (Reasoning(thought), Text(text)) if thought else ()
+    message = Message(2, 1, 1, "assistant", text, state, "m", 0.0, stats=stats, parts=parts)  # type: ignore[arg-type]
+    return MessageItem(message, "Model", last=True)
 
 
 Show = Callable[[MessageItem], MessageView]
@@ -72,18 +77,18 @@ def said(view: MessageView) -> str:
 
 
 def test_reasoning_is_folded_and_the_answer_stands_alone(show: Show) -> None:
-    view = show(answer(THOUGHT, reasoning_s=12.4))
+    view = show(answer(THOUGHT, SAID, reasoning_s=12.4))
     assert plain_text(view.body.blocks) == "The answer is Paris."
     assert card(view).words == "Thought for 12 s"
     assert not card(view).opened
     assert said(view) == ""
     assert "Is it" not in view.accessibleName()
     assert head(view).accessibleName() == "Thought for 12 s, folded"
-    assert show(answer("Just an answer.")).thought is None
+    assert show(answer("", "Just an answer.")).thought is None
 
 
 def test_it_unfolds_by_mouse_and_by_keyboard(show: Show, typesetter: Typesetter, qtbot: QtBot) -> None:
-    view = show(answer(THOUGHT, reasoning_s=12.4))
+    view = show(answer(THOUGHT, SAID, reasoning_s=12.4))
     folded = view.height()
     QTest.mouseClick(head(view), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: typesetter.idle and view.height() > folded)
@@ -105,34 +110,53 @@ def test_it_unfolds_by_mouse_and_by_keyboard(show: Show, typesetter: Typesetter,
 def test_it_streams_while_it_is_open(
     show: Show, messages: MessageList, typesetter: Typesetter, qtbot: QtBot
 ) -> None:
-    view = show(answer("<think>\n", live=True))
+    grown = GrowingAnswer()
+    grown.take(ReasoningDelta("\n"))
+    view = show(answer("", "").as_live(grown, ""))
     assert card(view).words.startswith("Thinking…")
     assert view.note is None
     card(view).toggle()
-    for text in ("Is it", " Paris?", "\n</thi"):
-        messages.append_text(2, text)
+    for thought in ("Is it", " Paris?", "\n"):
+        grown.take(ReasoningDelta(thought))
+        messages.show_more(2)
     qtbot.waitUntil(lambda: typesetter.idle)
     assert said(view) == "Is it Paris?"
     assert view.body.blocks == []
-    for text in ("nk>\n", "\nIt is", " Paris."):
-        messages.append_text(2, text)
+    for text in ("It is", " Paris."):
+        grown.take(text)
+        messages.show_more(2)
     qtbot.waitUntil(lambda: typesetter.idle)
     assert plain_text(view.body.blocks) == "It is Paris."
     assert not card(view).words.startswith("Thinking")
-    messages.update_item(answer("<think>\nIs it Paris?\n</think>\n\nIt is Paris.", reasoning_s=75.0))
+    messages.update_item(answer("\nIs it Paris?\n", "It is Paris.", reasoning_s=75.0))
     qtbot.waitUntil(lambda: typesetter.idle)
     assert (card(view).words, said(view)) == ("Thought for 1 min 15 s", "Is it Paris?")
     assert plain_text(view.body.blocks) == "It is Paris."
 
 
+def test_reasoning_that_only_the_end_tells_leaves_the_text(
+    show: Show, messages: MessageList, typesetter: Typesetter, qtbot: QtBot
+) -> None:
+    grown = GrowingAnswer()
+    grown.take("Here is my thought process: Hm. Here is my response:\n\nParis.")
+    view = show(answer("", "").as_live(grown, ""))
+    assert view.thought is None
+    messages.update_item(answer(" Hm. ", "Paris."))
+    qtbot.waitUntil(lambda: typesetter.idle)
+    assert plain_text(view.body.blocks) == "Paris."
+    card(view).toggle()
+    qtbot.waitUntil(lambda: typesetter.idle)
+    assert said(view) == "Hm."
+
+
 def test_it_is_not_copied_with_the_answer(show: Show) -> None:
-    view = show(answer(THOUGHT))
+    view = show(answer(THOUGHT, SAID))
     view.copy()
     assert QGuiApplication.clipboard().text() == "The answer is Paris."
 
 
 def test_reasoning_without_an_end_can_still_be_read(show: Show, typesetter: Typesetter, qtbot: QtBot) -> None:
-    view = show(answer("<think>\nIs it Par", state="stopped", reasoning_s=3.0))
+    view = show(answer("\nIs it Par", "", state="stopped", reasoning_s=3.0))
     assert view.body.blocks == []
     assert isinstance(view.note, Ended)
     assert card(view).geometry().bottom() < view.note.geometry().top()
@@ -142,15 +166,15 @@ def test_reasoning_without_an_end_can_still_be_read(show: Show, typesetter: Type
 
 
 def test_an_empty_thought_is_no_card(show: Show) -> None:
-    assert show(answer("<think>\n\n</think>\n\nParis.")).thought is None
+    assert show(answer("\n\n", "Paris.")).thought is None
 
 
 def test_what_was_opened_stays_open_when_its_widget_comes_back(
     show: Show, messages: MessageList, typesetter: Typesetter, qtbot: QtBot
 ) -> None:
-    card(show(answer(THOUGHT))).toggle()
+    card(show(answer(THOUGHT, SAID))).toggle()
     messages.show_items([])
-    view = show(answer(THOUGHT))
+    view = show(answer(THOUGHT, SAID))
     qtbot.waitUntil(lambda: typesetter.idle)
     assert card(view).opened
     assert said(view) == "Is it Paris?\nIt is."
