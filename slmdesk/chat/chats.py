@@ -42,6 +42,7 @@ NEW_CHAT = 0  # the draft of a conversation that does not exist yet
 
 _KEEP_DELETED_S = 30 * 24 * 3600
 _KEEP_EMPTY_S = 24 * 3600
+_OTHER_MODEL = "other_model"  # in the stats of an answer that another model than the conversation's wrote
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 
@@ -264,7 +265,11 @@ class Chats:
     def regenerate(
         self, message_id: int, options: TurnOptions | None = None
     ) -> AsyncGenerator[TurnEvent, None]:
-        """Write another answer beside this one (or the first one below a message of the person)."""
+        """Write another answer beside this one (or the first one below a message of the person).
+
+        By another model where `options` names one, which is then no choice for what follows. Raises `model_not_found`.
+        """
+        other = options.model if options is not None else ""
 
         def prepare(connection: sqlite3.Connection) -> _Prepared:
             message = store.get_message(connection, message_id)
@@ -276,7 +281,7 @@ class Chats:
                     "There is no question before this answer.",
                     "Send a new message.",
                 )
-            return self._answer_row(connection, tree.path(asked_id), [])
+            return self._answer_row(connection, tree.path(asked_id), [], model=other)
 
         return self._turn(prepare, options)
 
@@ -317,7 +322,8 @@ class Chats:
             answer = store.reopen_message(connection, message_id, self._owner)
             store.update_conversation(connection, message.conversation_id, active_leaf=message_id)
             conversation = store.get_conversation(connection, message.conversation_id)
-            return _Prepared(conversation, tree.path(message.parent_id), [answer], self._model(conversation))
+            model = str(message.stats.get(_OTHER_MODEL) or "") or self._model(conversation)
+            return _Prepared(conversation, tree.path(message.parent_id), [answer], model)
 
         return self._turn(prepare, options)
 
@@ -330,6 +336,8 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions | None
     ) -> AsyncGenerator[TurnEvent, None]:
         await self.open()
+        if options is not None and options.model:
+            await self._library.resolve(options.model)
         storing = asyncio.create_task(self._begin(prepare, options or TurnOptions()))
         try:
             prepared, answering = await asyncio.shield(storing)
@@ -376,10 +384,12 @@ class Chats:
         self._changed(conversation_id)
 
     def _answer_row(
-        self, connection: sqlite3.Connection, path: list[Message], stored: list[Message]
+        self, connection: sqlite3.Connection, path: list[Message], stored: list[Message], *, model: str = ""
     ) -> _Prepared:
+        """`model`: the one that answers this once."""
         conversation_id, asked_id = path[-1].conversation_id, path[-1].id
-        model = self._model(store.get_conversation(connection, conversation_id))
+        usual = self._model(store.get_conversation(connection, conversation_id))
+        other, model = model, model or usual
         answer = store.add_message(
             connection,
             conversation_id,
@@ -389,9 +399,10 @@ class Chats:
             state="streaming",
             model=model,
             owner=self._owner,
+            stats={_OTHER_MODEL: other} if other else {},
         )
         # From now on the conversation keeps the model it was begun with, whatever the settings become.
-        store.update_conversation(connection, conversation_id, model=model)
+        store.update_conversation(connection, conversation_id, model=usual)
         conversation = store.get_conversation(connection, conversation_id)
         return _Prepared(conversation, path, [*stored, answer], model)
 

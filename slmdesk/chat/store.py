@@ -249,14 +249,19 @@ def add_message(
     model: str = "",
     owner: str = "",
     parts: tuple[Part, ...] = (),
+    stats: dict[str, Any] | None = None,
 ) -> Message:
     """Append a message and make it the end of the active path."""
     now = time.time()
     finished = None if state == "streaming" else now
     cursor = connection.execute(
         "INSERT INTO messages (conversation_id, parent_id, role, text, state, model, created_at, finished_at,"
-        " owner, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (conversation_id, parent_id, role, text, state, model, now, finished, owner, encoded(parts).decode()),
+        " owner, parts, stats) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(conversation_id, parent_id, role, text, state, model, now, finished, owner),
+            encoded(parts).decode(),
+            json.dumps(stats or {}),
+        ),
     )
     message_id = cursor.lastrowid
     assert message_id is not None
@@ -267,7 +272,9 @@ def add_message(
         (message_id, now, conversation_id),
     )
     return Message(
-        message_id, conversation_id, parent_id, role, text, state, model, now, finished, parts=parts
+        *(message_id, conversation_id, parent_id, role, text, state, model, now, finished),
+        stats=stats or {},
+        parts=parts,
     )
 
 

@@ -37,6 +37,7 @@ class TurnOptions:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     context_length: int | None = None  # to load the model with
+    model: str = ""  # library id or path of the one that answers this once; "": the conversation's
 
 
 @dataclass(frozen=True, slots=True)

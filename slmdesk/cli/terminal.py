@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -35,7 +36,7 @@ HELP = (
         "/system [TEXT]",
         "instructions for this conversation from here on; - takes them away; without a text: show them",
     ),
-    ("/regenerate", "write the last answer anew"),
+    ("/regenerate [MODEL]", "write the last answer anew; with another model for this once"),
     ("/help", "show this"),
     ("/exit", "leave (also Ctrl-D, or Ctrl-C twice)"),
     ("Alt+Enter", "a new line; so does \\ at the end of a line"),
@@ -115,7 +116,7 @@ class Terminal:
             case "/system":
                 await self._instruct(rest.strip())
             case "/regenerate":
-                await self._regenerate()
+                await self._regenerate(rest.strip())
             case _ if word.startswith("/") and word[1:].isalpha() and not rest:
                 raise SlmDeskError("unknown_command", f"There is no command {word}.", "/help lists them.")
             case _:
@@ -143,11 +144,11 @@ class Terminal:
         else:
             self._out.note("That counts from here on." if told else "There are no instructions any more.")
 
-    async def _regenerate(self) -> None:
+    async def _regenerate(self, model: str) -> None:
         tree = await self._chats.load(self._conversation.id)
         if not (path := tree.path()):
             raise SlmDeskError("nothing_to_regenerate", "There is no answer yet.", "Type a question first.")
-        await self._show(self._chats.regenerate(path[-1].id, self._options))
+        await self._show(self._chats.regenerate(path[-1].id, replace(self._options, model=model)))
 
     async def _show(self, events: AsyncGenerator[TurnEvent, None]) -> None:
         stopping: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,31 @@ async def test_regenerating_and_editing_grow_branches(application: Application) 
     # An answer below a message of the person is asked for by that message.
     third = await finish(chats.regenerate(asked.id, GREEDY))
     assert third.parent_id == asked.id
+
+
+async def test_another_model_answers_once(application: Application, endless_model: Path) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    first = await finish(chats.send(conversation.id, QUESTION, SHORT))
+    other = replace(SHORT, model=str(endless_model))
+    second = await finish(chats.regenerate(first.id, other))
+    assert (second.parent_id, second.state) == (first.parent_id, "complete")
+    assert second.model == str(endless_model) != first.model
+    # It is no choice for what follows, but going on with that answer is the same model's.
+    tree = await chats.load(conversation.id)
+    assert tree.conversation.model == first.model
+    continued = await finish(chats.continue_from(second.id, SHORT))
+    client = await application.connector.connect()
+    assert any(model.id == str(endless_model) for model in (await client.status()).loaded)
+    assert continued.text.startswith(second.text)
+    assert len(continued.text) > len(second.text)
+    third = await finish(chats.send(conversation.id, QUESTION, SHORT))
+    assert third.model == first.model
+    # One that is not there is said before anything is stored.
+    with pytest.raises(SlmDeskError) as caught:
+        await finish(chats.regenerate(third.id, replace(SHORT, model="nobody/nothing")))
+    assert caught.value.code == "model_not_found"
+    assert len((await chats.load(conversation.id)).messages) == 5
 
 
 async def test_a_seed_repeats_an_answer(application: Application) -> None:

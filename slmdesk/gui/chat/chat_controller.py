@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
+    from PySide6.QtWidgets import QWidget
+
     from slmdesk.application import Application
     from slmdesk.chat.chats import Chats
     from slmdesk.chat.export import ExportFormat
@@ -230,6 +232,15 @@ class ChatController:
     def regenerate(self, message_id: int) -> None:
         """Write another answer beside this one."""
         self._begin(self._chats.regenerate(message_id))
+
+    def regenerate_with(self, message_id: int, button: QWidget) -> None:
+        """Let a person choose another model, at `button`, that writes another answer beside this one."""
+        self._view.choose_other_model(button, lambda model: self._regenerate_by(message_id, model))
+
+    def _regenerate_by(self, message_id: int, model: str) -> None:
+        from slmdesk.chat.turns import TurnOptions
+
+        self._begin(self._chats.regenerate(message_id, TurnOptions(model=model)))
 
     def edit(self, message_id: int, text: str) -> None:
         """Ask something else in place of a message."""

@@ -19,7 +19,7 @@ from slmdesk.gui.widgets.buttons import IconButton
 from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PySide6.QtGui import QResizeEvent
     from PySide6.QtWidgets import QWidget
@@ -56,6 +56,7 @@ class ChatPage(Page):
         self.list.setFixedWidth(LIST_WIDTH)
         self.pane = ConversationPane(self.theme, self.controller)
         self._picker: ModelPicker | None = None  # made when it is first opened
+        self._model_chosen: Callable[[str], None] = self.controller.choose_model  # what a choice in it is for
         self.model_button = ModelButton(self.theme)
         self.model_button.clicked.connect(lambda: self.choose_model(self.model_button))
         self._open_list = IconButton(self.theme, "list", "Show conversations")
@@ -109,7 +110,7 @@ class ChatPage(Page):
         from slmdesk.gui.chat.model_picker import ModelPicker
 
         picker = ModelPicker(self.theme, self)
-        picker.chosen.connect(self.controller.choose_model)
+        picker.chosen.connect(self._take_model)
         picker.closed.connect(self.pane.focus)
         picker.more_wanted.connect(lambda: self.services.go_to("catalog"))
         picker.settings_wanted.connect(self.services.visit.kept_values)
@@ -235,13 +236,23 @@ class ChatPage(Page):
 
     def choose_model(self, button: QWidget | None = None) -> None:
         """Open the list of models at `button`; without one, above the composer."""
+        self._choose_model(button or self.pane.composer.model_button, self.controller.choose_model)
+
+    def choose_other_model(self, button: QWidget, chosen: Callable[[str], None]) -> None:
+        self._choose_model(button, chosen)
+
+    def _choose_model(self, button: QWidget, chosen: Callable[[str], None]) -> None:
         controller = self.controller
         if self._picker is None:
             self._picker = self._make_picker()
+        self._model_chosen = chosen
         controller.refresh_models()
         entry = controller.model_entry
         current = entry.id if entry else controller.model
-        self._picker.open_over(button or self.pane.composer.model_button, controller.entries, current)
+        self._picker.open_over(button, controller.entries, current)
+
+    def _take_model(self, model: str) -> None:
+        self._model_chosen(model)
 
     def _show_menu(self) -> None:
         if self.controller.current:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from PySide6.QtWidgets import QWidget
 
     from slmdesk.chat.tree import ConversationSummary
     from slmdesk.gui.chat.items import MessageItem
@@ -66,4 +68,8 @@ class ChatView(Protocol):
 
     def choose_model(self) -> None:
         """Open the list of models."""
+        ...
+
+    def choose_other_model(self, button: QWidget, chosen: Callable[[str], None]) -> None:
+        """Open the list of models at `button`, for one answer."""
         ...

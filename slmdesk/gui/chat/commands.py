@@ -39,6 +39,14 @@ class ChatCommands:
                 "refresh",
                 self._answered,
             ),
+            Action(
+                "chat.regenerate_with",
+                "Regenerate the last answer with another model",
+                shown(self._again_with),
+                "Ctrl+Shift+R",
+                "switch",
+                self._answered,
+            ),
             Action("chat.copy", "Copy the last answer", self._copy, "Ctrl+Shift+C", "copy", self._answered),
             Action(
                 "chat.edit", "Edit the last message", shown(page.pane.edit_last), "", "edit", self._answered
@@ -91,6 +99,11 @@ class ChatCommands:
         answer = self._last_answer()
         if answer is not None:
             self._page.controller.regenerate(answer.id)
+
+    def _again_with(self) -> None:
+        answer = self._last_answer()
+        if answer is not None:
+            self._page.controller.regenerate_with(answer.id, self._page.pane.composer.model_button)
 
     def _copy(self) -> None:
         answer = self._last_answer()

@@ -8,12 +8,17 @@ from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.chat.body.body import COPIED_MS
+from slmdesk.gui.chat.figures import figures_line, figures_table
 from slmdesk.gui.theme import SPACE
-from slmdesk.gui.widgets.base import Label
+from slmdesk.gui.widgets.base import ElidedLabel, Label
 from slmdesk.gui.widgets.buttons import IconButton
 from slmdesk.gui.widgets.layouts import hbox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PySide6.QtGui import QResizeEvent
+
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.theme import Theme
 
@@ -46,28 +51,53 @@ class BranchSwitch(QWidget):
         return self._words.text()
 
 
+class _Figures(ElidedLabel):
+    """What was measured of an answer; all of it as its tooltip and for screen readers."""
+
+    def __init__(self, theme: Theme, words: str, rows: Sequence[tuple[str, str]]) -> None:
+        super().__init__(theme, words, role="small", tone="secondary")
+        self.setFont(theme.font("small", tabular=True))
+        self._whole = "\n".join(f"{name}: {value}" for name, value in rows)
+        self.setAccessibleName(words)
+        self.setAccessibleDescription(self._whole)
+        self.setToolTip(self._whole)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.setToolTip(self._whole)
+
+
 class MessageActions(QWidget):
-    """Copy, and Regenerate for an answer or Edit for what the person wrote.
+    """Copy, and Regenerate, by another model too, for an answer or Edit for what the person wrote.
 
     Signals:
         copy_wanted, again_wanted, edit_wanted: one was pressed.
+        other_wanted(QWidget): another model is to answer; it is chosen at this button.
     """
 
     copy_wanted = Signal()
     again_wanted = Signal()
+    other_wanted = Signal(QWidget)
     edit_wanted = Signal()
 
-    def __init__(self, theme: Theme, *, answer: bool, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, item: MessageItem, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._copy = IconButton(theme, "copy", "Copy", small=True)
         self._copy.clicked.connect(self._copied)
-        if answer:
-            other = IconButton(theme, "refresh", "Regenerate", small=True)
-            other.clicked.connect(self.again_wanted)
+        widgets: list[QWidget] = [self._copy]
+        if item.answer:
+            again = IconButton(theme, "refresh", "Regenerate", small=True)
+            again.clicked.connect(self.again_wanted)
+            other = IconButton(theme, "switch", "Regenerate with another model", small=True)
+            other.clicked.connect(lambda: self.other_wanted.emit(other))
+            widgets += [again, other]
+            if words := figures_line(item.message):
+                widgets.append(_Figures(theme, words, figures_table(item.message, item.name)))
         else:
-            other = IconButton(theme, "edit", "Edit", small=True)
-            other.clicked.connect(self.edit_wanted)
-        _row(self, self._copy, other)
+            edit = IconButton(theme, "edit", "Edit", small=True)
+            edit.clicked.connect(self.edit_wanted)
+            widgets.append(edit)
+        _row(self, *widgets)
 
     def _copied(self) -> None:
         self.copy_wanted.emit()

@@ -47,6 +47,10 @@ class MessageDeeds(Protocol):
     """What can be done with a message, by its id."""
 
     def regenerate(self, message_id: int) -> None: ...
+    def regenerate_with(self, message_id: int, button: QWidget) -> None:
+        """Let another model answer, which is chosen at `button`."""
+        ...
+
     def continue_from(self, message_id: int) -> None: ...
     def edit(self, message_id: int, text: str) -> None: ...
     def select_branch(self, message_id: int, branch: int) -> None: ...
@@ -321,9 +325,9 @@ class MessageView(QWidget):
         x = INSET - SPACE.tiny  # so that the icons, not their buttons, stand in line with the text
         for group in (self._branches, self._actions):
             if group is not None:
-                size = group.sizeHint()
-                group.setGeometry(x, y, size.width(), MEASURE.control_small)
-                x += size.width() + SPACE.small
+                width = min(group.sizeHint().width(), self.width() - x)
+                group.setGeometry(x, y, width, MEASURE.control_small)
+                x += width + SPACE.small
 
     def _body_changed(self) -> None:
         if isinstance(self._note, Waiting) and self._text_came:
@@ -362,7 +366,8 @@ class MessageView(QWidget):
             self._actions.setVisible(wanted)
 
     def _make_actions(self) -> MessageActions:
-        actions = MessageActions(self.theme, answer=self.item.answer, parent=self)
+        actions = MessageActions(self.theme, self.item, parent=self)
+        actions.other_wanted.connect(lambda button: self._deeds.regenerate_with(self.item.id, button))
         actions.copy_wanted.connect(self.copy)
         actions.again_wanted.connect(self._regenerate)
         actions.edit_wanted.connect(self.edit)

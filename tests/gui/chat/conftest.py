@@ -14,7 +14,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
@@ -52,6 +52,10 @@ class Deeds:
 
     def regenerate(self, message_id: int) -> None:
         self.done.append(("regenerate", message_id))
+
+    def regenerate_with(self, message_id: int, button: QWidget) -> None:
+        del button
+        self.done.append(("other", message_id))
 
     def continue_from(self, message_id: int) -> None:
         self.done.append(("continue", message_id))

@@ -126,6 +126,34 @@ def test_regenerating_makes_a_version_beside_the_first(play: Play) -> None:
     play(scene)
 
 
+def test_another_model_answers_beside_the_first(play: Play, endless_model: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.application.settings.set("chat.max_tokens", 8)
+        await desk.ask("What is Q4_K_M?")
+        await desk.answered()
+        first = desk.items[-1].message
+        desk.controller.regenerate_with(first.id, desk.composer.model_button)
+        picker = desk.page.findChild(ModelPicker)
+        assert picker is not None
+        await until(picker.isVisible, "the list of models")
+        picker.chosen.emit(str(endless_model))  # as a click on a row does
+        picker.hide()
+        await until(lambda: desk.items[-1].id != first.id, "another answer")
+        await desk.answered()
+        second = desk.items[-1]
+        assert (second.message.model, second.branches) == (str(endless_model), 2)
+        assert desk.controller.model == first.model
+        # A choice in the list is for the conversation again.
+        desk.page.choose_model()
+        picker.chosen.emit(str(endless_model))
+        picker.hide()
+        await until(lambda: desk.controller.model == str(endless_model), "the model")
+        assert desk.items[-1].id == second.id
+        desk.application.settings.reset("chat.max_tokens")
+
+    play(scene)
+
+
 def test_editing_a_message_asks_anew_and_keeps_the_old(play: Play) -> None:
     async def scene(desk: Desk) -> None:
         await desk.ask("Hello")

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from slmdesk.chat.growing import GrowingAnswer
 from slmdesk.chat.tree import Message
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.gui.chat.figures import figures_line, figures_table
 from slmdesk.gui.chat.follow import SLACK, Follow
 from slmdesk.gui.chat.items import MessageItem
 from slmdesk.gui.chat.markdown.parse import parse
@@ -294,3 +295,53 @@ def test_the_focus_of_a_message_that_goes_is_handed_on(messages: Make, qtbot: Qt
     assert not isinstance(shown.window().focusWidget(), MessageView)
     assert shown.verticalScrollBar().value() <= value
     assert gone not in {row.view for row in shown._rows}
+
+
+def test_an_answer_tells_its_figures(messages: Make, qtbot: QtBot) -> None:
+    stats = {
+        "reason": "length",
+        "usage": {"prompt_tokens": 1200, "cached_tokens": 1000, "completion_tokens": 128},
+        "timings": {"first_token_s": 0.31, "tokens_per_s": 42.4},
+        "context_length": 8192,
+        "trimmed_turns": 2,
+        "reasoning_s": 2.5,
+    }
+    shown = messages(0)
+    shown.show_items([item(1), item(2, stats=stats, last=True)])
+    view = shown.view_of(2)
+    assert view is not None
+    line = next(label for label in view.findChildren(QLabel) if "tokens/s" in label.text())
+    assert line.text() == "128 tokens · 42 tokens/s · first after 310 ms"
+    assert line.accessibleDescription() == line.toolTip()
+    assert line.toolTip().splitlines() == [
+        "Model: Model",
+        "Written: on this machine",
+        "Answer: 128 tokens",
+        "Speed: 42 tokens/s",
+        "First token: after 310 ms",
+        "Thought: for 2.5 s",
+        "Prompt: 1,200 tokens, 1,000 of them known from before",
+        "Context: 1,328 of 8,192 tokens",
+        "Left out: 2 turns",
+        "End: reached the most tokens it may have",
+    ]
+    shown.resize(300, 600)  # it gives way, and nothing stands outside
+    qtbot.wait(20)
+    assert line.mapTo(view, line.rect().topRight()).x() <= view.width()
+    made_elsewhere = {**stats, "made_at": "at Office server"}
+    assert ("Written", "at Office server") in figures_table(item(2, stats=made_elsewhere).message, "M")
+    assert figures_line(item(2).message) == ""
+
+
+def test_another_model_is_asked_for_by_button(messages: Make, deeds: Deeds) -> None:
+    shown = messages(2)
+    view = shown.view_of(2)
+    assert view is not None
+    view.setFocus()
+    button = next(
+        one
+        for one in view.findChildren(QPushButton)
+        if one.accessibleName() == "Regenerate with another model"
+    )
+    button.click()
+    assert deeds.done == [("other", 2)]
