@@ -29,7 +29,7 @@ from slmdesk.inference.answers import (
     Timings,
     Usage,
 )
-from slmdesk.inference.asks import Ask, Sampling, Turn
+from slmdesk.inference.asks import Ask, Overflow, Sampling, Shape, Turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -59,6 +59,8 @@ class TurnRequest:
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
     context_length: int = 0  # to load the model with; 0: the setting's
+    overflow: Overflow = "drop_oldest"
+    shape: Shape | None = None
     likely_tokens: int = 0  # of the answer, where `max_tokens` leaves its length to the service
 
     @property
@@ -227,7 +229,7 @@ class Answering:
         try:
             await self._stream(client, skip)
         except SlmDeskError as error:
-            if error.code != "context_exceeded" or self._started:
+            if error.code != "context_exceeded" or self._started or self._question.overflow == "refuse":
                 raise
             # The guess was too low: count, and leave out what does not fit.
             better = await self._skip_exactly(client, skip)
@@ -247,6 +249,7 @@ class Answering:
                 self._grown.take(event)
             case Started():
                 self._stats["trimmed_turns"] = skip
+                self._stats["overflow"] = self._question.overflow
                 if event.chat_form:
                     self._stats["chat_form"] = event.chat_form
                 event = self._started = replace(event, trimmed_turns=skip)
@@ -260,7 +263,9 @@ class Answering:
     def _ask_for(self, skip: int, begun: Turn | None = None) -> Ask:
         """What is asked of the service, without the `skip` oldest turns, behind what is `begun` of the answer."""
         question = self._question
-        turns = build_turns(question.system_prompt, question.path, skip)
+        turns = build_turns(
+            question.system_prompt, question.path, skip, keep_first=question.overflow == "keep_ends"
+        )
         begun = begun or _begun(self.answer.text, self.answer.parts)
         if begun.parts:
             # An answer being continued stands last, unfinished, and the model goes on behind it.
@@ -271,6 +276,7 @@ class Answering:
             sampling=question.sampling,
             max_tokens=question.max_tokens,
             stop=question.stop or None,
+            shape=question.shape,
             apart=True,
             conversation=f"chat-{self.answer.conversation_id}",
             context_length=question.context_length,
@@ -283,7 +289,7 @@ class Answering:
     async def _skip_beforehand(self, client: ServiceClient) -> int:
         """Turns to leave out before asking; tokens are counted only where it may be near its limit."""
         before, context_length = self._last_measured()
-        if not context_length:
+        if not context_length or self._question.overflow == "refuse":
             return 0
         room = prompt_room(context_length, self._question.longest_answer)
         if not before and estimated_tokens(self._question.path) <= room:
@@ -295,7 +301,8 @@ class Answering:
         for message in reversed(self._question.path):
             if message.role == "assistant" and message.stats.get("context_length"):
                 same = message.model == self._question.model
-                before = int(message.stats.get("trimmed_turns", 0)) if same else 0
+                way = message.stats.get("overflow", "drop_oldest") == self._question.overflow
+                before = int(message.stats.get("trimmed_turns", 0)) if same and way else 0
                 return before, int(message.stats["context_length"]) if same else 0
         return 0, 0
 
@@ -312,7 +319,8 @@ class Answering:
             return await client.count(self._ask_for(skip))
 
         room = prompt_room(context_length, question.longest_answer)
-        return await turns_to_skip(question.path, count, room, first_guess)
+        keep_first = question.overflow == "keep_ends"
+        return await turns_to_skip(question.path, count, room, first_guess, keep_first=keep_first)
 
     async def _context_length(self, client: ServiceClient) -> int:
         question = self._question

@@ -15,11 +15,13 @@ from slmdesk.chat import export as exporting
 from slmdesk.chat import search as searching
 from slmdesk.chat import store
 from slmdesk.chat.answering import Answering, TurnRequest
+from slmdesk.chat.rules import NO_RULES, AnswerRules, schema_of
 from slmdesk.chat.titles import title_of
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive, process_create_time
-from slmdesk.inference.asks import Sampling
+from slmdesk.inference.asks import Ask, Sampling
+from slmdesk.inference.wire import encoded
 from slmdesk.library.in_force import metadata_of
 from slmdesk.library.shipped import first_instructions
 
@@ -125,17 +127,24 @@ class Chats:
         await self.open()
         return await self._database.read(lambda c: searching.list_conversations(c, search, limit))
 
-    async def create(self, model: str | None = None, system_prompt: str | None = None) -> Conversation:
+    async def create(
+        self,
+        model: str | None = None,
+        system_prompt: str | None = None,
+        rules: AnswerRules = NO_RULES,
+    ) -> Conversation:
         """A new conversation, with the model's or the settings' system prompt unless one is given.
 
         `model` is a library id or a path; without one the usual model answers. One with the starter begins with the
-        instructions it answers best with, where a person chose none. Raises `model_not_found` with close matches.
+        instructions it answers best with, where a person chose none. Raises `model_not_found` with close matches, and
+        `schema_invalid`.
         """
         reference = (await self._library.resolve(model)).id if model else ""
         prompt = system_prompt
         if prompt is None:
             prompt = await self._instructions(reference or self._library.usual_model)
-        return await self._run(lambda c: store.create_conversation(c, reference, prompt))
+        rules.check()
+        return await self._run(lambda c: store.create_conversation(c, reference, prompt, rules))
 
     async def _instructions(self, model: str) -> str:
         """What a conversation with this model begins with: what is kept for it, then what a person set for all."""
@@ -187,6 +196,27 @@ class Chats:
         """Change the instructions of one conversation, from the next message on."""
         await self._run(lambda c: store.update_conversation(c, conversation_id, system_prompt=text))
         self._changed(conversation_id)
+
+    async def set_rules(self, conversation_id: int, rules: AnswerRules) -> None:
+        """Make the answers of one conversation otherwise, from the next message on. Raises `schema_invalid`."""
+        rules.check()
+        text = encoded(rules).decode()
+        await self._run(lambda c: store.update_conversation(c, conversation_id, rules=text))
+        self._changed(conversation_id)
+
+    async def check_schema(self, model: str, text: str) -> None:
+        """Raise `SlmDeskError("schema_invalid")` where answers cannot be held to this schema.
+
+        What the model's engine has to say is asked where the model is loaded; nothing is loaded for it.
+        """
+        schema = schema_of(text)
+        client = await self._connector.attached()
+        if client is None or (await client.status()).model(model) is None:
+            return
+        ask = Ask(model=model, prompt=" ", shape=schema, prompt_only=True, max_tokens=1)
+        async with aclosing(client.ask(ask)) as events:
+            async for _ in events:
+                pass
 
     async def delete(self, conversation_id: int) -> None:
         """Put a conversation away; `restore` brings it back for 30 days. Stops a running answer."""
@@ -359,6 +389,7 @@ class Chats:
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
     ) -> tuple[_Prepared, Answering]:
         prepared = await self._database.run(prepare)
+        rules = prepared.conversation.rules
         question = TurnRequest(
             prepared.model,
             prepared.conversation.system_prompt,
@@ -367,7 +398,9 @@ class Chats:
             self._asked("max_tokens", options.max_tokens) or 0,
             options.stop,
             options.context_length or 0,
-            self._settings.get("chat.max_tokens"),
+            overflow=options.overflow or rules.overflow or self._settings.get("chat.overflow"),
+            shape=options.shape or rules.shape,
+            likely_tokens=self._settings.get("chat.max_tokens"),
         )
         answering = Answering(self._database, self._connector, question, prepared.answer)
         self._running[prepared.conversation.id] = answering

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slmdesk.chat import store
+from slmdesk.chat.rules import AnswerRules
 from slmdesk.chat.tree import ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import split
@@ -48,6 +49,7 @@ def to_json(tree: ConversationTree) -> str:
         "title": conversation.title,
         "model": conversation.model,
         "system_prompt": conversation.system_prompt,
+        "rules": conversation.rules.to_json(),
         "created_at": conversation.created_at,
         "active_leaf": conversation.active_leaf,
         "messages": [_as_json(message) for message in tree.messages.values()],
@@ -76,7 +78,7 @@ def from_json(connection: sqlite3.Connection, text: str) -> int:
     document = _document(text)
     created_at = _number(document.get("created_at"), "created_at")
     conversation = store.create_conversation(
-        connection, _text(document, "model", ""), _text(document, "system_prompt", "")
+        connection, _text(document, "model", ""), _text(document, "system_prompt", ""), _rules(document)
     )
     ids: dict[int, int] = {}
     for position, entry in enumerate(document["messages"]):
@@ -164,6 +166,15 @@ def _add(
         error=error,
     )
     return message.id
+
+
+def _rules(document: dict[str, Any]) -> AnswerRules:
+    try:
+        rules = AnswerRules.from_json(document.get("rules", {}))
+        rules.check()
+    except SlmDeskError as error:
+        raise _invalid("how its answers are made is of the wrong kind") from error
+    return rules
 
 
 def _parts(entry: dict[str, Any], position: int) -> tuple[Part, ...]:

@@ -15,15 +15,19 @@ _ROOM_FOR_ANSWER = 512  # tokens kept free behind the prompt, where the answer h
 _REFILL = 0.6  # after leaving turns out, the prompt fills at most this part of its room
 
 
-def build_turns(system_prompt: str, path: Sequence[Message], skip_turns: int = 0) -> list[Turn]:
-    """The chat as a model is asked, without its `skip_turns` oldest turns.
+def build_turns(
+    system_prompt: str, path: Sequence[Message], skip_turns: int = 0, *, keep_first: bool = False
+) -> list[Turn]:
+    """The chat as a model is asked, without its `skip_turns` oldest turns; `keep_first`: those behind the first one.
 
     Stopped and interrupted answers stay as context, without what the model thought aloud; answers without any
     other text are left out. Messages of one role that then follow each other become one, because many chat
     templates insist on taking turns.
     """
     turns: list[Turn] = [Turn.of("system", system_prompt)] if system_prompt.strip() else []
-    for message in (message for turn in turns_of(path)[skip_turns:] for message in turn):
+    first, *others = turns_of(path) or [[]]
+    left = [first, *others[skip_turns:]] if keep_first else [first, *others][skip_turns:]
+    for message in (message for turn in left for message in turn):
         turn = message.turn
         if message.role == "assistant" and not turn.parts:
             continue
@@ -73,14 +77,17 @@ async def turns_to_skip(
     count: Callable[[int], Awaitable[int]],
     room: int,
     first_guess: int = 0,
+    *,
+    keep_first: bool = False,
 ) -> int:
     """How many of the oldest turns to leave out so that the prompt has at most `room` tokens.
 
     `count(skip)` gives the prompt's exact tokens without its first `skip` turns. `first_guess` is what the
     last answer left out: keeping it while it fits keeps the prompt's beginning, and so the engine's cache, as
-    it was. For the same reason more is left out than needed once something must go. The last turn stays.
+    it was. For the same reason more is left out than needed once something must go. The last turn stays, and with
+    `keep_first` the first one.
     """
-    most = len(turns_of(path)) - 1
+    most = len(turns_of(path)) - (2 if keep_first else 1)
     first_guess = min(first_guess, most)
     if most <= 0 or await count(first_guess) <= room:
         return max(0, first_guess)

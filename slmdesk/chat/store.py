@@ -11,6 +11,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
+from slmdesk.chat.rules import NO_RULES, AnswerRules
 from slmdesk.chat.tree import Conversation, ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.database import Migration
 from slmdesk.core.errors import SlmDeskError
@@ -60,7 +61,7 @@ CREATE TABLE drafts (
 PARTS = tuple[Part, ...]
 """What the column `parts` holds, as JSON."""
 
-_CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf"
+_CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf, rules"
 _MESSAGE = (
     "id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error, parts"
 )
@@ -109,11 +110,14 @@ CREATE TABLE answers_to_split (below INTEGER NOT NULL);
 INSERT INTO answers_to_split SELECT id + 1 FROM messages WHERE role = 'assistant' ORDER BY id DESC LIMIT 1;
 """
 
+_RULES = "ALTER TABLE conversations ADD COLUMN rules TEXT NOT NULL DEFAULT '{}'"
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-1-conversations", _TABLES),
     Migration("chat-2-message-index", _create_index),
     Migration("chat-3-message-parts", _PARTS),
     Migration("chat-4-reasoning-apart", _TO_SPLIT),
+    Migration("chat-5-answer-rules", _RULES),
 )
 
 
@@ -136,7 +140,7 @@ def _index(connection: sqlite3.Connection, message_id: int, text: str) -> None:
 
 
 def _conversation(row: sqlite3.Row) -> Conversation:
-    return Conversation(*row)
+    return Conversation(**{**dict(row), "rules": decoded(row["rules"], AnswerRules)})
 
 
 def _message(row: sqlite3.Row, marked_below: int) -> Message:
@@ -176,15 +180,17 @@ def split_stored(connection: sqlite3.Connection, most: int = 100) -> bool:
     return True
 
 
-def create_conversation(connection: sqlite3.Connection, model: str, system_prompt: str) -> Conversation:
+def create_conversation(
+    connection: sqlite3.Connection, model: str, system_prompt: str, rules: AnswerRules = NO_RULES
+) -> Conversation:
     """A new, empty conversation."""
     now = time.time()
     cursor = connection.execute(
-        "INSERT INTO conversations (model, system_prompt, created_at, updated_at) VALUES (?, ?, ?, ?)",
-        (model, system_prompt, now, now),
+        "INSERT INTO conversations (model, system_prompt, created_at, updated_at, rules) VALUES (?, ?, ?, ?, ?)",
+        (model, system_prompt, now, now, encoded(rules).decode()),
     )
     assert cursor.lastrowid is not None
-    return Conversation(cursor.lastrowid, "", model, system_prompt, now, now, None)
+    return Conversation(cursor.lastrowid, "", model, system_prompt, now, now, None, rules=rules)
 
 
 def get_conversation(connection: sqlite3.Connection, conversation_id: int) -> Conversation:

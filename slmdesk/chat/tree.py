@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from slmdesk.chat.rules import NO_RULES, AnswerRules
 from slmdesk.inference.asks import Part, Reasoning, Turn
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Conversation:
     created_at: float
     updated_at: float
     active_leaf: int | None
+    rules: AnswerRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)

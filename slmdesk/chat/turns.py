@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slmdesk.inference.answers import AnswerEvent
-from slmdesk.inference.asks import Sampling
+from slmdesk.inference.asks import Overflow, Sampling, Shape
 
 if TYPE_CHECKING:
     from slmdesk.chat.tree import Message
@@ -31,12 +31,14 @@ TurnEvent = MessageStored | AnswerEvent | TurnEnded
 
 @dataclass(frozen=True, slots=True)
 class TurnOptions:
-    """What one turn does differently from the settings; `None` follows the settings."""
+    """What one turn does differently from the settings; `None` follows the conversation and the settings."""
 
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     context_length: int | None = None  # to load the model with
+    overflow: Overflow | None = None
+    shape: Shape | None = None
     model: str = ""  # library id or path of the one that answers this once; "": the conversation's
 
 

@@ -105,7 +105,7 @@ def speed_text(stats: dict[str, Any]) -> str:
 
 
 def _turns(count: int) -> str:
-    return "the oldest turn is" if count == 1 else f"the {count} oldest turns are"
+    return "one turn is" if count == 1 else f"{count} turns are"
 
 
 @contextmanager

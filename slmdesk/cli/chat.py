@@ -6,22 +6,26 @@ import argparse
 import asyncio
 import sys
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.application import Application
+from slmdesk.chat.rules import schema_of
 from slmdesk.chat.turns import TurnOptions
 from slmdesk.cli.answers import show_turn
 from slmdesk.cli.main import UsageError
 from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
-from slmdesk.inference.asks import Sampling
+from slmdesk.inference.asks import ANY_SEED, Sampling
+from slmdesk.inference.limits import SAMPLING, parse_model_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slmdesk.chat.tree import Conversation
     from slmdesk.cli.output import Output
+    from slmdesk.inference.asks import JsonSchema
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", "--prompt", metavar="PROMPT", help="ask this, print the answer and end; - reads stdin"
     )
     parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
-    parser.add_argument("--temperature", type=_setting("chat.temperature"), metavar="T")
+    for setting in SAMPLING:
+        parser.add_argument(
+            f"--{setting.key.replace('_', '-')}",
+            type=_model_setting(setting.key),
+            metavar="N" if setting.type is int else "X",
+            help=setting.help.partition(". ")[0].rstrip(".").replace("%", "%%"),
+        )
     parser.add_argument(
         "--max-tokens", type=_setting("chat.max_tokens"), metavar="N", help="end the answer after N"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
     parser.add_argument(
         "--context", type=_setting("engine.context_length"), metavar="N", help="tokens the model sees at once"
+    )
+    parser.add_argument("--schema", metavar="FILE", help="hold the answer to this JSON Schema; - reads stdin")
+    parser.add_argument(
+        "--overflow",
+        choices=find_setting("chat.overflow").choices,
+        help="what is done when the conversation is longer than the context (default: chat.overflow)",
     )
     parser.add_argument("--conversation", type=int, metavar="ID", help="go on with a kept conversation")
     keep = parser.add_mutually_exclusive_group()
@@ -51,6 +66,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _chat(args: argparse.Namespace, out: Output) -> int:
+    if args.schema == "-" and args.prompt in (None, "-"):
+        raise UsageError("The schema is read from stdin, so the question must be given with -p.")
+    shape = await asyncio.to_thread(_schema, args.schema) if args.schema is not None else None
     prompt = _prompt(args, out)
     if args.conversation is not None and (args.no_save or args.model or args.system):
         raise UsageError(
@@ -68,9 +86,11 @@ async def _chat(args: argparse.Namespace, out: Output) -> int:
         else:
             conversation = await application.chats.create(args.model, args.system)
         options = TurnOptions(
-            Sampling(temperature=args.temperature, seed=args.seed),
+            Sampling(**{setting.key: getattr(args, setting.key) for setting in SAMPLING}),
             max_tokens=args.max_tokens,
             context_length=args.context,
+            overflow=args.overflow,
+            shape=shape,
         )
         if prompt is None:
             from slmdesk.cli.terminal import Terminal
@@ -128,6 +148,31 @@ def _prompt(args: argparse.Namespace, out: Output) -> str | None:
     if not prompt.strip():
         raise UsageError("There is nothing to ask.", "slmdesk chat -p PROMPT")
     return prompt
+
+
+def _schema(path: str) -> JsonSchema:
+    """Raises `schema_invalid` and `file_not_found`."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise SlmDeskError(
+            "file_not_found", f"{path} cannot be read: {error.strerror}.", "Check its path."
+        ) from error
+    return schema_of(data.decode("utf-8-sig", "replace"))
+
+
+def _model_setting(name: str) -> Callable[[str], Any]:
+    """An argument checked as a model's setting of that name is."""
+
+    def parse(text: str) -> Any:
+        if name == "seed" and text == str(ANY_SEED):
+            return ANY_SEED
+        try:
+            return parse_model_setting(name, text)
+        except SlmDeskError as error:
+            raise argparse.ArgumentTypeError(f"{error.message} {error.hint}") from error
+
+    return parse
 
 
 def _setting(key: str) -> Callable[[str], Any]:

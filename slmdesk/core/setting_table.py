@@ -155,6 +155,17 @@ SETTINGS: tuple[Setting, ...] = (
         special="no limit",
     ),
     Setting(
+        "chat.overflow",
+        str,
+        "drop_oldest",
+        "When the context is full",
+        "What is done with a conversation that is longer than a model's context: its oldest turns are left out, those "
+        "between its first and its last ones, or the question is refused. Each conversation can have its own way.",
+        _CHAT,
+        choices=("drop_oldest", "keep_ends", "refuse"),
+        also="trim truncate forget",
+    ),
+    Setting(
         "engine.context_length",
         int,
         0,

@@ -77,8 +77,13 @@ def value_words(setting: Setting, value: Value) -> str:
     return f"{number} {setting.unit}".rstrip()
 
 
+_CHOICES = {"drop_oldest": "Leave out the oldest", "keep_ends": "Keep both ends", "refuse": "Refuse"}
+
+
 def choice_words(choice: str) -> str:
     """A choice as it is written on a button; names of formats stay as they are."""
+    if choice in _CHOICES:
+        return _CHOICES[choice]
     return choice.capitalize() if choice.isalpha() else choice
 
 

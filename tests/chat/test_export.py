@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from slmdesk.chat import export, store
+from slmdesk.chat.rules import AnswerRules
 from slmdesk.core.database import Database
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.inference.asks import Reasoning, Text
@@ -156,3 +157,17 @@ def test_the_plain_sample_of_these_tests_is_taken(database: Database) -> None:
     conversation_id = database.run_sync(lambda c: export.from_json(c, spoiled()))
     tree = database.run_sync(lambda c: store.load_tree(c, conversation_id))
     assert [m.text for m in tree.path()] == ["q"]
+
+
+def test_how_answers_are_made_goes_along(database: Database) -> None:
+    rules = AnswerRules("keep_ends", '{"type": "object"}')
+    made = database.run_sync(lambda c: store.create_conversation(c, "m", "", rules))
+    database.run_sync(lambda c: store.add_message(c, made.id, None, "user", "q"))
+    text = export.to_json(database.run_sync(lambda c: store.load_tree(c, made.id)))
+    again = database.run_sync(lambda c: store.load_tree(c, export.from_json(c, text)))
+    assert again.conversation.rules == rules
+    for wrong in ({"overflow": "never"}, {"schema": "{"}, 3):
+        spoilt = json.dumps({**json.loads(text), "rules": wrong})
+        with pytest.raises(SlmDeskError) as caught:
+            database.run_sync(lambda c, spoilt=spoilt: export.from_json(c, spoilt))  # type: ignore[misc]
+        assert caught.value.code == "import_invalid"

@@ -29,7 +29,7 @@ def rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
 
 def before_parts(path: Path) -> Database:
     """A database as versions without parts left it."""
-    return without(path, "chat-3-message-parts", "chat-4-reasoning-apart")
+    return without(path, "chat-3-message-parts", "chat-4-reasoning-apart", "chat-5-answer-rules")
 
 
 def without(path: Path, *later: str) -> Database:
@@ -83,7 +83,7 @@ async def test_a_stored_database_becomes_one_with_parts_and_loses_nothing(tmp_pa
     new = Database(path, MIGRATIONS)
     new.open()
     after = new.run_sync(lambda c: {table: rows(c, table) for table in before})
-    assert after["conversations"] == before["conversations"]
+    assert after["conversations"] == [{**row, "rules": "{}"} for row in before["conversations"]]
     assert after["drafts"] == before["drafts"]
     assert after["messages"] == [{**row, "parts": "[]"} for row in before["messages"]]
     stopped = new.run_sync(lambda c: store.get_message(c, 9))

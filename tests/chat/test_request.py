@@ -103,6 +103,24 @@ async def test_what_was_left_out_stays_out_while_it_fits() -> None:
     assert await turns_to_skip(path, count, room=100, first_guess=12) == 12
 
 
+async def test_both_ends_stay_where_the_middle_goes() -> None:
+    path = long_path(5)
+
+    async def count(skip: int) -> int:
+        return 10 * (6 - skip)
+
+    skip = await turns_to_skip(path, count, room=50, keep_first=True)
+    assert 10 * (6 - skip) <= 30
+    turns = build_turns("", path, skip, keep_first=True)
+    assert [turn.text for turn in turns if turn.role == "user"] == [
+        "question 0",
+        *(f"question {number}" for number in range(skip + 1, 5)),
+        "the last question",
+    ]
+    assert await turns_to_skip(path, count, room=1, keep_first=True) == 4
+    assert await turns_to_skip(long_path(1), count, room=1, keep_first=True) == 0
+
+
 async def test_the_last_question_always_stays() -> None:
     path = long_path(5)
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from slmdesk.application import Application
+from slmdesk.chat.request import build_turns
+from slmdesk.chat.rules import AnswerRules
 from slmdesk.chat.turns import TurnEnded, TurnOptions
 from slmdesk.inference.answers import Started
-from slmdesk.inference.asks import Sampling
+from slmdesk.inference.asks import Ask, Sampling
 
 from .conftest import end_service, use_home
 
@@ -67,6 +69,27 @@ async def long_conversation() -> None:
         )
         started, _ = await talk(application, copy.id, LONG)
         assert started.trimmed_turns > 0
+
+        # Both ends are kept where that is wanted: the prompt is that without the middle, to the token.
+        await chats.set_rules(copy.id, AnswerRules("keep_ends"))
+        path = (await chats.load(copy.id)).path()
+        started, ended = await talk(application, copy.id, LONG)
+        assert started.trimmed_turns > 0
+        assert ended.message.stats["overflow"] == "keep_ends"
+        asked = (await chats.load(copy.id)).path()[:-1]
+        assert asked[:-1] == path
+        turns = build_turns("Be short.", asked, started.trimmed_turns, keep_first=True)
+        assert turns[1].text == f"0: {LONG}"
+        client = await application.connector.connect()
+        assert started.prompt_tokens == await client.count(Ask(model=ended.message.model, turns=tuple(turns)))
+
+        # Or nothing is left out, and that is said.
+        await chats.set_rules(copy.id, AnswerRules("refuse"))
+        async with aclosing(chats.send(copy.id, LONG, SHORT_ANSWER)) as events:
+            last = [event async for event in events][-1]
+        assert isinstance(last, TurnEnded)
+        assert last.message.error is not None
+        assert last.message.error["code"] == "context_exceeded"
 
         # One message longer than the whole context cannot be helped, and is said plainly.
         lone = await chats.create()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from slmdesk.application import Application
 from slmdesk.chat.chats import NEW_CHAT
+from slmdesk.chat.rules import NO_RULES, AnswerRules
 from slmdesk.chat.tree import Message
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEnded, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
@@ -427,6 +429,49 @@ async def test_a_service_killed_in_mid_thought_and_the_thought_going_on(
     assert longer.text.startswith(thought.text)
     assert len(longer.text) > len(thought.text)
     assert continued.stats["reasoning_s"] >= cut.stats["reasoning_s"]
+
+
+SCHEMA = """{
+  "type": "object",
+  "properties": {"quant": {"enum": ["Q4_K_M", "Q8_0"]}, "words": {"type": "array", "minItems": 3, "maxItems": 3,
+    "items": {"enum": ["small", "fast", "exact"]}}},
+  "required": ["quant", "words"],
+  "additionalProperties": false
+}"""
+
+
+async def test_answers_are_held_to_the_schema_of_their_conversation(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    await chats.set_rules(conversation.id, AnswerRules(schema=SCHEMA))
+    cut = await finish(chats.send(conversation.id, QUESTION, SHORT))
+    assert cut.stats["reason"] == "length"
+    whole = await finish(chats.continue_from(cut.id, GREEDY))  # the schema goes on where it was
+    assert whole.text.startswith(cut.text)
+    assert set(json.loads(whole.text)) == {"quant", "words"}
+    await chats.set_rules(conversation.id, NO_RULES)
+    free = await finish(chats.regenerate(whole.id, GREEDY))
+    assert not free.text.startswith("{")
+
+
+async def test_what_is_wrong_with_a_schema_is_told_at_once(application: Application) -> None:
+    chats = application.chats
+    conversation = await chats.create()
+    for text, said in (
+        ('{"type":\n  oops}', "Line 2, column 3"),
+        ("[1]", "no object"),
+        ('{"not": {"type": "string"}}', "It uses not"),
+    ):
+        answer = await finish(chats.send(conversation.id, "Hello", SHORT))  # so that the model is loaded
+        with pytest.raises(SlmDeskError) as caught:
+            await chats.check_schema(answer.model, text)
+        assert caught.value.code == "schema_invalid"
+        assert said in caught.value.message
+    with pytest.raises(SlmDeskError):
+        await chats.set_rules(conversation.id, AnswerRules(schema="{"))
+    assert (await chats.load(conversation.id)).conversation.rules == NO_RULES
+    await chats.check_schema(answer.model, SCHEMA)
+    await chats.check_schema("nobody/nothing", SCHEMA)  # nothing is loaded to ask
 
 
 async def test_a_new_conversation_begins_with_the_instructions_that_its_model_keeps(

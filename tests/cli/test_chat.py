@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -51,6 +52,23 @@ def test_what_a_model_thinks_aloud_is_no_part_of_the_answer(shared: Program, thi
     assert not any(event["event"] == "text" for event in result.events)
     plain = shared.run(*ask)
     assert (plain.out, plain.err) == ("", "The model thought aloud and came to no answer.\n")
+
+
+def test_an_answer_is_held_to_a_schema_and_sampled_as_asked(shared: Program, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"enum": ["Q4_K_M", "Q8_0"]}', encoding="utf-8")
+    ask = ("chat", "-p", QUESTION, "--json", "--schema", str(schema))
+    result = shared.run(
+        *ask, "--temperature", "2", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--seed", "7"
+    )
+    assert json.loads(result.result["text"]) in {"Q4_K_M", "Q8_0"}
+    schema.write_text('{"enum": [', encoding="utf-8")
+    refused = shared.run(*ask)
+    assert refused.code == 1
+    assert refused.events[-1]["error"]["code"] == "schema_invalid"
+    assert shared.run("chat", "-p", QUESTION, "--schema", str(tmp_path / "none.json")).code == 1
+    wrong = shared.run("chat", "-p", QUESTION, "--top-p", "3")
+    assert (wrong.code, "from 0 to 1" in wrong.err) == (2, True)
 
 
 @pytest.mark.slow

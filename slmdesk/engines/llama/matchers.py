@@ -20,7 +20,7 @@ from slmdesk.engines.llama.shape_grammars import grammar_of, refusal
 from slmdesk.inference.wire import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,6 +55,12 @@ class Matcher:
         if self._matcher.try_consume_tokens([token]) == 1:
             return True
         return token in self._tokenizer.ends and bool(self._matcher.is_accepting())
+
+    def take_all(self, tokens: Sequence[int]) -> bool:
+        """Move on by all of these; False, and nothing moved, where they may not come."""
+        if self._matcher.validate_tokens(list(tokens)) < len(tokens):
+            return False
+        return bool(self._matcher.try_consume_tokens(list(tokens)) == len(tokens))
 
     def allowed(self) -> NDArray[np.intp]:
         """The tokens that may come next, in order; none where there is none, or llguidance's limits are reached."""

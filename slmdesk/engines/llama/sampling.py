@@ -138,6 +138,11 @@ class Sampler:
                 candidates.load(np.array([token]), np.array([1.0], np.float32))
                 self._native.sampler_apply(self._chain, candidates.address)  # draws one number and no more
 
+    def begin_within(self, tokens: Sequence[int]) -> None:
+        """The answer was begun with these tokens; where its shape has no place for them, it begins behind them."""
+        if self._matcher is not None:
+            self._matcher.take_all(tokens)
+
     def close(self) -> None:
         api = self._native.api
         if self._chain:

@@ -140,6 +140,8 @@ class EngineServer:
             sampler = build_sampler(self._model, sampling)
         else:  # a grammar can take long to read
             sampler = await asyncio.to_thread(build_sampler, self._model, sampling, prepared.shape)
+            if ask.turns and ask.turns[-1].role == "assistant" and not ask.tools:
+                sampler.begin_within(self._model.tokenize(ask.turns[-1].text, special=False))
         plain = TextStream(
             self._stops(ask),
             strip_space=self._begins_with_space(ask),

@@ -175,8 +175,12 @@ class Composer(QWidget):
         self._speed.setText(f"{rate:,.0f} tokens/s" if rate >= 10 else f"{rate:.1f} tokens/s")
         self._speed.setVisible(rate > 0)
         skipped = int(stats.get("trimmed_turns") or 0)
-        turns = "turn is" if skipped == 1 else f"{skipped} turns are"
-        self._remark.setText(f"The oldest {turns} left out, to fit the context" if skipped else "")
+        middle = stats.get("overflow") == "keep_ends"
+        if skipped == 1:
+            which = "One turn behind the first is" if middle else "The oldest turn is"
+        else:
+            which = f"{skipped} turns behind the first are" if middle else f"The oldest {skipped} turns are"
+        self._remark.setText(f"{which} left out, to fit the context" if skipped else "")
 
     @property
     def speed_words(self) -> str:
