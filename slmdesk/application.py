@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slmdesk.hub.logins import Logins
     from slmdesk.hub_source import HubQuantizing
     from slmdesk.library.actions import LibraryActions
+    from slmdesk.library.created import CreatedModels
     from slmdesk.library.importing import Importer
     from slmdesk.library.library import Library
     from slmdesk.library.orphans import Orphans
@@ -305,6 +306,13 @@ class Application:
         from slmdesk.library.actions import LibraryActions
 
         return LibraryActions(self.library, self.jobs)
+
+    @cached_property
+    def created_models(self) -> CreatedModels:
+        """Models that stand for others, with what is done otherwise."""
+        from slmdesk.library.created import CreatedModels
+
+        return CreatedModels(self.database, self.library)
 
     @property
     def importer(self) -> Importer:

@@ -83,6 +83,12 @@ class Pulling:
         """`plan` and `start` in one."""
         return await self.start(await self.plan(request))
 
+    async def fetch(self, repo: str, wanted: str = "", revision: str = "") -> tuple[DownloadPlan, Job]:
+        """`pull` for who names a model by three texts; what is fetched, and its job."""
+        await self._downloads.ready()
+        pull = await self.plan(PullRequest(repo, wanted, revision))
+        return pull.plan, await self.start(pull)
+
     async def _files(self, page: ModelPage, request: PullRequest) -> tuple[Sequence[str], str]:
         """The files' paths, and the quant they are."""
         choice = request.choice

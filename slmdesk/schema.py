@@ -8,6 +8,7 @@ from slmdesk.catalog import cache as catalog_cache
 from slmdesk.chat import store as chat_store
 from slmdesk.core import space
 from slmdesk.core.jobs import job_store
+from slmdesk.library import created
 from slmdesk.quantize import store as quantize_store
 
 if TYPE_CHECKING:
@@ -20,4 +21,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *space.MIGRATIONS,
     *catalog_cache.MIGRATIONS,
     *quantize_store.MIGRATIONS,
+    *created.MIGRATIONS,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.inference.limits import SAMPLING, Value, check_model_setting, find_model_setting
+from slmdesk.inference.limits import LOADING, SAMPLING, Value, check_model_setting, find_model_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,12 @@ class ModelSettings:
         """The set values that a sampler takes, by their names in a request."""
         set_here = self.items()
         return {setting.key: set_here[setting.key] for setting in SAMPLING if setting.key in set_here}
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The set values that decide how it is loaded."""
+        set_here = self.items()
+        return {setting.key: set_here[setting.key] for setting in LOADING if setting.key in set_here}
 
 
 NAMES = tuple(field.name for field in fields(ModelSettings))

@@ -57,7 +57,9 @@ class Answers:
     async def _whole(self, request: web.Request, asked: Asked, writer: Writer) -> web.StreamResponse:
         trusted = request[CALLER].trusted
         ask = asked.ask
-        async with self._models.use(ask.model, trusted=trusted, context_length=ask.context_length) as held:
+        async with self._models.use(
+            ask.model, trusted=trusted, context_length=ask.context_length, keep_s=asked.keep_s
+        ) as held:
             answers = await _together([self._written(held, one) for one in asked.asks])
         return json_response(writer.whole(answers), headers=_notes(asked))
 
@@ -91,6 +93,7 @@ class Answers:
                     if writer.tells_all
                     else None,
                     context_length=ask.context_length,
+                    keep_s=asked.keep_s,
                 ) as held,
             ):
                 choices = enumerate(asked.asks)

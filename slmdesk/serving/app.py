@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slmdesk.serving.metrics import Metrics
     from slmdesk.serving.model_routes import ModelRoutes
     from slmdesk.serving.models import Models
+    from slmdesk.serving.ollama_models import OllamaModels
     from slmdesk.serving.rates import Rates
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,13 @@ class Front:
 
 
 def build_app(
-    front: Front, models: Models, answers: Answers, routes: ModelRoutes, most_body: int
+    front: Front,
+    models: Models,
+    answers: Answers,
+    routes: ModelRoutes,
+    changes: OllamaModels,
+    *,
+    most_body: int,
 ) -> web.Application:
     """The application, ready for a runner; `most_body` is in bytes, unpacked."""
 
@@ -157,6 +164,7 @@ def build_app(
     _post(app, "/v1/chat/completions", answers.in_dialect(openai.CHAT))
     _post(app, "/v1/completions", answers.in_dialect(openai.TEXT))
     _add_other_apis(app, models, answers)
+    _add_ollama(app, OllamaRoutes(models, answers), changes)
     _get(app, "/slmdesk/v1/status", routes.status)
     _post(app, "/slmdesk/v1/ask", answers.in_dialect(OwnDialect()))
     _post(app, "/slmdesk/v1/count", routes.count)
@@ -186,13 +194,19 @@ def _add_other_apis(app: web.Application, models: Models, answers: Answers) -> N
     _post(app, "/tokenize", tokens.tokenize)
     _post(app, "/detokenize", tokens.detokenize)
     _get(app, "/tokenizer_info", tokens.info)
-    theirs = OllamaRoutes(models, answers)
+
+
+def _add_ollama(app: web.Application, theirs: OllamaRoutes, changes: OllamaModels) -> None:
     _post(app, "/api/chat", theirs.chat)
     _post(app, "/api/generate", theirs.generate)
     _post(app, "/api/show", theirs.show)
     _get(app, "/api/tags", theirs.tags)
     _get(app, "/api/ps", theirs.ps)
     _get(app, "/api/version", theirs.version)
+    _post(app, "/api/pull", changes.pull)
+    _post(app, "/api/push", changes.push)
+    _post(app, "/api/copy", changes.copy)
+    app.router.add_delete("/api/delete", changes.delete, expect_handler=_later)
 
 
 def _get(app: web.Application, path: str, handler: Handler) -> None:

@@ -15,7 +15,7 @@ from slmdesk.inference.wire import converted
 
 if TYPE_CHECKING:
     from slmdesk.core.settings import Settings
-    from slmdesk.inference.asks import Ask
+    from slmdesk.inference.asks import Ask, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,23 @@ class Defaults:
     kept: ModelSettings = NOTHING
     chosen: ModelSettings = NOTHING
     recommended: dict[str, float] = field(default_factory=dict)
+    begin: tuple[tuple[Role, str], ...] = ()  # role and text of what each conversation begins with
 
     @classmethod
-    def of(cls, settings: Settings, kept: ModelSettings, recommended: dict[str, float]) -> Defaults:
+    def of(
+        cls,
+        settings: Settings,
+        kept: ModelSettings,
+        recommended: dict[str, float],
+        begin: tuple[tuple[Role, str], ...] = (),
+    ) -> Defaults:
         """With what a person has set; a setting that was left alone is no choice."""
         values: dict[str, Any] = {}
         for declared in (*SAMPLING, find_model_setting("max_tokens")):
             for key in declared.aliases:
                 if settings.source(key) != "default":
                     values[declared.key] = settings.get(key)
-        return cls(kept, ModelSettings(**values), recommended)
+        return cls(kept, ModelSettings(**values), recommended, begin)
 
     def fill(self, ask: Ask) -> Ask:
         """The ask with what it left open. What it names stays as it is."""
@@ -49,9 +56,14 @@ class Defaults:
         )
 
     def _instructed(self, ask: Ask) -> tuple[Turn, ...]:
-        """The turns, begun with the model's instructions where nobody else gave any."""
-        prompt = self.kept.system_prompt
-        given = any(turn.role == "system" for turn in ask.turns)
-        if not ask.turns or not prompt or not ask.kept_instructions or given:
+        """The turns, begun with the model's instructions where nobody else gave any, and what it always begins with."""
+        if not ask.turns or not ask.kept_instructions:
             return ask.turns
-        return (Turn.of("system", prompt), *ask.turns)
+        system = tuple(turn for turn in ask.turns if turn.role == "system")
+        if self.begin:
+            rest = tuple(turn for turn in ask.turns if turn.role != "system")
+            turns = (*system, *(Turn.of(role, text) for role, text in self.begin), *rest)
+        else:
+            turns = ask.turns
+        prompt = self.kept.system_prompt
+        return (Turn.of("system", prompt), *turns) if prompt and not system else turns

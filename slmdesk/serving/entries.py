@@ -56,6 +56,8 @@ class LoadedModel(Wire, frozen=True):
     outdated: bool = False  # the settings are others by now than it was loaded with
     gpu_layers: int = 0  # of the model, those that a GPU has
     pinned: bool = False  # it stays loaded
+    device_bytes: int = 0  # memory of a GPU
+    expires_at: float = 0.0  # seconds since 1970, if nobody asks any more; 0: never
     serves: Serves = "chat"  # what it can be asked for
 
     def without_paths(self) -> LoadedModel:

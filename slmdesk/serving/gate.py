@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from slmdesk.serving.keys import KeyBook
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_NOT_FOR_PAGES = frozenset(
+    {"/metrics", "/slots", "/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete"}
+)
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound to
 # What a proxy adds. Behind one, that a connection comes from this machine says nothing about who asks.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
@@ -155,10 +158,10 @@ class Gate:
 
 def _closed(request: web.BaseRequest) -> bool:
     """Whether a request is for who shows a key alone: what tells of files or changes what is loaded is, and what
-    tells how the service does is for pages."""
+    tells how the service does, or changes which models there are, is not for pages."""
     path = request.path
     return path.startswith("/slmdesk/") or (
-        "Origin" in request.headers and path.rstrip("/") in {"/metrics", "/slots"}
+        "Origin" in request.headers and (path.rstrip("/") in _NOT_FOR_PAGES or path.startswith("/api/blobs/"))
     )
 
 

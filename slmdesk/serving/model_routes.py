@@ -218,13 +218,13 @@ class ModelRoutes:
         loaded = {slot.file.path for slot in self._models.slots if slot.engine is not None}
         return [
             _entry(
-                name,
-                file,
+                entry.name,
+                entry.file,
                 loaded,
-                built_in=model is not None and model.built_in,
-                shown=model.name if model is not None else "",
+                built_in=entry.model is not None and entry.model.built_in,
+                shown=entry.model.name if entry.model is not None else "",
             )
-            for name, file, model in await listed(self._models)
+            for entry in await listed(self._models)
         ]
 
 

@@ -19,24 +19,24 @@ from slmdesk.engines.registry import KINDS
 from slmdesk.engines.safe_steps import at_step
 from slmdesk.formats.recommended import recommended_beside
 from slmdesk.inference.limits import FITS
-from slmdesk.memory.fit import loading_of
 from slmdesk.serving import content
-from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.forecasts import Forecasts
 from slmdesk.serving.held import Held
 from slmdesk.serving.names import ModelNames, is_path
-from slmdesk.serving.purposes import as_served, refuse_other
+from slmdesk.serving.purposes import refuse_other
 from slmdesk.serving.slot import DEATH_WINDOW_S, ModelSlot
 from slmdesk.serving.try_later import TryLaterError
 from slmdesk.serving.turns import Turns
+from slmdesk.serving.wishes import Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from slmdesk.core.settings import Settings
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.inference.engines import Engine, EngineKinds
     from slmdesk.inference.loading import Loading, Serves
+    from slmdesk.library.created import CreatedModel, CreatedModels
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.entries import LoadedModel
@@ -44,12 +44,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SlotKey = tuple[Path, str]
 _MOST_NAMES = 64  # of one model that are remembered: other programs may send any
 _AGAIN_S = 5
 
 
 class Models:
-    """All models of one service. Lives on its event loop."""
+    """All models of one service. Lives on its event loop.
+
+    Attributes:
+        names: which file a name means to whom.
+    """
 
     def __init__(
         self,
@@ -59,12 +64,13 @@ class Models:
         calibration: Calibration | None = None,
         steps: SafeSteps | None = None,
         *,
+        created: CreatedModels | None = None,
         devices: DeviceList | None = None,
         kinds: EngineKinds = KINDS,
         for_many: bool = False,
     ) -> None:
         """`for_many`: models are loaded with a context for each answer at once; else all share one context."""
-        self._for_many = for_many
+        self._wishes = Wishes(library, settings, for_many=for_many)
         self._devices = devices or DeviceList()
         self._kinds = kinds
         self._library = library
@@ -72,9 +78,11 @@ class Models:
         self._log_path = log_path
         self._forecasts = Forecasts(calibration)
         self._steps = steps
-        self._slots: dict[Path, ModelSlot] = {}
-        self._by_name: dict[str, ModelSlot] = {}
-        self._names = ModelNames(library)
+        self._slots: dict[SlotKey, ModelSlot] = {}
+        self._by_name: dict[
+            tuple[str, str], ModelSlot
+        ] = {}  # by a name, and the created model it is loaded as
+        self.names = ModelNames(library, created)
         self._turns = Turns(
             lambda: self.slots, settings, self._forecasts, self._devices, retire=self._retire, end=self._end
         )
@@ -82,7 +90,7 @@ class Models:
         # One load at a time: what is free is only known when the one before has taken its share.
         self._one_load = asyncio.Lock()
         self._leaving: set[ModelSlot] = set()  # still answering from a file that is another one by now
-        self._ending: asyncio.Task[None] | None = None  # of the last of those
+        self._ending: set[asyncio.Task[None]] = set()  # of those, and of models that nobody wants to be kept
         self._replaced: set[Path] = set()  # files that were changed while loaded, which is not said yet
         self._stopping = False
         self._settings_stamp = -1
@@ -94,7 +102,7 @@ class Models:
     @property
     def given(self) -> dict[str, LibraryFile]:
         """Models named on the command line, by the name that the API lists them by."""
-        return self._names.given
+        return self.names.given
 
     @property
     def waiting(self) -> int:
@@ -110,7 +118,7 @@ class Models:
 
         Raises what `Library.resolve` raises.
         """
-        await self._names.give(name)
+        await self.names.give(name)
 
     async def library_models(self) -> list[LibraryModel]:
         """All models of the library."""
@@ -125,10 +133,11 @@ class Models:
         on_progress: Callable[[float], None] | None = None,
         context_length: int = 0,
         serves: Serves | None = "chat",
+        keep_s: float | None = None,
     ) -> AsyncIterator[Held]:
         """A ready engine for `name`, which stays loaded until the block ends.
 
-        `serves`: what it will be asked for; None: whatever it can do.
+        `serves`: what it will be asked for; None: whatever it can do. `keep_s`: as `Held.keep_for`, None: as before.
 
         With another `context_length` (0: what is kept for it, or the setting's) the model is loaded anew, unless it
         answers others now.
@@ -136,7 +145,7 @@ class Models:
         Raises `model_not_found`, what the load failed with, `queue_full`, `memory_insufficient`,
         `engine_keeps_failing`, and `model_not_chat` or `unsupported` for a model that does something else.
         """
-        slot = await self._in_turn(name, trusted=trusted, serves=serves)
+        slot, created = await self._in_turn(name, trusted=trusted, serves=serves)
         context = context_length if trusted else 0
         told = slot.stepping.told
         if slot.file.path in self._replaced:
@@ -144,27 +153,25 @@ class Models:
             slot.stepping.tell(f"{slot.file.path.name} was changed on the disk, so it was loaded anew.")
         try:
             engine = await self._ready(slot, on_progress, context)
+            slot.keep_s = slot.keep_s if keep_s is None else keep_s
             again = partial(self._after_fault, slot, context_length=context)
-            kept = self._library.kept.of(slot.file).effective
-            yield Held(slot, engine, told, again, Defaults.of(self._settings, kept, slot.recommended))
+            yield Held(slot, engine, told, again, self._wishes.defaults(slot, created))
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
             self._turns.changed()
             if slot in self._leaving and not slot.users:
-                self._ending = asyncio.create_task(self._left(slot))
+                self._end_soon(self._left(slot))
+            elif slot.keep_s == 0 and slot.idle and not slot.pinned and not slot.makes_way:
+                self._end_soon(self._retire(slot))
 
     async def unload(self, name: str, *, trusted: bool) -> bool:
         """End the model's engine, or its load; also forgets that it kept dying. Whether there was anything.
 
         Raises `model_busy` while it answers.
         """
-        slot = self._by_name.get(name)
-        if slot is None and trusted:
-            slot = self._slots.get(Path(name))
-        if slot is None:
-            file = await self.find(name, trusted=trusted)
-            slot = self._slots.get(file.path)
+        created = await self.names.created(name)
+        slot = await self._known(created.base if created else name, created, trusted=trusted)
         if slot is None:
             return False
         if slot.users and slot.loading is None:
@@ -203,12 +210,14 @@ class Models:
             load.cancel()
         if loads:
             await asyncio.wait(loads)
-        await asyncio.gather(*(self._end(slot) for slot in (*self.slots, *self._leaving)))
+        await asyncio.gather(*(self._end(slot) for slot in (*self.slots, *self._leaving)), *self._ending)
 
-    async def _in_turn(self, name: str, *, trusted: bool, serves: Serves | None) -> ModelSlot:
+    async def _in_turn(
+        self, name: str, *, trusted: bool, serves: Serves | None
+    ) -> tuple[ModelSlot, CreatedModel | None]:
         """The slot, with one more user, once it does not make way for another model. Raises `queue_full`."""
         while True:
-            slot = await self._slot(name, trusted=trusted, serves=serves)
+            slot, created = await self._slot(name, trusted=trusted, serves=serves)
             if slot.would_wait and self.waiting >= int(self._settings.get("service.max_waiting")):
                 raise TryLaterError(
                     "queue_full",
@@ -218,30 +227,40 @@ class Models:
                 )
             if not slot.makes_way:
                 slot.users += 1
-                return slot
+                return slot, created
             self._outside += 1
             try:
                 await self._turns.wait(slot)
             finally:
                 self._outside -= 1
 
-    async def _slot(self, name: str, *, trusted: bool, serves: Serves | None) -> ModelSlot:
+    async def _slot(
+        self, name: str, *, trusted: bool, serves: Serves | None
+    ) -> tuple[ModelSlot, CreatedModel | None]:
         self._refuse_when_stopping()
-        slot = await self._unless_changed(self._by_name.get(name))
+        created = await self.names.created(name)
+        if created is not None:  # its base is the library's, whoever asks
+            name, trusted = created.base, True
+        apart = created if created is not None and created.loaded_otherwise else None
+        key = name, apart.name if apart is not None else ""
+        slot = await self._unless_changed(self._by_name.get(key))
         usable = slot is not None and slot.state != "failed"
         if slot is None or not usable or not (trusted or not is_path(name)):
-            file = await self.find(name, trusted=trusted)
+            file = await self.names.find(name, trusted=trusted)
             refuse_other(file, serves)
-            slot = await self._unless_changed(self._slots.get(file.path))
+            slot = await self._unless_changed(self._slots.get((file.path, key[1])))
             if slot is None:
-                slot = self._slots[file.path] = ModelSlot(file, self._loading(file), self._steps)
+                slot = ModelSlot(file, self._wishes.loading(file, apart), self._steps, apart)
+                self._slots[slot.key] = slot
             slot.file = file
             if len(slot.names) < _MOST_NAMES:
-                slot.names.add(name)
-                self._by_name[name] = slot
+                slot.names.add(name if apart is None else apart.name)
+                self._by_name[key] = slot
         refuse_other(slot.file, serves)
-        slot.pinned = slot.pinned or self._names.is_given(slot.file)
-        return slot
+        slot.created = apart
+        slot.shown = created.name if created is not None else slot.file.id
+        slot.pinned = slot.pinned or self.names.is_given(slot.file)
+        return slot, created
 
     async def _unless_changed(self, slot: ModelSlot | None) -> ModelSlot | None:
         """The slot; None where its file was replaced or cut since it was loaded. Answers that run on it go on."""
@@ -251,7 +270,7 @@ class Models:
         self._drop(slot)
         self._library.forget_listing()
         self._replaced.add(slot.file.path)
-        self._names.changed(slot.file.path)
+        self.names.changed(slot.file.path)
         if slot.users:
             self._leaving.add(slot)
         else:
@@ -263,9 +282,25 @@ class Models:
         self._leaving.discard(slot)
         await self._end(slot)
 
+    async def _known(self, name: str, created: CreatedModel | None, *, trusted: bool) -> ModelSlot | None:
+        """The slot that a name means, where there is one."""
+        apart = created.name if created is not None and created.loaded_otherwise else ""
+        slot = self._by_name.get((name, apart))
+        if slot is None and trusted:
+            slot = self._slots.get((Path(name), apart))
+        if slot is None:
+            file = await self.names.find(name, trusted=trusted or created is not None)
+            slot = self._slots.get((file.path, apart))
+        return slot
+
     async def find(self, name: str, *, trusted: bool) -> LibraryFile:
-        """The file that `name` means to this caller. Raises what `ModelNames.find` raises."""
-        return await self._names.find(name, trusted=trusted)
+        """`ModelNames.find`."""
+        return await self.names.find(name, trusted=trusted)
+
+    def _end_soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _ready(
         self, slot: ModelSlot, on_progress: Callable[[float], None] | None, context_length: int
@@ -273,7 +308,7 @@ class Models:
         self._refresh_settings()
         engine = slot.engine
         if slot.loading is None:
-            loading = self._loading(slot.file, context_length)
+            loading = self._wishes.loading(slot.file, slot.created, context_length)
             step = slot.stepping.wanted()
             same = loading == slot.asked_loading and step == slot.step
             changed = not same and slot.users == 1  # others are still answered by the old one
@@ -281,7 +316,7 @@ class Models:
                 return engine
             slot.refuse_while_failing()
             slot.asked_loading, slot.step = loading, step
-            slot.usual_loading = self._loading(slot.file)
+            slot.usual_loading = self._wishes.loading(slot.file, slot.created)
             slot.state, slot.progress = "loading", 0.0
             slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.id}")
         forget = slot.listen(on_progress) if on_progress is not None else None
@@ -407,31 +442,21 @@ class Models:
         await self._end(slot)
 
     def _drop(self, slot: ModelSlot) -> None:
-        self._slots.pop(slot.file.path, None)
+        self._slots.pop(slot.key, None)
         self._turns.changed()
         for name in [name for name, other in self._by_name.items() if other is slot]:
             del self._by_name[name]
 
     def describe(self) -> list[LoadedModel]:
         """What the status tells of each model, and whether it would be loaded otherwise by now."""
-        return [replace(slot.describe(), outdated=self._outdated(slot)) for slot in self.slots]
+        usual = 60.0 * int(self._settings.get("service.model_idle_minutes"))
+        return [replace(slot.describe(usual), outdated=self._outdated(slot)) for slot in self.slots]
 
     def _outdated(self, slot: ModelSlot) -> bool:
         return (
             slot.engine is not None
             and slot.loading is None
-            and self._loading(slot.file) != slot.usual_loading
-        )
-
-    def _loading(self, file: LibraryFile, context_length: int = 0) -> Loading:
-        """How a file is loaded: what a request asks for, what is kept for the model, what the settings say."""
-        kept = self._library.kept.of(file)
-        loading = loading_of(self._settings, context=context_length, kept=kept.effective)
-        return replace(
-            as_served(file, loading),
-            contexts=loading.parallel if self._for_many else 1,
-            template=kept.template,
-            adapters=tuple(map(str, kept.adapters)),
+            and self._wishes.loading(slot.file, slot.created) != slot.usual_loading
         )
 
     def _refresh_settings(self) -> None:

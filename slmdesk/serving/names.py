@@ -6,6 +6,7 @@ are for our own front ends, which show the token.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -14,16 +15,19 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.registry import KINDS
 
 if TYPE_CHECKING:
+    from slmdesk.library.created import CreatedModel, CreatedModels
     from slmdesk.library.library import Library, LibraryFile
 
 _LONGEST = 512  # characters
+_HUB = re.compile(r"^(https?://)?(www\.)?(hf\.co|huggingface\.co)/", re.IGNORECASE)
 
 
 class ModelNames:
     """Of one service: the library's ids, and the models given on the command line."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, created: CreatedModels | None = None) -> None:
         self._library = library
+        self._created = created
         self._given: dict[str, LibraryFile] = {}
         self._stale: set[Path] = set()  # given files that were changed on the disk
 
@@ -51,8 +55,12 @@ class ModelNames:
     async def find(self, name: str, *, trusted: bool) -> LibraryFile:
         """The file that `name` means to this caller. Raises `model_not_found`, `model_ambiguous` or the file's problem.
 
-        With one model given, any other name of another program means that one: programs send names of their own.
+        That of a created model is its base's. With one model given, any other name of another program means that one:
+        programs send names of their own.
         """
+        created = await self.created(name)
+        if created is not None:
+            name, trusted = created.base, True
         if self._stale:
             await self._look_again()
         if (given := self._by_given_name(name)) is not None:
@@ -63,7 +71,7 @@ class ModelNames:
                 return only
             raise _unknown(name)
         try:
-            file = await self._library.resolve(name)
+            file = await self._in_library(name)
         except SlmDeskError as error:
             if error.code != "model_not_found" or trusted or (only := self._only()) is None:
                 raise
@@ -73,6 +81,32 @@ class ModelNames:
         if file.problem is not None and file.serves is None:
             raise file.problem
         return file
+
+    async def created(self, name: str) -> CreatedModel | None:
+        """The created model of this name."""
+        return await self._created.named(name) if self._created is not None and sendable(name) else None
+
+    async def all_created(self) -> list[CreatedModel]:
+        return await self._created.models() if self._created is not None else []
+
+    async def exactly(self, name: str) -> LibraryFile:
+        """The model of the library that another program names, sound or not. Raises as `find` does."""
+        if not sendable(name) or is_path(name):
+            raise _unknown(name)
+        file = await self._in_library(name)
+        if _outside(file):
+            raise _unknown(name)
+        return file
+
+    async def _in_library(self, name: str) -> LibraryFile:
+        """The file by its id, also as other programs write that: with the hub before it, or the tag “latest” behind."""
+        try:
+            return await self._library.resolve(name)
+        except SlmDeskError as error:
+            other = _HUB.sub("", name).removesuffix(":latest")
+            if error.code != "model_not_found" or other == name or is_path(other):
+                raise
+            return await self._library.resolve(other)
 
     def changed(self, path: Path) -> None:
         """The file was changed on the disk: what is known of it is out of date."""

@@ -9,12 +9,13 @@ from slmdesk import __version__
 from slmdesk.core import amounts
 from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects import ollama
-from slmdesk.serving.dialects.bodies import Body, read_body
+from slmdesk.serving.dialects.bodies import read_body
+from slmdesk.serving.dialects.ollama_management import NamedBody
 from slmdesk.serving.dialects.ollama_requests import is_empty
 from slmdesk.serving.dialects.openai_requests import read_model
 from slmdesk.serving.entries import public_name
 from slmdesk.serving.gate import CALLER
-from slmdesk.serving.listing import listed
+from slmdesk.serving.listing import Listed, listed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,15 +33,7 @@ if TYPE_CHECKING:
 
 SPOKEN = "0.12.0"
 """The release of Ollama whose API this is: clients look at it for what they may ask."""
-_FOR_EVER = dt.datetime(2300, 1, 1, tzinfo=dt.UTC)
-
-
-class NamedBody(Body):
-    """A request that names a model; older clients call it `name`."""
-
-    model: str | None = None
-    name: str | None = None
-    verbose: bool | None = None
+_FOR_EVER = "2300-01-01T00:00:00Z"
 
 
 class OllamaRoutes:
@@ -66,16 +59,18 @@ class OllamaRoutes:
     async def tags(self, _request: web.Request) -> web.Response:
         """`GET /api/tags`."""
         found = [
-            _model(name, file)
-            for name, file, model in await listed(self._models)
-            if model is None or file.runs
+            _model(entry) for entry in await listed(self._models) if entry.model is None or entry.file.runs
         ]
         return json_response({"models": found})
 
     async def ps(self, _request: web.Request) -> web.Response:
         """`GET /api/ps`."""
-        loaded = {slot.id: slot.file for slot in self._models.slots}
-        running = [_running(one, loaded[one.id]) for one in self._models.describe() if one.state == "ready"]
+        loaded = {slot.id: slot for slot in self._models.slots}
+        running = [
+            _running(one, loaded[one.id].file, public_name(loaded[one.id].shown))
+            for one in self._models.describe()
+            if one.state == "ready"
+        ]
         return json_response({"models": running})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -99,12 +94,14 @@ class OllamaRoutes:
     async def _loaded(self, request: web.Request, asked: Asked, *, chat: bool) -> web.Response:
         """Load the model, or with `keep_alive` 0 unload it."""
         name, trusted = asked.ask.model, request[CALLER].trusted
-        if asked.extra in (0, "0"):
+        if asked.keep_s == 0:
             await self._models.unload(name, trusted=trusted)
             reason = "unload"
         else:
             context = asked.ask.context_length
-            async with self._models.use(name, trusted=trusted, context_length=context, serves=None):
+            async with self._models.use(
+                name, trusted=trusted, context_length=context, serves=None, keep_s=asked.keep_s
+            ):
                 reason = "load"
         said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if chat else {"response": ""}
         return json_response(
@@ -112,32 +109,38 @@ class OllamaRoutes:
         )
 
 
-def _model(name: str, file: LibraryFile) -> dict[str, Any]:
+def _model(entry: Listed) -> dict[str, Any]:
+    file, created = entry.file, entry.created
     try:
-        changed = dt.datetime.fromtimestamp(file.path.stat().st_mtime, dt.UTC)
+        changed = created.created_at if created is not None else file.path.stat().st_mtime
     except OSError:
-        changed = dt.datetime.fromtimestamp(0, dt.UTC)
+        changed = 0.0
+    return {
+        "name": entry.name,
+        "model": entry.name,
+        "modified_at": _time(changed),
+        "size": file.size_bytes,
+        "digest": _digest(file),
+        "details": _details(file, created.base if created is not None else ""),
+    }
+
+
+def _running(one: LoadedModel, file: LibraryFile, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "model": name,
-        "modified_at": changed.isoformat().replace("+00:00", "Z"),
-        "size": file.size_bytes,
+        "size": one.memory_bytes + one.device_bytes,
         "digest": _digest(file),
         "details": _details(file),
-    }
-
-
-def _running(one: LoadedModel, file: LibraryFile) -> dict[str, Any]:
-    return {
-        "name": public_name(one.id),
-        "model": public_name(one.id),
-        "size": one.memory_bytes,
-        "digest": _digest(file),
-        "details": _details(file),
-        "expires_at": _FOR_EVER.isoformat().replace("+00:00", "Z"),
-        "size_vram": 0,
+        "expires_at": _time(one.expires_at) if one.expires_at else _FOR_EVER,
+        "size_vram": one.device_bytes,
         "context_length": one.context_length,
     }
+
+
+def _time(seconds: float) -> str:
+    """Seconds since 1970 as this API writes times."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _shown(file: LibraryFile) -> dict[str, Any]:
@@ -156,10 +159,10 @@ def _shown(file: LibraryFile) -> dict[str, Any]:
     }
 
 
-def _details(file: LibraryFile) -> dict[str, Any]:
+def _details(file: LibraryFile, parent: str = "") -> dict[str, Any]:
     family = file.architecture
     return {
-        "parent_model": "",
+        "parent_model": parent,
         "format": file.format,
         "family": family,
         "families": [family] if family else [],

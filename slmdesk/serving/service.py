@@ -28,6 +28,8 @@ from slmdesk.serving.listening import LOOPBACK, Listeners, access_of, bind, list
 from slmdesk.serving.metrics import Metrics
 from slmdesk.serving.model_routes import Identity, ModelRoutes
 from slmdesk.serving.models import Models
+from slmdesk.serving.ollama_models import OllamaModels
+from slmdesk.serving.pulls import Pulls
 from slmdesk.serving.rates import Rates
 from slmdesk.serving.tls import tls_context
 
@@ -61,6 +63,7 @@ class Service:
             rooms.paths.logs / "engine.log",
             rooms.calibration,
             rooms.safe_steps,
+            created=rooms.created_models,
             devices=rooms.devices,
             for_many=not options.on_demand,
         )
@@ -118,10 +121,12 @@ class Service:
                 server.close()
             await self._models.stop()
             await runner.cleanup()
+            await self._rooms.close()
             door.close()
             log.info("ended")
 
     def _app(self, gate: Gate, state: ServiceState) -> web.Application:
+        rooms = self._rooms
         metrics = Metrics(
             self._models.describe,
             lambda: self._door.connections if self._door is not None else 0,
@@ -135,7 +140,13 @@ class Service:
             self._models,
             Answers(self._models),
             ModelRoutes(self._models, self._activity, identity, metrics, self.stop),
-            bodies.most,
+            OllamaModels(
+                self._models,
+                rooms.created_models,
+                Pulls(self._models, rooms.pulling, rooms.jobs),
+                rooms.trash,
+            ),
+            most_body=bodies.most,
         )
 
     @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -15,31 +16,43 @@ from slmdesk.serving.try_later import TryLaterError
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from pathlib import Path
 
     from slmdesk.core.errors import SlmDeskError
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.inference.engines import Engine
     from slmdesk.inference.loading import Loading
     from slmdesk.inference.steps import Step
+    from slmdesk.library.created import CreatedModel
     from slmdesk.library.library import LibraryFile
     from slmdesk.serving.entries import LoadState
 
 DEATH_WINDOW_S = 60.0  # two deaths within it, and the engine is not started again before it is over
 _PROGRESS_STEP = 0.01
+_FOR_EVER_S = 1e10  # no calendar goes further
 
 
 class ModelSlot:
     """A model the service was asked for. It stays when its engine died, so that the next start knows of it."""
 
-    def __init__(self, file: LibraryFile, loading: Loading, steps: SafeSteps | None) -> None:
+    def __init__(
+        self,
+        file: LibraryFile,
+        loading: Loading,
+        steps: SafeSteps | None,
+        created: CreatedModel | None = None,
+    ) -> None:
+        """`created`: the model it is loaded as, where that takes an engine of its own."""
         self.file = file
+        self.created = created
         self.asked_loading = loading  # as the settings want it, without a token
         self.usual_loading = loading  # as they wanted it at the load where nobody asks for another context
         self.recommended: dict[str, float] = {}  # by a file beside the model's
         self.stepping = Stepping(file, steps)
         self.step: Step = "all"  # what the running engine leaves out of `loading`
         self.stepped_from: set[int] = set()  # process ids of engines that a safer one took over from
-        self.names: set[str] = {file.id}
+        self.names: set[str] = {self.id}
+        self.shown = self.id  # the name it was last asked for by, a created model's or the file's
         self.pinned = False  # given on the command line, or pinned: it stays loaded
         self.makes_way = False  # for another model, once its answers are done
         self.keep_s: float | None = None  # seconds it stays loaded without use; None: as the setting says
@@ -57,7 +70,20 @@ class ModelSlot:
 
     @property
     def id(self) -> str:
-        return self.file.id
+        return self.created.name if self.created is not None else self.file.id
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        """What it is known by among the slots."""
+        return self.file.path, self.created.name if self.created is not None else ""
+
+    def expires_at(self, usual_s: float) -> float:
+        """When it goes if nobody asks any more, in seconds since 1970; 0: never. `usual_s` as in `rested_enough`."""
+        stays = (usual_s or math.inf) if self.keep_s is None else self.keep_s
+        if self.pinned or stays > _FOR_EVER_S:
+            return 0.0
+        rested = 0.0 if self.users or self.loading is not None else time.monotonic() - self.last_used
+        return time.time() + max(0.0, stays - rested)
 
     @property
     def idle(self) -> bool:
@@ -145,8 +171,8 @@ class ModelSlot:
             details=self.problem.details if self.problem else "",
         )
 
-    def describe(self) -> LoadedModel:
-        """What the status tells. Reads the engine's memory from the system."""
+    def describe(self, usual_s: float) -> LoadedModel:
+        """What the status tells; `usual_s` as in `rested_enough`. Reads the engine's memory from the system."""
         engine = self.engine
         facts = engine.facts if engine is not None else None
         return LoadedModel(
@@ -164,6 +190,8 @@ class ModelSlot:
             problem=self.problem.to_json() if self.problem else None,
             chat_form=facts.chat_form if facts else "",
             gpu_layers=facts.gpu_layers if facts else 0,
+            device_bytes=facts.device_bytes if facts else 0,
             pinned=self.pinned,
+            expires_at=self.expires_at(usual_s),
             serves=self.file.serves or "chat",
         )

@@ -14,13 +14,17 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.discovery import ServiceState, UserLock, read_state
 
 if TYPE_CHECKING:
+    from slmdesk.core.jobs.job_queue import Jobs
     from slmdesk.core.paths import Paths
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
     from slmdesk.engines.safe_steps import SafeSteps
     from slmdesk.engines.self_test import SelfTest
+    from slmdesk.library.created import CreatedModels
     from slmdesk.library.library import Library
+    from slmdesk.library.trash import Trash
     from slmdesk.memory.calibration import Calibration
+    from slmdesk.serving.pulls import Fetcher
 
 _CLAIM_S = 20.0  # how long to wait for another service of this user that is just ending
 _LOOK_AGAIN_S = 0.05
@@ -56,6 +60,20 @@ class ServiceRooms(Protocol):
 
     @property
     def library(self) -> Library: ...
+
+    @property
+    def created_models(self) -> CreatedModels: ...
+
+    @property
+    def trash(self) -> Trash: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def pulling(self) -> Fetcher: ...
+
+    async def close(self) -> None: ...
 
     @property
     def calibration(self) -> Calibration: ...

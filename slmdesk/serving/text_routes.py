@@ -47,6 +47,7 @@ class TextRoutes:
             truncate=asked.truncate,
             dimensions=asked.dimensions,
             context_length=asked.context_length,
+            keep_s=asked.keep_s,
         )
 
     async def ollama_embed(self, request: web.Request) -> web.Response:
@@ -61,7 +62,7 @@ class TextRoutes:
         began = time.perf_counter()
         asked = read_embed(await request.read(), single=single)
         if not asked.texts or (single and not asked.texts[0]):
-            await self._texts.load(asked.model, trusted=request[CALLER].trusted)
+            await self._texts.load(asked.model, trusted=request[CALLER].trusted, keep_s=asked.keep_s)
             return _json(write_embed(asked, None, began, single=single))
         vectors = await self._vectors(request, asked)
         return _json(await asyncio.to_thread(write_embed, asked, vectors, began, single=single))

@@ -37,12 +37,13 @@ class Texts:
         truncate: bool = False,
         dimensions: int = 0,
         context_length: int = 0,
+        keep_s: float | None = None,
     ) -> Vectors:
         """One vector a text, each of length 1; `Vectors.lists()` gives them as numbers.
 
         `dimensions`: only so many numbers of each, of length 1 again (0: all). `truncate`: what is too long is cut.
-        `trusted` and `context_length` as in `Models.use`. Raises what that raises; `bad_request`, `context_exceeded`;
-        `unsupported` for a model that makes no vectors, or whose vectors may not be shortened.
+        `trusted`, `context_length` and `keep_s` as in `Models.use`. Raises what that raises; `bad_request`,
+        `context_exceeded`; `unsupported` for a model that makes no vectors, or whose vectors may not be shortened.
         """
         _check_count(len(texts))
         ask = EmbedAsk(tuple(texts), truncate)
@@ -52,7 +53,9 @@ class Texts:
             vectors = await engine.embed(ask)
             return vectors.shortened(dimensions) if dimensions else vectors
 
-        return await self._by(model, "embed", work, trusted=trusted, context_length=context_length)
+        return await self._by(
+            model, "embed", work, trusted=trusted, context_length=context_length, keep_s=keep_s
+        )
 
     async def rank(
         self,
@@ -75,9 +78,9 @@ class Texts:
             model, "rank", lambda engine: engine.rank(ask), trusted=trusted, context_length=context_length
         )
 
-    async def load(self, model: str, *, trusted: bool = False) -> None:
+    async def load(self, model: str, *, trusted: bool = False, keep_s: float | None = None) -> None:
         """Load an embedding model, so that the first texts need not wait."""
-        async with self._models.use(model, trusted=trusted, serves="embed"):
+        async with self._models.use(model, trusted=trusted, serves="embed", keep_s=keep_s):
             pass
 
     async def _by(
@@ -88,9 +91,10 @@ class Texts:
         *,
         trusted: bool,
         context_length: int,
+        keep_s: float | None = None,
     ) -> Done:
         async with self._models.use(
-            model, trusted=trusted, context_length=context_length, serves=serves
+            model, trusted=trusted, context_length=context_length, serves=serves, keep_s=keep_s
         ) as held:
             while True:
                 try:

@@ -21,8 +21,8 @@ class Asked:
     """A request: what is asked, and how the answers are to come.
 
     `more`: asks beyond the first, of the same model; `each` answers in turn belong to one prompt. `notes`: what was
-    done otherwise than asked, said in a header. `echo`: the prompt comes before the answer. `extra`: what only the
-    dialect itself understands.
+    done otherwise than asked, said in a header. `echo`: the prompt comes before the answer. `keep_s`: seconds that the
+    model stays loaded without use from then on. `extra`: what only the dialect itself understands.
     """
 
     ask: Ask
@@ -33,6 +33,7 @@ class Asked:
     notes: tuple[str, ...] = ()
     echo: bool = False
     tells_logprobs: bool = False
+    keep_s: float | None = None
     extra: Any = None
 
     @property

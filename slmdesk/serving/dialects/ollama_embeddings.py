@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from slmdesk.serving.dialects.bodies import Body, Number, read_body, whole
+from slmdesk.serving.dialects.ollama_management import read_keep_alive
 from slmdesk.serving.dialects.ollama_requests import OllamaOptions
 from slmdesk.serving.dialects.openai_embeddings import EmbeddingsAsked
 from slmdesk.serving.dialects.openai_requests import read_model
@@ -49,6 +50,7 @@ def read_embed(data: bytes, *, single: bool = False) -> EmbeddingsAsked:
         dimensions=whole("dimensions", body.dimensions, 1, _MOST_NUMBERS) or 0,
         truncate=body.truncate is not False,
         context_length=whole("options.num_ctx", options.num_ctx, 1, _MOST_CONTEXT) or 0,
+        keep_s=read_keep_alive(body.keep_alive),
     )
 
 

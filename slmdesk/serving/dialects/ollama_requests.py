@@ -20,6 +20,7 @@ from slmdesk.inference.asks import (
 from slmdesk.inference.limits import MOST_SEED
 from slmdesk.serving.dialects.bodies import Body, Number, as_body, unsupported, whole, within
 from slmdesk.serving.dialects.dialect import Asked
+from slmdesk.serving.dialects.ollama_management import read_keep_alive
 from slmdesk.serving.dialects.openai_requests import MOST_TOKENS, read_model, read_stop
 from slmdesk.serving.request_errors import refuse
 
@@ -180,7 +181,7 @@ def _asked(
         template_options=_thinking(body.think),
         logprobs=(whole("top_logprobs", body.top_logprobs, 0, 20) or 0) if body.logprobs else None,
     )
-    return Asked(ask, stream=body.stream is not False, extra=body.keep_alive)
+    return Asked(ask, stream=body.stream is not False, keep_s=read_keep_alive(body.keep_alive))
 
 
 def _turn(place: str, entry: OllamaMessage) -> Turn:

@@ -54,7 +54,7 @@ class RerankBody(Body):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsAsked:
-    """What a request for vectors wants. `dimensions`: 0 for all."""
+    """What a request for vectors wants. `dimensions`: 0 for all. `keep_s`: as in `Asked`."""
 
     model: str
     texts: tuple[Passage, ...]
@@ -62,6 +62,7 @@ class EmbeddingsAsked:
     dimensions: int = 0
     truncate: bool = False
     context_length: int = 0
+    keep_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,234 @@
+"""The official client of Ollama manages models: pulled from a hub on the loopback, copied, shown, kept, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ollama import Client, ResponseError
+
+from slmdesk.application import Application
+from tests.hub import LoopbackHub
+
+from .conftest import MODEL, Running, serve, until
+
+REPO = "acme/guide-GGUF"
+BIG = "acme/big-GGUF"
+COLD = {"temperature": 0, "num_predict": 6}
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
+    guide = (Path(__file__).parents[2] / "resources/desk-guide/desk-guide-F16.gguf").read_bytes()
+    files = {"guide-F16.gguf": guide, "README.md": b"# Guide\n"}
+    with LoopbackHub({REPO: files, BIG: {"big-F16.gguf": guide + bytes(64)}}) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, lasting_homes: set[str], hub: LoopbackHub
+) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("ollama")
+    lasting_homes.add(str(home))
+    keyring = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    with serve(home, env={"HF_ENDPOINT": hub.url, **keyring}) as running:
+        yield running
+    application = application_of(running)
+    asyncio.run(ended(application))
+
+
+async def ended(application: Application) -> None:
+    """The process that downloads has ended."""
+    try:
+        await application.jobs.end_runner()
+    finally:
+        await application.close()
+
+
+def application_of(running: Running) -> Application:
+    return Application.look({**os.environ, "SLMDESK_HOME": str(running.paths.data.parent)})
+
+
+@pytest.fixture
+def client(running: Running) -> Iterator[Client]:
+    client = Client(running.url, timeout=120)
+    yield client
+    client._client.close()
+
+
+def names(client: Client) -> set[str | None]:
+    return {model.model for model in client.list().models}
+
+
+def test_a_model_is_pulled_asked_copied_and_deleted(client: Client, running: Running) -> None:
+    steps = list(client.pull(f"hf.co/{REPO}:F16", stream=True))
+    assert [steps[0].status, steps[-1].status] == ["pulling manifest", "success"]
+    told = [step for step in steps if step.digest]
+    assert {step.digest for step in told} == {told[0].digest}
+    assert told[-1].completed == told[-1].total == file_of(running, REPO).stat().st_size
+    assert [step.completed for step in told] == sorted(step.completed or 0 for step in told)
+    assert REPO in names(client)
+    digest = next(m.digest for m in client.list().models if m.model == REPO)
+    assert told[0].digest == f"sha256:{digest}"
+    # By the name it was pulled by, and again without a byte more.
+    first = client.generate(f"hf.co/{REPO}:F16", "What is a quant?", options=COLD).response
+    assert client.pull(REPO).status == "success"
+
+    client.copy(f"hf.co/{REPO}:F16", "twin")
+    assert "twin:latest" in names(client)
+    assert client.generate("twin", "What is a quant?", options=COLD).response == first
+    listed = [model["id"] for model in running.ask("GET", "/v1/models").json["data"]]
+    assert "twin:latest" in listed
+    chat = running.chat(model="twin:latest")
+    assert chat.json["choices"][0]["message"]["content"]
+    # Both have one engine, as nothing is loaded otherwise.
+    assert len([m for m in client.ps().models if m.model in {REPO, "twin:latest"}]) == 1
+
+    client.delete("twin")
+    assert "twin:latest" not in names(client)
+    client.delete(REPO)
+    assert REPO not in names(client)
+    assert client.ps().models == []
+    with pytest.raises(ResponseError) as refused:
+        client.generate("twin", "Hello")
+    assert refused.value.status_code == 404
+
+
+def file_of(running: Running, repo: str) -> Path:
+    return next((running.paths.models / repo).glob("*.gguf"))
+
+
+def test_what_was_deleted_is_brought_back(client: Client, running: Running) -> None:
+    client.pull(REPO)
+    client.copy(REPO, "again")
+    client.delete(REPO)
+    client.delete("again")
+    application = application_of(running)
+
+    async def undo() -> None:
+        try:
+            (removed, *_) = await application.trash.removed()
+            await application.trash.undo(removed.key)
+            (_, created), *_ = await application.created_models.removed()
+            await application.created_models.bring_back(created.name)
+        finally:
+            await application.close()
+
+    asyncio.run(undo())
+    assert {REPO, "again:latest"} <= names(client)
+    client.delete("again")
+
+
+def test_a_client_that_goes_away_stops_nothing(client: Client, running: Running, hub: LoopbackHub) -> None:
+    hub.faults.slow(f"{BIG}/*", 1_000_000)
+    try:
+        stream = client.pull(BIG, stream=True)
+        next(step for step in stream if step.completed)
+        stream.close()
+        # Whoever asks again hears of the same job, further on.
+        again = client.pull(BIG, stream=True)
+        first = next(step for step in again if step.digest)
+        assert first.completed
+        again.close()
+        client.delete(BIG)
+        with pytest.raises(ResponseError):
+            client.delete(BIG)
+    finally:
+        hub.faults.clear()
+    assert not list((running.paths.models / BIG).glob("*.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("acme/nothing", "nothing"), (f"{REPO}:Q4_K_M", "F16"), ("no name at all", "hf.co")],
+)
+def test_what_cannot_be_pulled_is_said_in_both_forms(client: Client, name: str, word: str) -> None:
+    with pytest.raises(ResponseError, match=word):
+        client.pull(name)
+    with pytest.raises(ResponseError, match=word):
+        list(client.pull(name, stream=True))
+
+
+def test_the_offline_switch_closes_the_hub(client: Client, running: Running) -> None:
+    running.paths.settings_file.write_text("[network]\noffline = true\n")
+    try:
+        client.generate(MODEL, "Hello", options=COLD)  # from this machine, and the settings are read again
+        with pytest.raises(ResponseError, match="offline") as refused:
+            client.pull("acme/other")
+        assert refused.value.status_code == 503
+        assert client.pull(MODEL).status == "success"
+    finally:
+        running.paths.settings_file.unlink()
+        client.generate(MODEL, "Hello", options=COLD)
+
+
+def test_names_that_are_none_and_files_of_the_machine_are_refused(client: Client, running: Running) -> None:
+    secret = running.paths.data / "secret.gguf"
+    shutil.copyfile(Path(__file__).parents[2] / "resources/desk-guide/desk-guide-F16.gguf", secret)
+    for source in (str(secret), "../secret", "missing/model"):
+        with pytest.raises(ResponseError) as refused:
+            client.copy(source, "mine")
+        assert refused.value.status_code == 404
+        with pytest.raises(ResponseError):
+            client.delete(source)
+    assert secret.exists()
+    for name in ("a b", "../up", "x.gguf", "", "a/b/c/d"):
+        with pytest.raises(ResponseError):
+            client.copy(MODEL, name)
+    with pytest.raises(ResponseError) as taken:
+        client.copy(MODEL, MODEL)
+    assert taken.value.status_code == 409
+    with pytest.raises(ResponseError, match="push"):
+        client.push(MODEL)
+    with pytest.raises(ResponseError, match="stays"):
+        client.delete(MODEL)
+
+
+def test_pages_change_no_models(running: Running) -> None:
+    page = {"Origin": "http://localhost:3000"}
+    for method, path, body in (
+        ("POST", "/api/pull", {"model": REPO}),
+        ("POST", "/api/copy", {"source": MODEL, "destination": "mine"}),
+        ("DELETE", "/api/delete", {"model": MODEL}),
+    ):
+        assert running.ask(method, path, body, page).status == 401
+        assert isinstance(running.ask(method, path, body, page).json["error"], str)
+
+
+def left(client: Client, name: str) -> float:
+    """Seconds that a loaded model still has."""
+    (model,) = [model for model in client.ps().models if model.model == name]
+    assert model.expires_at is not None
+    return (model.expires_at - dt.datetime.now(dt.UTC)).total_seconds()
+
+
+def test_a_model_is_kept_for_as_long_as_is_said(client: Client) -> None:
+    client.generate(MODEL, "Hello", options=COLD)
+    assert 1500 < left(client, id_of(client)) <= 1800  # the setting's half hour
+    client.chat(MODEL, messages=[{"role": "user", "content": "Hello"}], options=COLD, keep_alive="1h30m")
+    assert 5000 < left(client, id_of(client)) <= 5400
+    client.generate(MODEL, "Hello", options=COLD)  # nothing said changes nothing
+    assert left(client, id_of(client)) > 5000
+    client.generate(MODEL, "", keep_alive=-1)
+    assert left(client, id_of(client)) > 1e9
+    (model,) = client.ps().models
+    assert model.size
+    assert model.size_vram is not None
+    assert model.context_length
+    client.generate(MODEL, "Hello", options=COLD, keep_alive=0)
+    until(lambda: client.ps().models == [], "the model is unloaded")
+    with pytest.raises(ResponseError, match="keep_alive"):
+        client.generate(MODEL, "Hello", keep_alive="soon")
+
+
+def id_of(client: Client) -> str:
+    (model,) = client.ps().models
+    assert model.model is not None
+    return model.model
