@@ -151,7 +151,14 @@ class Application:
     def chats(self) -> Chats:
         from slmdesk.chat.chats import Chats
 
-        return Chats(self.database, self.connector, self.library, self.settings, self.events)
+        return Chats(
+            self.database,
+            self.connector,
+            self.library,
+            self.settings,
+            self.events,
+            tools=lambda: self.tools,
+        )
 
     @cached_property
     def tools(self) -> Tools:

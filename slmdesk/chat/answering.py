@@ -27,9 +27,10 @@ from slmdesk.inference.answers import (
     Started,
     Stop,
     Timings,
+    ToolCallDelta,
     Usage,
 )
-from slmdesk.inference.asks import Ask, Overflow, Sampling, Shape, Turn
+from slmdesk.inference.asks import Ask, Overflow, Sampling, Shape, ToolChoice, Turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from slmdesk.chat.tree import Message, MessageState
     from slmdesk.core.database import Database
     from slmdesk.inference.answers import AnswerEvent
-    from slmdesk.inference.asks import Part
+    from slmdesk.inference.asks import Part, Tool
     from slmdesk.serving.client import ServiceClient
     from slmdesk.serving.connector import ServiceConnector
 
@@ -62,6 +63,9 @@ class TurnRequest:
     overflow: Overflow = "drop_oldest"
     shape: Shape | None = None
     likely_tokens: int = 0  # of the answer, where `max_tokens` leaves its length to the service
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    tool_steps: int = 0  # how often tools were called before, where they may not be called any more
 
     @property
     def longest_answer(self) -> int:
@@ -90,6 +94,8 @@ class Answering:
         self._client: ServiceClient | None = None
         self._first_text_at = 0.0  # by time.monotonic(); 0.0: none came yet
         self._stats = dict(answer.stats)
+        if question.tool_steps:
+            self._stats["tool_steps"] = question.tool_steps
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"answer {answer.id}")
@@ -171,7 +177,8 @@ class Answering:
     async def _finish(self, state: MessageState, error: SlmDeskError | None) -> Message:
         details = error.to_json() if error else None
         answer_id, grown, stats = self.answer.id, self._grown, self._stats
-        text, parts = grown.text, grown.parts
+        # Calls that were still being written are never made.
+        text, parts = grown.text, grown.parts if state == "complete" else grown.said
         if not parts and (late := split_late(text)).parts:
             text, parts = late.visible, late.parts
         if seconds := grown.thought_s:
@@ -201,7 +208,7 @@ class Answering:
             await asyncio.sleep(SAVE_EVERY_S)
             if self._grown.size == self._kept:
                 continue
-            size, text, parts = self._grown.size, self._grown.text, self._grown.parts
+            size, text, parts = self._grown.size, self._grown.text, self._grown.said
             try:
                 await self._database.run(
                     partial(store.save_answer, message_id=self.answer.id, text=text, parts=parts)
@@ -244,7 +251,7 @@ class Answering:
 
     def _take(self, event: AnswerEvent, skip: int) -> None:
         match event:
-            case str() | ReasoningDelta():
+            case str() | ReasoningDelta() | ToolCallDelta():
                 self._first_text_at = self._first_text_at or time.monotonic()
                 self._grown.take(event)
             case Started():
@@ -277,6 +284,8 @@ class Answering:
             max_tokens=question.max_tokens,
             stop=question.stop or None,
             shape=question.shape,
+            tools=question.tools,
+            tool_choice=question.tool_choice,
             apart=True,
             conversation=f"chat-{self.answer.conversation_id}",
             context_length=question.context_length,
@@ -284,7 +293,7 @@ class Answering:
         )
 
     def _so_far(self) -> Turn:
-        return _begun(self._grown.text, self._grown.parts)
+        return _begun(self._grown.text, self._grown.said)
 
     async def _skip_beforehand(self, client: ServiceClient) -> int:
         """Turns to leave out before asking; tokens are counted only where it may be near its limit."""

@@ -9,32 +9,38 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from slmdesk.chat import export as exporting
 from slmdesk.chat import search as searching
 from slmdesk.chat import store
-from slmdesk.chat.answering import Answering, TurnRequest
 from slmdesk.chat.rules import NO_RULES, AnswerRules, schema_of
 from slmdesk.chat.titles import title_of
+from slmdesk.chat.tree import OTHER_MODEL
+from slmdesk.chat.turn_options import turn_request
+from slmdesk.chat.turn_run import TurnRun, TurnTools
 from slmdesk.chat.turns import ConversationsChanged, MessageStored, TurnEvent, TurnOptions
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive, process_create_time
-from slmdesk.inference.asks import Ask, Sampling
+from slmdesk.inference.asks import Ask
 from slmdesk.inference.wire import encoded
 from slmdesk.library.in_force import metadata_of
 from slmdesk.library.shipped import first_instructions
+from slmdesk.tools.selection import NO_TOOLS
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator, Callable
 
+    from slmdesk.chat.calling import Decision
     from slmdesk.chat.tree import Conversation, ConversationSummary, ConversationTree, Message
     from slmdesk.core.database import Database
     from slmdesk.core.events import EventBus
     from slmdesk.core.settings import Settings
     from slmdesk.library.library import Library
     from slmdesk.serving.connector import ServiceConnector
+    from slmdesk.tools.selection import ToolSelection
+    from slmdesk.tools.toolbox import Tools
 
 T = TypeVar("T")
 
@@ -44,8 +50,6 @@ NEW_CHAT = 0  # the draft of a conversation that does not exist yet
 
 _KEEP_DELETED_S = 30 * 24 * 3600
 _KEEP_EMPTY_S = 24 * 3600
-_OTHER_MODEL = "other_model"  # in the stats of an answer that another model than the conversation's wrote
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,10 @@ class Chats:
         library: Library,
         settings: Settings,
         events: EventBus | None = None,
+        *,
+        tools: Callable[[], Tools] | None = None,
     ) -> None:
+        """`tools`: the room of tools, asked for where a conversation uses some."""
         self._database = database
         self._connector = connector
         self._library = library
@@ -84,7 +91,8 @@ class Chats:
         self._bus = events
         self._opened = False
         self._opening = asyncio.Lock()
-        self._running: dict[int, Answering] = {}  # by conversation
+        self._tools = tools
+        self._running: dict[int, TurnRun] = {}  # by conversation
         self._unsaved: set[int] = set()  # answers whose end could not be written
         self._splitting: asyncio.Task[None] | None = None
 
@@ -132,6 +140,7 @@ class Chats:
         model: str | None = None,
         system_prompt: str | None = None,
         rules: AnswerRules = NO_RULES,
+        tools: ToolSelection = NO_TOOLS,
     ) -> Conversation:
         """A new conversation, with the model's or the settings' system prompt unless one is given.
 
@@ -144,7 +153,7 @@ class Chats:
         if prompt is None:
             prompt = await self._instructions(reference or self._library.usual_model)
         rules.check()
-        return await self._run(lambda c: store.create_conversation(c, reference, prompt, rules))
+        return await self._run(lambda c: store.create_conversation(c, reference, prompt, rules, tools))
 
     async def _instructions(self, model: str) -> str:
         """What a conversation with this model begins with: what is kept for it, then what a person set for all."""
@@ -217,6 +226,11 @@ class Chats:
         async with aclosing(client.ask(ask)) as events:
             async for _ in events:
                 pass
+
+    async def set_tools(self, conversation_id: int, tools: ToolSelection) -> None:
+        """Change what a conversation may use, from the next message on."""
+        await self._run(lambda c: store.set_tools(c, conversation_id, tools))
+        self._changed(conversation_id)
 
     async def delete(self, conversation_id: int) -> None:
         """Put a conversation away; `restore` brings it back for 30 days. Stops a running answer."""
@@ -295,7 +309,7 @@ class Chats:
     def regenerate(
         self, message_id: int, options: TurnOptions | None = None
     ) -> AsyncGenerator[TurnEvent, None]:
-        """Write another answer beside this one (or the first one below a message of the person).
+        """Write another answer beside this one (or the first below a message of the person, or below results).
 
         By another model where `options` names one, which is then no choice for what follows. Raises `model_not_found`.
         """
@@ -304,7 +318,7 @@ class Chats:
         def prepare(connection: sqlite3.Connection) -> _Prepared:
             message = store.get_message(connection, message_id)
             tree = self._tree_at_rest(connection, message.conversation_id)
-            asked_id = message.id if message.role == "user" else message.parent_id
+            asked_id = message.parent_id if message.role == "assistant" else message.id
             if asked_id is None:
                 raise SlmDeskError(
                     "message_not_answerable",
@@ -338,7 +352,10 @@ class Chats:
     def continue_from(
         self, message_id: int, options: TurnOptions | None = None
     ) -> AsyncGenerator[TurnEvent, None]:
-        """Go on with an answer that was stopped, interrupted or cut off; one without text is begun again."""
+        """Go on with an answer that was stopped, interrupted or cut off; one without text is begun again.
+
+        One that calls tools and was left there has its calls made.
+        """
 
         def prepare(connection: sqlite3.Connection) -> _Prepared:
             message = store.get_message(connection, message_id)
@@ -349,18 +366,23 @@ class Chats:
                     "Only the last answer of a branch can be continued.",
                     "Send a new message instead.",
                 )
-            answer = store.reopen_message(connection, message_id, self._owner)
+            answer = message if message.calls else store.reopen_message(connection, message_id, self._owner)
             store.update_conversation(connection, message.conversation_id, active_leaf=message_id)
             conversation = store.get_conversation(connection, message.conversation_id)
-            model = str(message.stats.get(_OTHER_MODEL) or "") or self._model(conversation)
+            model = str(message.stats.get(OTHER_MODEL) or "") or self._model(conversation)
             return _Prepared(conversation, tree.path(message.parent_id), [answer], model)
 
         return self._turn(prepare, options)
 
     async def stop(self, conversation_id: int) -> None:
-        """Stop the answer being written, if any; its iterator still delivers `TurnEnded`."""
-        if answering := self._running.get(conversation_id):
-            await answering.stop()
+        """Stop the answer being written, or its calls, if any; its iterator still delivers `TurnEnded`."""
+        if turn := self._running.get(conversation_id):
+            await turn.stop()
+
+    def decide(self, conversation_id: int, call_id: str, decision: Decision) -> bool:
+        """Say what becomes of a call that `CallChanged` asks about. Whether it still was asked about."""
+        turn = self._running.get(conversation_id)
+        return turn is not None and turn.decide(call_id, decision)
 
     async def _turn(
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions | None
@@ -387,33 +409,27 @@ class Chats:
 
     async def _begin(
         self, prepare: Callable[[sqlite3.Connection], _Prepared], options: TurnOptions
-    ) -> tuple[_Prepared, Answering]:
+    ) -> tuple[_Prepared, TurnRun]:
         prepared = await self._database.run(prepare)
-        rules = prepared.conversation.rules
-        question = TurnRequest(
-            prepared.model,
-            prepared.conversation.system_prompt,
-            prepared.path,
-            options.sampling.over(self._sampling_of_environment()),
-            self._asked("max_tokens", options.max_tokens) or 0,
-            options.stop,
-            options.context_length or 0,
-            overflow=options.overflow or rules.overflow or self._settings.get("chat.overflow"),
-            shape=options.shape or rules.shape,
-            likely_tokens=self._settings.get("chat.max_tokens"),
+        conversation = prepared.conversation
+        question = turn_request(prepared.model, conversation, prepared.path, options, self._settings)
+        selection = options.tools or conversation.tools
+        tools = None
+        if self._tools is not None and selection.sources:
+            tools = TurnTools(self._tools(), selection, options.tool_choice)
+        answering = TurnRun(
+            self._database, self._connector, question, prepared.answer, tools=tools, owner=self._owner
         )
-        answering = Answering(self._database, self._connector, question, prepared.answer)
-        self._running[prepared.conversation.id] = answering
-        self._changed(prepared.conversation.id)
+        self._running[conversation.id] = answering
+        self._changed(conversation.id)
         return prepared, answering
 
-    async def _end(self, answering: Answering) -> None:
+    async def _end(self, answering: TurnRun) -> None:
         await answering.stop()
         conversation_id = answering.answer.conversation_id
         if self._running.get(conversation_id) is answering:
             del self._running[conversation_id]
-        if not answering.saved:
-            self._unsaved.add(answering.answer.id)
+        self._unsaved |= answering.unsaved
         self._changed(conversation_id)
 
     def _answer_row(
@@ -432,7 +448,7 @@ class Chats:
             state="streaming",
             model=model,
             owner=self._owner,
-            stats={_OTHER_MODEL: other} if other else {},
+            stats={OTHER_MODEL: other} if other else {},
         )
         # From now on the conversation keeps the model it was begun with, whatever the settings become.
         store.update_conversation(connection, conversation_id, model=usual)
@@ -453,18 +469,6 @@ class Chats:
 
     def _model(self, conversation: Conversation) -> str:
         return conversation.model or self._library.usual_model
-
-    def _asked(self, name: str, chosen: Any) -> Any:
-        """What this turn, or this process by its environment, asks for. None leaves it to the service, which knows what
-        is kept for the model, what a person set, and what the publisher recommends."""
-        if chosen is not None:
-            return chosen
-        key = f"chat.{name}"
-        return self._settings.get(key) if self._settings.source(key) == "environment" else None
-
-    def _sampling_of_environment(self) -> Sampling:
-        values = {name: self._asked(name, None) for name in _SAMPLING}
-        return Sampling(**values)
 
     async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         await self.open()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from slmdesk.inference.answers import ReasoningDelta
-from slmdesk.inference.asks import Reasoning, Text
+from slmdesk.inference.answers import ReasoningDelta, ToolCallDelta
+from slmdesk.inference.asks import Reasoning, Text, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GrowingAnswer:
-    """What a model thought aloud, and behind it the visible text; each grows at its end.
+    """What a model thought aloud, behind it the visible text, and the tools it calls; each grows at its end.
 
     `begun`: the parts, or the `text` alone, that an answer which is gone on with holds already. `thought_s`: seconds it
     was thought before; `clock` counts them.
@@ -31,14 +31,18 @@ class GrowingAnswer:
         begun = tuple(begun)
         self._thought = ["".join(part.text for part in begun if isinstance(part, Reasoning))]
         self._said = [text]
+        self._calls = dict(enumerate(part for part in begun if isinstance(part, ToolCall)))
         self.size = len(self._thought[0]) + len(text)
         """Characters so far."""
         self._clock = clock
         self._thought_s = thought_s
         self._since: float | None = None  # it has been thinking, by the clock
 
-    def take(self, delta: str | ReasoningDelta) -> None:
+    def take(self, delta: str | ReasoningDelta | ToolCallDelta) -> None:
         """The next piece came."""
+        if isinstance(delta, ToolCallDelta):
+            self._call(delta)
+            return
         if isinstance(delta, ReasoningDelta):
             self._thought.append(delta.text)
             self.size += len(delta.text)
@@ -47,6 +51,19 @@ class GrowingAnswer:
         self._said.append(delta)
         self.size += len(delta)
         self._thought_s, self._since = self.thought_s, None
+
+    def _call(self, delta: ToolCallDelta) -> None:
+        known = self._calls.get(delta.index, ToolCall("", "", ""))
+        self._calls[delta.index] = ToolCall(
+            known.id or delta.id, known.name or delta.name, known.arguments + delta.arguments
+        )
+        self.size += len(delta.name) + len(delta.arguments)
+        self._thought_s, self._since = self.thought_s, None
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tools that are called, as far as that is written."""
+        return tuple(self._calls[index] for index in sorted(self._calls))
 
     @property
     def text(self) -> str:
@@ -71,6 +88,12 @@ class GrowingAnswer:
     @property
     def parts(self) -> tuple[Part, ...]:
         """As a message keeps them: none where there is text alone."""
+        calls = self.calls
+        return (*(self.said or ((Text(self.text),) if self.text else ())), *calls) if calls else self.said
+
+    @property
+    def said(self) -> tuple[Part, ...]:
+        """`parts` without the calls."""
         if not self.reasoning.strip():
             return ()
         return (Reasoning(self.reasoning), *((Text(self.text),) if self.text else ()))

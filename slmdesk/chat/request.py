@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmdesk.inference.asks import Text, Turn
+from slmdesk.inference.asks import Text, ToolCall, ToolResult, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from slmdesk.chat.tree import Message
 
 _ROOM_FOR_ANSWER = 512  # tokens kept free behind the prompt, where the answer has no limit of its own
+_NOT_MADE = "This call was not made."
+_NO_RESULTS = Turn("tool")
 _REFILL = 0.6  # after leaving turns out, the prompt fills at most this part of its room
 
 
@@ -21,14 +23,25 @@ def build_turns(
     """The chat as a model is asked, without its `skip_turns` oldest turns; `keep_first`: those behind the first one.
 
     Stopped and interrupted answers stay as context, without what the model thought aloud; answers without any
-    other text are left out. Messages of one role that then follow each other become one, because many chat
-    templates insist on taking turns.
+    other text are left out. A call is followed by its result, whatever became of it; while tools are called for the
+    last question, the model sees why it called them. Messages of one role that then follow each other become one,
+    because many chat templates insist on taking turns.
     """
     turns: list[Turn] = [Turn.of("system", system_prompt)] if system_prompt.strip() else []
     first, *others = turns_of(path) or [[]]
     left = [first, *others[skip_turns:]] if keep_first else [first, *others][skip_turns:]
+    calling = bool(path) and path[-1].role == "tool"
+    asked = next((message.id for message in reversed(path) if calling and message.role == "user"), 0)
+    answering = False
     for message in (message for turn in left for message in turn):
+        answering = answering or message.id == asked
         turn = message.turn
+        if answering and any(isinstance(part, ToolCall) for part in turn.parts):
+            turn = Turn(message.role, message.parts)
+        if message.role == "tool":
+            _add_results(turns, turn)
+            continue
+        _add_results(turns)
         if message.role == "assistant" and not turn.parts:
             continue
         if turns and turns[-1].role == turn.role != "tool":
@@ -36,6 +49,15 @@ def build_turns(
         else:
             turns.append(turn)
     return turns
+
+
+def _add_results(turns: list[Turn], results: Turn = _NO_RESULTS) -> None:
+    """What the calls of the last turn gave; one whose result is not there was not made, and is told so."""
+    calls = [part for part in turns[-1].parts if isinstance(part, ToolCall)] if turns else []
+    there = {part.id: part for part in results.parts if isinstance(part, ToolResult)}
+    if calls:
+        told = (there.get(call.id) or ToolResult(call.id, _NOT_MADE, failed=True) for call in calls)
+        turns.append(Turn("tool", tuple(told)))
 
 
 def turns_of(path: Sequence[Message]) -> list[list[Message]]:

@@ -18,6 +18,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.reasoning import split
 from slmdesk.inference.asks import Part
 from slmdesk.inference.wire import decoded, encoded
+from slmdesk.tools.selection import NO_TOOLS, ToolSelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ CREATE TABLE drafts (
 PARTS = tuple[Part, ...]
 """What the column `parts` holds, as JSON."""
 
-_CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf, rules"
+_CONVERSATION = "id, title, model, system_prompt, created_at, updated_at, active_leaf, rules, tools"
 _MESSAGE = (
     "id, conversation_id, parent_id, role, text, state, model, created_at, finished_at, stats, error, parts"
 )
@@ -118,6 +119,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-3-message-parts", _PARTS),
     Migration("chat-4-reasoning-apart", _TO_SPLIT),
     Migration("chat-5-answer-rules", _RULES),
+    Migration("chat-6-tools", "ALTER TABLE conversations ADD COLUMN tools TEXT NOT NULL DEFAULT '{}'"),
 )
 
 
@@ -140,7 +142,10 @@ def _index(connection: sqlite3.Connection, message_id: int, text: str) -> None:
 
 
 def _conversation(row: sqlite3.Row) -> Conversation:
-    return Conversation(**{**dict(row), "rules": decoded(row["rules"], AnswerRules)})
+    values = dict(row)
+    values["rules"] = decoded(row["rules"], AnswerRules)
+    values["tools"] = decoded(row["tools"], ToolSelection)
+    return Conversation(**values)
 
 
 def _message(row: sqlite3.Row, marked_below: int) -> Message:
@@ -181,16 +186,26 @@ def split_stored(connection: sqlite3.Connection, most: int = 100) -> bool:
 
 
 def create_conversation(
-    connection: sqlite3.Connection, model: str, system_prompt: str, rules: AnswerRules = NO_RULES
+    connection: sqlite3.Connection,
+    model: str,
+    system_prompt: str,
+    rules: AnswerRules = NO_RULES,
+    tools: ToolSelection = NO_TOOLS,
 ) -> Conversation:
     """A new, empty conversation."""
     now = time.time()
     cursor = connection.execute(
-        "INSERT INTO conversations (model, system_prompt, created_at, updated_at, rules) VALUES (?, ?, ?, ?, ?)",
-        (model, system_prompt, now, now, encoded(rules).decode()),
+        "INSERT INTO conversations (model, system_prompt, created_at, updated_at, rules, tools)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (model, system_prompt, now, now, encoded(rules).decode(), encoded(tools).decode()),
     )
     assert cursor.lastrowid is not None
-    return Conversation(cursor.lastrowid, "", model, system_prompt, now, now, None, rules=rules)
+    return Conversation(cursor.lastrowid, "", model, system_prompt, now, now, None, rules, tools)
+
+
+def set_tools(connection: sqlite3.Connection, conversation_id: int, tools: ToolSelection) -> None:
+    """Change what a conversation may use. Raises `conversation_not_found`."""
+    update_conversation(connection, conversation_id, tools=encoded(tools).decode())
 
 
 def get_conversation(connection: sqlite3.Connection, conversation_id: int) -> Conversation:

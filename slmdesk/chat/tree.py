@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from slmdesk.chat.rules import NO_RULES, AnswerRules
-from slmdesk.inference.asks import Part, Reasoning, Turn
+from slmdesk.inference.asks import Part, Reasoning, ToolCall, Turn
+from slmdesk.tools.selection import NO_TOOLS, ToolSelection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MessageRole = Literal["user", "assistant", "tool"]
 MessageState = Literal["complete", "streaming", "stopped", "interrupted", "failed"]
+
+OTHER_MODEL = "other_model"
+"""In the stats of an answer that another model than the conversation's wrote: which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Conversation:
     updated_at: float
     active_leaf: int | None
     rules: AnswerRules = NO_RULES
+    tools: ToolSelection = NO_TOOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,11 @@ class Message:
     def reasoning(self) -> str:
         """What was thought aloud before the text, for a reader."""
         return "".join(part.text for part in self.parts if isinstance(part, Reasoning)).strip()
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tools it calls."""
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
 
 
 class ConversationTree:

@@ -8,7 +8,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slmdesk.chat.turns import MessageStored, TurnEnded
+from slmdesk.chat.turns import (
+    CallChanged,
+    MessageStored,
+    StepEnded,
+    ToolsMissing,
+    ToolsStarting,
+    TurnEnded,
+)
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
 from slmdesk.inference.answers import EngineChanged, LoadProgress, ReasoningDelta, Started
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
     from slmdesk.chat.tree import Message
     from slmdesk.chat.turns import TurnEvent
+    from slmdesk.cli.calls import CallDesk
     from slmdesk.cli.output import Output
 
 
@@ -54,36 +62,57 @@ class _Shown:
         self.last = text
 
 
-async def show_turn(events: AsyncIterator[TurnEvent], out: Output, told_form: str = "") -> Message:
-    """Print a turn's events as they come; returns the answer as it was saved.
+async def show_turn(
+    events: AsyncIterator[TurnEvent], out: Output, told_form: str = "", calls: CallDesk | None = None
+) -> Message:
+    """Print a turn's events as they come; returns the last message as it was saved.
 
-    What the model thinks aloud goes to a terminal, dimmed, and nowhere else: stdout may be somebody's file.
+    `calls` asks about the tools it calls. What the model thinks aloud goes to a terminal, dimmed, and nowhere else:
+    stdout may be somebody's file.
     """
     shown = _Shown(out)
     changed = ""
     async for event in events:
         match event:
-            case MessageStored():
-                out.status("Starting …")
-            case LoadProgress(fraction=fraction):
-                out.status(f"Loading the model … {fraction:.0%}")
-                out.event("loading", fraction=fraction)
-            case Started(prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form):
-                if form and form != told_form:
-                    out.note(in_words(form))
-                if trimmed:
-                    out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
-                out.status(f"Reading {tokens} tokens …")
-                out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form)
             case str() | ReasoningDelta():
                 shown.take(event)
             case EngineChanged(text=changed):
                 out.event("engine_changed", text=changed)
+            case StepEnded() | CallChanged():
+                _close(out, shown.last, changed)
+                shown, changed = _Shown(out), ""
+                if calls is not None:
+                    await calls.take(event)
             case TurnEnded(message=message):
                 _close(out, shown.last, changed)
                 return message
+            case _:
+                _show_preparing(event, out, told_form)
     # The iterator's contract; only a defect ends up here.
     raise SlmDeskError("answer_lost", "The answer ended without being saved.", "Ask again.")
+
+
+def _show_preparing(event: TurnEvent, out: Output, told_form: str) -> None:
+    """What happens before an answer begins."""
+    match event:
+        case MessageStored():
+            out.status("Starting …")
+        case ToolsStarting(sources=sources):
+            out.status("Starting the tools …")
+            out.event("tools_starting", sources=list(sources))
+        case ToolsMissing(problem=problem):
+            out.problem(problem)
+            out.event("problem", error=problem.to_json())
+        case LoadProgress(fraction=fraction):
+            out.status(f"Loading the model … {fraction:.0%}")
+            out.event("loading", fraction=fraction)
+        case Started(prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form):
+            if form and form != told_form:
+                out.note(in_words(form))
+            if trimmed:
+                out.note(f"The conversation is longer than the context: {_turns(trimmed)} left out.")
+            out.status(f"Reading {tokens} tokens …")
+            out.event("started", prompt_tokens=tokens, trimmed_turns=trimmed, chat_form=form)
 
 
 def _close(out: Output, last: str, changed: str) -> None:

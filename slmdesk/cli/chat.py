@@ -13,11 +13,12 @@ from slmdesk.application import Application
 from slmdesk.chat.rules import schema_of
 from slmdesk.chat.turns import TurnOptions
 from slmdesk.cli.answers import show_turn
+from slmdesk.cli.calls import CallDesk
 from slmdesk.cli.main import UsageError
 from slmdesk.core import logs
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.settings import find_setting
-from slmdesk.inference.asks import ANY_SEED, Sampling
+from slmdesk.inference.asks import ANY_SEED, Sampling, ToolChoice
 from slmdesk.inference.limits import SAMPLING, parse_model_setting
 
 if TYPE_CHECKING:
@@ -55,6 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=find_setting("chat.overflow").choices,
         help="what is done when the conversation is longer than the context (default: chat.overflow)",
     )
+    parser.add_argument(
+        "--tools",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let the model use a built-in tool, a server's (server/tool), all of a server, or “all”",
+    )
+    parser.add_argument(
+        "--tool-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="let the model read this file by a tool",
+    )
+    parser.add_argument("--call", default="", metavar="TOOL", help="the first answer has to call this tool")
+    parser.add_argument("--yes", action="store_true", help="call tools without asking")
     parser.add_argument("--conversation", type=int, metavar="ID", help="go on with a kept conversation")
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--save", action="store_true", help="keep what -p asks as a conversation")
@@ -85,18 +102,24 @@ async def _chat(args: argparse.Namespace, out: Output) -> int:
             conversation = (await application.chats.load(args.conversation)).conversation
         else:
             conversation = await application.chats.create(args.model, args.system)
+        if args.tools or args.tool_file:
+            chosen = await application.tools.choose(args.tools, args.tool_file)
+            await application.chats.set_tools(conversation.id, chosen)
+            conversation = (await application.chats.load(conversation.id)).conversation
         options = TurnOptions(
             Sampling(**{setting.key: getattr(args, setting.key) for setting in SAMPLING}),
             max_tokens=args.max_tokens,
             context_length=args.context,
             overflow=args.overflow,
             shape=shape,
+            tool_choice=ToolChoice("required", args.call) if args.call else ToolChoice(),
         )
         if prompt is None:
             from slmdesk.cli.terminal import Terminal
 
-            return await Terminal(application, out, conversation, options, keep=keep).run()
-        return await _ask(application, out, conversation, prompt, options, keep=keep)
+            terminal = Terminal(application, out, conversation, options, keep=keep, free=args.yes)
+            return await terminal.run()
+        return await _ask(application, out, conversation, prompt, options, keep=keep, free=args.yes)
     finally:
         await application.close()
         logs.release()
@@ -110,9 +133,11 @@ async def _ask(
     options: TurnOptions,
     *,
     keep: bool,
+    free: bool,
 ) -> int:
+    calls = CallDesk(application.chats, conversation.id, out, free=free)
     async with aclosing(application.chats.send(conversation.id, prompt, options)) as events:
-        answer = await show_turn(events, out)
+        answer = await show_turn(events, out, calls=calls)
     if answer.error is not None:
         raise SlmDeskError.from_json(answer.error)
     if answer.reasoning and not answer.text.strip():

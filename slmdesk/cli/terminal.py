@@ -16,6 +16,7 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import create_output
 
 from slmdesk.cli.answers import on_interrupt, show_turn, speed_text
+from slmdesk.cli.calls import CallDesk
 from slmdesk.core.errors import SlmDeskError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ HELP = (
         "/system [TEXT]",
         "instructions for this conversation from here on; - takes them away; without a text: show them",
     ),
+    ("/tools [NAME …]", "let the model use these tools; - takes them away; without names: show them"),
     ("/regenerate [MODEL]", "write the last answer anew; with another model for this once"),
     ("/help", "show this"),
     ("/exit", "leave (also Ctrl-D, or Ctrl-C twice)"),
@@ -55,12 +57,15 @@ class Terminal:
         options: TurnOptions,
         *,
         keep: bool,
+        free: bool = False,
     ) -> None:
+        """`free`: tools are called without asking."""
         self._chats = application.chats
         self._application = application
         self._out = out
         self._conversation = conversation
         self._options = options
+        self._free = free
         self._told_form = ""  # the form that stands in for a chat template, once the person was told
         history = _file_history(application.paths.data / "chat_history") if keep else InMemoryHistory()
         self._session: PromptSession[str] = PromptSession(
@@ -108,13 +113,15 @@ class Terminal:
             case "/new":
                 conversation = self._conversation
                 self._conversation = await self._chats.create(
-                    conversation.model or None, conversation.system_prompt
+                    conversation.model or None, conversation.system_prompt, tools=conversation.tools
                 )
                 self._out.note("A new conversation.")
             case "/model":
                 await self._switch(rest.strip())
             case "/system":
                 await self._instruct(rest.strip())
+            case "/tools":
+                await self._choose_tools(rest.split())
             case "/regenerate":
                 await self._regenerate(rest.strip())
             case _ if word.startswith("/") and word[1:].isalpha() and not rest:
@@ -144,6 +151,16 @@ class Terminal:
         else:
             self._out.note("That counts from here on." if told else "There are no instructions any more.")
 
+    async def _choose_tools(self, names: list[str]) -> None:
+        chosen = self._conversation.tools
+        if names:
+            wanted = [] if names == ["-"] else names
+            chosen = await self._application.tools.choose(wanted, [] if names == ["-"] else chosen.files)
+            await self._chats.set_tools(self._conversation.id, chosen)
+            self._conversation = (await self._chats.load(self._conversation.id)).conversation
+        told = ", ".join((*chosen.names, *(f"reading {file}" for file in chosen.files)))
+        self._out.note(f"Tools: {told}." if told else "No tools. “slmdesk tools” shows what there is.")
+
     async def _regenerate(self, model: str) -> None:
         tree = await self._chats.load(self._conversation.id)
         if not (path := tree.path()):
@@ -158,7 +175,8 @@ class Terminal:
 
         with on_interrupt(stop):
             async with aclosing(events):
-                answer = await show_turn(events, self._out, self._told_form)
+                calls = CallDesk(self._chats, self._conversation.id, self._out, free=self._free)
+                answer = await show_turn(events, self._out, self._told_form, calls)
             await asyncio.gather(*stopping)
         self._told_form = str(answer.stats.get("chat_form", ""))
         if answer.error is not None:

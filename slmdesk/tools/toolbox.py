@@ -12,10 +12,10 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import names_a_secret
 from slmdesk.hub.errors import offline_error
-from slmdesk.inference.wire import Wire
 from slmdesk.tools.builtin.picked_files import picked
 from slmdesk.tools.builtin.source import ALWAYS_THERE, BuiltIn
 from slmdesk.tools.mcp_source import IDLE_S, McpSource, ServerHealth
+from slmdesk.tools.selection import ToolSelection
 from slmdesk.tools.server import read_pasted
 from slmdesk.tools.tool import BUILT_IN, OfferedTool, ToolOutcome, cut, named, read_arguments
 from slmdesk.tools.wire import START_S, ServerSpec
@@ -32,26 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TAIL = 50  # lines of a server's log that are shown
-
-
-class ToolSelection(Wire, frozen=True):
-    """What a conversation may use. `names`: sources ("built-in", a server) and single tools ("server/tool"); `files`:
-    those the person picked for reading, as absolute paths."""
-
-    names: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-    def holds(self, tool: OfferedTool) -> bool:
-        """Whether the tool is among them. Reading is where something is picked to be read."""
-        if tool.server == BUILT_IN and tool.name == "read_file":
-            return bool(self.files)
-        return tool.server in self.names or tool.key in self.names
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources that have to be asked."""
-        found = dict.fromkeys(name.partition("/")[0] for name in self.names)
-        return tuple(dict.fromkeys((*found, *((BUILT_IN,) if self.files else ()))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ import pytest
 from slmdesk.application import Application
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.processes import process_alive
+from slmdesk.tools.selection import ToolSelection
 from slmdesk.tools.server import NewServer
 from slmdesk.tools.tool import OfferedTool, ToolOutcome
-from slmdesk.tools.toolbox import Tools, ToolSelection
+from slmdesk.tools.toolbox import Tools
 
 from .conftest import bad, good
 
