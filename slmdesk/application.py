@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.chat.chats import Chats
+    from slmdesk.chat.presets import ChatPresets
     from slmdesk.core.database import Database
     from slmdesk.core.events import EventBus
     from slmdesk.core.jobs.job_queue import Jobs
@@ -159,6 +160,12 @@ class Application:
             self.events,
             tools=lambda: self.tools,
         )
+
+    @cached_property
+    def chat_presets(self) -> ChatPresets:
+        from slmdesk.chat.presets import ChatPresets
+
+        return ChatPresets(self.database)
 
     @cached_property
     def tools(self) -> Tools:

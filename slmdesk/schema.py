@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmdesk.catalog import cache as catalog_cache
+from slmdesk.chat import presets as chat_presets
 from slmdesk.chat import store as chat_store
 from slmdesk.core import space
 from slmdesk.core.jobs import job_store
@@ -22,4 +23,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     *catalog_cache.MIGRATIONS,
     *quantize_store.MIGRATIONS,
     *created.MIGRATIONS,
+    *chat_presets.MIGRATIONS,
 )

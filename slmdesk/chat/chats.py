@@ -139,7 +139,7 @@ class Chats:
         self,
         model: str | None = None,
         system_prompt: str | None = None,
-        rules: AnswerRules = NO_RULES,
+        rules: AnswerRules | None = None,
         tools: ToolSelection = NO_TOOLS,
     ) -> Conversation:
         """A new conversation, with the model's or the settings' system prompt unless one is given.
@@ -151,11 +151,12 @@ class Chats:
         reference = (await self._library.resolve(model)).id if model else ""
         prompt = system_prompt
         if prompt is None:
-            prompt = await self._instructions(reference or self._library.usual_model)
+            prompt = await self.instructions_for(reference or self._library.usual_model)
+        rules = rules or NO_RULES
         rules.check()
         return await self._run(lambda c: store.create_conversation(c, reference, prompt, rules, tools))
 
-    async def _instructions(self, model: str) -> str:
+    async def instructions_for(self, model: str) -> str:
         """What a conversation with this model begins with: what is kept for it, then what a person set for all."""
         file = kept = None
         try:

@@ -196,6 +196,7 @@ ErrorCode = Literal[
     "pickle_refused",
     "plan_old",
     "port_in_use",
+    "preset_invalid",
     "preset_unreadable",
     "projector_missing",
     "prompt_empty",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slmdesk.application import Application
     from slmdesk.chat.chats import Chats
     from slmdesk.chat.export import ExportFormat
+    from slmdesk.chat.rules import AnswerRules
     from slmdesk.chat.tree import ConversationSummary, ConversationTree
     from slmdesk.chat.turns import TurnEvent
     from slmdesk.gui.chat.chat_view import ChatView
@@ -44,6 +45,7 @@ class ChatController:
     Attributes:
         current: the conversation shown; `NEW_CHAT` for one that has not begun.
         tree: its messages, or None for a new one.
+        new_instructions, new_rules: what a chat that has not begun is to begin with; None: what is usual.
     """
 
     def __init__(self, services: WindowServices, view: ChatView) -> None:
@@ -61,6 +63,8 @@ class ChatController:
         self._lost: set[int] = set()
         self._left = NEW_CHAT
         self._new_model = ""
+        self.new_instructions: str | None = None
+        self.new_rules: AnswerRules | None = None
         self._refresh = QTimer()
         self._refresh.setSingleShot(True)
         self._closed = False
@@ -159,9 +163,11 @@ class ChatController:
         draft = await self._chats.load_draft(conversation_id)
         self.current, self.tree = conversation_id, tree
         self._new_model = ""
+        self.new_instructions = self.new_rules = None
         self._show_opened(draft)
 
-    async def _reload(self) -> None:
+    async def reload(self) -> None:
+        """Read the conversation shown anew."""
         if self.current != NEW_CHAT:
             conversation_id = self.current
             tree = await self._chats.load(conversation_id)
@@ -220,7 +226,10 @@ class ChatController:
     async def _send(self, conversation_id: int, text: str) -> None:
         try:
             if conversation_id == NEW_CHAT:
-                conversation_id = (await self._chats.create(self._new_model or None)).id
+                made = await self._chats.create(
+                    self._new_model or None, self.new_instructions, self.new_rules
+                )
+                conversation_id = made.id
                 await self._chats.save_draft(NEW_CHAT, "")
                 if self.current == NEW_CHAT:
                     self.current = conversation_id
@@ -301,7 +310,7 @@ class ChatController:
         match event:
             case MessageStored(message=message):
                 if message.role == "assistant" and shown:
-                    await self._reload()
+                    await self.reload()
             case str() | ReasoningDelta():
                 if shown and turn.answer is not None:
                     self._view.show_more(turn.answer.id)
@@ -461,5 +470,5 @@ class ChatController:
                 await in_thread(self._app.settings.set, "chat.model", model_id)
         else:
             await self._chats.set_model(conversation_id, model_id)
-            await self._reload()
+            await self.reload()
         self._view.show_model()

@@ -17,6 +17,7 @@ from slmdesk.gui.tasks import in_thread
 from slmdesk.gui.theme import MEASURE
 from slmdesk.gui.widgets.buttons import IconButton
 from slmdesk.gui.widgets.layouts import hbox
+from slmdesk.gui.widgets.letting_go import holds_focus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from slmdesk.chat.export import ExportFormat
     from slmdesk.chat.tree import ConversationSummary
     from slmdesk.gui.actions import Action
+    from slmdesk.gui.chat.control_panel import ControlPanel
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.model_picker import ModelPicker
     from slmdesk.gui.page import WindowServices
 
 LIST_WIDTH = 272
+LEAST_READING = 420
+"""Messages are never narrower than this beside a panel; it lies over them then."""
+SHOW_PANEL, HIDE_PANEL = "Show instructions and sampling", "Hide instructions and sampling"
 NARROW = MEASURE.narrow - MEASURE.rail
 """Below this width the list of conversations lies over the messages and hides."""
 
@@ -65,6 +70,9 @@ class ChatPage(Page):
         self._menu_button = IconButton(self.theme, "menu", "What to do with this conversation")
         self._menu_button.clicked.connect(self._show_menu)
         self._menu_button.setEnabled(False)
+        self._panel: ControlPanel | None = None  # made when it is first opened
+        self._panel_button = IconButton(self.theme, "tune", SHOW_PANEL)
+        self._panel_button.clicked.connect(self.toggle_panel)
         self._over = False
         self._row = hbox(self, margins=0, spacing=0)
         self._row.addWidget(self.list)
@@ -73,7 +81,7 @@ class ChatPage(Page):
         self._connect()
 
     def header_widgets(self) -> list[QWidget]:
-        return [self.model_button, self._open_list, self._menu_button]
+        return [self.model_button, self._open_list, self._panel_button, self._menu_button]
 
     def foot_height(self) -> int:
         return self.pane.composer.height()
@@ -94,6 +102,7 @@ class ChatPage(Page):
         composer.edit_last.connect(self.pane.edit_last)
         composer.draft.connect(lambda text: controller.save_draft(controller.current, text))
         composer.model_wanted.connect(self.choose_model)
+        composer.context_wanted.connect(self._choose_overflow)
         first.question.connect(self._send_example)
         first.guide_question.connect(self.ask_guide)
         self.list.opened.connect(self.open)
@@ -129,6 +138,7 @@ class ChatPage(Page):
 
     def show_opened(self, draft: str | None) -> None:
         self._show(keep=False)
+        self._look_at_panel()
         if draft is not None:
             self.pane.composer.put(draft)
         self.list.set_current(self.controller.current)
@@ -161,6 +171,7 @@ class ChatPage(Page):
     def show_model(self) -> None:
         name = self.controller.model_name
         self.pane.composer.set_model(name)
+        self._look_at_panel()
         self._show_where()
         guide = any(entry.built_in and not entry.problem for entry in self.controller.entries)
         self.pane.first_start.show_model(self.controller.model_entry, name, guide=guide)
@@ -273,6 +284,53 @@ class ChatPage(Page):
                 self.list.raise_()
                 self.list.search.setFocus()
 
+    # the panel
+    @property
+    def panel(self) -> ControlPanel | None:
+        """Instructions and sampling, while they are shown."""
+        return self._panel if self._panel is not None and not self._panel.isHidden() else None
+
+    def toggle_panel(self) -> None:
+        """Show or hide instructions and sampling."""
+        if self._panel is None:
+            from slmdesk.gui.chat.control_panel import ControlPanel
+
+            self._panel = ControlPanel(self.services, self.controller)
+            self._panel.setParent(self)
+            self._panel.hide()
+        shown = self._panel.isHidden()
+        self._panel.setVisible(shown)
+        self._panel_button.rename(HIDE_PANEL if shown else SHOW_PANEL)
+        self._place_panel()
+        if shown:
+            self._panel.look()
+            self._panel.focus()
+        else:
+            self.pane.focus()
+
+    def _choose_overflow(self) -> None:
+        if self.panel is None:
+            self.toggle_panel()
+        if self.panel is not None:
+            self.panel.overflow.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _look_at_panel(self) -> None:
+        if self.panel is not None:
+            self.panel.look()
+
+    def _place_panel(self) -> None:
+        """Beside the messages, or over them where they would become too narrow."""
+        panel = self._panel
+        if panel is None:
+            return
+        beside = self.width() - panel.width() - (0 if self._over else LIST_WIDTH) >= LEAST_READING
+        if beside and self._row.indexOf(panel) < 0:
+            self._row.addWidget(panel)
+        elif not beside:
+            self._row.removeWidget(panel)
+            panel.setGeometry(self.width() - panel.width(), 0, panel.width(), self.height())
+            panel.raise_()
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         over = self.width() < NARROW
@@ -288,6 +346,7 @@ class ChatPage(Page):
                 self.list.show()
         elif over:
             self.list.setGeometry(0, 0, LIST_WIDTH, self.height())
+        self._place_panel()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if (
@@ -296,6 +355,8 @@ class ChatPage(Page):
             and event.type() == QEvent.Type.MouseButtonPress
         ):
             self.show_list(shown=False)
+            if self.panel is not None and self._row.indexOf(self.panel) < 0:
+                self.toggle_panel()  # it lies over the messages
         return super().eventFilter(watched, event)
 
     def find_here(self) -> None:
@@ -304,7 +365,9 @@ class ChatPage(Page):
         self.list.search.selectAll()
 
     def escape(self) -> None:
-        if self._over and not self.list.isHidden():
+        if self.panel is not None and holds_focus(self.panel):
+            self.toggle_panel()
+        elif self._over and not self.list.isHidden():
             self.show_list(shown=False)
             self.pane.focus()
         else:

@@ -52,6 +52,13 @@ class ChatCommands:
                 "chat.edit", "Edit the last message", shown(page.pane.edit_last), "", "edit", self._answered
             ),
             Action("chat.model", "Choose a model", shown(page.choose_model), "Ctrl+Shift+M", "model"),
+            Action(
+                "chat.panel",
+                "Instructions and sampling",
+                shown(page.toggle_panel),
+                "Ctrl+Shift+I",
+                "tune",
+            ),
             Action("chat.search", "Search conversations", shown(page.find_here), "", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),

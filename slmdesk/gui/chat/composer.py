@@ -58,6 +58,7 @@ class Composer(QWidget):
         edit_last: the last message should be edited.
         draft(str): what is typed has rested for a moment.
         model_wanted: another model should be chosen.
+        context_wanted: what is done with a full context should be chosen.
         scrolled(float): the messages should be scrolled by this share of their view.
     """
 
@@ -66,6 +67,7 @@ class Composer(QWidget):
     edit_last = Signal()
     draft = Signal(str)
     model_wanted = Signal()
+    context_wanted = Signal()
     scrolled = Signal(float)
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
@@ -96,9 +98,15 @@ class Composer(QWidget):
         self.meter = TokenMeter(theme)
         self._speed = Label(theme, role="small", tone="secondary")
         self._remark = ElidedLabel(theme, role="small", tone="secondary")
+        self.context_button = Button(theme, "Change", kind="link", small=True)
+        self.context_button.setToolTip("Choose what is done when the context is full")
+        self.context_button.setAccessibleName("Change what is done when the context is full")
+        self.context_button.clicked.connect(self.context_wanted)
+        self.context_button.hide()
         below = hbox(margins=(0, 0, SPACE.tiny, 0), spacing=SPACE.large)
         below.addWidget(self.model_button)
         below.addWidget(self._remark, 1)
+        below.addWidget(self.context_button)
         below.addWidget(self.meter)
         below.addWidget(self._speed)
         layout = vbox(self, margins=0, spacing=SPACE.tiny)
@@ -181,6 +189,7 @@ class Composer(QWidget):
         else:
             which = f"{skipped} turns behind the first are" if middle else f"The oldest {skipped} turns are"
         self._remark.setText(f"{which} left out, to fit the context" if skipped else "")
+        self.context_button.setVisible(skipped > 0 or self.meter.nearly_full)
 
     @property
     def speed_words(self) -> str:

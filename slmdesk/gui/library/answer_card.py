@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slmdesk.library.in_force import InForce
 
 _FIRST = ("system_prompt", "temperature")
+_FIRST_COMPACT = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "max_tokens")
 _ORDER = (*_FIRST, *(s.key for s in SAMPLING if s.key not in _FIRST), "max_tokens", "stop")
 
 
@@ -34,21 +35,25 @@ class AnswerCard(GroupCard):
 
     edited = Signal(str, object)
 
-    def __init__(self, services: WindowServices) -> None:
+    def __init__(self, services: WindowServices, *, compact: bool = False) -> None:
+        """`compact`: for a narrow place, without help in view and without the instructions."""
         super().__init__(services.theme)
         self._services = services
+        self._compact = compact
+        self._names = tuple(name for name in _ORDER if not (compact and name == "system_prompt"))
+        self._first = _FIRST_COMPACT if compact else _FIRST
         self.rows: dict[str, ModelValueRow] = {}
         self.hide()
 
     def build(self) -> Iterator[None]:
         """Make the rows, a few milliseconds' work between two steps."""
-        for name in _ORDER:
+        for name in self._names:
             self._add(name)
             yield
         self.show_all(on=False)
 
     def _add(self, name: str) -> None:
-        row = self.rows[name] = ModelValueRow(self._services, find_model_setting(name))
+        row = self.rows[name] = ModelValueRow(self._services, find_model_setting(name), compact=self._compact)
         row.edited.connect(lambda value: self.edited.emit(name, value))
         row.reset.connect(lambda: self.edited.emit(name, None))
         self.add_row(row)
@@ -61,5 +66,5 @@ class AnswerCard(GroupCard):
 
     def show_all(self, *, on: bool) -> None:
         """Show every row, or the first ones."""
-        shown: set[QWidget] = {row for name, row in self.rows.items() if on or name in _FIRST}
+        shown: set[QWidget] = {row for name, row in self.rows.items() if on or name in self._first}
         self.show_rows(shown)

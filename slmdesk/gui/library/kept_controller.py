@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slmdesk.library.records import LibraryFile
     from slmdesk.memory.fit import Fit
 
+_NAMED = 3  # so many changes are named in a message
 DEBOUNCE_S = 0.15
 """A forecast is made when nothing changed for so long."""
 
@@ -74,6 +75,11 @@ class KeptController:
         if self._file is not None:
             self._services.run(self._keep(self._file, {name: value}), "keeping a model's settings")
 
+    def keep_all(self, changes: Mapping[str, object]) -> None:
+        """Keep several values of the file that is shown; None lets go of one."""
+        if self._file is not None:
+            self._services.run(self._keep(self._file, changes), "keeping a model's settings")
+
     def reset(self) -> None:
         """Let go of everything that is kept for the file that is shown."""
         if self._file is not None:
@@ -109,7 +115,12 @@ class KeptController:
         if old == dict(new):
             return
         name = file.id.partition("/")[2] or file.path.name
-        titles = ", ".join(find_model_setting(key).title for key in new)
+        changed = [key for key in new if old.get(key) != new[key]]
+        titles = (
+            ", ".join(find_model_setting(key).title for key in changed)
+            if len(changed) <= _NAMED
+            else f"{len(changed)} values"
+        )
         self._services.toast(
             f"{name} keeps nothing of its own now." if everything else f"{titles} changed for {name}.",
             lambda: self._services.run(self._undo(file, old), "undoing a change"),

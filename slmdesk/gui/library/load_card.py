@@ -115,9 +115,11 @@ class LoadCard(GroupCard):
     forecast: ForecastView
     load_anew: Button
 
-    def __init__(self, services: WindowServices) -> None:
+    def __init__(self, services: WindowServices, *, compact: bool = False) -> None:
+        """`compact`: for a narrow place, without help in view."""
         super().__init__(services.theme)
         self._services = services
+        self._compact = compact
         self._shown_rows: list[QWidget] = []
         self._gpu = False
         self._outdated = False
@@ -150,7 +152,7 @@ class LoadCard(GroupCard):
         self.hide()
 
     def _model_row(self, name: str) -> ModelValueRow:
-        row = ModelValueRow(self._services, find_model_setting(name))
+        row = ModelValueRow(self._services, find_model_setting(name), compact=self._compact)
         row.edited.connect(lambda value: self.edited.emit(name, value))
         row.reset.connect(lambda: self.edited.emit(name, None))
         self._take(row)

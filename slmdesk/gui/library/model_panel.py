@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slmdesk.gui.page import WindowServices
+    from slmdesk.gui.widgets.cards import GroupCard
     from slmdesk.library.in_force import InForce
     from slmdesk.library.kept import FileSettings
     from slmdesk.library.records import LibraryFile
@@ -32,6 +33,7 @@ class ModelPanel(QWidget):
     Attributes:
         load, answers: the cards, made when a file is shown for the first time.
         built: whether they are.
+        in_force: what counts for the file, once it is known.
 
     Signals:
         load_wanted(object): the `LibraryFile` is to be loaded anew.
@@ -39,15 +41,17 @@ class ModelPanel(QWidget):
 
     load_wanted = Signal(object)
 
-    def __init__(self, services: WindowServices) -> None:
+    def __init__(self, services: WindowServices, *, compact: bool = False) -> None:
+        """`compact`: for a narrow place beside a conversation, which has instructions of its own."""
         super().__init__()
         self._loaded = services.loaded
         self._file: LibraryFile | None = None
         self._known = False  # what counts for it
+        self.in_force: InForce | None = None
         self.controller = KeptController(services, self)
         theme = services.theme
-        self.load = LoadCard(services)
-        self.answers = AnswerCard(services)
+        self.load = LoadCard(services, compact=compact)
+        self.answers = AnswerCard(services, compact=compact)
         self.load.edited.connect(self.controller.keep)
         self.load.load_wanted.connect(self._want_load)
         self.answers.edited.connect(self.controller.keep)
@@ -58,10 +62,11 @@ class ModelPanel(QWidget):
         self.more.setCheckable(True)
         self.more.toggled.connect(self._show_more)
         column = vbox(self, margins=0, spacing=SPACE.medium)
-        for title, button, card in (
+        sections: list[tuple[str, Button, GroupCard]] = [
             ("How it is loaded", self.let_go, self.load),
             ("How it answers", self.more, self.answers),
-        ):
+        ]
+        for title, button, card in reversed(sections) if compact else sections:
             head = QHBoxLayout()
             head.addWidget(Label(theme, title, role="emphasis"))
             head.addStretch(1)
@@ -115,6 +120,7 @@ class ModelPanel(QWidget):
 
     def show_in_force(self, file: LibraryFile, in_force: InForce, *, gpu: bool) -> None:
         self._known = True
+        self.in_force = in_force
         self.setEnabled(True)
         self.load.show_in_force(in_force, file.context_length, gpu=gpu)
         self.answers.show_in_force(in_force)

@@ -28,11 +28,15 @@ _HINTS = {"stop": r"One a line; \n stands for a line break", "system_prompt": "N
 class ModelValueRow(SettingRow):
     """One value of a model."""
 
-    def __init__(self, services: WindowServices, declared: Setting) -> None:
+    def __init__(self, services: WindowServices, declared: Setting, *, compact: bool = False) -> None:
+        """`compact`: its help shows when it is pointed at."""
         self._shown: object = None
         self.declared = declared
         super().__init__(services, _as_field(declared))
         self._reset.setAccessibleName(f"Let go of {declared.title}")
+        if compact:
+            self.text.hide()
+            self.setToolTip(self.text.text())
         # A model's page is narrower than the settings': both lines may wrap.
         self._default.setWordWrap(True)
         at = self.body.count() - (1 if declared.form == "multiline" else 0)

@@ -140,6 +140,11 @@ class LabelledField(QWidget):
         layout.addWidget(control)
         layout.addWidget(self._below)
 
+    def set_help(self, text: str) -> None:
+        """Another help below the control."""
+        self._help = text
+        self.set_error("")
+
     def set_error(self, text: str) -> None:
         """Say what is wrong with the value; "" when it is right again."""
         self._below.setText(text or self._help)

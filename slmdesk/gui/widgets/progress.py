@@ -79,6 +79,7 @@ class TokenMeter(QWidget):
         self._meter = ShareBar(theme, "Context used")
         self._meter.setFixedWidth(MEASURE.rail)
         self._words = Label(theme, role="small", tone="secondary")
+        self.nearly_full = False
         layout = hbox(self, margins=0, spacing=SPACE.small)
         layout.addWidget(self._meter)
         layout.addWidget(self._words)
@@ -91,10 +92,10 @@ class TokenMeter(QWidget):
     def set_tokens(self, used: int, total: int) -> None:
         """`used` of `total` tokens; a total of 0 means that it is not known yet, and hides the meter."""
         self.setVisible(total > 0)
+        self.nearly_full = full = total > 0 and used / total >= CAUTION_SHARE
         if total <= 0:
             return
         share = used / total
-        full = share >= CAUTION_SHARE
         self._meter.set_share(share, "caution" if full else "accent")
         words = f"{used:,} of {total:,} tokens"
         self._words.setText(f"{words}, nearly full" if full else words)
