@@ -166,6 +166,7 @@ ErrorCode = Literal[
     "model_not_runnable",
     "model_parts_missing",
     "model_unloaded",
+    "modelfile_invalid",
     "models_busy",
     "move_breaks_source",
     "move_invalid",

@@ -11,6 +11,17 @@ Serves = Literal["chat", "embed", "rank"]
 """What a loaded model is asked for: answers, vectors of texts, or scores of documents."""
 
 
+class ScaledAdapter(Wire, frozen=True, omit_defaults=True):
+    """A file (LoRA) that changes a model, by so much: what it adds is multiplied with `scale`.
+
+    `needed`: without it the model is not loaded; else a note says that it is not used.
+    """
+
+    path: str
+    scale: float = 1.0
+    needed: bool = False
+
+
 class Loading(Wire, frozen=True):
     """How to load one model. Counts are tokens; 0 means that the engine decides."""
 
@@ -28,7 +39,11 @@ class Loading(Wire, frozen=True):
     drafts: bool = True  # tokens that text before suggests are evaluated ahead; the answer is the same
     extra_buffers: bool = True  # copies of weights in an order that suits the processor
     template: str = ""  # of Ollama, in Go's form: goes before the file's own where it says something else
-    adapters: tuple[str, ...] = ()  # files (LoRA) that change the model, all of them in full strength
+    adapters: tuple[ScaledAdapter, ...] = ()
+
+    @property
+    def adapter_paths(self) -> tuple[str, ...]:
+        return tuple(adapter.path for adapter in self.adapters)
 
 
 class Facts(Wire, frozen=True):

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.database import Database, Migration
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
+from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,6 +57,7 @@ class CreatedModel:
         settings: what it is loaded and asked with; goes before what is kept for the file.
         template: its chat template in Go's form, "" for the file's own.
         messages: what each conversation begins with: role (system, user, assistant) and text.
+        adapters: files (LoRA) that change what the model computes.
         unused: what was said of it that has no counterpart here, by name.
     """
 
@@ -63,6 +66,7 @@ class CreatedModel:
     settings: ModelSettings = NOTHING
     template: str = ""
     messages: tuple[tuple[Role, str], ...] = ()
+    adapters: tuple[ScaledAdapter, ...] = ()
     licence: str = ""
     unused: tuple[str, ...] = ()
     created_at: float = 0.0
@@ -70,7 +74,7 @@ class CreatedModel:
     @property
     def loaded_otherwise(self) -> bool:
         """Whether it needs an engine of its own, as the file's would not do."""
-        return bool(self.template) or self.settings.loading != {}
+        return bool(self.template or self.adapters or self.settings.loading)
 
 
 class CreatedModels:
@@ -245,6 +249,7 @@ def _to_json(model: CreatedModel) -> dict[str, Any]:
         "settings": model.settings.to_json(),
         "template": model.template,
         "messages": [list(message) for message in model.messages],
+        "adapters": [plain(adapter) for adapter in model.adapters],
         "licence": model.licence,
         "unused": list(model.unused),
     }
@@ -258,6 +263,7 @@ def _from_row(row: sqlite3.Row) -> CreatedModel:
         settings=ModelSettings.from_json(facts.get("settings")),
         template=str(facts.get("template", "")),
         messages=tuple((role, str(text)) for role, text in facts.get("messages", ())),
+        adapters=tuple(converted(entry, ScaledAdapter) for entry in facts.get("adapters", ())),
         licence=str(facts.get("licence", "")),
         unused=tuple(map(str, facts.get("unused", ()))),
         created_at=row["created_at"],

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BLOBS = "/api/blobs/"
 _CLIENT_LEFT = 499  # as nginx has it: nobody reads this status, but the log and the metrics do
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -108,6 +109,8 @@ class Front:
             self._let_in(request, record)
             if request.method == "OPTIONS":
                 return _preflight(request)
+            if request.path.startswith(BLOBS):
+                return await handler(request)  # which reads the body as it comes
             async with self._bodies.read(request):
                 return await handler(request)
         except SlmDeskError as raised:
@@ -206,6 +209,9 @@ def _add_ollama(app: web.Application, theirs: OllamaRoutes, changes: OllamaModel
     _post(app, "/api/pull", changes.pull)
     _post(app, "/api/push", changes.push)
     _post(app, "/api/copy", changes.copy)
+    _post(app, "/api/create", changes.create)
+    app.router.add_head(BLOBS + "{digest}", changes.blob, expect_handler=_later)
+    app.router.add_post(BLOBS + "{digest}", changes.take_blob, expect_handler=_later)
     app.router.add_delete("/api/delete", changes.delete, expect_handler=_later)
 
 

@@ -47,6 +47,25 @@ class Bodies:
             int(settings.get("service.max_body_mb")) * _MIB, float(settings.get("service.body_seconds"))
         )
 
+    async def pieces(self, request: web.Request) -> AsyncIterator[bytes]:
+        """A body that is too large to be held, as it comes. Raises `body_incomplete`, `bad_request`."""
+        await ask_for_it(request)
+        while True:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    piece = await request.content.readany()
+            except TimeoutError as error:
+                raise SlmDeskError(
+                    "body_incomplete",
+                    f"Nothing more of the body came for {self._seconds:g} s.",
+                    "Send it again, or allow more time with the setting service.body_seconds.",
+                ) from error
+            except (web.RequestPayloadError, HttpProcessingError) as error:
+                raise SlmDeskError("bad_request", "The body broke off.", "Send it again.") from error
+            if not piece:
+                return
+            yield piece
+
     @asynccontextmanager
     async def read(self, request: web.Request) -> AsyncIterator[None]:
         """The body is there in the block: `request.read()` has it at once.
@@ -66,7 +85,7 @@ class Bodies:
         promised = length if length is not None and not packed else self.most
         held = await self._take(promised) if promised > _SMALL else 0
         try:
-            await _ask_for_it(request)
+            await ask_for_it(request)
             size = await self._body(request)
             if held:
                 kept = min(held, size if size > _SMALL else 0)
@@ -138,7 +157,7 @@ class Bodies:
         )
 
 
-async def _ask_for_it(request: web.Request) -> None:
+async def ask_for_it(request: web.Request) -> None:
     """A client may wait to be told that its body is wanted. Raises `bad_request` for another expectation."""
     expected = request.headers.get("Expect", "").strip().lower()
     if expected == "100-continue":

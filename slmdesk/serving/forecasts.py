@@ -44,7 +44,7 @@ class LoadForecast:
         self._architecture = Architecture.from_gguf(header)
         copied = loading.extra_buffers
         self._weights = weights_bytes(header, file_bytes=file.size_bytes, copied=copied)
-        self._weights += adapters_bytes(loading.adapters)
+        self._weights += adapters_bytes(loading.adapter_paths)
         self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
         self._device = device
         self.split: offload.Split | None = None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from slmdesk.inference.engines import Engine, EngineKinds
     from slmdesk.inference.loading import Loading, Serves
     from slmdesk.library.created import CreatedModel, CreatedModels
+    from slmdesk.library.kept import FileSettings
     from slmdesk.library.library import Library, LibraryFile, LibraryModel
     from slmdesk.memory.calibration import Calibration
     from slmdesk.serving.entries import LoadedModel
@@ -292,6 +293,10 @@ class Models:
             file = await self.names.find(name, trusted=trusted or created is not None)
             slot = self._slots.get((file.path, apart))
         return slot
+
+    def kept(self, file: LibraryFile) -> FileSettings:
+        """What a person wants of a file; blocking."""
+        return self._library.kept.of(file)
 
     async def find(self, name: str, *, trusted: bool) -> LibraryFile:
         """`ModelNames.find`."""

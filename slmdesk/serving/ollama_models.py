@@ -1,4 +1,4 @@
-"""Ollama's API that changes which models there are: pull, copy, delete."""
+"""Ollama's API that changes which models there are: pull, create, copy, delete."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ from aiohttp import web
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects.bodies import read_body, required, unsupported
-from slmdesk.serving.dialects.ollama_management import CopyBody, NamedBody, write_error, write_step
+from slmdesk.serving.dialects.ollama_management import (
+    CopyBody,
+    NamedBody,
+    read_create,
+    write_error,
+    write_line,
+    write_step,
+)
 from slmdesk.serving.dialects.openai_requests import read_model
 from slmdesk.serving.gate import CORS
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from slmdesk.library.blobs import Blobs
     from slmdesk.library.created import CreatedModels
     from slmdesk.library.library import LibraryFile
     from slmdesk.library.trash import Trash
+    from slmdesk.serving.bodies import Bodies
+    from slmdesk.serving.creating import Creating
     from slmdesk.serving.models import Models
     from slmdesk.serving.pulls import Pulls
 
@@ -25,8 +37,21 @@ if TYPE_CHECKING:
 class OllamaModels:
     """Handlers. What is removed can be brought back in the window and with `slmdesk rm --undo`."""
 
-    def __init__(self, models: Models, created: CreatedModels, pulls: Pulls, trash: Trash) -> None:
+    def __init__(
+        self,
+        models: Models,
+        created: CreatedModels,
+        *,
+        pulls: Pulls,
+        creating: Creating,
+        blobs: Blobs,
+        trash: Trash,
+        bodies: Bodies,
+    ) -> None:
         self._models = models
+        self._creating = creating
+        self._blobs = blobs
+        self._bodies = bodies
         self._created = created
         self._pulls = pulls
         self._trash = trash
@@ -35,22 +60,25 @@ class OllamaModels:
         """`POST /api/pull`: lines of JSON, or without `stream` one answer at the end. The job outlives its client."""
         body = read_body(await request.read(), NamedBody)
         name = read_model(body.model or body.name)
-        steps = self._pulls.pull(name)
-        if body.stream is False:
-            async for _ in steps:
-                pass
-            return json_response({"status": "success"})
-        cors = request[CORS]
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **cors})
-        await response.prepare(request)
-        with suppress(ConnectionError):
-            try:
-                async for step in steps:
-                    await response.write(write_step(step))
-            except SlmDeskError as error:
-                await response.write(write_error(error))
-            await response.write_eof()
-        return response
+        lines = (write_step(step) async for step in self._pulls.pull(name))
+        return await _told(request, lines, stream=body.stream is not False)
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """`POST /api/create`: a model of another one, and how it is run."""
+        wanted, stream = read_create(await request.read())
+        lines = (write_line({"status": status}) async for status in self._creating.create(wanted))
+        return await _told(request, lines, stream=stream)
+
+    async def blob(self, request: web.Request) -> web.Response:
+        """`HEAD /api/blobs/sha256:…`: whether the file is here."""
+        await self._blobs.find_adapter(request.match_info["digest"])
+        return web.Response()
+
+    async def take_blob(self, request: web.Request) -> web.Response:
+        """`POST /api/blobs/sha256:…`: a file that a model is to be made of."""
+        pieces = self._bodies.pieces(request)
+        await self._blobs.take(request.match_info["digest"], pieces, request.content_length or 0)
+        return web.Response(status=201)
 
     async def push(self, request: web.Request) -> web.Response:
         """`POST /api/push`: there is nowhere to push to."""
@@ -105,3 +133,22 @@ class OllamaModels:
                     f"{model.id} has several files.",
                     f"Say which: {', '.join(one.id for one in model.files[:8])}.",
                 )
+
+
+async def _told(request: web.Request, lines: AsyncIterator[bytes], *, stream: bool) -> web.StreamResponse:
+    """The lines as they come, the last one an error where there is one; not streamed, only that it went well."""
+    if not stream:
+        async for _ in lines:
+            pass
+        return json_response({"status": "success"})
+    cors = request[CORS]
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **cors})
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        try:
+            async for line in lines:
+                await response.write(line)
+        except SlmDeskError as error:
+            await response.write(write_error(error))
+        await response.write_eof()
+    return response

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmdesk import __version__
 from slmdesk.core import amounts
+from slmdesk.library.created import CreatedModel
+from slmdesk.library.modelfile import write_modelfile
+from slmdesk.library.ollama_words import parameters_of
 from slmdesk.serving.api_errors import json_response
 from slmdesk.serving.dialects import ollama
 from slmdesk.serving.dialects.bodies import read_body
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from slmdesk.library.kept import FileSettings
     from slmdesk.library.library import LibraryFile
     from slmdesk.serving.answers import Answers
     from slmdesk.serving.dialects.dialect import Asked
@@ -76,8 +82,11 @@ class OllamaRoutes:
     async def show(self, request: web.Request) -> web.Response:
         """`POST /api/show`."""
         body = read_body(await request.read(), NamedBody)
-        file = await self._models.find(read_model(body.model or body.name), trusted=request[CALLER].trusted)
-        return json_response(_shown(file))
+        name = read_model(body.model or body.name)
+        created = await self._models.names.created(name)
+        file = await self._models.find(name, trusted=request[CALLER].trusted)
+        kept = await asyncio.to_thread(self._models.kept, file)
+        return json_response(_shown(file, created or CreatedModel("", file.id), kept))
 
     def _asking(self, dialect: OllamaDialect, answers: Answers) -> Handler:
         """Asking, and the empty request that only loads or unloads."""
@@ -111,14 +120,10 @@ class OllamaRoutes:
 
 def _model(entry: Listed) -> dict[str, Any]:
     file, created = entry.file, entry.created
-    try:
-        changed = created.created_at if created is not None else file.path.stat().st_mtime
-    except OSError:
-        changed = 0.0
     return {
         "name": entry.name,
         "model": entry.name,
-        "modified_at": _time(changed),
+        "modified_at": _time(created.created_at if created is not None else _modified(file)),
         "size": file.size_bytes,
         "digest": _digest(file),
         "details": _details(file, created.base if created is not None else ""),
@@ -138,18 +143,43 @@ def _running(one: LoadedModel, file: LibraryFile, name: str) -> dict[str, Any]:
     }
 
 
+def _modified(file: LibraryFile) -> float:
+    try:
+        return file.path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _time(seconds: float) -> str:
     """Seconds since 1970 as this API writes times."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _shown(file: LibraryFile) -> dict[str, Any]:
+def _shown(file: LibraryFile, created: CreatedModel, kept: FileSettings) -> dict[str, Any]:
+    settings = created.settings.over(kept.effective)
+    template = created.template or kept.template
+    parameters = parameters_of(settings)
     abilities = {"chat": ["completion", "tools"], "embed": ["embedding"]}.get(file.purpose, [])
     return {
-        "modelfile": f"# made from what SLM Desk knows of this file\nFROM {public_name(file.id)}\n",
-        "parameters": "",
-        "template": "",
-        "details": _details(file),
+        "modelfile": "# made from what SLM Desk knows of this model\n"
+        + write_modelfile(
+            public_name(file.id),
+            parameters,
+            system=settings.system_prompt or "",
+            template=template,
+            messages=created.messages,
+            adapters=[Path(adapter.path).name for adapter in created.adapters],
+            licence=created.licence,
+        ),
+        "parameters": "\n".join(
+            f"{key:<30} {value}" for key, values in parameters.items() for value in values
+        ),
+        "template": template,
+        "system": settings.system_prompt or "",
+        "license": created.licence or file.licence,
+        "messages": [{"role": role, "content": text} for role, text in created.messages],
+        "modified_at": _time(created.created_at or _modified(file)),
+        "details": _details(file, created.base if created.name else ""),
         "model_info": {
             "general.architecture": file.architecture,
             "general.parameter_count": file.parameters,

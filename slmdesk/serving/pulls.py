@@ -61,10 +61,8 @@ class Pulls:
         label = f"pulling {largest.key[:12]}"
         yield PullStep(label, digest, plan.size, min(int(job.done), plan.size))
         async for seen in self._jobs.watch(job.id):
-            if seen.state == "paused" and not seen.wish and seen.resume_at is None:
-                raise _paused(seen)
-            if seen.ended:
-                _raise_how_it_ended(seen)
+            if seen.ended or (seen.state == "paused" and not seen.wish and seen.resume_at is None):
+                raise_how_it_ended(seen)
                 break
             yield PullStep(label, digest, plan.size, min(int(seen.done), plan.size))
         yield PullStep(label, digest, plan.size, plan.size)
@@ -124,15 +122,13 @@ def _brings(job: Job, repo: str, wanted: str) -> bool:
     return asked in {"", "latest"} or asked in names or asked in quants
 
 
-def _paused(job: Job) -> SlmDeskError:
-    reason = job.error or SlmDeskError("job_paused", "The download was paused.")
-    return SlmDeskError(
-        reason.code, reason.message, f"{reason.hint} What came is kept; pull again to go on.".strip()
-    )
-
-
-def _raise_how_it_ended(job: Job) -> None:
+def raise_how_it_ended(job: Job) -> None:
+    """Nothing for a job that is done. Raises what a job failed with, `job_cancelled`, or why it waits."""
     if job.state == "cancelled":
-        raise SlmDeskError("job_cancelled", "The download was cancelled.", "Pull again to begin anew.")
+        raise SlmDeskError("job_cancelled", f"{job.title} was cancelled.", "Ask again to begin anew.")
     if job.state == "failed":
-        raise job.error or SlmDeskError("job_failed", "The download failed.", "Pull again.")
+        raise job.error or SlmDeskError("job_failed", f"{job.title} failed.", "Ask again.")
+    if job.state == "paused":
+        reason = job.error or SlmDeskError("job_paused", f"{job.title} was paused.")
+        hint = f"{reason.hint} What there is is kept; ask again to go on.".strip()
+        raise SlmDeskError(reason.code, reason.message, hint)

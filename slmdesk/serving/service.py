@@ -17,10 +17,12 @@ from aiohttp import web
 from slmdesk import __version__
 from slmdesk.core.logs import register_secret
 from slmdesk.core.processes import process_create_time
+from slmdesk.library.blobs import Blobs
 from slmdesk.serving.answers import Answers
 from slmdesk.serving.app import Activity, Front, build_app
 from slmdesk.serving.bodies import Bodies
 from slmdesk.serving.connections import ConnectionLimits, Door
+from slmdesk.serving.creating import Creating
 from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate
 from slmdesk.serving.keys import KeyBook
@@ -126,7 +128,6 @@ class Service:
             log.info("ended")
 
     def _app(self, gate: Gate, state: ServiceState) -> web.Application:
-        rooms = self._rooms
         metrics = Metrics(
             self._models.describe,
             lambda: self._door.connections if self._door is not None else 0,
@@ -140,13 +141,30 @@ class Service:
             self._models,
             Answers(self._models),
             ModelRoutes(self._models, self._activity, identity, metrics, self.stop),
-            OllamaModels(
-                self._models,
-                rooms.created_models,
-                Pulls(self._models, rooms.pulling, rooms.jobs),
-                rooms.trash,
-            ),
+            self._changes(bodies),
             most_body=bodies.most,
+        )
+
+    def _changes(self, bodies: Bodies) -> OllamaModels:
+        rooms, models = self._rooms, self._models
+        pulls, blobs = Pulls(models, rooms.pulling, rooms.jobs), Blobs(rooms.library)
+        creating = Creating(
+            rooms.library,
+            models,
+            rooms.created_models,
+            blobs=blobs,
+            pulls=pulls,
+            quantizing=rooms.quantizing,
+            jobs=rooms.jobs,
+        )
+        return OllamaModels(
+            models,
+            rooms.created_models,
+            pulls=pulls,
+            creating=creating,
+            blobs=blobs,
+            trash=rooms.trash,
+            bodies=bodies,
         )
 
     @contextlib.asynccontextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slmdesk.library.library import Library
     from slmdesk.library.trash import Trash
     from slmdesk.memory.calibration import Calibration
+    from slmdesk.serving.creating import Quantizer
     from slmdesk.serving.pulls import Fetcher
 
 _CLAIM_S = 20.0  # how long to wait for another service of this user that is just ending
@@ -72,6 +73,9 @@ class ServiceRooms(Protocol):
 
     @property
     def pulling(self) -> Fetcher: ...
+
+    @property
+    def quantizing(self) -> Quantizer: ...
 
     async def close(self) -> None: ...
 

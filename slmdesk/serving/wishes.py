@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.memory.fit import loading_of
 from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.purposes import as_served
@@ -37,11 +38,12 @@ class Wishes:
         kept = self._library.kept.of(file)
         wanted = _over(created, kept.effective)
         loading = loading_of(self._settings, context=context_length, kept=wanted)
+        brought = (ScaledAdapter(str(path)) for path in kept.adapters)
         return replace(
             as_served(file, loading),
             contexts=loading.parallel if self._for_many else 1,
             template=(created.template if created is not None else "") or kept.template,
-            adapters=tuple(map(str, kept.adapters)),
+            adapters=(*brought, *(created.adapters if created is not None else ())),
         )
 
     def defaults(self, slot: ModelSlot, created: CreatedModel | None) -> Defaults:

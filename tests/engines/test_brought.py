@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from slmdesk.inference.answers import Stop
+from slmdesk.inference.loading import ScaledAdapter
 from tests.asking import asking
 
 from .conftest import StartEngine
@@ -46,7 +47,9 @@ async def test_an_adapter_changes_what_a_model_says(
 ) -> None:
     texts = []
     for name, strength in (("none", None), ("weak", 0.0), ("strong", 3.0)):
-        adapters = () if strength is None else (str(lora(tmp_path / f"{name}.gguf", strength)),)
+        adapters = (
+            () if strength is None else (ScaledAdapter(str(lora(tmp_path / f"{name}.gguf", strength))),)
+        )
         engine = await start(smollm2, adapters=adapters, context_length=512)
         assert list(engine.facts.notes) == []
         texts.append((await answer(engine, QUESTION, max_tokens=12))[0])
@@ -63,7 +66,9 @@ async def test_an_adapter_that_does_not_go_with_the_model_is_named_and_the_model
     cut.write_bytes(lora(tmp_path / "whole.gguf", 1.0).read_bytes()[:-1000])
     missing, model = tmp_path / "missing.gguf", smollm2
     paths = (other, cut, missing, model)
-    engine = await start(smollm2, adapters=tuple(map(str, paths)), context_length=512)
+    engine = await start(
+        smollm2, adapters=tuple(ScaledAdapter(str(path)) for path in paths), context_length=512
+    )
     notes = list(engine.facts.notes)
     assert [path.name in note for path, note in zip(paths, notes, strict=True)] == [True] * 4
     plain = await start(smollm2, context_length=512)

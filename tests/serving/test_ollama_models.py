@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from ollama import Client, ResponseError
 
 from slmdesk.application import Application
 from tests.hub import LoopbackHub
+from tests.quantize.adapters import write_adapter
 
 from .conftest import MODEL, Running, serve, until
 
@@ -232,3 +234,167 @@ def id_of(client: Client) -> str:
     (model,) = client.ps().models
     assert model.model is not None
     return model.model
+
+
+def test_a_model_is_created_of_another(client: Client, running: Running) -> None:
+    before = client.chat(MODEL, messages=[{"role": "user", "content": "What is Q4_K_M?"}], options=COLD)
+    statuses = [
+        step.status
+        for step in client.create(
+            "guide:brief",
+            from_=MODEL,
+            system="You answer in one word.",
+            parameters={
+                "temperature": 0,
+                "num_predict": 3,
+                "stop": ["never said", "nor this"],
+                "mirostat": 1,
+            },
+            messages=[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}],
+            license="MIT",
+            stream=True,
+        )
+    ]
+    assert statuses[-1] == "success"
+    assert any("mirostat" in (status or "") for status in statuses)
+    after = client.chat("guide:brief", messages=[{"role": "user", "content": "What is Q4_K_M?"}])
+    assert (after.eval_count, after.done_reason) == (3, "length")
+    # Its instructions and example messages are part of every prompt, in each API.
+    assert (after.prompt_eval_count or 0) > (before.prompt_eval_count or 0) + 10
+    openai = running.chat(model="guide:brief", max_tokens="absent").json
+    assert openai["usage"]["prompt_tokens"] == after.prompt_eval_count
+    assert openai["usage"]["completion_tokens"] == 3
+    own = [{"role": "system", "content": "Mine."}, {"role": "user", "content": "What is Q4_K_M?"}]
+    assert (client.chat("guide:brief", messages=own).prompt_eval_count or 0) < (after.prompt_eval_count or 0)
+
+    shown = client.show("guide:brief")
+    assert shown.details is not None
+    assert shown.details.parent_model
+    assert (shown.license, shown.template) == ("MIT", "")
+    assert "PARAMETER num_predict 3" in (shown.modelfile or "")
+    assert 'stop                           "nor this"' in (shown.parameters or "")
+    # What it says of itself makes the same model again, of itself too.
+    client.create("guide:again", from_="guide:brief", parameters={"num_predict": 2})
+    text = running.post("/api/create", {"model": "guide:text", "modelfile": shown.modelfile, "stream": False})
+    assert (text.status, text.json) == (200, {"status": "success"})
+    for name, tokens in (("guide:again", 2), ("guide:text", 3)):
+        same = client.chat(name, messages=[{"role": "user", "content": "What is Q4_K_M?"}])
+        assert (same.eval_count, same.prompt_eval_count) == (tokens, after.prompt_eval_count)
+        client.delete(name)
+    client.delete("guide:brief")
+
+
+def test_a_context_and_a_template_of_its_own_take_an_engine_of_its_own(client: Client) -> None:
+    client.generate(MODEL, "Hello", options=COLD)
+    client.create(
+        "short", from_=MODEL, parameters={"num_ctx": 512}, template="{{ .System }}Q: {{ .Prompt }}\nA:"
+    )
+    asked = client.generate("short", "What is a quant?", options=COLD)
+    running = {model.model: model for model in client.ps().models}
+    assert running["short:latest"].context_length == 512
+    assert len(running) == 2
+    raw = client.generate(MODEL, "Q: What is a quant?\nA:", raw=True, options=COLD)
+    assert asked.response == raw.response
+    client.create("short", from_=MODEL, parameters={"num_ctx": 256})  # in place of the other
+    client.generate("short", "What is a quant?", options=COLD)
+    assert {model.context_length for model in client.ps().models if model.model == "short:latest"} == {256}
+    client.delete("short")
+    assert len(client.ps().models) == 1
+
+
+MODELFILES = [
+    ("FROM slmdesk/desk-guide\nPARAMETER context_length 4", ["Line 2", "context_length", "num_ctx"]),
+    ("FROM slmdesk/desk-guide\n\nTEMPRATURE 1", ["Line 3", "TEMPRATURE", "TEMPLATE"]),
+    ("FROM slmdesk/desk-guide\nPARAMETER temperature hot", ["Line 2", "hot", "from 0 to 2"]),
+    ("FROM slmdesk/desk-guide\nPARAMETER temperture 1", ["Line 2", "temperature"]),
+    ("FROM slmdesk/desk-guide\nMESSAGE robot Hello", ["Line 2", "robot", "assistant"]),
+    ('FROM slmdesk/desk-guide\n# note\nSYSTEM """never\nends', ["Line 3", "does not end"]),
+    ("SYSTEM You are kind.", ["FROM"]),
+    ("FROM slmdesk/desk-guide\nFROM other", ["Line 2", "second"]),
+    ("FROM slmdesk/desk-guide\nADAPTER ./lora.gguf", ["ADAPTER", "/api/blobs"]),
+    ("FROM slmdesk/no-such-model", ["no-such-model"]),
+    ("FROM /etc/passwd", ["/etc/passwd"]),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MODELFILES, ids=[text[-18:] for text, _ in MODELFILES])
+def test_what_is_wrong_in_a_modelfile_is_named(running: Running, text: str, words: list[str]) -> None:
+    answer = running.post("/api/create", {"model": "broken", "modelfile": text, "stream": False})
+    assert 400 <= answer.status < 500
+    assert [word for word in words if word not in answer.json["error"]] == []
+    assert all("broken" not in model["name"] for model in running.ask("GET", "/api/tags").json["models"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({}, "from"),
+        ({"from": MODEL, "parameters": {"max_tokens": 3}}, "num_predict"),
+        ({"from": MODEL, "parameters": {"top_p": 7}}, "top_p"),
+        ({"from": MODEL, "messages": [{"role": "tool", "content": ""}]}, "messages[0].role"),
+        ({"from": MODEL, "adapters": {"x": "sha256:" + "0" * 64}}, "/api/blobs"),
+        ({"from": MODEL, "adapters": {"x": "../up"}}, "SHA-256"),
+        ({"files": {"a": "sha256:" + "0" * 64, "b": "sha256:" + "1" * 64}}, "2 files"),
+        ({"from": MODEL, "quantize": "Q9"}, "Q9"),
+    ],
+)
+def test_what_cannot_be_created_is_refused_by_name(
+    running: Running, fields: dict[str, object], word: str
+) -> None:
+    answer = running.post("/api/create", {"model": "broken", "stream": False, **fields})
+    assert 400 <= answer.status < 500
+    assert word in answer.json["error"]
+
+
+def test_a_file_that_is_sent_becomes_a_model(client: Client, running: Running, tmp_path: Path) -> None:
+    sent = tmp_path / "sent.gguf"
+    guide = Path(__file__).parents[2] / "resources/desk-guide/desk-guide-F16.gguf"
+    sent.write_bytes(guide.read_bytes() + b"\0" * 32)
+    digest = f"sha256:{hashlib.sha256(sent.read_bytes()).hexdigest()}"
+    assert running.ask("HEAD", f"/api/blobs/{digest}").status == 404
+    wrong = running.ask("POST", f"/api/blobs/sha256:{'0' * 64}", sent.read_bytes()[:100_000])
+    assert (wrong.status, "not the content" in wrong.json["error"]) == (400, True)
+    assert client.create_blob(sent) == digest
+    assert running.ask("HEAD", f"/api/blobs/{digest}").status == 200
+    client.create("sent", files={"sent.gguf": digest}, system="Be brief.")
+    assert "sent:latest" in names(client)
+    plain = client.generate(MODEL, "What is a quant?", system="Be brief.", options=COLD).response
+    assert client.generate("sent", "What is a quant?", options=COLD).response == plain
+    garbage = tmp_path / "garbage.gguf"
+    garbage.write_bytes(b"no model at all")
+    with pytest.raises(ResponseError, match="GGUF"):
+        client.create("garbage", files={"garbage.gguf": client.create_blob(garbage)})
+    client.delete("sent")
+    client.delete("local/sent-weights")
+
+
+def test_an_adapter_changes_a_created_model_and_must_belong_to_it(
+    client: Client, running: Running, tmp_path: Path, smollm2: Path
+) -> None:
+    guide = Path(__file__).parents[2] / "resources/desk-guide/desk-guide-F16.gguf"
+    weights = [f"blk.{block}.{name}.weight" for block in range(2) for name in ("attn_q", "ffn_down")]
+    lora = write_adapter(tmp_path / "lora.gguf", guide, weights, strength=0.3)
+    digest = client.create_blob(lora)
+    client.create("changed", from_=MODEL, adapters={"lora.gguf": digest})
+    plain = client.generate(MODEL, "What is a quant?", options=COLD).response
+    assert client.generate("changed", "What is a quant?", options=COLD).response != plain
+    assert client.generate(MODEL, "What is a quant?", options=COLD).response == plain
+    other = write_adapter(tmp_path / "other.gguf", smollm2, ["blk.0.attn_q.weight"])
+    with pytest.raises(ResponseError, match="another model"):
+        client.create("wrong", from_=MODEL, adapters={"other.gguf": client.create_blob(other)})
+    client.delete("changed")
+
+
+@pytest.mark.slow
+def test_a_quant_is_made_on_the_way(client: Client) -> None:
+    client.create("small", from_=REPO if REPO in names(client) else pulled(client), quantize="q8_0")
+    shown = client.show("small")
+    assert shown.details is not None
+    assert shown.details.quantization_level == "Q8_0"
+    assert client.generate("small", "What is a quant?", options=COLD).response
+    client.delete("small")
+
+
+def pulled(client: Client) -> str:
+    client.pull(REPO)
+    return REPO

@@ -13,29 +13,40 @@ from slmdesk.formats.gguf import check_weights, read_header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slmdesk.inference.loading import ScaledAdapter
     from slmdesk.llama.context import Context
     from slmdesk.llama.model import Model
 
 
-def apply_adapters(model: Model, context: Context, paths: Sequence[str]) -> list[str]:
-    """Add these adapters to a context, each in full strength; a sentence for each that does not go with the model.
+def apply_adapters(model: Model, context: Context, adapters: Sequence[ScaledAdapter]) -> list[str]:
+    """Add these adapters to a context, each by its scale; a sentence for each that does not go with the model.
 
-    They belong to the model and are freed with it. Called before the first token.
+    They belong to the model and are freed with it. Called before the first token. Raises
+    `SlmDeskError("adapter_unsuitable")` for one that is needed.
     """
     problems: list[str] = []
-    handles = []
+    handles: list[int | None] = []
+    scales_asked: list[float] = []
     api = model.native.api
-    for path in paths:
+    for adapter in adapters:
+        path = adapter.path
         problem = _not_usable(path)
         handle = None if problem else api.llama_adapter_lora_init(model.handle, os.fsencode(path))
         if handle:
             handles.append(ctypes.cast(handle, ctypes.c_void_p).value)
+            scales_asked.append(adapter.scale)
             continue
         reason = problem or _said(model) or "llama.cpp does not read it"
+        if adapter.needed:
+            raise SlmDeskError(
+                "adapter_unsuitable",
+                f"The adapter {Path(path).name} does not go with this model: {reason}.",
+                "Choose the model it was made for, or take the adapter out.",
+            )
         problems.append(f"The adapter {Path(path).name} is not used: {reason}.")
     if handles:
         pointers = (ctypes.c_void_p * len(handles))(*handles)
-        scales = (ctypes.c_float * len(handles))(*[1.0] * len(handles))
+        scales = (ctypes.c_float * len(handles))(*scales_asked)
         result = api.llama_set_adapters_lora(
             context.handle,
             ctypes.cast(pointers, api.llama_set_adapters_lora.argtypes[1]),

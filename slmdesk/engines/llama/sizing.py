@@ -79,7 +79,7 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
         )
     copied = loading.extra_buffers
     weights = weights_bytes(header, file_bytes=model_bytes(header), copied=copied) + adapters_bytes(
-        loading.adapters
+        loading.adapter_paths
     )
     threads = loading.threads or (1 if header.file_bytes < _TINY else model_threads())
     architecture = _architecture(header)

@@ -41,7 +41,7 @@ def text_plan(spec: EngineSpec, header: GgufHeader, kind: TextModel, *, availabl
     weights = weights_bytes(header, file_bytes=model_bytes(header), copied=loading.extra_buffers)
     expected = forecast_texts(
         Architecture.from_gguf(header),
-        weights + adapters_bytes(loading.adapters),
+        weights + adapters_bytes(loading.adapter_paths),
         kind,
         replace(loading, threads=threads),
     )
