@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from slmdesk.cli.output import Output
 
 _KEY_VARIABLE = "SLMDESK_API_KEY"
+OLLAMA_PORT = 11434
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", metavar="ADDRESS", help="where to answer (default: this machine only)")
     parser.add_argument("--port", type=_port, metavar="N", help="default: 8765; 0 takes any free port")
+    parser.add_argument(
+        "--ollama-port",
+        type=_port,
+        metavar="N",
+        nargs="?",
+        const=OLLAMA_PORT,
+        help=f"answer at Ollama's port too, {OLLAMA_PORT} or N; 0 takes any free port",
+    )
     parser.add_argument(
         "--api-key",
         metavar="KEY",
@@ -62,6 +71,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
             models=tuple(args.model),
             host=args.host,
             port=args.port,
+            ollama_port=args.ollama_port,
             allow_hosts=tuple(args.allow_host),
             allow_origins=tuple(args.allow_origin),
             api_key=_key(args.api_key),

@@ -55,7 +55,7 @@ class Access:
     """How a service is reached, and what it asks for.
 
     `waived`: programs on this machine need no key. `private_port` (0: there is none) listens for our own front ends
-    alone, where others must speak TLS.
+    alone, where others must speak TLS. `ollama_port` (0: there is none) is a second one for everybody.
     """
 
     host: str
@@ -64,6 +64,7 @@ class Access:
     hosts: tuple[HostPattern, ...] = ()
     origins: tuple[OriginPattern, ...] = ()
     private_port: int = 0
+    ollama_port: int = 0
     scheme: str = "http"
 
 
@@ -131,7 +132,7 @@ class Gate:
 
     def _waived(self, request: web.BaseRequest) -> bool:
         """A key is only waived for programs on this machine, whatever address is bound."""
-        if not self._access.waived or _port_of(request) == self._access.private_port:
+        if not self._access.waived or port_of(request) == self._access.private_port:
             return False
         if not _is_loopback(request.remote) or any(name in request.headers for name in _FORWARDED):
             return False
@@ -151,7 +152,7 @@ class Gate:
         port = port or ("443" if access.scheme == "https" else "80")
         if any(allowed.takes(name, port) for allowed in access.hosts):
             return True
-        if port not in {str(access.port), str(access.private_port)}:
+        if port not in {str(access.port), str(access.private_port), str(access.ollama_port)}:
             return False
         return name in self._names or (access.host in _ANY_ADDRESS and is_address(name))
 
@@ -177,7 +178,7 @@ def _foreign_page() -> SlmDeskError:
     )
 
 
-def _port_of(request: web.BaseRequest) -> int:
+def port_of(request: web.BaseRequest) -> int:
     """The port of ours that the connection came by."""
     name = request.get_extra_info("sockname")
     return int(name[1]) if isinstance(name, tuple) else -1

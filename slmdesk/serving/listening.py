@@ -31,16 +31,23 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The sockets of one service: `own`, for our own front ends, only where `public` speaks TLS."""
+    """The sockets of one service: `own`, for our own front ends, only where `public` speaks TLS; `ollama` at that
+    program's port, where it is wanted."""
 
     public: socket.socket
     own: socket.socket | None = None
     tls: ssl.SSLContext | None = None
+    ollama: socket.socket | None = None
 
     @property
     def private_port(self) -> int:
         """0: there is none."""
         return int(self.own.getsockname()[1]) if self.own is not None else 0
+
+    @property
+    def ollama_port(self) -> int:
+        """0: there is none."""
+        return int(self.ollama.getsockname()[1]) if self.ollama is not None else 0
 
     async def open(self, factory: Callable[[], asyncio.Protocol], handshake_s: float) -> list[asyncio.Server]:
         """Begin to accept connections."""
@@ -48,8 +55,10 @@ class Listeners:
         timeout = handshake_s if self.tls is not None else None
         servers = [
             await loop.create_server(
-                factory, sock=self.public, ssl=self.tls, backlog=128, ssl_handshake_timeout=timeout
+                factory, sock=listener, ssl=self.tls, backlog=128, ssl_handshake_timeout=timeout
             )
+            for listener in (self.public, self.ollama)
+            if listener is not None
         ]
         if self.own is not None:
             servers.append(await loop.create_server(factory, sock=self.own, backlog=128))
@@ -75,13 +84,32 @@ def listen(options: ServeOptions, settings: Settings) -> socket.socket:
         return bind(host, 0)
 
 
-def access_of(
-    options: ServeOptions, settings: Settings, keys: KeyBook, listener: socket.socket, private_port: int = 0
-) -> Access:
+def listen_as_ollama(options: ServeOptions, settings: Settings) -> socket.socket | None:
+    """A listening socket at Ollama's port; None where that is not wanted. Raises as `listen` does."""
+    wanted = options.ollama_port
+    port = int(settings.get("service.ollama_port")) if wanted is None else wanted
+    if wanted is None and not port:
+        return None
+    host = address_of(options, settings)[0]
+    try:
+        return bind(host, port)
+    except SlmDeskError as error:
+        if error.code == "port_in_use":
+            error = SlmDeskError(
+                error.code, error.message, "Ollama itself may run there: end it, or choose another port."
+            )
+        if not options.on_demand:
+            raise error from None
+        log.warning("%s %s", error.message, error.hint)
+        return None
+
+
+def access_of(options: ServeOptions, settings: Settings, keys: KeyBook, listeners: Listeners) -> Access:
     """What the gate asks for at this address.
 
     Raises `key_needed` where others could reach a service that has no key, and `pattern_invalid`.
     """
+    listener, private_port = listeners.public, listeners.private_port
     host, port = address_of(options, settings)[0], int(listener.getsockname()[1])
     hosts, origins = _allowed(options, settings)
     if not options.on_demand and not keys:
@@ -106,6 +134,7 @@ def access_of(
         hosts=hosts,
         origins=origins,
         private_port=private_port,
+        ollama_port=listeners.ollama_port,
         scheme="https" if private_port else "http",
     )
 

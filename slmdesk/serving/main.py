@@ -58,11 +58,14 @@ class Console:
             self._named = model
             self._line(f"Loading {model}.")
 
-    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None:
-        self.event("ready", result={"url": url, "pid": pid})
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool, ollama_url: str = "") -> None:
+        also = {"ollama_url": ollama_url} if ollama_url else {}
+        self.event("ready", result={"url": url, "pid": pid, **also})
         if self._json:
             return
         self._line(f"SLM Desk answers at {url}/v1 to every program on this machine. Ctrl-C ends it.")
+        if ollama_url:
+            self._line(f"Programs made for Ollama find it at {ollama_url}.")
         if key_needed:
             self._line("They need a key.")
         elif host not in {"127.0.0.1", "localhost", "::1"}:

@@ -19,7 +19,7 @@ from slmdesk.serving.dialects.bodies import Body, Number, read_body, whole, with
 from slmdesk.serving.dialects.openai_bodies import TokenizeBody
 from slmdesk.serving.dialects.openai_requests import MOST_CONTEXT, read_model, read_tokenize
 from slmdesk.serving.entries import ModelEntry, ServiceStatus, public_name
-from slmdesk.serving.gate import CALLER
+from slmdesk.serving.gate import CALLER, port_of
 from slmdesk.serving.listing import listed
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Identity:
     version: str
     started_by: str
     started: float  # time.monotonic()
+    ollama_port: int = 0  # 0: there is none
 
 
 class LoadBody(Body):
@@ -74,8 +75,10 @@ class ModelRoutes:
         self._identity = identity
         self._stop = stop
 
-    async def health(self, _request: web.Request) -> web.Response:
+    async def health(self, request: web.Request) -> web.Response:
         who = self._identity
+        if request.path == "/" and who.ollama_port and port_of(request) == who.ollama_port:
+            return web.Response(text="Ollama is running")  # by these words programs know its API
         state = "stopping" if self._models.stopping else "ok"
         return json_response({"status": state, "name": "slmdesk", "version": who.version, "pid": who.pid})
 

@@ -26,7 +26,15 @@ from slmdesk.serving.creating import Creating
 from slmdesk.serving.discovery import ServiceState, remove_state, write_state
 from slmdesk.serving.gate import Gate
 from slmdesk.serving.keys import KeyBook
-from slmdesk.serving.listening import LOOPBACK, Listeners, access_of, bind, listen, reachable
+from slmdesk.serving.listening import (
+    LOOPBACK,
+    Listeners,
+    access_of,
+    bind,
+    listen,
+    listen_as_ollama,
+    reachable,
+)
 from slmdesk.serving.metrics import Metrics
 from slmdesk.serving.model_routes import Identity, ModelRoutes
 from slmdesk.serving.models import Models
@@ -82,7 +90,10 @@ class Service:
             public = sockets.enter_context(listen(self._options, self._settings))
             # Our own front ends know no certificate: they have a port of their own where others speak TLS.
             own = sockets.enter_context(bind(LOOPBACK, 0)) if tls is not None else None
-            return await self._serve(Listeners(public, own, tls), announcer)
+            ollama = listen_as_ollama(self._options, self._settings)
+            if ollama is not None:
+                sockets.enter_context(ollama)
+            return await self._serve(Listeners(public, own, tls, ollama), announcer)
 
     def stop(self, reason: Ending = "asked") -> None:
         """Begin to end. Harmless when it is ending already."""
@@ -92,10 +103,10 @@ class Service:
     async def _serve(self, listeners: Listeners, announcer: Announcer) -> Ending:
         assert self._ending is not None
         keys = KeyBook(self._paths.api_keys, self._options.api_key)
-        access = access_of(self._options, self._settings, keys, listeners.public, listeners.private_port)
+        access = access_of(self._options, self._settings, keys, listeners)
         state = self._state(access)
         runner = web.AppRunner(
-            self._app(Gate(access, state.token, keys), state),
+            self._app(Gate(access, state.token, keys), state, listeners.ollama_port),
             handler_cancellation=True,
             shutdown_timeout=_LAST_ANSWERS_S,
             handle_signals=False,
@@ -113,7 +124,15 @@ class Service:
             await self._load_given(announcer)
             if not self._ending.done():
                 url = f"{access.scheme}://{reachable(access.host)}:{access.port}"
-                announcer.ready(url, state.pid, host=access.host, key_needed=not access.waived)
+                announcer.ready(
+                    url,
+                    state.pid,
+                    host=access.host,
+                    key_needed=not access.waived,
+                    ollama_url=f"{access.scheme}://{reachable(access.host)}:{access.ollama_port}"
+                    if access.ollama_port
+                    else "",
+                )
             async with self._tested_when_idle():
                 return await self._until_end()
         finally:
@@ -127,7 +146,7 @@ class Service:
             door.close()
             log.info("ended")
 
-    def _app(self, gate: Gate, state: ServiceState) -> web.Application:
+    def _app(self, gate: Gate, state: ServiceState, ollama_port: int) -> web.Application:
         metrics = Metrics(
             self._models.describe,
             lambda: self._door.connections if self._door is not None else 0,
@@ -135,7 +154,7 @@ class Service:
         )
         bodies = Bodies.of(self._settings)
         rates = Rates(lambda: int(self._settings.get("service.requests_per_minute")))
-        identity = Identity(state.pid, state.version, state.started_by, time.monotonic())
+        identity = Identity(state.pid, state.version, state.started_by, time.monotonic(), ollama_port)
         return build_app(
             Front(gate, self._activity, bodies, rates, metrics),
             self._models,

@@ -40,6 +40,7 @@ class ServeOptions:
     models: tuple[str, ...] = ()
     host: str | None = None
     port: int | None = None
+    ollama_port: int | None = None
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     api_key: str = field(default="", repr=False)
@@ -97,7 +98,7 @@ class Announcer(Protocol):
 
     def loading(self, model: str, fraction: float) -> None: ...
 
-    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None: ...
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool, ollama_url: str = "") -> None: ...
 
 
 class AlreadyServedError(Exception):

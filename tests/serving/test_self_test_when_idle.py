@@ -30,8 +30,8 @@ class Told:
     def loading(self, model: str, fraction: float) -> None:
         pass
 
-    def ready(self, url: str, pid: int, *, host: str, key_needed: bool) -> None:
-        del pid, host, key_needed
+    def ready(self, url: str, pid: int, *, host: str, key_needed: bool, ollama_url: str = "") -> None:
+        del pid, host, key_needed, ollama_url
         self.url = url
         self.is_ready.set()
 
