@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slmdesk.catalog.catalog import Catalog
+    from slmdesk.chat.arranging import ChatArranging
     from slmdesk.chat.chats import Chats
     from slmdesk.chat.presets import ChatPresets
     from slmdesk.core.database import Database
@@ -160,6 +161,12 @@ class Application:
             self.events,
             tools=lambda: self.tools,
         )
+
+    @cached_property
+    def arranging(self) -> ChatArranging:
+        from slmdesk.chat.arranging import ChatArranging
+
+        return ChatArranging(self.database, self.chats, self.events)
 
     @cached_property
     def chat_presets(self) -> ChatPresets:

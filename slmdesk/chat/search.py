@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
 _TRIGRAM = 3  # shorter words are not in the index
 _SNIPPET = 80
+_ARRANGED = (
+    "pinned_at IS NULL, pinned_at DESC, folder = '', folder COLLATE NOCASE, folder,"  # what stands where
+)
 
 
 def list_conversations(connection: sqlite3.Connection, search: str, limit: int) -> list[ConversationSummary]:
     """Conversations that hold every word of `search`, the one changed last first.
 
-    A word counts wherever it stands inside another word, in the title or in any message, whatever its case.
-    Deleted conversations and those nothing was ever typed in are left out.
+    Without a search those that are pinned come first, then folders by name, then the others. A word counts wherever it
+    stands inside another word, in the title or in any message, whatever its case. Deleted conversations and those
+    nothing was ever typed in are left out.
     """
+    connection.create_function("folded", 1, _folded, deterministic=True)
     words = search.split()
     found: set[int] | None = None
     for word in words:
@@ -35,16 +40,19 @@ def list_conversations(connection: sqlite3.Connection, search: str, limit: int) 
         where = "AND id IN (SELECT value FROM json_each(?))"
         chosen = (_json_list(found),)
     rows = connection.execute(
-        "SELECT id, title, model, created_at, updated_at,"  # noqa: S608  (`where` is one of two constants)
+        "SELECT id, title, model, created_at, updated_at, pinned_at IS NOT NULL AS pinned, folder,"  # noqa: S608
         " (SELECT COUNT(*) FROM messages WHERE conversation_id = conversations.id) AS messages"
         " FROM conversations WHERE deleted_at IS NULL AND (messages > 0 OR EXISTS"
         f" (SELECT 1 FROM drafts WHERE conversation_id = conversations.id)) {where}"
-        " ORDER BY updated_at DESC, id DESC LIMIT ?",
+        f" ORDER BY {_ARRANGED if found is None else ''} updated_at DESC, id DESC LIMIT ?",
         (*chosen, limit),
     ).fetchall()
     snippet_word = words[0] if words else ""
     return [
-        ConversationSummary(**dict(row), snippet=_snippet(connection, row["id"], snippet_word))
+        ConversationSummary(
+            **{**dict(row), "pinned": bool(row["pinned"])},
+            snippet=_snippet(connection, row["id"], snippet_word),
+        )
         for row in rows
     ]
 
@@ -64,8 +72,10 @@ def _json_list(ids: Iterable[int]) -> str:
 
 
 def _with_word(connection: sqlite3.Connection, word: str) -> set[int]:
-    pattern = _like(word)
-    titles = connection.execute("SELECT id FROM conversations WHERE title LIKE ? ESCAPE '\\'", (pattern,))
+    # SQLite's own LIKE knows capital letters of ASCII alone.
+    titles = connection.execute(
+        "SELECT id FROM conversations WHERE instr(folded(title), ?)", (_folded(word),)
+    )
     found = {row[0] for row in titles}
     if len(word) >= _TRIGRAM and store.index_available(connection):
         quoted = '"' + word.replace('"', '""') + '"'
@@ -75,10 +85,29 @@ def _with_word(connection: sqlite3.Connection, word: str) -> set[int]:
             (quoted,),
         )
     else:
+        where, values = _anywhere(word)
         rows = connection.execute(
-            "SELECT DISTINCT conversation_id FROM messages WHERE text LIKE ? ESCAPE '\\'", (pattern,)
+            f"SELECT DISTINCT conversation_id FROM messages WHERE {where}",  # noqa: S608  (constants)
+            values,
         )
     return found | {row[0] for row in rows}
+
+
+def _folded(text: str) -> str:
+    return text.casefold()
+
+
+def _anywhere(word: str) -> tuple[str, list[str]]:
+    """A condition on messages that hold this word, without the index, and its values."""
+    if word.isascii() or word.lower() == word.upper():
+        return "text LIKE ? ESCAPE '\\'", [_like(word)]
+    if len(word) >= _TRIGRAM:
+        return "instr(folded(text), ?)", [_folded(word)]
+    # LIKE for each mixture of capital and small letters is many times as fast as folding all there is.
+    cases = [""]
+    for letter in word:
+        cases = [begun + form for begun in cases for form in dict.fromkeys((letter.lower(), letter.upper()))]
+    return " OR ".join(["text LIKE ? ESCAPE '\\'"] * len(cases)), [_like(case) for case in cases]
 
 
 def _like(word: str) -> str:
@@ -91,8 +120,8 @@ def _snippet(connection: sqlite3.Connection, conversation_id: int, word: str) ->
     if not word:
         return ""
     row = connection.execute(
-        "SELECT text FROM messages WHERE conversation_id = ? AND text LIKE ? ESCAPE '\\' ORDER BY id LIMIT 1",
-        (conversation_id, _like(word)),
+        "SELECT text FROM messages WHERE conversation_id = ? AND instr(folded(text), ?) ORDER BY id LIMIT 1",
+        (conversation_id, _folded(word)),
     ).fetchone()
     if row is None:
         return ""

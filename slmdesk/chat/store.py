@@ -113,6 +113,11 @@ INSERT INTO answers_to_split SELECT id + 1 FROM messages WHERE role = 'assistant
 
 _RULES = "ALTER TABLE conversations ADD COLUMN rules TEXT NOT NULL DEFAULT '{}'"
 
+_ORDER = """
+ALTER TABLE conversations ADD COLUMN pinned_at REAL;
+ALTER TABLE conversations ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-1-conversations", _TABLES),
     Migration("chat-2-message-index", _create_index),
@@ -120,6 +125,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("chat-4-reasoning-apart", _TO_SPLIT),
     Migration("chat-5-answer-rules", _RULES),
     Migration("chat-6-tools", "ALTER TABLE conversations ADD COLUMN tools TEXT NOT NULL DEFAULT '{}'"),
+    Migration("chat-7-order", _ORDER),
 )
 
 

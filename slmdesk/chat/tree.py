@@ -46,6 +46,8 @@ class ConversationSummary:
     messages: int
     snippet: str = ""
     deleted_at: float = 0.0  # seconds since 1970; 0: it is not deleted
+    pinned: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from slmdesk.core.error_codes import SERVICE_GONE, UNFIT
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.gui.chat.model_entries import PickerEntry, entries_of, find_entry, names_of
 from slmdesk.gui.chat.names import short_name
+from slmdesk.gui.chat.order_controller import OrderController
 from slmdesk.gui.tasks import in_thread
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ChatController:
     Attributes:
         current: the conversation shown; `NEW_CHAT` for one that has not begun.
         tree: its messages, or None for a new one.
+        order: what puts conversations in order.
         new_instructions, new_rules: what a chat that has not begun is to begin with; None: what is usual.
     """
 
@@ -70,6 +72,7 @@ class ChatController:
         self._closed = False
         self._refresh.setInterval(REFRESH_MS)
         self._refresh.timeout.connect(self.refresh_list)
+        self.order = OrderController(services, self.open, lambda made: self.delete(made, self.title(made)))
         self._forget: Callable[[], object] = lambda: None
         services.live.changed.connect(self._follow_setting)
 
@@ -245,6 +248,10 @@ class ChatController:
     def regenerate_with(self, message_id: int, button: QWidget) -> None:
         """Let a person choose another model, at `button`, that writes another answer beside this one."""
         self._view.choose_other_model(button, lambda model: self._regenerate_by(message_id, model))
+
+    def fork(self, message_id: int) -> None:
+        """Begin another conversation with the messages up to this one."""
+        self.order.fork(message_id)
 
     def _regenerate_by(self, message_id: int, model: str) -> None:
         from slmdesk.chat.turns import TurnOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
@@ -15,6 +16,7 @@ from slmdesk.gui.widgets.buttons import Button, IconButton
 from slmdesk.gui.widgets.fields import SearchField
 from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.menu import Menu
+from slmdesk.gui.widgets.name_line import NameLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +64,9 @@ class ConversationList(Pane):
         renamed(int, str): a conversation has another title.
         deleted(int): a conversation should be deleted.
         export_wanted(int, str): a conversation should be written to a file ("markdown" or "json").
+        pinned(int, bool): a conversation should stand before the others, or no longer.
+        duplicated(int): a copy of a conversation is wanted.
+        moved(int, str): a conversation should be in another folder; "" in none.
         more_wanted: more rows are needed.
         deleted_wanted: the person looks for a deleted conversation.
     """
@@ -72,6 +77,9 @@ class ConversationList(Pane):
     renamed = Signal(int, str)
     deleted = Signal(int)
     export_wanted = Signal(int, str)
+    pinned = Signal(int, bool)
+    duplicated = Signal(int)
+    moved = Signal(int, str)
     more_wanted = Signal()
     deleted_wanted = Signal()
 
@@ -120,11 +128,20 @@ class ConversationList(Pane):
         layout = vbox(
             self, margins=(SPACE.small, SPACE.medium, SPACE.small, SPACE.small), spacing=SPACE.small
         )
+        self._moving = 0  # the conversation whose new folder is being named
+        self.naming = self._naming_line()
         layout.addLayout(top)
+        layout.addWidget(self.naming)
         layout.addWidget(self._pages, 1)
         deleted = Button(theme, "Recently deleted", kind="quiet", icon="delete", small=True)
         deleted.clicked.connect(self.deleted_wanted)
         layout.addWidget(deleted, 0, Qt.AlignmentFlag.AlignLeft)
+
+    def _naming_line(self) -> NameLine:
+        line = NameLine(self.theme, "Name of the folder")
+        line.named.connect(lambda name: self.moved.emit(self._moving, name))
+        line.left.connect(self.view.setFocus)
+        return line
 
     # content
     def show_summaries(self, summaries: Sequence[ConversationSummary], *, searched: str, more: bool) -> None:
@@ -185,7 +202,15 @@ class ConversationList(Pane):
         """What can be done with a conversation."""
         menu = Menu(self.theme, parent=self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        row = self.model.summary_at(self.model.index_of(conversation_id))
+        pinned = row is not None and row.pinned
+        menu.add(
+            "Unpin" if pinned else "Pin", lambda: self.pinned.emit(conversation_id, not pinned), icon="pin"
+        )
         menu.add("Rename", lambda: self.rename(conversation_id), icon="edit")
+        menu.add("Duplicate", lambda: self.duplicated.emit(conversation_id), icon="copy")
+        menu.addMenu(self._folders_for(conversation_id, row.folder if row is not None else "", menu))
+        menu.addSeparator()
         menu.add(
             "Export as Markdown", lambda: self.export_wanted.emit(conversation_id, "markdown"), icon="export"
         )
@@ -193,6 +218,24 @@ class ConversationList(Pane):
         menu.addSeparator()
         menu.add("Delete", lambda: self.deleted.emit(conversation_id), icon="delete")
         return menu
+
+    def _folders_for(self, conversation_id: int, now: str, parent: Menu) -> Menu:
+        menu = Menu(self.theme, parent=parent)
+        menu.setTitle("Move to folder")
+        menu.setIcon(self.theme.icon("folder"))
+        for folder in self.model.folders:
+            words = folder.replace("&", "&&")  # which marks a letter in a menu
+            menu.add(words, partial(self.moved.emit, conversation_id, folder), enabled=folder != now)
+        if self.model.folders:
+            menu.addSeparator()
+        menu.add("New folder…", lambda: self._name_folder(conversation_id), icon="folder-add")
+        if now:
+            menu.add("Out of the folder", lambda: self.moved.emit(conversation_id, ""))
+        return menu
+
+    def _name_folder(self, conversation_id: int) -> None:
+        self._moving = conversation_id
+        self.naming.ask()
 
     def _menu_at(self, point: QPoint) -> None:
         index = self.view.indexAt(point)

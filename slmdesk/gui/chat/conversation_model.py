@@ -1,4 +1,4 @@
-"""The rows of the conversation list: a header before each date group, then its conversations."""
+"""The rows of the conversation list: a header before each group, then its conversations."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 Index = QModelIndex | QPersistentModelIndex
 UNTITLED = "New chat"
+PINNED = "Pinned"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The name of a date group."""
+    """The name of a group."""
 
     text: str
 
@@ -44,12 +45,12 @@ class ConversationModel(QAbstractListModel):
         self._more = False
 
     def show_summaries(self, summaries: Sequence[ConversationSummary], *, grouped: bool, more: bool) -> None:
-        """Show these, newest first; `grouped` puts date headers between them."""
+        """Show these in their order; `grouped` puts headers between them: pinned, each folder, dates."""
         rows: list[Header | ConversationSummary] = []
         today = datetime.now().astimezone().date()
         group = ""
         for one in summaries:
-            belongs = group_of(one.updated_at, today)
+            belongs = PINNED if one.pinned else one.folder or group_of(one.updated_at, today)
             if grouped and belongs != group:
                 group = belongs
                 rows.append(Header(group))
@@ -94,6 +95,12 @@ class ConversationModel(QAbstractListModel):
             if not isinstance(row, Header) and row.id == conversation_id:
                 return self.index(number)
         return QModelIndex()
+
+    @property
+    def folders(self) -> list[str]:
+        """Those of the conversations listed, by name."""
+        found = {row.folder for row in self._rows if not isinstance(row, Header) and row.folder}
+        return sorted(found, key=str.casefold)
 
     @property
     def conversations(self) -> list[int]:

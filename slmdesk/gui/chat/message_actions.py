@@ -68,10 +68,10 @@ class _Figures(ElidedLabel):
 
 
 class MessageActions(QWidget):
-    """Copy, and Regenerate, by another model too, for an answer or Edit for what the person wrote.
+    """Copy; for an answer Regenerate, by another model too, and Fork; Edit for what the person wrote.
 
     Signals:
-        copy_wanted, again_wanted, edit_wanted: one was pressed.
+        copy_wanted, again_wanted, edit_wanted, fork_wanted: one was pressed.
         other_wanted(QWidget): another model is to answer; it is chosen at this button.
     """
 
@@ -79,6 +79,7 @@ class MessageActions(QWidget):
     again_wanted = Signal()
     other_wanted = Signal(QWidget)
     edit_wanted = Signal()
+    fork_wanted = Signal()
 
     def __init__(self, theme: Theme, item: MessageItem, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -90,7 +91,9 @@ class MessageActions(QWidget):
             again.clicked.connect(self.again_wanted)
             other = IconButton(theme, "switch", "Regenerate with another model", small=True)
             other.clicked.connect(lambda: self.other_wanted.emit(other))
-            widgets += [again, other]
+            fork = IconButton(theme, "fork", "New conversation from here", small=True)
+            fork.clicked.connect(self.fork_wanted)
+            widgets += [again, other, fork]
             if words := figures_line(item.message):
                 widgets.append(_Figures(theme, words, figures_table(item.message, item.name)))
         else:

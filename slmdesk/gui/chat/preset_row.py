@@ -10,15 +10,13 @@ from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label
-from slmdesk.gui.widgets.buttons import Button, IconButton
-from slmdesk.gui.widgets.fields import TextField
+from slmdesk.gui.widgets.buttons import Button
 from slmdesk.gui.widgets.layouts import hbox, vbox
 from slmdesk.gui.widgets.menu import Menu
+from slmdesk.gui.widgets.name_line import NameLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from PySide6.QtGui import QKeyEvent
 
     from slmdesk.gui.theme import Theme
 
@@ -43,26 +41,15 @@ class PresetRow(QWidget):
         self.button = Button(theme, "Presets", kind="quiet", icon="chevron-down", small=True)
         self.button.setAccessibleName(f"Presets of {title.lower()}")
         self.button.clicked.connect(self._open)
-        self.field = TextField(theme)
-        self.field.setPlaceholderText("Name of the preset")
-        self.field.setAccessibleName(f"Name of the preset of {title.lower()}")
-        self.field.returnPressed.connect(self._keep)
-        save = IconButton(theme, "check", "Keep the preset", small=True)
-        save.clicked.connect(self._keep)
-        close = IconButton(theme, "close", "Keep no preset", small=True)
-        close.clicked.connect(self._close)
+        self.naming = NameLine(theme, f"Name of the preset of {title.lower()}")
+        self.naming.named.connect(self.named)
+        self.naming.left.connect(lambda: self.button.setFocus(Qt.FocusReason.OtherFocusReason))
         head = hbox(spacing=SPACE.small)
         head.addWidget(Label(theme, title, role="emphasis"), 1)
         head.addWidget(self.button)
-        self._naming = QWidget()
-        line = hbox(self._naming, margins=0, spacing=SPACE.tiny)
-        line.addWidget(self.field, 1)
-        line.addWidget(save)
-        line.addWidget(close)
         column = vbox(self, margins=0, spacing=SPACE.tiny)
         column.addLayout(head)
-        column.addWidget(self._naming)
-        self._naming.hide()
+        column.addWidget(self.naming)
 
     def show_names(self, names: Sequence[str]) -> None:
         """The presets there are."""
@@ -75,7 +62,7 @@ class PresetRow(QWidget):
             menu.add(_escaped(name), partial(self.chosen.emit, name))
         if self._names:
             menu.addSeparator()
-        menu.add("Keep as a preset…", self._ask_name, icon="add")
+        menu.add("Keep as a preset…", self.naming.ask, icon="add")
         if self._names:
             below = Menu(self._theme, parent=menu)
             below.setTitle("Delete a preset")
@@ -86,26 +73,6 @@ class PresetRow(QWidget):
 
     def _open(self) -> None:
         self.menu().open_below(self.button)
-
-    def _ask_name(self) -> None:
-        self._naming.show()
-        self.field.clear()
-        self.field.setFocus(Qt.FocusReason.OtherFocusReason)
-
-    def _keep(self) -> None:
-        if name := " ".join(self.field.text().split()):
-            self._close()
-            self.named.emit(name)
-
-    def _close(self) -> None:
-        self._naming.hide()
-        self.button.setFocus(Qt.FocusReason.OtherFocusReason)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Escape and not self._naming.isHidden():
-            self._close()
-        else:
-            super().keyPressEvent(event)
 
 
 def _escaped(name: str) -> str:

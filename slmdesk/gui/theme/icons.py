@@ -77,6 +77,7 @@ GLYPHS: dict[str, str] = {
     "file": "file-outline",
     "folder": "folder-outline",
     "folder-add": "folder-plus-outline",
+    "fork": "source-fork",
     "good": "check-circle-outline",
     "help": "help-circle-outline",
     "history": "history",
@@ -98,6 +99,7 @@ GLYPHS: dict[str, str] = {
     "online": "cloud-outline",
     "partial": "progress-download",
     "pause": "pause",
+    "pin": "pin-outline",
     "play": "play",
     "quantize": "arrow-collapse-vertical",
     "refresh": "refresh",
@@ -230,6 +232,8 @@ CODE_POINTS: dict[str, int] = {
     "tune-variant": 0xF1542,
     "undo": 0xF054C,
     "update": 0xF06B0,
+    "pin-outline": 0xF0931,
+    "source-fork": 0xF04C1,
 }
 """Where the font keeps each glyph; a test holds this against the character map beside the font."""
 

@@ -57,6 +57,9 @@ class Deeds:
         del button
         self.done.append(("other", message_id))
 
+    def fork(self, message_id: int) -> None:
+        self.done.append(("fork", message_id))
+
     def continue_from(self, message_id: int) -> None:
         self.done.append(("continue", message_id))
 

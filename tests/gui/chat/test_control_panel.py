@@ -46,10 +46,10 @@ def pick(menu: QMenu, words: str) -> None:
 
 def name_preset(row: PresetRow, name: str) -> None:
     pick(row.menu(), "Keep as a preset…")
-    assert row.field.hasFocus()
-    row.field.setText(name)
-    QTest.keyClick(row.field, Qt.Key.Key_Return)
-    assert not row.field.isVisible()
+    assert row.naming.field.hasFocus()
+    row.naming.field.setText(name)
+    QTest.keyClick(row.naming.field, Qt.Key.Key_Return)
+    assert not row.naming.field.isVisible()
 
 
 def toast(desk: Desk) -> Callable[[str], QPushButton | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QPushButton
+from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 
 from slmdesk.chat.tree import ConversationSummary
@@ -216,7 +216,7 @@ def test_actions_come_and_go_with_what_is_possible(play: Play) -> None:
         def possible() -> set[str]:
             return {action.id for action in known.matching("") if action.id.startswith("chat.")}
 
-        assert possible() == {"chat.new", "chat.model", "chat.search", "chat.guide"}
+        assert possible() == {"chat.new", "chat.model", "chat.search", "chat.guide", "chat.panel"}
         await desk.mid_answer("What is Q4_K_M?")
         assert "chat.stop" in possible()
         assert "chat.regenerate" not in possible()
@@ -231,5 +231,62 @@ def test_actions_come_and_go_with_what_is_possible(play: Play) -> None:
         } <= possible()
         known.run("chat.copy")
         assert QApplication.clipboard().text() == desk.items[-1].message.text
+
+    play(scene)
+
+
+def test_conversations_are_pinned_put_into_folders_copied_and_forked(play: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        desk.application.settings.set("chat.max_tokens", 8)
+        found: list[int] = []
+        for question in ("What is Q4_K_M?", "Hello"):
+            desk.page.new_chat()
+            await until(lambda: desk.controller.current == 0, "a new chat")
+            await desk.ask(question)
+            await desk.answered()
+            found.append(desk.controller.current)
+        listed = desk.page.list
+        first, second = found
+
+        def rows() -> list[str | int]:
+            model = listed.model
+            every = [model.row_at(model.index(number)) for number in range(model.rowCount())]
+            return [row.text if isinstance(row, Header) else row.id for row in every if row is not None]
+
+        def pick(conversation: int, *words: str) -> None:
+            menu: QMenu = listed.menu_for(conversation)
+            for word in words[:-1]:
+                menu = next(one for one in menu.findChildren(QMenu) if one.title() == word)
+            next(action for action in menu.actions() if action.text() == words[-1]).trigger()
+
+        await until(lambda: rows() == [TODAY, second, first], "both")
+        pick(first, "Pin")
+        await until(lambda: rows() == ["Pinned", first, TODAY, second], "the pinned one on top")
+        pick(first, "Unpin")
+        pick(first, "Move to folder", "New folder…")
+        assert listed.naming.field.hasFocus()
+        listed.naming.field.setText("R&D")
+        QTest.keyClick(listed.naming.field, Qt.Key.Key_Return)
+        await until(lambda: rows() == ["R&D", first, TODAY, second], "the folder")
+        pick(second, "Move to folder", "R&&D")
+        await until(lambda: rows() == ["R&D", second, first], "both in it")
+        undo = next(b for b in desk.window.findChildren(QPushButton) if b.text() == "Undo" and b.isVisible())
+        undo.click()
+        await until(lambda: rows() == ["R&D", first, TODAY, second], "the undoing")
+        pick(first, "Move to folder", "Out of the folder")
+        await until(lambda: rows() == [TODAY, second, first], "no folder")
+        # A copy is shown at once; its undo takes it away and leaves the original.
+        pick(second, "Duplicate")
+        await until(lambda: desk.controller.current not in {0, first, second}, "the copy")
+        copy = desk.controller.current
+        await until(lambda: rows() == [TODAY, copy, second, first], "its row")
+        assert len(desk.items) == 2
+        await desk.ask("More")
+        await desk.answered()
+        desk.controller.fork(desk.items[1].id)
+        await until(lambda: desk.controller.current not in {0, copy}, "the fork")
+        await until(lambda: len(desk.items) == 2, "its messages")
+        assert desk.items[1].message.text
+        desk.application.settings.reset("chat.max_tokens")
 
     play(scene)
