@@ -110,7 +110,8 @@ class Fitting:
         if known is None or known[0] != file.size_bytes:
             known = self._headers[file.path] = file.size_bytes, await asyncio.to_thread(_local, file)
         architecture, weights, layers = known[1]
-        adapters = await asyncio.to_thread(lambda: adapters_bytes(self._library.kept.of(file).adapters))
+        with_it = await asyncio.to_thread(lambda: self._library.kept.of(file).loaded_with)
+        adapters = adapters_bytes([adapter.path for adapter in with_it])
         return await self.of(
             architecture, weights + adapters, context=context, layers=layers, kept=kept, freed=freed
         )

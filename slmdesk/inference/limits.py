@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.setting_table import MODEL_FIRST, Setting, find_setting
+from slmdesk.inference.loading import ScaledAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FITS = -1
 """As `context_length`: as long as fits the free memory when the model is loaded, at most as it was trained."""
 LEAST_CONTEXT = 64  # tokens
+MOST_ADAPTERS = 8
 MOST_STOPS = 16
 LONGEST_STOP = 1000  # characters
 MOST_SEED = 2**32 - 2  # llama.cpp takes the largest 32-bit number for "any seed"
@@ -46,6 +48,39 @@ LOADING: tuple[Setting, ...] = (
     ),
     _same("engine.gpu_layers", "gpu_layers", _LOADING),
     _same("engine.cache_type", "cache_type", _LOADING),
+    _same(
+        "engine.parallel",
+        "parallel",
+        _LOADING,
+        help="How many answers this model writes at the same time; further ones wait in line.",
+    ),
+    Setting(
+        "adapters",
+        str,
+        "",
+        "Adapters",
+        "LoRA adapters (GGUF) that change the model, each by its path. “@0.5” behind it lets it count by half.",
+        _LOADING,
+        form="multiline",
+    ),
+)
+
+STAYING: tuple[Setting, ...] = (
+    _same(
+        "service.model_idle_minutes",
+        "idle_minutes",
+        _LOADING,
+        title="Unload after",
+        help="When it answered nothing for this long, it gives its memory back. 0 keeps it loaded.",
+    ),
+    Setting(
+        "pinned",
+        bool,
+        False,
+        "Stays loaded",
+        "Once it is loaded it stays, and makes no room for other models.",
+        _LOADING,
+    ),
 )
 
 SAMPLING: tuple[Setting, ...] = (
@@ -117,13 +152,16 @@ ANSWERING: tuple[Setting, ...] = (
     ),
 )
 
-MODEL_SETTINGS: tuple[Setting, ...] = (*LOADING, *SAMPLING, *ANSWERING)
+MODEL_SETTINGS: tuple[Setting, ...] = (*LOADING, *STAYING, *SAMPLING, *ANSWERING)
 """What a model may keep of its own."""
+
+LISTS = frozenset({"stop", "adapters"})
+"""The names of those that hold several texts."""
 
 _BY_NAME = {name: setting for setting in MODEL_SETTINGS for name in (setting.key, *setting.aliases)}
 _SAMPLED = {setting.key: setting for setting in SAMPLING}
 
-Value = int | float | str | tuple[str, ...]
+Value = bool | int | float | str | tuple[str, ...]
 
 
 def find_model_setting(name: str) -> Setting:
@@ -148,6 +186,8 @@ def find_model_setting(name: str) -> Setting:
 def limits_in_words(name: str) -> str:
     """The values a model's setting takes, for a person."""
     setting = find_model_setting(name)
+    if setting.key == "adapters":
+        return f"at most {MOST_ADAPTERS} paths, as a JSON list or a single path"
     if setting.key == "stop":
         return (
             f"at most {MOST_STOPS} texts of up to {LONGEST_STOP} characters, as a JSON list or a single text"
@@ -160,6 +200,8 @@ def limits_in_words(name: str) -> str:
 def check_model_setting(name: str, value: object) -> Value:
     """`value` as this setting's type. Raises `SlmDeskError("setting_invalid")`."""
     setting = find_model_setting(name)
+    if setting.key == "adapters":
+        return _adapters(setting, value)
     if setting.key == "stop":
         stops = [value] if isinstance(value, str) else value
         if isinstance(stops, list | tuple) and _are_stops(stops):
@@ -176,7 +218,7 @@ def parse_model_setting(name: str, text: str) -> Value:
     setting = find_model_setting(name)
     if setting.key == "context_length" and text.strip().casefold() == "fits":
         return FITS
-    if setting.key != "stop":
+    if setting.key not in LISTS:
         return check_model_setting(name, setting.parse(text))
     try:
         value = json.loads(text)
@@ -205,6 +247,18 @@ def _are_stops(values: Iterable[object]) -> bool:
     return len(stops) <= MOST_STOPS and all(
         isinstance(stop, str) and len(stop) <= LONGEST_STOP and "\0" not in stop for stop in stops
     )
+
+
+def _adapters(setting: Setting, value: object) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise _invalid(setting, value)
+    kept = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if len(kept) > MOST_ADAPTERS or any("\0" in text for text in kept):
+        raise _invalid(setting, value)
+    if not all(math.isfinite(ScaledAdapter.of(text).scale) for text in kept):
+        raise _invalid(setting, value)
+    return kept
 
 
 def _invalid(setting: Setting, value: object) -> SlmDeskError:

@@ -21,6 +21,15 @@ class ScaledAdapter(Wire, frozen=True, omit_defaults=True):
     scale: float = 1.0
     needed: bool = False
 
+    @classmethod
+    def of(cls, text: str) -> ScaledAdapter:
+        """From a path, or a path and its scale as in “poems.gguf@0.5”; needed."""
+        path, at, scale = text.rpartition("@")
+        try:
+            return cls(path, float(scale), needed=True) if at and path else cls(text, needed=True)
+        except ValueError:
+            return cls(text, needed=True)
+
 
 class Loading(Wire, frozen=True):
     """How to load one model. Counts are tokens; 0 means that the engine decides."""

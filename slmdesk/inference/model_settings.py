@@ -17,12 +17,17 @@ class ModelSettings:
     """Values by the names of `limits.MODEL_SETTINGS`; None where the program's setting, or the model, decides.
 
     `context_length`: tokens; `limits.FITS` as long as fits, 0 the model's own. `gpu_layers`: -1 as many as fit.
+    `adapters`: as `ScaledAdapter.of` reads them. `idle_minutes`: 0 for ever.
     `max_tokens`: 0 no limit. An empty `system_prompt` says that there are no instructions.
     """
 
     context_length: int | None = None
     gpu_layers: int | None = None
     cache_type: str | None = None
+    parallel: int | None = None
+    adapters: tuple[str, ...] | None = None
+    idle_minutes: int | None = None
+    pinned: bool | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.recommended import recommended_beside, recommended_sampling
 from slmdesk.formats.split import read_whole
+from slmdesk.inference.limits import LISTS
 from slmdesk.library.shipped import first_instructions
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class InForce:
             return recommended, "publisher"
         if key.key == "system_prompt":
             return self.instructions, "default"
-        if key.key in {"seed", "stop"}:
+        if key.key in {"seed", *LISTS}:
             return None, "default"
         default: Value = self.settings.get(program) if program else key.default
         return default, "default"

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import atomic_write
+from slmdesk.formats.adapter_file import check_adapter
 from slmdesk.formats.purpose import companion_named
 from slmdesk.inference.limits import find_model_setting
+from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library import sidecar
 from slmdesk.library.ollama_words import settings_of, text_of, unused_parameters
@@ -58,6 +60,13 @@ class FileSettings:
         """What counts: the person's values, then those that came along."""
         return self.own.over(self.brought)
 
+    @property
+    def loaded_with(self) -> tuple[ScaledAdapter, ...]:
+        """The adapters that count: the person's, or those that came along."""
+        if self.own.adapters is not None:
+            return tuple(map(ScaledAdapter.of, self.own.adapters))
+        return tuple(ScaledAdapter(str(path)) for path in self.adapters)
+
     def origin(self, name: str) -> str:
         """Where the value of this name comes from: "own", the other program's name, or "" where there is none."""
         if self.own.get(name) is not None:
@@ -97,10 +106,13 @@ class KeptSettings:
     def change(self, file: LibraryFile, changes: Mapping[str, object]) -> FileSettings:
         """Keep other values for a file; None takes one out again.
 
-        Raises `setting_unknown`, `setting_invalid`, and `file_unwritable` or `disk_full` where it can be kept nowhere.
+        Raises `setting_unknown`, `setting_invalid`, and `file_unwritable` or `disk_full` where it can be kept nowhere;
+        for adapters `adapter_missing`, `adapter_unsuitable` or `adapter_mismatch`.
         """
         now = self.of(file)
         own = now.own.changed(changes)
+        if changes.get("adapters"):
+            own = replace(own, adapters=_checked_adapters(file, own.adapters or ()))
         place = self._place(file)
         if place is not None and not file.shipped:
             try:
@@ -196,6 +208,18 @@ class KeptSettings:
         with self._lock:
             self._read[path] = (stamp, found)
         return found
+
+
+def _checked_adapters(file: LibraryFile, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """With whole paths. Raises what is wrong with one of them, or that it was made for another model."""
+    found = []
+    for adapter in map(ScaledAdapter.of, texts):
+        path = Path(adapter.path).expanduser().absolute()
+        if not path.is_file():
+            raise SlmDeskError("adapter_missing", f"There is no adapter {path}.", "Check the path.")
+        check_adapter(path, file.path)
+        found.append(f"{path}@{adapter.scale:g}")
+    return tuple(found)
 
 
 def _key(file: LibraryFile) -> str:

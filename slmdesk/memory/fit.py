@@ -39,7 +39,7 @@ def loading_of(settings: Settings, *, context: int = 0, kept: ModelSettings = NO
     wanted = get("engine.context_length") if kept.context_length is None else kept.context_length
     return Loading(
         context_length=context or int(wanted),
-        parallel=int(get("engine.parallel")),
+        parallel=int(get("engine.parallel") if kept.parallel is None else kept.parallel),
         threads=int(get("engine.threads")),
         gpu_layers=int(get("engine.gpu_layers") if kept.gpu_layers is None else kept.gpu_layers),
         cache_type=cast("CacheType", kept.cache_type or get("engine.cache_type")),

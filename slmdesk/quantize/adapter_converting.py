@@ -7,8 +7,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.adapter_file import read_adapter
 from slmdesk.formats.gguf import read_header
-from slmdesk.quantize.adapter_file import read_adapter
 from slmdesk.quantize.convert import Converted, check_space, run_converter
 from slmdesk.quantize.finite import check_finite
 from slmdesk.quantize.hf_folder import architecture_of, read_config

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.adapter_file import check_adapter
 from slmdesk.formats.gguf import check_weights, read_header
-from slmdesk.formats.split import read_whole
 from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.library.candidates import Candidate, SourceFile
 from slmdesk.library.created import LATEST, CreatedModel, checked_name
@@ -18,14 +18,12 @@ from slmdesk.library.importing import Importer
 from slmdesk.library.modelfile import read_modelfile
 from slmdesk.library.names import LOCAL, safe_name
 from slmdesk.library.ollama_words import parameters_asked
-from slmdesk.quantize.adapter_file import check_belongs, read_adapter
 from slmdesk.quantize.request import Request
 from slmdesk.quantize.targets import find_targets
 from slmdesk.serving.pulls import raise_how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from slmdesk.core.jobs.job_queue import Jobs
     from slmdesk.core.jobs.job_store import Job
@@ -211,14 +209,9 @@ class Creating:
             return None
         found = []
         for digest in wanted.adapters.values():
-            await asyncio.to_thread(_check_adapter, await self._blobs.find_adapter(digest), file)
+            await asyncio.to_thread(check_adapter, await self._blobs.find_adapter(digest), file.path)
             found.append(ScaledAdapter(str(await self._blobs.keep_adapter(digest)), needed=True))
         return tuple(found)
-
-
-def _check_adapter(path: Path, file: LibraryFile) -> None:
-    header = read_whole(file.path)
-    check_belongs(read_adapter(path), header.architecture, header.tensors)
 
 
 def _made(

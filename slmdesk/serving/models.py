@@ -163,7 +163,7 @@ class Models:
             self._turns.changed()
             if slot in self._leaving and not slot.users:
                 self._end_soon(self._left(slot))
-            elif slot.keep_s == 0 and slot.idle and not slot.pinned and not slot.makes_way:
+            elif slot.keep_s == 0 and slot.idle and not slot.stays and not slot.makes_way:
                 self._end_soon(self._retire(slot))
 
     async def unload(self, name: str, *, trusted: bool) -> bool:
@@ -192,6 +192,7 @@ class Models:
         limit = 60.0 * int(self._settings.get("service.model_idle_minutes"))
         now = time.monotonic()
         for slot in self.slots:
+            slot.kept_pin, slot.kept_s = self._wishes.stay(slot, slot.created)
             rested = now - slot.last_used
             if slot.idle and slot.changed:
                 await self._unless_changed(slot)  # a file that is gone takes its place until then
@@ -259,6 +260,7 @@ class Models:
                 self._by_name[key] = slot
         refuse_other(slot.file, serves)
         slot.created = apart
+        slot.kept_pin, slot.kept_s = self._wishes.stay(slot, created)
         slot.shown = created.name if created is not None else slot.file.id
         slot.pinned = slot.pinned or self.names.is_given(slot.file)
         return slot, created

@@ -55,7 +55,10 @@ class ModelSlot:
         self.shown = self.id  # the name it was last asked for by, a created model's or the file's
         self.pinned = False  # given on the command line, or pinned: it stays loaded
         self.makes_way = False  # for another model, once its answers are done
-        self.keep_s: float | None = None  # seconds it stays loaded without use; None: as the setting says
+        self.keep_s: float | None = None  # seconds it stays without use, as a request said; None: nothing
+        self.kept_pin = False  # as is kept for the model
+        self.kept_s: float | None = None  # seconds, as is kept; None: as the setting says
+        self.ready_at = 0.0  # by the monotonic clock
         self.state: LoadState = "loading"
         self.progress = 0.0
         self.loaded_at = 0.0
@@ -79,8 +82,8 @@ class ModelSlot:
 
     def expires_at(self, usual_s: float) -> float:
         """When it goes if nobody asks any more, in seconds since 1970; 0: never. `usual_s` as in `rested_enough`."""
-        stays = (usual_s or math.inf) if self.keep_s is None else self.keep_s
-        if self.pinned or stays > _FOR_EVER_S:
+        stays = self._stay_s(usual_s)
+        if self.stays or stays > _FOR_EVER_S:
             return 0.0
         rested = 0.0 if self.users or self.loading is not None else time.monotonic() - self.last_used
         return time.time() + max(0.0, stays - rested)
@@ -107,11 +110,17 @@ class ModelSlot:
 
     def rested_enough(self, rested_s: float, usual_s: float) -> bool:
         """Whether it may go after so many seconds without use; `usual_s` of 0: never."""
-        if self.pinned:
-            return False
+        return not self.stays and rested_s > self._stay_s(usual_s)
+
+    @property
+    def stays(self) -> bool:
+        """Whether it makes no room for others."""
+        return self.pinned or self.kept_pin
+
+    def _stay_s(self, usual_s: float) -> float:
         if self.keep_s is not None:
-            return rested_s > self.keep_s
-        return 0 < usual_s < rested_s
+            return self.keep_s
+        return (usual_s or math.inf) if self.kept_s is None else self.kept_s
 
     @property
     def changed(self) -> bool:
@@ -139,6 +148,7 @@ class ModelSlot:
         self.engine = engine
         self.state = "ready"
         self.loaded_at = time.time()
+        self.ready_at = time.monotonic()
         self.problem = None
         self.report(1.0)
 
@@ -191,7 +201,7 @@ class ModelSlot:
             chat_form=facts.chat_form if facts else "",
             gpu_layers=facts.gpu_layers if facts else 0,
             device_bytes=facts.device_bytes if facts else 0,
-            pinned=self.pinned,
+            pinned=self.stays,
             expires_at=self.expires_at(usual_s),
             serves=self.file.serves or "chat",
         )

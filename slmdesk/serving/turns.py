@@ -2,13 +2,16 @@
 
 One load at a time asks for room, in the order of asking. When nothing idle is left, the model that has been there
 longest makes way: answers it holds go on to their end, further questions to it wait outside, and queue behind the load
-that takes its place. So nobody starves, however many ask for one of them.
+that takes its place. So nobody starves, however many ask for one of them. Where two take turns, each
+stays for a moment: see `_has_to_stay`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,6 +23,7 @@ from slmdesk.core.held_memory import held_now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from slmdesk.core.settings import Settings
     from slmdesk.engines.devices import DeviceList
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 1.0
+_LOOK_SOON_S = 0.1
+_SOON_S = 60.0  # since a model made room: it wants its place back
+_PAUSE_S = 0.5  # without a question, after which a model is not in use
+_STAY_LOADS = 3.0  # times its load, so that at least three quarters of the time go into answers
+_LEAST_STAY_S, _LONGEST_STAY_S = 1.0, 30.0
 
 
 class Turns:
@@ -52,6 +61,9 @@ class Turns:
         self._retire = retire
         self._end = end
         self._watchers: set[asyncio.Future[None]] = set()
+        self._went: dict[
+            tuple[Path, str], float
+        ] = {}  # when a model made room for another, by the monotonic clock
 
     def changed(self) -> None:
         """A model got idle, died, or is gone: whoever waits looks again."""
@@ -76,8 +88,9 @@ class Turns:
                 free = memory()[1] - await self._forecasts.unused()
                 if len(loaded) < self._most(slot) and need <= free:
                     return
-                movable = [other for other in loaded if not other.pinned]
-                if await self._let_go(slot, movable):
+                movable = [other for other in loaded if not other.stays]
+                resting = [other for other in movable if not self._has_to_stay(other, slot)]
+                if await self._let_go(slot, resting):
                     continue
                 held = sum(held_now(other.engine.pid) for other in movable if other.engine is not None)
                 if not movable or need > free + held:
@@ -90,8 +103,13 @@ class Turns:
                     raise SlmDeskError(
                         "model_unloaded", f"Nobody waits for {slot.id} any more.", "Ask again to load it."
                     )
-                if way not in movable:
-                    way = min(movable, key=lambda other: other.loaded_at)
+                if not resting:
+                    await self._news(_LOOK_SOON_S)
+                    continue
+                if way not in resting:
+                    if way is not None:
+                        way.makes_way = False
+                    way = min(resting, key=lambda other: other.loaded_at)
                     way.makes_way = True
                     log.info("%s makes way for %s when its answers are done", way.id, slot.id)
                 await self._news()
@@ -124,7 +142,7 @@ class Turns:
 
     def _most(self, slot: ModelSlot) -> int:
         """How many models may be loaded; beside those that stay there is always place for one more."""
-        staying = sum(other.pinned for other in self._slots() if other is not slot)
+        staying = sum(other.stays for other in self._slots() if other is not slot)
         return max(int(self._settings.get("service.max_loaded")), staying + 1)
 
     async def _let_go(self, slot: ModelSlot, movable: list[ModelSlot]) -> bool:
@@ -133,6 +151,7 @@ class Turns:
         if idle:
             oldest = min(idle, key=lambda other: other.last_used)
             log.info("unloading %s to make room for %s", oldest.id, slot.id)
+            self._went[oldest.key] = time.monotonic()
             await self._retire(oldest)
             return True
         # Its questions wait for a load of its own, behind this one.
@@ -141,18 +160,31 @@ class Turns:
             await self._end(waiting)
         return waiting is not None
 
-    async def _news(self) -> None:
+    def _has_to_stay(self, other: ModelSlot, slot: ModelSlot) -> bool:
+        """Whether `other` may use its place a little longer.
+
+        Where two are asked for in turn, each question would load its model anew. So one that made room a moment ago
+        does not get its place back at once: the other keeps it, while it is asked, for some times its load.
+        """
+        now = time.monotonic()
+        if other.engine is None or now - self._went.get(slot.key, -math.inf) > _SOON_S:
+            return False
+        load_s = other.engine.facts.load_seconds
+        asked = not other.idle or now - other.last_used < max(_PAUSE_S, load_s / 2)
+        return asked and now - other.ready_at < min(max(_LEAST_STAY_S, _STAY_LOADS * load_s), _LONGEST_STAY_S)
+
+    async def _news(self, timeout_s: float = _LOOK_AGAIN_S) -> None:
         """Return when something changed, or may have: other programs free memory without a word."""
         watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.add(watcher)
         try:
-            await asyncio.wait([watcher], timeout=_LOOK_AGAIN_S)
+            await asyncio.wait([watcher], timeout=timeout_s)
         finally:
             self._watchers.discard(watcher)
 
 
 def _may_go(slot: ModelSlot) -> bool:
-    return slot.idle and not slot.pinned
+    return slot.idle and not slot.stays
 
 
 def _on_gpu(slot: ModelSlot) -> bool:

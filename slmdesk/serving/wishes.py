@@ -5,11 +5,11 @@ For a created model its own values go first, then what is kept for the file, the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.memory.fit import loading_of
 from slmdesk.serving.defaults import Defaults
 from slmdesk.serving.purposes import as_served
@@ -38,13 +38,18 @@ class Wishes:
         kept = self._library.kept.of(file)
         wanted = _over(created, kept.effective)
         loading = loading_of(self._settings, context=context_length, kept=wanted)
-        brought = (ScaledAdapter(str(path)) for path in kept.adapters)
         return replace(
             as_served(file, loading),
             contexts=loading.parallel if self._for_many else 1,
             template=(created.template if created is not None else "") or kept.template,
-            adapters=(*brought, *(created.adapters if created is not None else ())),
+            adapters=(*kept.loaded_with, *(created.adapters if created is not None else ())),
         )
+
+    def stay(self, slot: ModelSlot, created: CreatedModel | None) -> tuple[bool, float | None]:
+        """Whether a person pinned it, and the seconds it stays without use; None: as the setting says."""
+        wanted = _over(created, self._library.kept.of(slot.file).effective)
+        minutes = wanted.idle_minutes
+        return bool(wanted.pinned), None if minutes is None else 60.0 * minutes or math.inf
 
     def defaults(self, slot: ModelSlot, created: CreatedModel | None) -> Defaults:
         """What fills a question that is answered by this slot."""

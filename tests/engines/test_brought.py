@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import gguf
 import numpy as np
 import pytest
 
-from slmdesk.inference.answers import Stop
+from slmdesk.core.errors import SlmDeskError
+from slmdesk.inference.answers import Delta, Stop, TokenLogprobs
+from slmdesk.inference.engines import Engine
 from slmdesk.inference.loading import ScaledAdapter
 from tests.asking import asking
+from tests.quantize.adapters import as_f32, merged, write_adapter
 
 from .conftest import StartEngine
 from .test_go_template import CHATML_TURN
@@ -73,6 +77,50 @@ async def test_an_adapter_that_does_not_go_with_the_model_is_named_and_the_model
     assert [path.name in note for path, note in zip(paths, notes, strict=True)] == [True] * 4
     plain = await start(smollm2, context_length=512)
     assert await said(answer, engine) == await said(answer, plain)
+
+
+async def scores(engine: Engine) -> list[float]:
+    """The log probabilities of a fixed text's tokens."""
+    found: list[float] = []
+    end: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+
+    def take(piece: Delta | Stop) -> None:
+        if isinstance(piece, Stop):
+            end.set_result(piece)
+        elif isinstance(piece, TokenLogprobs) and piece.chosen.logprob is not None:
+            found.append(piece.chosen.logprob)
+
+    text = "Q4_K_M keeps most of the quality at a third of the size."
+    ask = asking("scores", prompt=text, logprobs=1, prompt_logprobs=True, prompt_only=True)
+    await engine.submit(ask, take)
+    await end
+    return found
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("scale", [1.0, 0.35, -0.5])
+async def test_an_adapter_is_the_same_as_its_product_added_to_the_weights(
+    start: StartEngine, desk_guide: Path, tmp_path: Path, scale: float
+) -> None:
+    names = [f"blk.{block}.{name}.weight" for block in range(2) for name in ("attn_v", "ffn_up", "ffn_down")]
+    adapter = write_adapter(tmp_path / "lora.gguf", desk_guide, names, strength=0.15)
+    base = as_f32(desk_guide, tmp_path / "base.gguf")
+    whole = await start(merged(desk_guide, tmp_path / "merged.gguf", adapter, scale), context_length=256)
+    beside = await start(base, adapters=(ScaledAdapter(str(adapter), scale),), context_length=256)
+    plain = await start(base, context_length=256)
+    expected, without = await scores(whole), await scores(plain)
+    assert max(abs(one - other) for one, other in zip(expected, without, strict=True)) > 0.2
+    assert await scores(beside) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_adapter_that_is_needed_and_does_not_go_with_the_model_ends_the_load(
+    start: StartEngine, desk_guide: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    other = write_adapter(tmp_path / "other.gguf", smollm2, ["blk.0.attn_q.weight"])
+    with pytest.raises(SlmDeskError, match=r"other\.gguf") as refused:
+        await start(desk_guide, adapters=(ScaledAdapter(str(other), needed=True),), context_length=256)
+    assert refused.value.code == "adapter_unsuitable"
 
 
 async def said(answer: Answer, engine: Any, question: str = QUESTION) -> str:

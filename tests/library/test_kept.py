@@ -15,6 +15,7 @@ from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths
 from slmdesk.core.settings import Settings
 from slmdesk.inference.limits import FITS, find_model_setting
+from slmdesk.inference.loading import ScaledAdapter
 from slmdesk.inference.model_settings import NOTHING, ModelSettings
 from slmdesk.library import sidecar
 from slmdesk.library.importing import Importer
@@ -25,6 +26,7 @@ from slmdesk.library.sidecar import Origin
 from slmdesk.library.sources import source_at
 from slmdesk.library.trash import Trash
 from tests.library.ollama_store import write_store
+from tests.quantize.adapters import write_adapter
 
 Make = Callable[..., Path]
 WANTED = {"temperature": 0.3, "context_length": FITS, "stop": ["<|end|>"], "system_prompt": "Be brief."}
@@ -230,3 +232,27 @@ async def test_who_says_what_counts(models: Path, library: Library, paths: Paths
     settings.reset("chat.temperature")
     (path.parent / "generation_config.json").write_text(json.dumps({"temperature": 0.7, "top_k": 20}))
     assert (said("temperature"), said("top_k")) == ((0.7, "publisher"), (20, "publisher"))
+
+
+async def test_adapters_are_kept_by_their_place_and_strength_and_must_belong_to_the_model(
+    models: Path, library: Library, desk_guide: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    (models / "p" / "m").mkdir(parents=True)
+    shutil.copyfile(desk_guide, models / "p" / "m" / "m-F16.gguf")
+    file = await library.resolve("p/m")
+    lora = write_adapter(tmp_path / "lora.gguf", desk_guide, ["blk.0.attn_q.weight"])
+    library.kept.change(file, {"adapters": [f"{lora}@0.5", "", str(lora)]})
+    kept = library.kept.of(file)
+    assert kept.loaded_with == tuple(ScaledAdapter(str(lora), scale, needed=True) for scale in (0.5, 1.0))
+    other = write_adapter(tmp_path / "other.gguf", smollm2, ["blk.0.attn_q.weight"])
+    for wrong, code in (
+        (other, "adapter_mismatch"),
+        (desk_guide, "adapter_unsuitable"),
+        (tmp_path / "none.gguf", "adapter_missing"),
+        (f"{lora}@inf", "setting_invalid"),
+    ):
+        with pytest.raises(SlmDeskError) as refused:
+            library.kept.change(file, {"adapters": [str(wrong)]})
+        assert refused.value.code == code
+    assert library.kept.of(file) == kept  # what was refused changed nothing
+    assert library.kept.change(file, {"adapters": []}).loaded_with == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import gguf
@@ -33,8 +33,20 @@ def unpacked(source: Path) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def as_f32(source: Path, target: Path) -> Path:
-    """The same model with all weights in F32."""
+def merged(source: Path, target: Path, adapter: Path, scale: float) -> Path:
+    """The model with the adapter in its weights, in F32: W + scale · alpha / rank · B·A."""
+    reader = gguf.GGUFReader(adapter)
+    parts = {str(tensor.name): np.array(tensor.data, np.float32) for tensor in reader.tensors}
+    alpha = float(reader.fields[gguf.Keys.Adapter.LORA_ALPHA].contents())
+    changes = {}
+    for name in (name.removesuffix(".lora_a") for name in parts if name.endswith(".lora_a")):
+        a, b = parts[f"{name}.lora_a"], parts[f"{name}.lora_b"]
+        changes[name] = np.float32(scale * alpha / a.shape[0]) * (b @ a)
+    return as_f32(source, target, changes)
+
+
+def as_f32(source: Path, target: Path, changes: Mapping[str, NDArray[np.float32]] | None = None) -> Path:
+    """The same model with all weights in F32, these added to them."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
     for field in reader.fields.values():
@@ -44,7 +56,8 @@ def as_f32(source: Path, target: Path) -> Path:
         writer.add_key_value(field.name, field.contents(), field.types[0], inner)
     writer.add_file_type(0)
     for name, values in unpacked(source).items():
-        writer.add_tensor(name, values)
+        added = (changes or {}).get(name)
+        writer.add_tensor(name, values if added is None else values + added)
     _finish(writer)
     return target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -194,3 +195,47 @@ def test_a_model_is_pinned_and_kept_by_who_loads_it(home: Path) -> None:
         assert running.chat(model=MODEL, max_tokens=1).status == 200
         assert running.status("p/a") == {}
         assert load(keep_s=-2) == load(pin="yes") == 400
+
+
+async def test_models_that_take_turns_are_not_loaded_for_every_question(models: Models) -> None:
+    """Two clients, one place: whoever has it answers several questions before it goes to the other."""
+    loads: dict[str, set[int]] = {"p/a": set(), "p/b": set()}
+    finished: list[str] = []
+
+    async def client(name: str) -> None:
+        for _ in range(16):
+            async with models.use(name, trusted=False) as held:
+                loads[name].add(held.engine.pid)
+                await write(held, 1)
+        finished.append(name)
+
+    await asyncio.gather(*map(client, loads))
+    assert sorted(finished) == ["p/a", "p/b"]
+    assert sum(map(len, loads.values())) <= 16  # of 32 questions
+
+
+async def test_who_changes_to_another_model_once_does_not_wait(models: Models) -> None:
+    await ask(models, "p/a")
+    (first,) = models.slots
+    assert await ask(models, "p/b")
+    assert first.engine is None
+
+
+async def test_what_is_kept_for_a_model_decides_how_long_it_stays(models: Models, paths: Paths) -> None:
+    library = Library(paths, Settings(paths.settings_file, {}))
+    file = await library.resolve("p/a")
+    library.kept.change(file, {"pinned": True, "parallel": 2, "idle_minutes": 90})
+    async with models.use("p/a", trusted=False) as held:
+        assert held.engine.facts.parallel == 2
+    (one,) = models.describe()
+    assert (one.pinned, one.expires_at) == (True, 0.0)
+    assert await ask(models, "p/b")  # beside the pinned one
+    assert {slot.id.partition(":")[0] for slot in models.slots} == {"p/a", "p/b"}
+    library.kept.change(file, {"pinned": None})
+    await models.sweep()
+    (one,) = [model for model in models.describe() if model.id == file.id]
+    assert not one.pinned
+    assert 5000 < one.expires_at - time.time() <= 5400
+    library.kept.change(file, {"idle_minutes": 0})
+    await models.sweep()
+    assert [model.expires_at for model in models.describe() if model.id == file.id] == [0.0]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _STEP = 1024  # tokens
 _USUAL = 8192
+_MORE = ("parallel", "adapters", "idle_minutes", "pinned")
 _MEMORY = "What it will take of this machine."
 
 
@@ -121,6 +122,7 @@ class LoadCard(GroupCard):
         self._services = services
         self._compact = compact
         self._shown_rows: list[QWidget] = []
+        self.more: dict[str, ModelValueRow] = {}
         self._gpu = False
         self._outdated = False
         self.hide()
@@ -135,6 +137,9 @@ class LoadCard(GroupCard):
         yield
         self.precision = self._model_row("cache_type")
         yield
+        for name in _MORE:
+            self.more[name] = self._model_row(name)
+            yield
         self._memory = self._memory_row()
         self._take(self._memory)
         yield
@@ -173,6 +178,8 @@ class LoadCard(GroupCard):
         self.context.show_in_force(in_force, trained)
         self.layers.show_in_force(in_force)
         self.precision.show_in_force(in_force)
+        for row in self.more.values():
+            row.show_in_force(in_force)
         self._gpu = gpu
         self._sort()
 

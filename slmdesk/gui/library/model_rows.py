@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from slmdesk.gui.live_settings import value_words
 from slmdesk.gui.settings.setting_rows import PROMPT_LINES, SettingRow
 from slmdesk.gui.widgets.fields import TextArea
+from slmdesk.inference.limits import LISTS
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 ANY_SEED = -1
 _SHORT = 14  # characters that fit on a button beside the words
 _MOST_SEED = 2**31 - 1  # what a spin box counts to
-_HINTS = {"stop": r"One a line; \n stands for a line break", "system_prompt": "No instructions"}
+_HINTS = {
+    "stop": r"One a line; \n stands for a line break",
+    "system_prompt": "No instructions",
+    "adapters": "One file a line; @0.5 behind it for half",
+}
 
 
 class ModelValueRow(SettingRow):
@@ -79,7 +84,7 @@ class ModelValueRow(SettingRow):
         return value_words(self.setting, _to_field(self.declared, value))
 
     def _prompt(self) -> QWidget:
-        lines, most = (1, 4) if self.declared.key == "stop" else PROMPT_LINES
+        lines, most = (1, 4) if self.declared.key in LISTS else PROMPT_LINES
         hint = _HINTS.get(self.declared.key, "")
         control = TextArea(self.theme, placeholder=hint, lines=lines, most=most)
         control.committed.connect(self._typed)
@@ -101,6 +106,8 @@ def _as_field(declared: Setting) -> Setting:
 def _to_field(declared: Setting, value: Value | None) -> int | float | str:
     if declared.key == "seed":
         return min(value, _MOST_SEED) if isinstance(value, int) else ANY_SEED
+    if isinstance(value, tuple) and declared.key == "adapters":
+        return "\n".join(value)
     if isinstance(value, tuple):
         return "\n".join(
             stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t") for stop in value
@@ -112,6 +119,8 @@ def _from_field(declared: Setting, value: object) -> object:
     """What is kept; None lets go of it."""
     if declared.key == "seed":
         return None if value == ANY_SEED else value
+    if declared.key == "adapters":
+        return str(value).splitlines()
     if declared.key == "stop":
         return [_unescaped(line) for line in str(value).splitlines() if line]
     return value

@@ -19,7 +19,7 @@ from slmdesk.core.cores import worker_threads
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.files import writing_error
 from slmdesk.formats import gguf_pieces as pieces
-from slmdesk.quantize.adapter_file import EMBEDDINGS, AdapterFile, check_belongs, read_adapter
+from slmdesk.formats.adapter_file import EMBEDDINGS, AdapterFile, check_belongs, read_adapter
 from slmdesk.quantize.adapter_types import merged_type, written_file_type
 from slmdesk.quantize.child.ggml import QuantizerLibrary
 from slmdesk.quantize.source import open_source

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats import gguf_pieces as pieces
+from slmdesk.formats.adapter_file import check_belongs, read_adapter
 from slmdesk.formats.quants import FULL_PRECISION
-from slmdesk.quantize.adapter_file import check_belongs, read_adapter
 from slmdesk.quantize.adapter_types import AUTO, CHOICES, KEPT, merged_type
 from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,

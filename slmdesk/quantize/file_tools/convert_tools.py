@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
+from slmdesk.formats.adapter_file import read_adapter
 from slmdesk.formats.gguf import read_header
 from slmdesk.quantize.adapter_converting import check_base, convert_adapter
-from slmdesk.quantize.adapter_file import read_adapter
 from slmdesk.quantize.convert_forecast import converted_bytes
 from slmdesk.quantize.file_tools.tool_plan import (
     FileTool,

@@ -24,6 +24,7 @@ from slmdesk.library.ollama import candidates
 from tests.gui.conftest import Play, until
 from tests.gui.library.test_library_page import library, press, put, shown
 from tests.library.ollama_store import write_store
+from tests.quantize.adapters import write_adapter
 
 GUIDE = "slmdesk/desk-guide"
 
@@ -106,6 +107,35 @@ def test_who_says_what_counts_is_said_and_let_go_of(play: Play, starter: Path) -
         await until(lambda: kept(desk, panel).stop is not None, "the stop strings")
         assert kept(desk, panel).stop == ("<|end|>", "\nUser:", "a\\b")
         await until(lambda: stop.control.toPlainText() == "<|end|>\n\\nUser:\na\\\\b", "what was typed")  # type: ignore[attr-defined]
+
+    play(scene)
+
+
+def test_answers_at_once_staying_and_adapters_are_kept(play: Play, starter: Path, tmp_path: Path) -> None:
+    lora = write_adapter(tmp_path / "poems.gguf", starter, ["blk.0.attn_q.weight"])
+
+    async def scene(desk: Desk) -> None:
+        panel = await panel_of(desk, "HuggingFaceTB/SmolLM2-135M-Instruct")
+        rows = panel.load.more
+        rows["parallel"].edited.emit(2)
+        rows["pinned"].edited.emit(True)
+        rows["idle_minutes"].edited.emit(0)
+        await until(
+            lambda: kept(desk, panel) == ModelSettings(parallel=2, idle_minutes=0, pinned=True), "all"
+        )
+        field = rows["adapters"].control
+        assert isinstance(field, TextArea)
+        field.setPlainText(f"{lora}@0.5\n")
+        field.committed.emit(field.toPlainText())
+        await until(lambda: kept(desk, panel).adapters == (f"{lora}@0.5",), "the adapter")
+        await until(lambda: field.toPlainText() == f"{lora}@0.5", "what is kept")
+        # One that is not there is not taken: what is kept is shown again.
+        field.setPlainText(str(tmp_path / "none.gguf"))
+        field.committed.emit(field.toPlainText())
+        await until(lambda: field.toPlainText() == f"{lora}@0.5", "what is kept, again")
+        assert kept(desk, panel).adapters == (f"{lora}@0.5",)
+        rows["pinned"].reset.emit()
+        await until(lambda: kept(desk, panel).pinned is None, "the reset")
 
     play(scene)
 

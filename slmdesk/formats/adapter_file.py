@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.formats.gguf import check_weights, read_header
+from slmdesk.formats.split import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,6 +94,12 @@ def check_belongs(adapter: AdapterFile, architecture: str, tensors: Iterable[Ten
         layers = {shape[2:] for shape in (a.shape, b.shape)} - {(), (1,)}
         if b.shape[0] != rank or (columns, rows) != weight.shape[:2] or layers - {weight.shape[2:]}:
             raise _mismatch(adapter, f"{name} has another size there")
+
+
+def check_adapter(path: Path, model: Path) -> None:
+    """Raises what `read_adapter` and `check_belongs` raise for this adapter and model. Blocking."""
+    header = read_whole(model)
+    check_belongs(read_adapter(path), header.architecture, header.tensors)
 
 
 def _unsuitable(path: Path, why: str) -> SlmDeskError:
