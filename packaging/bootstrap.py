@@ -99,6 +99,8 @@ def main() -> int:
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)
     environment.pop("PYTHONHOME", None)
+    # Each process of the program would compile all its modules anew, which takes longer than what it then does.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     settings = llama_build.settings(uv, environment)
     options = ["--project", str(ROOT), *llama_build.options(settings)]
     if what == "uv":

@@ -245,14 +245,22 @@ async def test_greedy_and_seeded_answers_repeat(engine: Engine) -> None:
 
 
 async def test_what_does_not_fit_is_left_out_only_where_that_was_asked_for_and_is_told(
-    engine: Engine,
+    subject: Subject,
 ) -> None:
+    engine = await subject.start(context_length=512, parallel=1)
+    try:
+        await _leaves_out(engine)
+    finally:
+        await engine.stop()
+
+
+async def _leaves_out(engine: Engine) -> None:
     talk = [
         Turn.of("system", "Be brief."),
         Turn.of("user", "My name is Ada."),
         Turn.of("assistant", "Hello Ada."),
     ]
-    for number in range(60):
+    for number in range(12):
         talk += [
             Turn.of("user", f"Remember the number {number}. " + "word " * 40),
             Turn.of("assistant", "Yes."),
@@ -285,11 +293,11 @@ async def test_what_does_not_fit_is_left_out_only_where_that_was_asked_for_and_i
     heard = Heard()
     await engine.submit(short, heard.sink)
     assert (await heard.ended()).dropped_turns == 0
-    one = question("word " * 5000, overflow="drop_oldest")
+    one = question("word " * 1200, overflow="drop_oldest")
     with pytest.raises(SlmDeskError) as caught:
         await engine.submit(one, Heard().sink)
     assert caught.value.code == "context_exceeded"
     heard = Heard()
-    count = await engine.submit(raw("word " * 5000, overflow="keep_ends", max_tokens=2), heard.sink)
+    count = await engine.submit(raw("word " * 1200, overflow="keep_ends", max_tokens=2), heard.sink)
     stop = await heard.ended()
-    assert count + stop.dropped_tokens == await engine.count(raw("word " * 5000))
+    assert count + stop.dropped_tokens == await engine.count(raw("word " * 1200))
