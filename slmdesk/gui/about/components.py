@@ -17,6 +17,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("keyring", "keyring", "MIT", "keeps secrets in the system's keyring"),
     ("llguidance", "llguidance", "MIT", "holds answers in the shape that was asked for"),
     ("markdown-it-py", "markdown-it-py", "MIT", "reads Markdown"),
+    ("Model Context Protocol SDK", "mcp", "MIT", "speaks with servers of tools"),
     ("msgspec", "msgspec", "BSD-3-Clause", "JSON between the program's processes"),
     ("NumPy", "numpy", "BSD-3-Clause", "numbers"),
     ("platformdirs", "platformdirs", "MIT", "finds the system's folders"),
@@ -30,6 +31,7 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("SocksiO", "socksio", "MIT", "speaks to a SOCKS proxy"),
     ("Tomli-W", "tomli-w", "MIT", "writes settings"),
     ("Shiboken", "shiboken6", "LGPL-3.0", "binds Qt to Python"),
+    ("tzdata", "tzdata", "Apache-2.0", "the time zones that Windows does not have"),
     ("uv", "uv", "Apache-2.0, MIT", "makes the environments of converters"),
 )
 
