@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slmdesk.catalog.catalog import Catalog
     from slmdesk.chat.arranging import ChatArranging
     from slmdesk.chat.chats import Chats
+    from slmdesk.chat.importing import ChatImporting
     from slmdesk.chat.presets import ChatPresets
     from slmdesk.core.database import Database
     from slmdesk.core.events import EventBus
@@ -167,6 +168,12 @@ class Application:
         from slmdesk.chat.arranging import ChatArranging
 
         return ChatArranging(self.database, self.chats, self.events)
+
+    @cached_property
+    def chat_importing(self) -> ChatImporting:
+        from slmdesk.chat.importing import ChatImporting
+
+        return ChatImporting(self.database, self.chats, self.events)
 
     @cached_property
     def chat_presets(self) -> ChatPresets:

@@ -271,9 +271,9 @@ class Chats:
         return await self._database.read(lambda c: store.load_draft(c, conversation_id))
 
     async def export(self, conversation_id: int, form: exporting.ExportFormat = "markdown") -> str:
-        """The active path as Markdown, or all branches as JSON."""
+        """All branches as JSON, or the active path in one of the other forms."""
         tree = await self.load(conversation_id)
-        return exporting.to_json(tree) if form == "json" else exporting.to_markdown(tree)
+        return await asyncio.to_thread(exporting.written, tree, form)
 
     async def import_json(self, text: str) -> Conversation:
         """Add a conversation that was exported as JSON. Raises `import_invalid` or `import_newer`."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slmdesk.chat import store
+from slmdesk.chat.export_forms import to_html, to_openai, to_sharegpt
 from slmdesk.chat.rules import AnswerRules
 from slmdesk.chat.tree import ConversationTree, Message, MessageRole, MessageState
 from slmdesk.core.errors import SlmDeskError
@@ -18,11 +19,28 @@ if TYPE_CHECKING:
 
     from slmdesk.inference.asks import Part
 
-ExportFormat = Literal["markdown", "json"]
+ExportFormat = Literal["markdown", "json", "html", "openai", "sharegpt"]
 
 _FORMAT = "slmdesk-conversation"
 _VERSION = 2
 _MARKS_IN_TEXT = 1  # the last version in which reasoning stood in the text, in the model's own marks
+
+
+def written(tree: ConversationTree, form: ExportFormat) -> str:
+    """A conversation in this form: all of it as JSON, else its active path."""
+    writers = {
+        "markdown": to_markdown,
+        "json": to_json,
+        "html": to_html,
+        "openai": to_openai,
+        "sharegpt": to_sharegpt,
+    }
+    return writers[form](tree)
+
+
+def is_own(document: dict[str, Any]) -> bool:
+    """Whether parsed JSON is an export of our own."""
+    return document.get("format") == _FORMAT
 
 
 def to_markdown(tree: ConversationTree) -> str:
@@ -201,5 +219,5 @@ def _invalid(reason: str) -> SlmDeskError:
     return SlmDeskError(
         "import_invalid",
         f"This file cannot be imported: {reason}.",
-        "Choose a file that was written by Export as JSON.",
+        "Choose a file that was exported as JSON.",
     )

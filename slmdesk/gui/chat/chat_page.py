@@ -113,6 +113,7 @@ class ChatPage(Page):
         self.list.pinned.connect(controller.order.pin)
         self.list.duplicated.connect(controller.order.duplicate)
         self.list.moved.connect(controller.order.move)
+        self.list.import_wanted.connect(controller.order.bring_in)
         self.list.export_wanted.connect(self.export)
         self.list.more_wanted.connect(controller.more)
         self.list.deleted_wanted.connect(lambda: self.services.go_to("deleted"))

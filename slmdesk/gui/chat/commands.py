@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication
 
 from slmdesk.gui.actions import Action
+from slmdesk.gui.chat.exporting import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,6 @@ class ChatCommands:
         """Every action by name."""
         page = self._page
         shown = self._shown
-        markdown, json = self._exporter("markdown"), self._exporter("json")
         return [
             Action("chat.new", "New chat", shown(page.new_chat), "Ctrl+N", "add"),
             Action("chat.guide", "Ask about SLM Desk", shown(page.ask_guide), "F1", "built-in"),
@@ -62,15 +63,20 @@ class ChatCommands:
             Action("chat.search", "Search conversations", shown(page.find_here), "", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),
-            Action(
-                "chat.export.markdown",
-                "Export the conversation as Markdown",
-                markdown,
-                "",
-                "export",
-                self._begun,
+            *(
+                Action(
+                    f"chat.export.{form}",
+                    f"Export the conversation as {words}",
+                    partial(self._export, form),
+                    "",
+                    "export",
+                    self._begun,
+                )
+                for form, words in FORMS.items()
             ),
-            Action("chat.export.json", "Export the conversation as JSON", json, "", "code", self._begun),
+            Action(
+                "chat.import", "Import conversations", shown(page.controller.order.bring_in), "", "import"
+            ),
         ]
 
     @property
@@ -125,5 +131,5 @@ class ChatCommands:
     def _delete(self) -> None:
         self._page.delete(self._current)
 
-    def _exporter(self, form: ExportFormat) -> Callable[[], None]:
-        return lambda: self._page.export(self._current, form)
+    def _export(self, form: ExportFormat) -> None:
+        self._page.export(self._current, form)

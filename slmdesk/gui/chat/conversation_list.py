@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractItemView, QListView, QStackedWidget, QWid
 
 from slmdesk.gui.chat.conversation_delegate import ConversationDelegate
 from slmdesk.gui.chat.conversation_model import ConversationModel
+from slmdesk.gui.chat.exporting import FORMS
 from slmdesk.gui.theme import SPACE
 from slmdesk.gui.widgets.base import Label, Pane
 from slmdesk.gui.widgets.buttons import Button, IconButton
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PySide6.QtGui import QKeyEvent
+    from PySide6.QtWidgets import QHBoxLayout
 
     from slmdesk.chat.tree import ConversationSummary
     from slmdesk.gui.theme import Theme
@@ -63,11 +65,12 @@ class ConversationList(Pane):
         searched(str): other conversations should be listed.
         renamed(int, str): a conversation has another title.
         deleted(int): a conversation should be deleted.
-        export_wanted(int, str): a conversation should be written to a file ("markdown" or "json").
+        export_wanted(int, str): a conversation should be written to a file, in this form.
         pinned(int, bool): a conversation should stand before the others, or no longer.
         duplicated(int): a copy of a conversation is wanted.
         moved(int, str): a conversation should be in another folder; "" in none.
         more_wanted: more rows are needed.
+        import_wanted: conversations should be brought in from a file.
         deleted_wanted: the person looks for a deleted conversation.
     """
 
@@ -82,6 +85,7 @@ class ConversationList(Pane):
     moved = Signal(int, str)
     more_wanted = Signal()
     deleted_wanted = Signal()
+    import_wanted = Signal()
 
     def __init__(self, theme: Theme, *, parent: QWidget | None = None) -> None:
         super().__init__(theme, ground="window", edge="right", parent=parent)
@@ -133,9 +137,18 @@ class ConversationList(Pane):
         layout.addLayout(top)
         layout.addWidget(self.naming)
         layout.addWidget(self._pages, 1)
-        deleted = Button(theme, "Recently deleted", kind="quiet", icon="delete", small=True)
+        layout.addLayout(self._foot())
+
+    def _foot(self) -> QHBoxLayout:
+        deleted = Button(self.theme, "Recently deleted", kind="quiet", icon="delete", small=True)
         deleted.clicked.connect(self.deleted_wanted)
-        layout.addWidget(deleted, 0, Qt.AlignmentFlag.AlignLeft)
+        bring = IconButton(self.theme, "import", "Import conversations", small=True)
+        bring.clicked.connect(self.import_wanted)
+        foot = hbox(spacing=SPACE.small)
+        foot.addWidget(deleted)
+        foot.addStretch(1)
+        foot.addWidget(bring)
+        return foot
 
     def _naming_line(self) -> NameLine:
         line = NameLine(self.theme, "Name of the folder")
@@ -211,10 +224,12 @@ class ConversationList(Pane):
         menu.add("Duplicate", lambda: self.duplicated.emit(conversation_id), icon="copy")
         menu.addMenu(self._folders_for(conversation_id, row.folder if row is not None else "", menu))
         menu.addSeparator()
-        menu.add(
-            "Export as Markdown", lambda: self.export_wanted.emit(conversation_id, "markdown"), icon="export"
-        )
-        menu.add("Export as JSON", lambda: self.export_wanted.emit(conversation_id, "json"), icon="code")
+        below = Menu(self.theme, parent=menu)
+        below.setTitle("Export as")
+        below.setIcon(self.theme.icon("export"))
+        for form, words in FORMS.items():
+            below.add(words, partial(self.export_wanted.emit, conversation_id, form))
+        menu.addMenu(below)
         menu.addSeparator()
         menu.add("Delete", lambda: self.deleted.emit(conversation_id), icon="delete")
         return menu

@@ -14,7 +14,24 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
-KINDS = {"markdown": (".md", "Markdown (*.md)"), "json": (".json", "JSON (*.json)")}
+    from slmdesk.chat.export import ExportFormat
+
+KINDS = {
+    "markdown": (".md", "Markdown (*.md)"),
+    "html": (".html", "Web pages (*.html)"),
+    "json": (".json", "JSON (*.json)"),
+    "openai": (".jsonl", "JSON lines (*.jsonl)"),
+    "sharegpt": (".jsonl", "JSON lines (*.jsonl)"),
+}
+FORMS: dict[ExportFormat, str] = {
+    "markdown": "Markdown",
+    "html": "Web page",
+    "json": "JSON, with all branches",
+    "openai": "OpenAI's JSON lines",
+    "sharegpt": "ShareGPT's JSON lines",
+}
+"""What each form is called in a menu."""
+IMPORTED = "Conversations (*.json *.jsonl *.zip)"
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]+')
 LONGEST_NAME = 60
 

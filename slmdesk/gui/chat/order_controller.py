@@ -59,6 +59,26 @@ class OrderController:
     async def _fork(self, message_id: int) -> None:
         self._show(await self._arranging.fork(message_id), "This is a new conversation from there.")
 
+    def bring_in(self) -> None:
+        """Ask for a file and add the conversations in it."""
+        self._services.run(self._bring_in(), "chat: import")
+
+    async def _bring_in(self) -> None:
+        from slmdesk.core import amounts
+        from slmdesk.gui import dialogs
+        from slmdesk.gui.chat.exporting import IMPORTED
+
+        path = await dialogs.open_file(self._services.window(), "Import conversations", kinds=IMPORTED)
+        if path is None:
+            return
+        importing = self._services.application.chat_importing
+        ids = await importing.import_file(path)
+        self._opened(ids[0])
+        self._services.toast(
+            f"Imported {amounts.counted(len(ids), 'conversation')} from {path.name}.",
+            lambda: self._services.run(importing.take_back(ids), "chat: undo"),
+        )
+
     def _show(self, made: Conversation, words: str) -> None:
         self._opened(made.id)
         self._services.toast(words, lambda: self._put_away(made.id))

@@ -179,6 +179,8 @@ def test_a_conversation_is_exported(play: Play, tmp_path: Path) -> None:
         await desk.answered()
         for action, name, needle in (
             ("chat.export.markdown", "talk.md", "What is Q4_K_M?"),
+            ("chat.export.html", "talk.html", "<h2>You</h2>"),
+            ("chat.export.sharegpt", "talk.jsonl", '"from": "human"'),
             ("chat.export.json", "talk.json", '"What is Q4_K_M?"'),
         ):
             assert desk.window.actions_known.run(action)
@@ -193,6 +195,23 @@ def test_a_conversation_is_exported(play: Play, tmp_path: Path) -> None:
             await until((tmp_path / name).exists, "the file")
             await until(lambda name=name: name in desk.window.message, "the toast")
             assert needle in (tmp_path / name).read_text(encoding="utf-8")
+        # What was written for others is brought in again, and shown; its undo takes it away.
+        first = desk.controller.current
+        assert desk.window.actions_known.run("chat.import")
+        await until(file_dialog, "the file dialog")
+        dialog = file_dialog()
+        assert dialog is not None
+        field = dialog.findChild(QLineEdit, "fileNameEdit")
+        assert field is not None
+        field.setText(str(tmp_path / "talk.jsonl"))
+        dialog.accept()
+        await until(lambda: desk.controller.current not in {0, first}, "the imported one")
+        await until(lambda: "Imported 1 conversation from talk.jsonl" in desk.window.message, "the toast")
+        assert desk.items[0].message.text == "What is Q4_K_M?"
+        await until(lambda: len(desk.page.list.model.conversations) == 2, "both")
+        undo = next(b for b in desk.window.findChildren(QPushButton) if b.text() == "Undo" and b.isVisible())
+        undo.click()
+        await until(lambda: desk.page.list.model.conversations == [first], "the first alone")
 
     play(scene)
 
@@ -216,7 +235,14 @@ def test_actions_come_and_go_with_what_is_possible(play: Play) -> None:
         def possible() -> set[str]:
             return {action.id for action in known.matching("") if action.id.startswith("chat.")}
 
-        assert possible() == {"chat.new", "chat.model", "chat.search", "chat.guide", "chat.panel"}
+        assert possible() == {
+            "chat.new",
+            "chat.model",
+            "chat.search",
+            "chat.guide",
+            "chat.panel",
+            "chat.import",
+        }
         await desk.mid_answer("What is Q4_K_M?")
         assert "chat.stop" in possible()
         assert "chat.regenerate" not in possible()
