@@ -94,6 +94,12 @@ class TurnOptions:
     tool_choice: ToolChoice = ToolChoice()  # whether the first answer has to call one
 
 
+def tool_limit_words(steps: int) -> str:
+    """What is said of an answer that was made without tools, because they were called so often before it."""
+    times = "once" if steps == 1 else f"{steps} times in a row"
+    return f"Tools were called {times}, the most the setting “Steps with tools” allows; then the model had to answer."
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationsChanged:
     """Published on the event bus whenever a list of conversations may look different."""

@@ -15,6 +15,7 @@ from slmdesk.chat.turns import (
     ToolsMissing,
     ToolsStarting,
     TurnEnded,
+    tool_limit_words,
 )
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
@@ -85,6 +86,8 @@ async def show_turn(
                     await calls.take(event)
             case TurnEnded(message=message):
                 _close(out, shown.last, changed)
+                if steps := int(message.stats.get("tool_steps", 0)):
+                    out.note(tool_limit_words(steps))
                 return message
             case _:
                 _show_preparing(event, out, told_form)

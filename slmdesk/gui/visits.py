@@ -63,6 +63,12 @@ class Visits:
 
         self._to(QuantizePage, lambda page: page.open_tools(tool, values))
 
+    def tool_servers(self) -> None:
+        """The servers of tools."""
+        from slmdesk.gui.settings.settings_page import SettingsPage
+
+        self._to(SettingsPage, lambda page: page.show_tool_servers())
+
     def _to(self, kind: type[P], errand: Callable[[P], object]) -> None:
         window = self._window
         window.go_to(kind.id)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
     from slmdesk.application import Application
+    from slmdesk.chat.calling import Decision
     from slmdesk.chat.chats import Chats
     from slmdesk.chat.export import ExportFormat
     from slmdesk.chat.rules import AnswerRules
@@ -190,7 +191,8 @@ class ChatController:
 
     @staticmethod
     def _live(item: MessageItem, turn: RunningTurn) -> MessageItem:
-        if turn.answer is None or item.id != turn.answer.id or turn.ended is not None:
+        item = item.with_calls(turn.calls) if item.calls else item
+        if turn.answer is None or item.id != turn.answer.id or turn.ended is not None or not turn.writing:
             return item
         return item.as_live(turn.grown, turn.status)
 
@@ -230,7 +232,10 @@ class ChatController:
         try:
             if conversation_id == NEW_CHAT:
                 made = await self._chats.create(
-                    self._new_model or None, self.new_instructions, self.new_rules
+                    self._new_model or None,
+                    self.new_instructions,
+                    self.new_rules,
+                    tools=self._view.tools_wanted,
                 )
                 conversation_id = made.id
                 await self._chats.save_draft(NEW_CHAT, "")
@@ -263,8 +268,18 @@ class ChatController:
         self._begin(self._chats.edit(message_id, text))
 
     def continue_from(self, message_id: int) -> None:
-        """Go on with an answer that was cut off."""
-        self._begin(self._chats.continue_from(message_id))
+        """Go on with an answer that was cut off, or from what its tools gave."""
+        below = self.tree.children(message_id) if self.tree is not None else []
+        results = next((message for message in below if message.role == "tool"), None)
+        go_on = (
+            self._chats.continue_from(message_id) if results is None else self._chats.regenerate(results.id)
+        )
+        self._begin(go_on)
+
+    def decide(self, call_id: str, decision: Decision) -> None:
+        """Say what becomes of a call that is asked about."""
+        self._chats.decide(self.current, call_id, decision)
+        self._view.focus_composer()
 
     def mend(self, error: SlmDeskError) -> Remedy | None:
         """A better button for an error than "Try again"."""
@@ -309,24 +324,26 @@ class ChatController:
             self._view.show_running()
 
     async def _follow(self, turn: RunningTurn, event: TurnEvent) -> None:
-        from slmdesk.chat.turns import MessageStored, TurnEnded
+        from slmdesk.chat.turns import MessageStored, StepEnded, ToolsMissing, TurnEnded
         from slmdesk.inference.answers import ReasoningDelta
 
         turn.take(event)
         shown = turn.conversation_id == self.current
         match event:
             case MessageStored(message=message):
-                if message.role == "assistant" and shown:
+                if message.role != "user" and shown:
                     await self.reload()
             case str() | ReasoningDelta():
                 if shown and turn.answer is not None:
                     self._view.show_more(turn.answer.id)
-            case TurnEnded(message=message):
+            case ToolsMissing(problem=problem):
+                self._services.toast(str(problem))
+            case TurnEnded(message=message) | StepEnded(message=message):
                 if message.error and message.error.get("code") in SERVICE_GONE:
                     self._lost.add(turn.conversation_id)
                 if shown and self.tree is not None:
                     self.tree.messages[message.id] = message
-                    self._show_one(message.id)
+                    self._show_one(message.parent_id or 0 if message.role == "tool" else message.id)
             case _:
                 if shown and turn.answer is not None:
                     self._show_one(turn.answer.id)

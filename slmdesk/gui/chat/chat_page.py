@@ -12,6 +12,7 @@ from slmdesk.gui.chat.conversation_list import ConversationList
 from slmdesk.gui.chat.conversation_pane import ConversationPane
 from slmdesk.gui.chat.model_button import ModelButton, where_words
 from slmdesk.gui.chat.names import BUILT_IN
+from slmdesk.gui.chat.tool_choosing import ToolChoosing
 from slmdesk.gui.page import Page
 from slmdesk.gui.tasks import in_thread
 from slmdesk.gui.theme import MEASURE
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.chat.model_picker import ModelPicker
     from slmdesk.gui.page import WindowServices
+    from slmdesk.tools.selection import ToolSelection
 
 LIST_WIDTH = 272
 LEAST_READING = 420
@@ -47,6 +49,7 @@ class ChatPage(Page):
     Attributes:
         list: the conversations.
         pane: messages and composer.
+        tools: which tools the conversation shown may use.
     """
 
     id: ClassVar[str] = "chat"
@@ -62,6 +65,7 @@ class ChatPage(Page):
         self.pane = ConversationPane(self.theme, self.controller)
         self._picker: ModelPicker | None = None  # made when it is first opened
         self._model_chosen: Callable[[str], None] = self.controller.choose_model  # what a choice in it is for
+        self.tools = ToolChoosing(services, self.controller, self.pane.composer)
         self.model_button = ModelButton(self.theme)
         self.model_button.clicked.connect(lambda: self.choose_model(self.model_button))
         self._open_list = IconButton(self.theme, "list", "Show conversations")
@@ -140,12 +144,17 @@ class ChatPage(Page):
     def typed(self) -> str:
         return self.pane.composer.text
 
+    @property
+    def tools_wanted(self) -> ToolSelection:
+        return self.tools.selection
+
     def show_opened(self, draft: str | None) -> None:
         self._show(keep=False)
         self._look_at_panel()
         if draft is not None:
             self.pane.composer.put(draft)
         self.list.set_current(self.controller.current)
+        self.tools.begun()
 
     def show_changed(self) -> None:
         self._show(keep=True)
@@ -191,6 +200,7 @@ class ChatPage(Page):
 
     def show_accepted(self) -> None:
         self.pane.composer.accepted()
+        self.tools.begun()
 
     def show_refused(self) -> None:
         self.pane.composer.refused()

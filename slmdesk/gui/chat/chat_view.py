@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from slmdesk.chat.tree import ConversationSummary
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.tools.selection import ToolSelection
 
 
 class ChatView(Protocol):
@@ -59,6 +60,11 @@ class ChatView(Protocol):
 
     def show_models(self) -> None:
         """The list of models was read anew."""
+        ...
+
+    @property
+    def tools_wanted(self) -> ToolSelection:
+        """The tools a chat that begins now may use."""
         ...
 
     def focus_composer(self) -> None: ...

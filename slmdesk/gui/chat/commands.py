@@ -13,6 +13,7 @@ from slmdesk.gui.chat.exporting import FORMS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from slmdesk.chat.calling import Decision
     from slmdesk.chat.export import ExportFormat
     from slmdesk.gui.chat.chat_page import ChatPage
     from slmdesk.gui.chat.items import MessageItem
@@ -60,6 +61,18 @@ class ChatCommands:
                 "Ctrl+Shift+I",
                 "tune",
             ),
+            Action("chat.tools", "Choose tools for this conversation", shown(page.tools.open), "", "tools"),
+            Action(
+                "chat.call", "Call the tool that is asked about", self._say("once"), "", "check", self._asked
+            ),
+            Action(
+                "chat.refuse",
+                "Refuse the tool that is asked about",
+                self._say("refuse"),
+                "",
+                "close",
+                self._asked,
+            ),
             Action("chat.search", "Search conversations", shown(page.find_here), "", "search"),
             Action("chat.rename", "Rename the conversation", shown(self._rename), "", "edit", self._begun),
             Action("chat.delete", "Delete the conversation", self._delete, "", "delete", self._begun),
@@ -95,6 +108,17 @@ class ChatCommands:
     def _last_answer(self) -> MessageItem | None:
         answers = [item for item in self._page.pane.items if item.answer]
         return answers[-1] if answers else None
+
+    def _asked_call(self) -> str:
+        """The id of the call that a person is asked about, or ""."""
+        calls = [call for item in self._page.pane.items[-1:] for call in item.calls]
+        return next((call.id for call in calls if call.state == "asked"), "")
+
+    def _asked(self) -> bool:
+        return bool(self._asked_call())
+
+    def _say(self, decision: Decision) -> Callable[[], None]:
+        return lambda: self._page.controller.decide(self._asked_call(), decision)
 
     def _shown(self, run: Callable[[], object]) -> Callable[[], None]:
         """`run` with the Chat page in front."""

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from PySide6.QtGui import QResizeEvent
+
     from slmdesk.gui.theme import Theme
 
 DRAFT_MS = 400
 """What is typed is kept this long after the last key."""
+WIDE_LINE = 600
+"""From this width of the line below on, the tools are named in it."""
+LEAST_NAME = 80
+"""Pixels a model's name gets in any case."""
 
 
 class _Frame(QWidget):
@@ -51,6 +57,7 @@ class Composer(QWidget):
     Attributes:
         field: the text.
         model_button: opens the list of models.
+        tools_button: says which tools may be called, and opens their list.
 
     Signals:
         sent(str): the text should be sent. The field is emptied by `accepted`, once it is stored.
@@ -75,6 +82,8 @@ class Composer(QWidget):
         self.theme = theme
         self._streaming = False
         self._sending = ""
+        self._model = "Choose a model"
+        self._tools = ("Tools", "")
         self._frame = _Frame(theme)
         self.field = TextInput(theme, placeholder="Ask something", bare=True)
         self.field.setAccessibleName("Message")
@@ -95,6 +104,7 @@ class Composer(QWidget):
             theme, "Choose a model", kind="quiet", icon="model", small=True, tip="Choose a model"
         )
         self.model_button.clicked.connect(self.model_wanted)
+        self.tools_button = Button(theme, "Tools", kind="quiet", icon="tools", small=True)
         self.meter = TokenMeter(theme)
         self._speed = Label(theme, role="small", tone="secondary")
         self._remark = ElidedLabel(theme, role="small", tone="secondary")
@@ -105,6 +115,7 @@ class Composer(QWidget):
         self.context_button.hide()
         below = hbox(margins=(0, 0, SPACE.tiny, 0), spacing=SPACE.large)
         below.addWidget(self.model_button)
+        below.addWidget(self.tools_button)
         below.addWidget(self._remark, 1)
         below.addWidget(self.context_button)
         below.addWidget(self.meter)
@@ -171,7 +182,31 @@ class Composer(QWidget):
 
     def set_model(self, name: str) -> None:
         """The model that answers next."""
-        self.model_button.setText(name or "Choose a model")
+        self._model = name or "Choose a model"
+        self._fit_line()
+
+    def set_tools(self, words: str, count: int, told: str) -> None:
+        """The tools that may be called: in words, how many, and their names."""
+        self._tools = (words, f"{count}" if count else "")
+        self.tools_button.setAccessibleName(f"Tools of this conversation: {told}. Choose others")
+        self.tools_button.setToolTip(f"Tools the model may call here: {told}")
+        self._fit_line()
+
+    def _fit_line(self) -> None:
+        """In a narrow column the line below says less, and nothing in it is cut off."""
+        words, short = self._tools
+        self.tools_button.setText(words if self.width() >= WIDE_LINE else short)
+        others = (self.tools_button, self.meter, self._speed)
+        taken = sum(one.sizeHint().width() + SPACE.large for one in others if not one.isHidden())
+        room = self.width() - taken - MEASURE.icon - 2 * SPACE.large
+        metrics = self.model_button.fontMetrics()
+        shown = metrics.elidedText(self._model, Qt.TextElideMode.ElideMiddle, max(room, LEAST_NAME))
+        self.model_button.setText(shown)
+        self.model_button.setAccessibleName(f"Choose a model. Now: {self._model}")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_line()
 
     def set_stats(self, stats: Mapping[str, Any] | None) -> None:
         """Show what the last answer used and how fast it was."""
@@ -182,6 +217,7 @@ class Composer(QWidget):
         rate = float(timings.get("tokens_per_s") or 0.0)
         self._speed.setText(f"{rate:,.0f} tokens/s" if rate >= 10 else f"{rate:.1f} tokens/s")
         self._speed.setVisible(rate > 0)
+        self._fit_line()
         skipped = int(stats.get("trimmed_turns") or 0)
         middle = stats.get("overflow") == "keep_ends"
         if skipped == 1:

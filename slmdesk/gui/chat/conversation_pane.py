@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent
 
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.message_deeds import MessageDeeds
     from slmdesk.gui.chat.message_list import MessageList
-    from slmdesk.gui.chat.message_view import MessageDeeds
     from slmdesk.gui.chat.typesetter import Typesetter
     from slmdesk.gui.theme import Theme
 

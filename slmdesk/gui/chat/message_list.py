@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent, QResizeEvent
 
     from slmdesk.gui.chat.items import MessageItem
-    from slmdesk.gui.chat.message_view import MessageDeeds
+    from slmdesk.gui.chat.message_deeds import MessageDeeds
     from slmdesk.gui.chat.typesetter import Typesetter
 
 MARGIN = SPACE.wide

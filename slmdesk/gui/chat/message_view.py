@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QPainter, QPen
 from PySide6.QtWidgets import QWidget
 
 from slmdesk.gui.chat.body.body import MessageBody
+from slmdesk.gui.chat.call_stack import CallStack
 from slmdesk.gui.chat.edit_box import EditBox
 from slmdesk.gui.chat.markdown.blocks import verbatim
 from slmdesk.gui.chat.message_actions import BranchSwitch, MessageActions
@@ -23,10 +24,9 @@ from slmdesk.gui.widgets.letting_go import let_go
 if TYPE_CHECKING:
     from PySide6.QtGui import QEnterEvent, QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
 
-    from slmdesk.core.errors import SlmDeskError
     from slmdesk.gui.chat.items import MessageItem
+    from slmdesk.gui.chat.message_deeds import MessageDeeds
     from slmdesk.gui.chat.typesetter import Typesetter
-    from slmdesk.gui.page import Remedy
 
 LONG_LINES = 40
 """Of a longer message of the person only this many lines are shown at first."""
@@ -43,29 +43,13 @@ _BY_KEY = {
 }
 
 
-class MessageDeeds(Protocol):
-    """What can be done with a message, by its id."""
-
-    def regenerate(self, message_id: int) -> None: ...
-    def regenerate_with(self, message_id: int, button: QWidget) -> None:
-        """Let another model answer, which is chosen at `button`."""
-        ...
-
-    def fork(self, message_id: int) -> None: ...
-    def continue_from(self, message_id: int) -> None: ...
-    def edit(self, message_id: int, text: str) -> None: ...
-    def select_branch(self, message_id: int, branch: int) -> None: ...
-    def mend(self, error: SlmDeskError) -> Remedy | None:
-        """A better button for an error than "Try again"."""
-        ...
-
-
 class MessageView(QWidget):
     """Laid out by hand: the list asks `lay(width)` for its height.
 
     Attributes:
         item: what is shown.
         body: the text.
+        calls: the cards of the tools it calls.
 
     Signals:
         changed: the height is another one.
@@ -115,8 +99,13 @@ class MessageView(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._fed = 0  # characters of the answer that the feed was given
         self._thought: Thought | None = None
+        self.calls = CallStack(typesetter, deeds, self)
+        self.calls.changed.connect(self._resized)
+        self.calls.selecting.connect(self.selecting)
+        self.calls.link_clicked.connect(self.link_clicked)
         self._text_came = False
         self._show_text()
+        self.calls.show_calls(self.item.calls)
         self._show_state()
 
     # content
@@ -129,6 +118,7 @@ class MessageView(QWidget):
             self.feed.restart()
             self._fed = 0
         self._show_text()
+        self.calls.show_calls(self.item.calls)
         self._show_state()
         self._resized()
 
@@ -276,6 +266,7 @@ class MessageView(QWidget):
         self.body.restyle(self._typesetter.style)
         if self._thought is not None:
             self._thought.restyle()
+        self.calls.restyle()
         self._width = 0
 
     def release(self) -> None:
@@ -284,21 +275,25 @@ class MessageView(QWidget):
         self.body.release()
         if self._thought is not None:
             self._thought.release()
+        self.calls.release()
 
     def clear_selection(self) -> None:
         """A selection began elsewhere."""
         self.body.clear_selection()
         if self._thought is not None:
             self._thought.clear_selection()
+        self.calls.clear_selection()
 
     # layout
     def lay(self, width: int) -> int:
         """Place everything for `width` pixels; returns the height."""
         self._width = width
         x, y = INSET, SPACE.tiny
-        name_height = self._speaker.sizeHint().height()
-        self._speaker.setGeometry(x, y, width, name_height)
-        y += name_height + SPACE.tiny
+        self._speaker.setVisible(not self.item.goes_on)
+        if not self.item.goes_on:
+            name_height = self._speaker.sizeHint().height()
+            self._speaker.setGeometry(x, y, width, name_height)
+            y += name_height + SPACE.tiny
         if self._editor is not None:
             height = self._editor.sizeHint().height()
             self._editor.setGeometry(x, y, width, height)
@@ -311,10 +306,13 @@ class MessageView(QWidget):
             height = self.body.lay(width)
             self.body.setGeometry(x, y, width, height)
             y += height
+            above = bool(self.body.blocks) or self._thought is not None
+            y = self.calls.lay(x, y, width, below=above)
+            above = above or bool(self.calls.cards)
             for extra in (self._more, self._changed, self._note):
                 if extra is not None:
                     height = _height(extra, width)
-                    y += SPACE.small if self.body.blocks or self._thought is not None else 0
+                    y += SPACE.small if above else 0
                     narrow = extra is self._more
                     extra.setGeometry(x, y, extra.sizeHint().width() if narrow else width, height)
                     y += height
@@ -357,8 +355,8 @@ class MessageView(QWidget):
 
     def _show_actions(self) -> None:
         focused = self.hasFocus() or (self.focusWidget() is not None and self.focusWidget().hasFocus())
-        lasting = self.item.answer and self.item.last  # what is to be done next is in sight
-        wanted = (self._hovered or focused or lasting) and not self.item.live and not self.editing
+        lasting = self.item.answer and self.item.last  # to be done next, so in sight
+        wanted = (self._hovered or focused or lasting) and self.item.settled and not self.editing
         if wanted and self._actions is None:
             self._actions = self._make_actions()
             if self._width:
@@ -380,7 +378,8 @@ class MessageView(QWidget):
 
     def copy(self) -> None:
         """Copy the selection, or else the whole message as it was written, without the reasoning."""
-        selected = self.body.selection or (self._thought.selection if self._thought is not None else "")
+        thought = self._thought.selection if self._thought is not None else ""
+        selected = self.body.selection or thought or self.calls.selection
         QGuiApplication.clipboard().setText(selected or self.item.text)
 
     def edit(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
+from slmdesk.chat.turns import tool_limit_words
 from slmdesk.core.errors import SlmDeskError
 from slmdesk.engines.families import in_words
 from slmdesk.gui.theme import MEASURE, SPACE
@@ -111,6 +112,8 @@ def note_for(
 ) -> QWidget | None:
     """The note an answer needs, or None. `mend` may know a better button for an error than "Try again"."""
     message = item.message
+    if item.tools_left and message.state == "complete" and not item.asking:
+        return Ended(theme, "It stopped at its tools", [("Go on", go_on)])
     begun = bool(message.text.strip() or message.reasoning)
     continued: list[Remedy] = [("Continue", go_on)] if item.last and begun else []
     retried: list[Remedy] = [("Try again", again)]
@@ -126,4 +129,6 @@ def note_for(
     if message.state == "failed":
         error = error or SlmDeskError("unknown", "There is no answer, and nothing says why.")
         return ErrorPanel(theme, error, action=mend(error) or retried[0], closable=False)
+    if steps := int(message.stats.get("tool_steps", 0)):
+        return Told(theme, tool_limit_words(steps))
     return Told(theme, in_words(item.chat_form)) if item.chat_form else None

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slmdesk.chat.growing import GrowingAnswer
-from slmdesk.chat.turns import MessageStored, TurnEnded, TurnEvent
+from slmdesk.chat.turns import (
+    CallChanged,
+    CallStatus,
+    MessageStored,
+    StepEnded,
+    ToolsStarting,
+    TurnEnded,
+    TurnEvent,
+)
 from slmdesk.gui.chat.names import short_name
 from slmdesk.inference.answers import LoadProgress, ReasoningDelta, Started
 
@@ -29,6 +37,8 @@ class RunningTurn:
         ended: the answer as it was saved.
         stats: what is known of it while it is written, as `Message.stats` has it.
         grown: the answer so far.
+        calls: what became of the calls of this turn, by their ids.
+        writing: the model writes; else it waits for its calls.
     """
 
     conversation_id: int
@@ -39,6 +49,8 @@ class RunningTurn:
     status: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
     grown: GrowingAnswer = field(default_factory=GrowingAnswer)
+    calls: dict[str, CallStatus] = field(default_factory=dict)
+    writing: bool = True
 
     def __post_init__(self) -> None:
         self.status = "Reconnecting…" if self.reconnecting else "Starting…"
@@ -47,7 +59,7 @@ class RunningTurn:
         """Follow what happens."""
         match event:
             case MessageStored(message=message) if message.role == "assistant":
-                self.answer = message
+                self.answer, self.writing = message, True
                 self.grown = GrowingAnswer(message.parts, message.text)
             case LoadProgress(fraction=fraction):
                 name = short_name(self.answer.model, self.names) if self.answer else "the model"
@@ -62,5 +74,11 @@ class RunningTurn:
             case str() | ReasoningDelta():
                 self.grown.take(event)
                 self.status = ""
+            case ToolsStarting():
+                self.status = "Starting the tools…"
+            case StepEnded(message=message):
+                self.answer, self.writing = message, False
+            case CallChanged(call=call):
+                self.calls[call.id] = call
             case TurnEnded(message=message):
                 self.ended = message

@@ -15,6 +15,8 @@ from slmdesk.gui.settings.safe_steps_card import SafeStepsCard
 from slmdesk.gui.settings.self_test_card import SelfTestCard
 from slmdesk.gui.settings.setting_rows import SettingRow
 from slmdesk.gui.settings.settings_controller import SettingsController
+from slmdesk.gui.settings.tool_servers_card import ToolServersCard
+from slmdesk.gui.settings.tool_servers_controller import ToolServersController
 from slmdesk.gui.theme import MEASURE, SPACE
 from slmdesk.gui.widgets.base import Label
 from slmdesk.gui.widgets.buttons import Button
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
+    from slmdesk.core.errors import SlmDeskError
     from slmdesk.core.setting_table import Setting, Value
     from slmdesk.core.settings import Source
     from slmdesk.engines.device_report import DeviceLine
     from slmdesk.engines.safe_steps import Remembered
     from slmdesk.engines.self_test_outcome import Outcome
+    from slmdesk.tools.toolbox import ServerEntry
 
 AT_ONCE = 2
 """Groups that fill the page before one scrolls."""
@@ -67,6 +71,8 @@ class SettingsPage(Page):
         self.machine = machine = MachineController(services, self)
         self.safe_steps = SafeStepsCard(self.theme, machine.forget_step)
         self.self_test = SelfTestCard(self.theme, machine.test)
+        self.tool_controller = ToolServersController(services, self)
+        self.tool_servers = ToolServersCard(self.theme, self.tool_controller)
         self.devices = DeviceRow(self.theme, lambda: machine.look_for_devices(failed_too=True))
         self.controller = SettingsController(services, self)
         self._lay_out()
@@ -90,6 +96,14 @@ class SettingsPage(Page):
 
     def activated(self) -> None:
         self.machine.activated()
+        self.tool_controller.activated()
+
+    def show_tool_servers(self) -> None:
+        """Scroll to the servers of tools."""
+        self._search.clear()
+        self.complete()
+        self._area.ensureWidgetVisible(self.tool_servers)
+        self.tool_servers.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def filter(self, words: str) -> None:
         """Show only the settings that hold every one of `words`."""
@@ -105,6 +119,8 @@ class SettingsPage(Page):
         found += self.safe_steps.isVisibleTo(self)
         self.self_test.setVisible(self.self_test.found_by(wanted))
         found += self.self_test.isVisibleTo(self)
+        self.tool_servers.setVisible(self.tool_servers.found_by(wanted))
+        found += self.tool_servers.isVisibleTo(self)
         self._none.setText(f"No setting has to do with “{words.strip()}”.")
         self._none.setVisible(found == 0)
 
@@ -126,6 +142,18 @@ class SettingsPage(Page):
     def show_testing(self, family: str, number: int) -> None:
         self.self_test.show_testing(family, number)
 
+    def show_servers(self, entries: Sequence[ServerEntry], always: Sequence[str]) -> None:
+        self.tool_servers.show_servers(entries, always)
+
+    def show_checking(self, name: str, *, on: bool) -> None:
+        self.tool_servers.show_checking(name, on=on)
+
+    def show_add_problem(self, error: SlmDeskError) -> None:
+        self.tool_servers.form.show_problem(error)
+
+    def show_added(self) -> None:
+        self.tool_servers.close_form()
+
     def show_devices(self, lines: Sequence[DeviceLine]) -> None:
         self.devices.show_lines(lines)
 
@@ -137,6 +165,7 @@ class SettingsPage(Page):
     def _lay_out(self) -> None:
         self._area = ScrollingColumn(widest=MEASURE.pages, top=SPACE.small)
         self._column = column = self._area.column
+        column.addWidget(self.tool_servers)
         column.addWidget(self.safe_steps)
         column.addWidget(self.self_test)
         column.addSpacing(SPACE.huge)

@@ -116,6 +116,7 @@ GLYPHS: dict[str, str] = {
     "switch": "swap-horizontal",
     "text": "format-size",
     "ticked": "checkbox-marked",
+    "tools": "wrench-outline",
     "tune": "tune-variant",
     "undo": "undo",
     "unticked": "checkbox-blank-outline",
@@ -141,6 +142,7 @@ FILLED: dict[str, str] = {
 """The filled variant of an icon, shown in its "on" state."""
 
 CODE_POINTS: dict[str, int] = {
+    "wrench-outline": 0xF0BE0,
     "format-size": 0xF027F,
     "white-balance-sunny": 0xF05A8,
     "weather-night": 0xF0594,

@@ -13,6 +13,8 @@ from slmdesk.gui.chat.names import BUILT_IN, STARTER
 from slmdesk.gui.tour.driver import LONG_S, NARROW, SMALLEST, WIDE
 
 if TYPE_CHECKING:
+    from slmdesk.chat.tree import Conversation
+    from slmdesk.gui.chat.call_card import CallCard
     from slmdesk.gui.chat.chat_controller import ChatController
     from slmdesk.gui.chat.items import MessageItem
     from slmdesk.gui.tour.driver import Driver
@@ -137,31 +139,79 @@ async def edit_and_resend(driver: Driver) -> None:
 
 async def formatted(driver: Driver) -> None:
     async with driver.step("A long answer with code and a table, imported from an export"):
-        now = time.time()
         rows: list[dict[str, object]] = [
             {"id": 1, "parent_id": None, "role": "user", "text": "How do I read a GGUF header in Python?"},
             {"id": 2, "parent_id": 1, "role": "assistant", "text": SHOWCASE, "model": "slmdesk/desk-guide"},
         ]
-        document = {
-            "format": "slmdesk-conversation",
-            "version": 1,
-            "title": "Reading a GGUF header",
-            "model": "",
-            "system_prompt": "",
-            "created_at": now,
-            "active_leaf": 2,
-            "messages": [
-                {"state": "complete", "model": "", "created_at": now, "finished_at": now, "stats": {}, **row}
-                for row in rows
-            ],
-        }
-        conversation = await driver.application.chats.import_json(json.dumps(document))
+        conversation = await _imported(driver, "Reading a GGUF header", rows)
         driver.chat.controller.open(conversation.id)
         await driver.until(
             lambda: len(driver.messages) == 2 and "GGUF" in _last(driver).message.text, "the import"
         )
         await driver.until(lambda: _complete(driver), "the formatted answer")
         await driver.shoot("formatted", WIDE, NARROW, SMALLEST)
+
+
+async def tools(driver: Driver) -> None:
+    """A model of this size does not call tools by itself: the call stands in what is imported, and is made here."""
+    async with driver.step("A tool is chosen, its call approved, and its result goes to the model") as step:
+        call = {
+            "type": "tool_call",
+            "id": "c1",
+            "name": "calculator",
+            "arguments": '{"expression": "17 * 23"}',
+        }
+        rows: list[dict[str, object]] = [
+            {"id": 1, "parent_id": None, "role": "user", "text": "What is 17 * 23?"},
+            {"id": 2, "parent_id": 1, "role": "assistant", "text": "", "parts": [call]},
+        ]
+        conversation = await _imported(driver, "A calculation", rows)
+        driver.chat.open(conversation.id)
+        await driver.until(lambda: len(driver.messages) == 2 and bool(_last(driver).calls), "the call")
+        button = driver.chat.pane.composer.tools_button
+        await driver.click(button)
+        await driver.until(lambda: driver.chat.tools.menu is not None, "the menu of tools")
+        await driver.shoot("tools-menu", WIDE)
+        menu = driver.chat.tools.menu
+        assert menu is not None
+        menu.actions()[0].trigger()
+        menu.close()
+        await driver.until(lambda: button.text() == "Calculator", "the choice")
+        driver.chat.controller.continue_from(_last(driver).id)
+        await driver.until(
+            lambda: bool(_cards(driver, 1)) and bool(_cards(driver, 1)[0].buttons), "the question"
+        )
+        await driver.shoot("tool-asked", WIDE, NARROW, SMALLEST)
+        await driver.click(_cards(driver, 1)[0].buttons[0])
+        await driver.until(lambda: len(driver.messages) == 3 and not _last(driver).live, "the answer", LONG_S)
+        words = _cards(driver, 1)[0].words
+        driver.check(words.startswith("Called calculator"), f"the card says {words!r}.")
+        driver.check(_last(driver).message.error is None, f"the answer failed: {_last(driver).message.error}")
+        step.saw += [words, _last(driver).message.text]
+        await driver.shoot("tool-called", WIDE, NARROW)
+
+
+def _cards(driver: Driver, number: int) -> list[CallCard]:
+    """The cards of the tools that a message calls."""
+    view = driver.chat.pane.messages.view_of(driver.messages[number].id)
+    return view.calls.cards if view is not None else []
+
+
+async def _imported(driver: Driver, title: str, rows: list[dict[str, object]]) -> Conversation:
+    """A conversation of these messages, by way of an import."""
+    now = time.time()
+    known = {"state": "complete", "model": "", "created_at": now, "finished_at": now, "stats": {}}
+    document = {
+        "format": "slmdesk-conversation",
+        "version": 1,
+        "title": title,
+        "model": "",
+        "system_prompt": "",
+        "created_at": now,
+        "active_leaf": rows[-1]["id"],
+        "messages": [{**known, **row} for row in rows],
+    }
+    return await driver.application.chats.import_json(json.dumps(document))
 
 
 async def survive_engine(driver: Driver) -> None:
@@ -279,6 +329,7 @@ STEPS = (
     regenerate,
     edit_and_resend,
     formatted,
+    tools,
     survive_engine,
     damaged_model,
     find_and_delete,

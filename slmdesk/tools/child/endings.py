@@ -75,6 +75,6 @@ def explained(status: int | None, tail: Sequence[str]) -> SlmDeskError:
     return SlmDeskError(
         "tool_server_failed",
         f"The server ended{how}{said}.",
-        "Its log below tells more; check its command and its arguments.",
+        "Check its command and its arguments; its log tells more.",
         details=text,
     )

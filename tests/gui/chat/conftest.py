@@ -69,6 +69,9 @@ class Deeds:
     def select_branch(self, message_id: int, branch: int) -> None:
         self.done.append(("branch", message_id, branch))
 
+    def decide(self, call_id: str, decision: str) -> None:
+        self.done.append(("decide", call_id, decision))
+
     def mend(self, error: SlmDeskError) -> Remedy | None:
         del error
         return None

@@ -242,6 +242,7 @@ def test_actions_come_and_go_with_what_is_possible(play: Play) -> None:
             "chat.guide",
             "chat.panel",
             "chat.import",
+            "chat.tools",
         }
         await desk.mid_answer("What is Q4_K_M?")
         assert "chat.stop" in possible()

@@ -234,6 +234,8 @@ class MessageBody(QWidget):
 
     # painting
     def paintEvent(self, event: QPaintEvent) -> None:
+        if not self._tops:
+            return  # shown before it was laid out
         painter = QPainter(self)
         clip = QRectF(event.rect())
         number = max(bisect_right(self._tops, clip.top()) - 1, 0)
