@@ -56,6 +56,11 @@ def _rows(report: FitReport, out: Output) -> list[tuple[str, str]]:
         ("compute", amounts.size(expected.compute_bytes)),
         ("overhead", amounts.size(expected.overhead_bytes)),
         ("total", amounts.size(expected.total_bytes)),
+        *(
+            [("prefix cache", f"up to {amounts.size(expected.prefix_bytes)} more")]
+            if expected.prefix_bytes
+            else []
+        ),
         *_gpu_rows(fit.split),
         ("free now", amounts.size(fit.available_bytes)),
         ("verdict", paint(_VERDICTS[fit.verdict])),

@@ -226,6 +226,19 @@ SETTINGS: tuple[Setting, ...] = (
         choices=("f16", "q8_0", "q4_0"),
     ),
     Setting(
+        "engine.prefix_cache_mb",
+        int,
+        256,
+        "Prefix cache",
+        "How much memory conversations that had to leave a model's context may take, so that they go on without being "
+        "read again. The one used longest ago makes place; 0 keeps none.",
+        _ENGINE,
+        minimum=0,
+        maximum=1_000_000,
+        unit="MB",
+        also="memory conversations kept put aside",
+    ),
+    Setting(
         "engine.flash_attention",
         bool,
         True,

@@ -62,6 +62,7 @@ class LlamaEngine:
         self.spec = spec
         self.facts = ready.facts
         self.port = ready.port
+        self.prefix_bytes = self.prefix_peak = 0  # that its prefix cache holds, and held at most
         self.died: asyncio.Future[SlmDeskError | None] = asyncio.get_running_loop().create_future()
         self._child = child
         self._sinks: dict[int, Sink] = {}
@@ -266,7 +267,9 @@ class LlamaEngine:
             "engine_stopped", "The engine was stopped.", "Send the message again to start it."
         )
 
-    def _dispatch(self, texts: list[list[Any]], ends: list[list[Any]]) -> None:
+    def _dispatch(self, texts: list[list[Any]], ends: list[list[Any]], prefixes: int | None = None) -> None:
+        if prefixes is not None:
+            self.prefix_bytes, self.prefix_peak = prefixes, max(self.prefix_peak, prefixes)
         sinks = self._sinks
         written = self._written
         for key, delta, token in texts:
@@ -325,7 +328,7 @@ class _EventReader(asyncio.Protocol):
     def __init__(
         self,
         token: str,
-        dispatch: Callable[[list[list[Any]], list[list[Any]]], None],
+        dispatch: Callable[..., None],
         lost: Callable[[], None],
     ) -> None:
         self._token = token

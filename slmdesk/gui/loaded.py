@@ -48,6 +48,8 @@ def memory_words(model: LoadedModel) -> str:
     if model.state == "loading":
         return f"loading, {model.progress:.0%}"
     parts = [amounts.size(model.memory_bytes)]
+    if model.prefix_bytes:
+        parts[0] += f" ({amounts.size(model.prefix_bytes)} of it for earlier conversations)"
     if model.loaded_at:
         parts.append(f"since {amounts.moment(model.loaded_at)}")
     if model.context_length:

@@ -29,6 +29,10 @@ class Engine(Protocol):
     """
 
     died: asyncio.Future[SlmDeskError | None]
+    prefix_bytes: int
+    """Memory that conversations take which had to leave its context; 0 where none are kept. `prefix_peak`: the most
+    they took."""
+    prefix_peak: int
 
     @property
     def facts(self) -> Facts:

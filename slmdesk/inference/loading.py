@@ -45,6 +45,7 @@ class Loading(Wire, frozen=True):
     )  # -1: as many as fit the GPU; 0: no part for a GPU is loaded, so no driver is touched
     cache_type: CacheType = "f16"
     flash_attention: bool = True
+    prefix_bytes: int = 256_000_000  # of plain memory, at most, for conversations that had to leave the cache
     drafts: bool = True  # tokens that text before suggests are evaluated ahead; the answer is the same
     extra_buffers: bool = True  # copies of weights in an order that suits the processor
     template: str = ""  # of Ollama, in Go's form: goes before the file's own where it says something else
@@ -69,6 +70,7 @@ class Facts(Wire, frozen=True):
     load_seconds: float
     memory_bytes: int  # resident memory of the process after the load, its cache counted as full
     file_bytes: int
+    prefix_bytes: int = 0  # that the prefix cache may take beside `memory_bytes`
     chat_form: str = ""  # what stands in for a template that the file does not have
     layers: int = 0  # of the model, the output counted as one
     gpu_layers: int = 0  # of those, the ones a GPU has

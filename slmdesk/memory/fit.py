@@ -44,6 +44,7 @@ def loading_of(settings: Settings, *, context: int = 0, kept: ModelSettings = NO
         gpu_layers=int(get("engine.gpu_layers") if kept.gpu_layers is None else kept.gpu_layers),
         cache_type=cast("CacheType", kept.cache_type or get("engine.cache_type")),
         flash_attention=bool(get("engine.flash_attention")),
+        prefix_bytes=int(get("engine.prefix_cache_mb")) * 1_000_000,
     )
 
 
@@ -73,6 +74,7 @@ class Fit:
             "kv_bytes": expected.kv_bytes,
             "compute_bytes": expected.compute_bytes,
             "overhead_bytes": expected.overhead_bytes,
+            "prefix_bytes": expected.prefix_bytes,
             "context": expected.context,
             "cells": expected.cells,
             "verdict": self.verdict,

@@ -24,6 +24,8 @@ Verdict = Literal["fits", "tight", "too_big"]
 
 CELL_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}  # bytes a number, block scales included
 SPARE_SLOTS = 4  # conversations kept beyond the parallel ones, waiting for their next turn
+_PREFIXES_OF_CACHE = 4  # what the prefix cache takes at most, as a multiple of the KV cache
+_PREFIX_SHARE = 0.2  # of the memory then still free
 CACHE_SHARE = 0.25  # of free memory that contexts beyond the first one may take
 DEFAULT_CONTEXT = 8192  # tokens; more only when it is asked for
 BATCH = 512  # tokens of prompt a step
@@ -58,6 +60,7 @@ class Forecast:
     loaded_bytes: int = (
         0  # of the total, held right after the load: no prompt has used the compute buffer yet
     )
+    prefix_bytes: int = 0  # beside the total, where they are free: what the prefix cache takes at most
 
 
 def forecast(
@@ -100,7 +103,17 @@ def forecast(
         cells=cells,
         error=error,
         loaded_bytes=held,
+        prefix_bytes=prefix_bytes(loading, kv),
     )
+
+
+def prefix_bytes(loading: Loading, cache_bytes: int, left: int | None = None) -> int:
+    """What conversations that had to leave a KV cache of `cache_bytes` may take of the memory `left` beside it.
+
+    `left`: bytes; None where that is not known, as of another machine.
+    """
+    most = min(loading.prefix_bytes, _PREFIXES_OF_CACHE * cache_bytes)
+    return most if left is None else max(min(most, int(left * _PREFIX_SHARE)), 0)
 
 
 def expect(

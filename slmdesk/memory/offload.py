@@ -126,6 +126,7 @@ class Split:
     processor: Share
     shared: bool
     free_bytes: int  # of the device, before the load
+    prefix_bytes: int = 0  # as in `Forecast`
 
     @property
     def whole(self) -> bool:
@@ -155,6 +156,7 @@ class Split:
             cells=self.cells,
             error=error,
             loaded_bytes=self.processor.total_bytes,
+            prefix_bytes=self.prefix_bytes,
         )
 
     def on_machine(self, context: int, error: float | None = None) -> Forecast:
@@ -172,6 +174,7 @@ class Split:
             error=error,
             # A GPU's buffers, and what is handed to it, are held from the load on.
             loaded_bytes=self.memory_bytes,
+            prefix_bytes=self.prefix_bytes,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -226,6 +229,7 @@ def split(
         processor=_processor_share(architecture, weights, loading, plain, low),
         shared=room.shared,
         free_bytes=room.free_bytes,
+        prefix_bytes=plain.prefix_bytes,
     )
 
 

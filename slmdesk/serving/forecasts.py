@@ -48,6 +48,7 @@ class LoadForecast:
         self._layers = offload.LayerWeights.of(header, self._architecture, file_bytes=file.size_bytes)
         self._device = device
         self.split: offload.Split | None = None
+        self.prefix_bytes = 0  # that the engine, once it runs, may take beside what is shown
         self._loading = loading
         self._correction = correction
         self._texts = TextModel.of(header) if file.serves in {"embed", "rank"} else None
@@ -71,6 +72,7 @@ class LoadForecast:
     def now_known(self, engine: Engine) -> None:
         """Forecast again, for what the engine has opened."""
         ready = engine.facts
+        self.prefix_bytes = ready.prefix_bytes
         if not ready.gpu_layers:
             self._device = None  # the engine saw less free memory there than we did
         else:
@@ -192,10 +194,13 @@ class Forecasts:
         )
 
     async def unused(self) -> int:
-        """Bytes promised to running engines that they do not hold yet: a cache takes memory as it fills."""
+        """Bytes promised to running engines that they do not hold yet: caches take memory as they fill."""
 
         def count() -> int:
-            promised = {pid: expected.shown.total_bytes for pid, (expected, _) in self._running.items()}
+            promised = {
+                pid: expected.shown.total_bytes + expected.prefix_bytes
+                for pid, (expected, _) in self._running.items()
+            }
             return sum(
                 max(total - resident, 0) for pid, total in promised.items() if (resident := held_now(pid))
             )
@@ -212,6 +217,9 @@ class Forecasts:
             return
         peak = await asyncio.to_thread(held_bytes, engine.pid)
         if peak:
+            peak -= (
+                engine.prefix_peak
+            )  # how much of it there is follows from the conversations, not from the model
             await asyncio.to_thread(self._calibration.ended, file.id, expected.shown, peak)
 
 

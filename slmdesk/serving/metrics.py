@@ -206,6 +206,12 @@ class _Now(Collector):
         families = {
             "loaded": _per_model("slmdesk_model_loaded", "1 for a model that is ready."),
             "memory": _per_model("slmdesk_model_memory_bytes", "Resident memory of a model's engine."),
+            "prefixes": _per_model(
+                "slmdesk_model_prefix_cache_bytes", "Of that, what its prefix cache holds."
+            ),
+            "most_prefixes": _per_model(
+                "slmdesk_model_prefix_cache_limit_bytes", "What a model's prefix cache may hold at most."
+            ),
             "context": _per_model("slmdesk_model_context_tokens", "Context of a loaded model."),
             "slots": _per_model("slmdesk_model_slots", "Answers that a model writes at once."),
             "active": _per_model("slmdesk_model_answers_active", "Answers being written."),
@@ -215,6 +221,8 @@ class _Now(Collector):
             values = (
                 int(model.state == "ready"),
                 model.memory_bytes,
+                model.prefix_bytes,
+                model.most_prefix_bytes,
                 model.context_length,
                 model.parallel,
                 model.active,

@@ -191,6 +191,8 @@ class ModelSlot:
             state=self.state,
             progress=self.progress,
             memory_bytes=held_now(engine.pid) or engine.facts.memory_bytes if engine is not None else 0,
+            prefix_bytes=engine.prefix_bytes if engine is not None else 0,
+            most_prefix_bytes=facts.prefix_bytes if facts else 0,
             context_length=facts.context_length if facts else 0,
             parallel=self.parallel,
             active=self.users - self.waiting,

@@ -121,6 +121,28 @@ async def test_a_conversation_that_had_to_leave_the_cache_is_not_evaluated_again
     assert second == uncached
 
 
+async def test_conversations_put_aside_stay_within_their_memory(start: StartEngine, answer: Ask) -> None:
+    room = 6_000_000  # bytes; a conversation of these takes two million
+    engine = await start(parallel=4, context_length=1024, cache_cells=1024, prefix_bytes=room)
+    assert engine.facts.prefix_bytes == room
+
+    async def client(number: int) -> None:
+        for turn in range(2):
+            await answer(
+                engine, f"{number} {turn} counts up. " * 90, conversation=f"{number}/{turn}", max_tokens=2
+            )
+
+    await asyncio.gather(*map(client, range(8)))
+    _, finished = await answer(engine, f"{FIRST} Once more.")
+    assert finished.usage.completion_tokens > 0
+    assert room / 3 < engine.prefix_peak <= room
+    assert engine.prefix_bytes <= room
+    none = await start(parallel=1, context_length=1024, cache_cells=1024, prefix_bytes=0)
+    for number in range(3):
+        await answer(none, f"{number} other words " * 150, conversation=f"b{number}", max_tokens=2)
+    assert (none.facts.prefix_bytes, none.prefix_peak) == (0, 0)
+
+
 async def test_idle_conversations_make_room(start: StartEngine, answer: Ask) -> None:
     engine = await start(parallel=1, context_length=512, cache_cells=512)
     for number in range(6):

@@ -12,7 +12,15 @@ from slmdesk.formats.architecture import Architecture
 from slmdesk.inference.loading import Loading
 from slmdesk.memory.calibration import Correction
 from slmdesk.memory.fit import fit
-from slmdesk.memory.forecast import cells_for, expect, forecast, largest_context, usual_context, verdict
+from slmdesk.memory.forecast import (
+    cells_for,
+    expect,
+    forecast,
+    largest_context,
+    prefix_bytes,
+    usual_context,
+    verdict,
+)
 
 GB = 10**9
 SMALL = Architecture.from_config(
@@ -138,6 +146,19 @@ def test_verdicts() -> None:
     assert too_big.to_json()["total_bytes"] > 5 * GB
     assert usual_context(0) == usual_context(131072) == 8192
     assert usual_context(2048) == 2048
+
+
+def test_what_conversations_put_aside_may_take_is_told_beside_the_total() -> None:
+    plain = forecast(SMALL, GB, Loading(2048, 1, prefix_bytes=0))
+    told = forecast(SMALL, GB, Loading(2048, 1, prefix_bytes=50_000_000))
+    assert (plain.prefix_bytes, told.prefix_bytes) == (0, 50_000_000)
+    assert told.total_bytes == plain.total_bytes
+    most = forecast(SMALL, GB, Loading(2048, 1, prefix_bytes=100 * GB))
+    assert most.prefix_bytes == 4 * most.kv_bytes
+    loading = Loading(prefix_bytes=GB)
+    assert prefix_bytes(loading, GB, left=GB // 2) == GB // 10
+    assert prefix_bytes(loading, GB, left=-5) == 0
+    assert fit(SMALL, GB, loading, available=4 * GB).to_json()["prefix_bytes"] == GB
 
 
 def test_a_correction_changes_what_is_not_known_exactly() -> None:

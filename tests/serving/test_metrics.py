@@ -74,6 +74,9 @@ def test_each_request_and_token_is_counted(home: Path) -> None:
             assert value(now, "slmdesk_inter_token_seconds_sum", model=FILE) > 0
             assert value(now, "slmdesk_model_loaded", model=FILE) == 1
             assert value(now, "slmdesk_model_memory_bytes", model=FILE) > 10e6
+            limit = value(now, "slmdesk_model_prefix_cache_limit_bytes", model=FILE)
+            assert 0 <= value(now, "slmdesk_model_prefix_cache_bytes", model=FILE) <= limit
+            assert limit > 1e6
             assert value(now, "slmdesk_model_slots", model=FILE) == 4
             assert value(now, "slmdesk_requests_active") == 1
             assert value(now, "slmdesk_connections") == 1

@@ -49,7 +49,8 @@ class Worker:
     """Runs on its own thread from `start` to `stop`. `submit` and `cancel` may be called from any thread.
 
     `publish` is called on the worker thread once a step, with the new text of each answer and those that ended;
-    `on_crash` when a defect ends the thread. `prefix_bytes` of memory hold conversations that had to leave the cache.
+    `on_crash` when a defect ends the thread. `prefix_bytes` of memory hold conversations that had to leave the cache;
+    `on_prefixes` hears how many are in use, where that changed.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Worker:
         slots: int,
         publish: Publish,
         on_crash: Callable[[], None] = lambda: None,
+        on_prefixes: Callable[[int], None] = lambda _held: None,
         prefix_bytes: int = 0,
         idle_cell_s: float = 0.0,
         drafts: bool = True,
@@ -76,6 +78,8 @@ class Worker:
         self._drafting = Drafting() if drafts and model.keeps_every_position else None
         self._publish = publish
         self._on_crash = on_crash
+        self._on_prefixes = on_prefixes
+        self._prefixes_told = 0
         self._candidates = Candidates(model.native, model.tokens)
         self._inbox: queue.SimpleQueue[Answer | int | None] = queue.SimpleQueue()
         self._waiting: deque[Answer] = deque()
@@ -129,6 +133,9 @@ class Worker:
                 self._flush()
                 if not self._active and not self._waiting:
                     self._tidy()
+                if self._table.prefix_bytes != self._prefixes_told:
+                    self._prefixes_told = self._table.prefix_bytes
+                    self._on_prefixes(self._prefixes_told)
         except BaseException as error:  # noqa: BLE001 - a defect: said to every client, then the thread ends
             traceback.print_exc()
             failures.end_as_native(error)

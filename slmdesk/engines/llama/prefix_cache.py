@@ -24,7 +24,7 @@ class Kept:
 
 
 class PrefixCache:
-    """Holds up to `room` bytes; what was put there longest ago makes place."""
+    """Holds up to `room` bytes; what was used longest ago makes place: what is used is taken out and put back anew."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -33,6 +33,11 @@ class PrefixCache:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    @property
+    def used(self) -> int:
+        """Bytes it holds."""
+        return self._used
 
     def has_room_for(self, size: int) -> bool:
         """Whether a state of this many bytes could be kept at all."""

@@ -57,7 +57,8 @@ class EngineServer:
     - `POST /cancel` `{"key": 7}`
     - `POST /tokenize`, an `Ask` → `{"tokens": n}`
     - `POST /tokens` `{"text": …}` → `{"tokens": […]}`, and `POST /text` the other way
-    - `GET /events` → lines `[[[key, delta, token], …], [[key, stop], …]]`, one a step of the batch loop
+    - `GET /events` → lines `[[[key, delta, token], …], [[key, stop], …]]`, one a step of the batch loop; a third member
+      is the bytes that the prefix cache holds, where they changed
     - `GET /status` → `{"active": n, "queued": n}`
     """
 
@@ -105,6 +106,10 @@ class EngineServer:
         if ends:
             for key, _ in ends:
                 self._keys.discard(key)
+
+    def publish_prefixes(self, held: int) -> None:
+        """Called on the worker thread where the prefix cache holds more bytes, or fewer, than before."""
+        self._events.send(b"[[],[],%d]\n" % held)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         arrived = time.perf_counter()

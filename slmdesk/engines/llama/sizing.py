@@ -29,9 +29,6 @@ _MOST_SEQUENCES = 256  # LLAMA_MAX_SEQ
 # costs when something else runs on the machine; one thread gives it a thousand tokens a second as it is.
 _TINY = 40e6
 _UNKNOWN_BYTES = 200e6  # beside the weights, where the header does not tell what the rest depends on
-_PREFIX_SHARE = 0.2  # of the memory then still free, for the prefix cache
-_MOST_PREFIXES = 1e9  # bytes
-_PREFIXES_OF_CACHE = 4  # nor more than so many times what the cache takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +102,10 @@ def plan(spec: EngineSpec, header: GgufHeader, *, available: int, device: Device
         threads=threads,
         cache_bytes=expected.kv_bytes,
         needed_bytes=needed,
-        prefix_bytes=_prefix_bytes(available - needed, expected.kv_bytes),
+        prefix_bytes=forecast.prefix_bytes(loading, expected.kv_bytes, available - needed),
         idle_cell_s=0.0 if split or architecture is None else _idle_cell_s(architecture, threads),
         split=split,
     )
-
-
-def _prefix_bytes(left: int, cache: int) -> int:
-    """Memory for conversations that had to leave the cache. None where the cache's size is not known."""
-    return int(min(left * _PREFIX_SHARE, _MOST_PREFIXES, _PREFIXES_OF_CACHE * cache))
 
 
 def model_bytes(header: GgufHeader) -> int:

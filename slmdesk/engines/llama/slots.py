@@ -62,6 +62,11 @@ class SlotTable:
         """Cells held for conversations that nobody answers at the moment."""
         return sum(slot.past for slot in self.slots if slot.answer is None)
 
+    @property
+    def prefix_bytes(self) -> int:
+        """What the prefix cache holds."""
+        return self._prefixes.used
+
     def take(self, tokens: list[int], conversation: str, *, anew: bool = False) -> Slot | None:
         """Give the best idle slot to an answer that begins with `tokens`; None when all are in use.
 

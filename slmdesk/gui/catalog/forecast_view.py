@@ -43,6 +43,8 @@ def sum_words(fit: Fit) -> str:
     words += (
         f" at a context of {expected.context:,} tokens. {amounts.size(fit.available_bytes)} are free now."
     )
+    if expected.prefix_bytes:
+        words += f" Conversations that leave the context may take up to {amounts.size(expected.prefix_bytes)} more."
     if fit.split is not None:
         words += f" {gpu_words(fit.split)}"
     if fit.verdict == "too_big" and fit.max_context:
