@@ -110,6 +110,10 @@ _STATUS: dict[ErrorCode, int] = {
 }
 
 # Programs written against the API know these by other names.
+
+ERROR_STATUSES = tuple(sorted({400, 404, 405, *_STATUS.values()}))
+"""Every status that an error may have."""
+
 _THEIR_CODE: dict[ErrorCode, str] = {
     "context_exceeded": "context_length_exceeded",
     "unauthorized": "invalid_api_key",

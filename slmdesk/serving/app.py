@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from slmdesk.core.errors import SlmDeskError
-from slmdesk.serving.api_errors import error_response, form_of, from_http
+from slmdesk.serving.api_errors import error_response, form_of, from_http, json_response
 from slmdesk.serving.connections import Connection
+from slmdesk.serving.description import PATH, described
 from slmdesk.serving.dialects import anthropic, openai
 from slmdesk.serving.dialects.own import OwnDialect
 from slmdesk.serving.dialects.responses import ResponsesDialect
@@ -175,7 +177,21 @@ def build_app(
     _post(app, "/slmdesk/v1/unload", routes.unload)
     _post(app, "/slmdesk/v1/tokenize", routes.tokenize)
     _post(app, "/slmdesk/v1/shutdown", routes.shutdown)
+    _describe(app)
     return app
+
+
+def _describe(app: web.Application) -> None:
+    """Everything above is told to programs; put together when one asks."""
+
+    @cache
+    def description() -> dict[str, Any]:
+        return described(app.router.routes())
+
+    async def describe(_request: web.Request) -> web.Response:
+        return json_response(description())
+
+    _get(app, PATH, describe)
 
 
 def _add_other_apis(app: web.Application, models: Models, answers: Answers) -> None:
