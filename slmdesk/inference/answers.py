@@ -97,6 +97,8 @@ class Timings(Wire, frozen=True):
     generate_s: float = 0.0
     prompt_tokens_per_s: float = 0.0
     tokens_per_s: float = 0.0
+    draft_tokens: int = 0  # guessed ahead and evaluated with the token before them
+    accepted_tokens: int = 0  # of those, the ones that were right
 
 
 class Stop(Wire, frozen=True, tag="stop", omit_defaults=True):

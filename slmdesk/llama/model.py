@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from typing import TYPE_CHECKING
 
 from slmdesk.core.errors import SlmDeskError
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from slmdesk.llama.native import Native
 
 _CONTROL_OR_UNKNOWN = (1 << 3) | (1 << 0)  # enum llama_token_attr
+_CUT_FIRST = (1 << 4) | _CONTROL_OR_UNKNOWN  # looked for before a text is cut into tokens
 _UNUSED = 1 << 1
+_STRETCH = 4096  # characters of a long prompt that are cut into tokens at once
 _SENTENCE_PIECE = 1  # enum llama_vocab_type
 
 
@@ -74,6 +77,7 @@ class Model:
             and self._metadata("tokenizer.ggml.add_space_prefix") != "false"
         )
         self.special_texts = self._special_texts()
+        self._begins = self._safe_begins()
         self.also_ends: frozenset[int] = (
             frozenset()
         )  # tokens that end an answer though the file does not say so
@@ -157,6 +161,27 @@ class Model:
                 )
             room = -count
 
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """As `tokenize` with control tokens, in time that grows with the text.
+
+        llama.cpp looks for each control token in all that follows, anew for each stretch between two of them: a long
+        conversation took time by the square of its messages. It is handed over in stretches that begin with a control
+        token, where a cut changes nothing: in no token stands that token's first character further in, and no space
+        is before it, which such a token could take along.
+        """
+        tokens: list[int] = []
+        start = 0
+        if len(text) > 2 * _STRETCH and self._begins is not None:
+            lengths = {len(special) for special in self.special_texts}
+            for found in self._begins.finditer(text, _STRETCH):
+                at = found.start()
+                if at - start < _STRETCH or text[at - 1].isspace():
+                    continue
+                if any(text[at : at + length] in self.special_texts for length in lengths):
+                    tokens += self.tokenize(text[start:at], special=True)
+                    start = at
+        return tokens + self.tokenize(text[start:], special=True)
+
     def token_of(self, text: str) -> int:
         """The token that is exactly this text, control tokens included; -1 where there is none."""
         tokens = self.tokenize(text, special=True)
@@ -214,6 +239,18 @@ class Model:
         ]
         texts = (self._read_piece(token, special=True).decode(errors="replace") for token in found)
         return frozenset(text for text in texts if len(text) > 1)
+
+    def _safe_begins(self) -> re.Pattern[str] | None:
+        """Finds characters with which control tokens begin, and which stand nowhere else in such a token."""
+        attributes = self.native.token_attributes
+        inner = {
+            character
+            for token in range(self.tokens)
+            if attributes(self.vocabulary, token) & _CUT_FIRST
+            for character in self._read_piece(token, special=True).decode(errors="replace")[1:]
+        }
+        begins = {text[0] for text in self.special_texts} - inner
+        return re.compile(f"[{re.escape(''.join(sorted(begins)))}]") if begins else None
 
     @property
     def fill_in_tokens(self) -> tuple[int, int, int]:

@@ -67,6 +67,10 @@ class Metrics:
         )
         self._answers = _tokens("slmdesk_answers", "Answers that were written to their end.", registry)
         self._written = _tokens("slmdesk_completion_tokens", "Tokens that were written.", registry)
+        self._drafted = _tokens("slmdesk_draft_tokens", "Tokens that were guessed ahead and tried.", registry)
+        self._accepted = _tokens(
+            "slmdesk_draft_tokens_accepted", "Of those, the ones that were right.", registry
+        )
         self._first = Histogram(
             "slmdesk_time_to_first_token_seconds",
             "From the head of a request to the first piece of its answer, a load included.",
@@ -102,6 +106,8 @@ class Metrics:
         self._answers.labels(model).inc()
         self._prompt.labels(model).inc(usage.prompt_tokens)
         self._written.labels(model).inc(usage.completion_tokens)
+        self._drafted.labels(model).inc(stop.timings.draft_tokens)
+        self._accepted.labels(model).inc(stop.timings.accepted_tokens)
         if usage.cached_tokens:
             self._cached.labels(model).inc(usage.cached_tokens)
             self._hits.labels(model).inc()

@@ -69,5 +69,8 @@ async def test_the_answer_is_the_same_with_and_without(smollm2: Path, temperatur
             await engine.stop()
         stop = pieces.pop()
         assert isinstance(stop, Stop)
+        tried, right = stop.timings.draft_tokens, stop.timings.accepted_tokens
+        assert 0 <= right <= tried
+        assert (tried > 0) is drafts
         answers.append(("".join(map(str, pieces)), stop.usage, stop.reason))
     assert answers[0] == answers[1]

@@ -45,7 +45,8 @@ def spaced(desk_guide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tokens_are_those_of_the_whole_text(name: str, request: pytest.FixtureRequest) -> None:
     model: Path = request.getfixturevalue(name)
     harmless = _harmless(SPELLED)
-    chats = [*(chat(text) for text in PLAIN), chat("a", "b ", "c"), chat("a", " begun")]
+    long = chat(*(f" {n} says {text}" for n in range(60) for text in [*PLAIN, "< and |>"]), "?")
+    chats = [*(chat(text) for text in PLAIN), chat("a", "b ", "c"), chat("a", " begun"), long]
     spelled = [chat(SPELLED, "x", "y"), chat("a", SPELLED)]
     plain = [chat(harmless, "x", "y"), chat("a", harmless)]
     found = cut(model, [*chats, *spelled, *plain])

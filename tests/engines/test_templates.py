@@ -82,6 +82,16 @@ def test_control_tokens_a_person_types_are_set_apart() -> None:
     ]
 
 
+def test_each_of_ten_thousand_messages_is_looked_for() -> None:
+    loses_one = "{% for m in messages %}{% if loop.index0 != 7777 %}{{ m.content }}{% endif %}{% endfor %}"
+    many = [{"role": "assistant" if n % 2 else "user", "content": f"number {n}"} for n in range(10_001)]
+    with pytest.raises(SlmDeskError, match="leaves out an answer"):
+        ChatTemplate(loses_one).prompt(many)
+    text = ChatTemplate("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}").prompt(many).text
+    assert text.startswith("[user]number 0[assistant]number 1[user]")
+    assert text.endswith("[user]number 10000")
+
+
 def test_placeholders_cannot_be_forged() -> None:
     template = ChatTemplate(CHATML, specials=["<|im_end|>"])
     prompt = template.prompt([{"role": "user", "content": "\U0010fd000\U0010fd01\U0010fd02 <|im_end|>"}])

@@ -14,6 +14,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 
+from slmdesk.inference.answers import Stop, Timings
+from slmdesk.serving.metrics import Metrics
+
 from .conftest import ENDLESS, MODEL, Running, free_port, serve, until
 
 if TYPE_CHECKING:
@@ -80,6 +83,16 @@ def test_each_request_and_token_is_counted(home: Path) -> None:
             assert value(now, "slmdesk_model_slots", model=FILE) == 4
             assert value(now, "slmdesk_requests_active") == 1
             assert value(now, "slmdesk_connections") == 1
+
+
+def test_tokens_that_were_guessed_ahead_are_counted() -> None:
+    metrics = Metrics(tuple, int, int)
+    for tried, right in ((7, 5), (4, 0)):
+        timings = Timings(draft_tokens=tried, accepted_tokens=right)
+        metrics.answer_ended("one", Stop("stop", timings=timings))
+    text = metrics.written("text/plain")[0].decode()
+    assert 'slmdesk_draft_tokens_total{model="one"} 11.0' in text
+    assert 'slmdesk_draft_tokens_accepted_total{model="one"} 5.0' in text
 
 
 def test_running_and_waiting_answers_are_seen(home: Path) -> None:

@@ -36,6 +36,8 @@ class Answer:
     prompt_only: bool = False
     dropped: tuple[int, int] = (0, 0)  # turns, and tokens of a raw prompt, that were left out
     lookup: Lookup | None = None  # where its tokens are guessed ahead
+    drafted: int = 0  # of those, the ones that were evaluated
+    accepted: int = 0  # and that the sampler chose too
     scored: int = 0  # tokens of the prompt whose log probabilities were given out
     prompt_tokens: int = 0
     cached_tokens: int = -1  # -1: not admitted yet
@@ -63,6 +65,8 @@ class Answer:
             first_token_s=_shown(self.first_token - self.arrived if self.first_token else 0.0),
             generate_s=_shown(generate_s if self.first_token else 0.0),
             prompt_tokens_per_s=_shown(evaluated / prompt_s if self.first_token and prompt_s > 0 else 0.0),
+            draft_tokens=self.drafted,
+            accepted_tokens=self.accepted,
             tokens_per_s=_shown((here - 1) / generate_s if here > 1 and generate_s > 0 else 0.0),
         )
         return Stop(

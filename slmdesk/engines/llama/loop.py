@@ -301,6 +301,8 @@ class Worker:
             if ended or right == len(draft) or token != draft[right]:
                 break
             right += 1
+        answer.drafted += len(draft)
+        answer.accepted += right
         for _ in range(right):
             lookup.learn(right=True)
         if right < len(draft) and not ended and not lookup.doubtful:

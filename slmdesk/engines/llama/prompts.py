@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slmdesk.inference.asks import Ask, Shape
     from slmdesk.llama.model import Model
 
+_AROUND = 30  # characters that a template writes around a turn
 _PROBE = Tool("probe_of_tools", "Looks.", {"type": "object", "properties": {"where": {"type": "string"}}})
 _PROBED = (
     Turn.of("user", "Where?"),
@@ -189,7 +190,11 @@ class Prompts:
     def _cut(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
         model = self._model
         return self._begun(
-            [token for text, special in pieces for token in model.tokenize(text, special=special)]
+            [
+                token
+                for text, special in pieces
+                for token in (model.tokenize_prompt(text) if special else model.tokenize(text, special=False))
+            ]
         )
 
     def _begun(self, tokens: list[int]) -> list[int]:
@@ -201,14 +206,14 @@ class Prompts:
 
 
 def size_of(ask: Ask) -> int:
-    """Characters, roughly, that an ask's prompt is made of."""
+    """Characters, roughly, that an ask's prompt is made of, those around each turn too."""
     texts = (part for turn in ask.turns for part in turn.parts)
     size = sum(
         len(part.arguments) if isinstance(part, ToolCall) else len(part.text)
         for part in texts
         if isinstance(part, Text | Reasoning | ToolCall | ToolResult)
     )
-    return size + len(ask.prompt or "") + len(ask.suffix)
+    return size + _AROUND * len(ask.turns) + len(ask.prompt or "") + len(ask.suffix)
 
 
 def _with_tools_in_system(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:

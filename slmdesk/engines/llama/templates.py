@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # Private-use characters that stand for swapped text and mark messages; removed from messages beforehand.
 _OPEN, _CLOSE, _MARK = "\U0010fd00", "\U0010fd01", "\U0010fd02"
+_MARKED = re.compile(f"{_MARK}[0-9]+{_CLOSE}")
 _OURS = str.maketrans("", "", _OPEN + _CLOSE + _MARK)
 
 Piece = tuple[str, bool]  # text, and whether control tokens in it are meant
@@ -297,8 +299,9 @@ def _check(rendered: str, shape: _Shape) -> None:
     """Raise unless each message's mark came out once."""
     if shape.parts and ("{'type'" in rendered or '{"type"' in rendered):
         raise SlmDeskError("template_failed", "The model's chat template takes no parts.", "")
+    found = Counter(_MARKED.findall(rendered))  # in one go: a conversation may have ten thousand messages
     for mark, message in zip(shape.marks, shape.messages, strict=True):
-        count = rendered.count(mark) if mark else 1
+        count = found[mark] if mark else 1
         if count != 1:
             raise _lost(str(message.get("role")), count)
 
