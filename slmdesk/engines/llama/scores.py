@@ -23,20 +23,25 @@ def scored(
     """
     if row is None:
         return TokenLogprobs(_alternative(model, token, None), prompt=prompt)
-    wide = row.astype(np.float64)
-    top = wide.max()
-    total = top + np.log(np.exp(wide - top).sum())
-    count = min(count, len(row))
-    likeliest: list[int] = []
-    if count:
-        some = np.argpartition(-row, count - 1)[:count]
-        # Equal logits: the smaller token first, so that an answer says the same every time.
-        likeliest = sorted((int(one) for one in some), key=lambda one: (-row[one], one))
+    # A prompt has thousands of rows: in single precision, summed in double, each takes a tenth of the time.
+    top = row.max()
+    total = float(top) + float(np.log(np.exp(row - top).sum(dtype=np.float64)))
     return TokenLogprobs(
-        _alternative(model, token, float(wide[token] - total)),
-        tuple(_alternative(model, one, float(wide[one] - total)) for one in likeliest),
+        _alternative(model, token, float(row[token]) - total),
+        tuple(_alternative(model, one, float(row[one]) - total) for one in _largest(row, count)),
         prompt=prompt,
     )
+
+
+def _largest(row: NDArray[np.float32], count: int) -> list[int]:
+    """The places of the `count` largest, the largest first; of equal ones the first, so that an answer says the same
+    every time. For the few that are asked for, looking once for each is faster than any sorting."""
+    left = row.copy() if count else row
+    found: list[int] = []
+    while len(found) < min(count, len(row)):
+        found.append(int(left.argmax()))
+        left[found[-1]] = -np.inf
+    return found
 
 
 def _alternative(model: Model, token: int, logprob: float | None) -> Alternative:
