@@ -161,6 +161,7 @@ async def test_stopped_where_a_person_is_asked(application: Application, chat: C
     assert answered[-1].message.parent_id == path[-1].id
 
 
+@pytest.mark.slow
 async def test_a_server_is_called_and_stopped_in_the_middle_of_a_call(
     application: Application, chat: Conversation
 ) -> None:
@@ -168,17 +169,16 @@ async def test_a_server_is_called_and_stopped_in_the_middle_of_a_call(
     server = NewServer.started("chat-tests", sys.executable, (str(SERVER), "stdio"))
     gone = NewServer.started("not-there", "/nowhere/no-such-program")
     await tools.add([server, gone], replace=True)
-    await chats.set_tools(chat.id, ToolSelection(("chat-tests", "not-there")))
-    assert (await chats.load(chat.id)).conversation.tools.names == ("chat-tests", "not-there")
-    kept = TurnOptions(
-        Sampling(temperature=0.0), max_tokens=48, tool_choice=ToolChoice("required", "environment")
-    )
-    events = await decided(chats, chat.id, chats.send(chat.id, "What is set?", kept), "once")
+    chosen = ("chat-tests/add", "not-there")
+    await chats.set_tools(chat.id, ToolSelection(chosen))
+    assert (await chats.load(chat.id)).conversation.tools.names == chosen
+    kept = TurnOptions(Sampling(temperature=0.0), max_tokens=48, tool_choice=ToolChoice("required", "add"))
+    events = await decided(chats, chat.id, chats.send(chat.id, "What is 2 plus 3?", kept), "once")
     [missing] = [event.problem for event in events if isinstance(event, ToolsMissing)]
     assert missing.code == "tool_server_failed"
     assert states(events) == ["asked", "running", "done"]
     results = (await chats.load(chat.id)).path()[2]
-    assert "PATH=" in results.text
+    assert results.text.lstrip("-").isdigit()
 
     await tools.allow("chat-tests/sleep", always=True)
     sleeping = held_to("sleep", ToolSelection(("chat-tests/sleep",)))

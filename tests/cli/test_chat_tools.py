@@ -21,7 +21,7 @@ def test_a_call_is_asked_for_and_made(program: Program, smollm2: Path) -> None:
 
 
 def test_no_answer_is_a_refusal(program: Program, smollm2: Path) -> None:
-    for stdin in ("n\n", "", "what?\nno\n"):
+    for stdin in ("", "what?\nno\n"):
         refused = program.run("chat", str(smollm2), *QUESTION, *CALCULATOR, stdin=stdin)
         assert refused.code == 0, refused.err
         assert "wants to call “calculator”" in refused.err
