@@ -52,6 +52,30 @@ def dialogue(messages: Messages) -> str:
     return "".join(f"{turns[m['role']]}{m['content']}\n\n" for m in messages) + "Assistant:"
 
 
+# Latin, Cyrillic, Arabic, Devanagari, Han and Hangul.
+SCRIPTS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Qual è la capitale d'Italia?",
+    "Wie heißt du?",
+    "Какая столица России?",
+    "Назови три цвета.",
+    "Напиши одно предложение о море.",
+    "ما هي عاصمة مصر؟",
+    "اذكر ثلاثة ألوان.",
+    "كم عدد أيام الأسبوع؟",
+    "भारत की राजधानी क्या है?",
+    "तीन रंगों के नाम बताओ।",
+    "नमस्ते, आप कैसे हैं?",
+    "中国的首都是哪里？",
+    "请说出三种颜色。",
+    "你好吗？",
+    "一周有几天？",
+    "한국의 수도는 어디입니까?",
+    "색깔 세 가지를 말해 주세요.",
+    "일주일은 며칠입니까?",
+]
+
 RAW = ["The capital of France is", "def reverse(items):\n", "Es war einmal ", "1, 2, 3, 4,", "日本の首都は"]
 
 
@@ -151,3 +175,22 @@ async def test_the_service_says_it_too(smollm2: Path, gemma: Path, home: Path) -
                 compared += len(sure)
             assert compared > 100
             assert service.status(str(model))["chat_form"] == ("plain dialogue" if stop else "")
+
+
+@pytest.mark.slow
+async def test_the_service_says_what_llama_cpp_says_in_six_scripts(smollm2: Path, home: Path) -> None:
+    """Token by token, as log probabilities tell them; up to where two tokens are as good as each other."""
+    chats = [[user(text)] for text in SCRIPTS]
+    compared = whole = 0
+    with serve(home, "--model", str(smollm2), env={"SLMDESK_ENGINE_PARALLEL": "1"}) as service:
+        for chat, wanted in zip(chats, reference(smollm2, chats, 16), strict=True):
+            told = service.chat(model=str(smollm2), messages=chat, max_tokens=16, logprobs=True).json
+            assert told["usage"]["prompt_tokens"] == len(wanted["prompt_tokens"]), wanted["prompt"]
+            tokens = [bytes(one["bytes"]) for one in told["choices"][0]["logprobs"]["content"]]
+            expected = [piece.encode("utf-8", "surrogateescape") for piece in wanted["pieces"]]
+            sure = next((n for n, lead in enumerate(wanted["leads"]) if lead < TIE), len(expected))
+            assert tokens[:sure] == expected[:sure], chat
+            compared += sure
+            whole += tokens == expected
+    assert compared > 100
+    assert whole > len(chats) // 2  # all of them on the processor this was written on
