@@ -17,6 +17,7 @@ from slmdesk.gui.chat.body.direction import right_to_left
 from slmdesk.gui.chat.body.selection import Spot, word_around
 from slmdesk.gui.chat.body.table import LaidTable, fitted
 from slmdesk.gui.chat.body.units import cut, units
+from slmdesk.gui.chat.markdown.blocks import TableBlock
 from slmdesk.gui.chat.markdown.parse import parse
 from slmdesk.gui.chat.typesetter import Typesetter
 
@@ -244,3 +245,52 @@ def test_a_text_read_from_the_right_stands_on_the_right(body: Make, source: str)
     assert min(inked) > 300
     spot = shown.spot_at(QPointF(min(inked) - 20, picture.height() / 2))
     assert spot.position == len(shown._laid[0].text), "left of a text read from the right is its end"
+
+
+RIGHT_TABLE = """| المدينة | السكان |
+|---|---|
+| عمّان | 4 |
+| إربد | 2 |
+"""
+
+
+def test_a_table_read_from_the_right_stands_there_and_begins_with_its_first_column(body: Make) -> None:
+    table = body(RIGHT_TABLE)._laid[0]
+    assert isinstance(table, LaidTable)
+    assert table.from_right
+    assert table.left + table.view == 500
+    assert table.left > 0
+    middle = table.height - 4
+    first = table.position_at(QPointF(table.left + table.view - 14, middle))
+    last = table.position_at(QPointF(table.left + 14, middle))
+    assert table.text[:first].count("\t") == 2, "the first column stands outermost on the right"
+    assert table.text[:last].count("\t") == 3
+    assert table.text.splitlines()[1] == "عمّان\t4", "copied in the order in which it is read"
+
+
+def test_a_wide_table_read_from_the_right_shows_its_beginning(body: Make) -> None:
+    words = "| " + " | ".join(["كلمة طويلة جدا هنا"] * 12) + " |\n"
+    shown = body(words + "|---" * 12 + "|\n" + words)
+    table = shown._laid[0]
+    assert isinstance(table, LaidTable)
+    assert table.overflow > 0
+    assert table.shift == table.overflow
+    assert "\t" not in table.text[: table.position_at(QPointF(490, 10))], "the first column is in sight"
+    bar = shown.findChild(QScrollBar)
+    assert bar is not None
+    assert bar.value() == bar.maximum() == table.overflow
+    bar.setValue(0)
+    shown.lay(480)
+    assert table.shift == 0, "who scrolled stays where he is"
+
+
+def test_a_table_takes_its_side_as_soon_as_a_word_tells_it(body: Make) -> None:
+    table = body("| 1 | 2 |\n|---|---|\n| 3 | 4 |\n")._laid[0]
+    assert isinstance(table, LaidTable)
+    assert not table.from_right
+    grown = parse("| 1 | 2 |\n|---|---|\n| 3 | 4 |\n| بيت | 6 |\n")[0]
+    assert isinstance(grown, TableBlock)
+    assert table.grow(grown)
+    table.lay(500)
+    assert table.from_right
+    assert table.left + table.view == 500

@@ -200,6 +200,7 @@ class MessageBody(QWidget):
             bar.setPageStep(round(frame.view))
             bar.setSingleStep(SPACE.wide)
             bar.setMaximum(frame.overflow)
+            bar.setValue(round(frame.shift))  # a table read from the right begins at its right end
 
     def release(self) -> None:
         """The widget is about to go: nothing is coloured for it any more."""

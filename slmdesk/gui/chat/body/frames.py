@@ -20,6 +20,8 @@ class LaidFrame(Laid):
     """A framed block.
 
     Attributes:
+        margin: indent of the block, in pixels from the side where its text begins.
+        left: where the frame begins, in pixels from the column's left edge.
         content: width of what is inside, in pixels.
         shift: how far the content is scrolled to the left, in pixels.
     """
@@ -30,14 +32,15 @@ class LaidFrame(Laid):
 
     def __init__(self, style: BodyStyle, indent: int, quote: int) -> None:
         super().__init__(style)
-        self.left = left_of(style, indent, quote)
+        self.margin = left_of(style, indent, quote)
+        self.left = self.margin
         self.content = 0.0
         self.shift = 0.0
 
     @property
     def view(self) -> float:
         """Width of the frame."""
-        room = self.width - self.left
+        room = self.width - self.margin
         return room if self.fills else min(room, self.content)
 
     @property

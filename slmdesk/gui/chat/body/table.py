@@ -1,4 +1,7 @@
-"""A table: columns as wide as they need, narrowed where the column is short, scrolled where that is not enough."""
+"""A table: columns as wide as they need, narrowed where the column is short, scrolled where that is not enough.
+
+One whose words are read from the right stands on the right, its first column outermost.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QPainter, QPainterPath, QTextOption
 
+from slmdesk.gui.chat.body.direction import right_to_left
 from slmdesk.gui.chat.body.frames import LaidFrame
 from slmdesk.gui.chat.body.laid import Flow, Range
 from slmdesk.gui.chat.body.units import units
+from slmdesk.gui.chat.markdown.blocks import plain
 from slmdesk.gui.theme import SPACE
 
 if TYPE_CHECKING:
@@ -32,10 +37,20 @@ _SIDES = {
 
 class _Cell:
     def __init__(
-        self, spans: Inline, style: BodyStyle, column: int, block: TableBlock, *, header: bool
+        self,
+        spans: Inline,
+        style: BodyStyle,
+        column: int,
+        block: TableBlock,
+        *,
+        header: bool,
+        from_right: bool,
     ) -> None:
         option = QTextOption(style.wrap)
-        option.setAlignment(_SIDES[block.align[column] if column < len(block.align) else "left"])
+        side = block.align[column] if column < len(block.align) else "left"
+        if from_right and side == "left":
+            side = "right"  # where nothing was asked for, cells begin where their table does
+        option.setAlignment(_SIDES[side])
         shown = tuple(replace(span, bold=True) for span in spans) if header else spans
         self.spans = spans
         self.flow = Flow(style, shown, style.body, style.line, option)
@@ -50,7 +65,11 @@ class _Cell:
 
 
 class LaidTable(LaidFrame):
-    """One `TableBlock`. Its text is cells parted by tabs, rows by line breaks, as spreadsheets paste it."""
+    """One `TableBlock`. Its text is cells parted by tabs, rows by line breaks, as spreadsheets paste it.
+
+    Attributes:
+        from_right: whether its words are read from the right.
+    """
 
     fills = False
 
@@ -60,6 +79,9 @@ class LaidTable(LaidFrame):
         self._rows: list[list[_Cell]] = []
         self._heights: list[float] = []
         self._widths: list[float] = []
+        self._edges: list[float] = []
+        self.from_right = False
+        self._at_end = True
         self._text: str | None = None
         self._take(block)
 
@@ -91,6 +113,10 @@ class LaidTable(LaidFrame):
 
     def _take(self, block: TableBlock) -> None:
         rows = (block.header, *block.rows)
+        from_right = right_to_left(_beginning(rows))
+        if from_right != self.from_right:
+            self.from_right = from_right
+            self._rows = []  # every cell begins on the other side
         made: list[list[_Cell]] = []
         for number, row in enumerate(rows):
             old = self._rows[number] if number < len(self._rows) else []
@@ -99,7 +125,10 @@ class LaidTable(LaidFrame):
                 if column < len(old) and old[column].spans == spans:
                     cells.append(old[column])
                 else:
-                    cells.append(_Cell(spans, self.style, column, block, header=number == 0))
+                    made_cell = _Cell(
+                        spans, self.style, column, block, header=number == 0, from_right=from_right
+                    )
+                    cells.append(made_cell)
             made.append(cells)
         self._rows = made
         self._text = None
@@ -116,8 +145,9 @@ class LaidTable(LaidFrame):
             )
             for column in range(len(self._rows[0]))
         ]
-        self._widths = fitted(naturals, width - self.left - pad * len(naturals))
+        self._widths = fitted(naturals, width - self.margin - pad * len(naturals))
         self.content = sum(self._widths) + pad * len(self._widths)
+        self._edges = self._place_columns(pad)
         self._heights = []
         for row in self._rows:
             tallest = 0.0
@@ -126,7 +156,30 @@ class LaidTable(LaidFrame):
                 tallest = max(tallest, cell.flow.height)
             self._heights.append(max(tallest, float(self.style.line)) + 2 * SPACE.tiny + 1)
         self.height = sum(self._heights) + (self.style.scroll if self.overflow else 0)
-        self.scroll_to(self.shift)
+        if self.from_right:
+            self.left = width - self.margin - self.view
+            # Its beginning is its right end, and stays in sight until somebody scrolls.
+            self.scroll_to(float(self.overflow) if self._at_end else self.shift)
+        else:
+            self.left = self.margin
+            self.scroll_to(self.shift)
+
+    def scroll_to(self, shift: float) -> None:
+        super().scroll_to(shift)
+        self._at_end = self.shift >= self.overflow
+
+    def _place_columns(self, pad: float) -> list[float]:
+        """Where each column begins, in pixels from the content's left edge."""
+        edges: list[float] = []
+        x = self.content if self.from_right else 0.0
+        for width in self._widths:
+            if self.from_right:
+                x -= width + pad
+                edges.append(x)
+            else:
+                edges.append(x)
+                x += width + pad
+        return edges
 
     def paint_ground(self, painter: QPainter, frame: QRectF, outline: QPainterPath) -> None:
         top = QPainterPath()
@@ -139,14 +192,12 @@ class LaidTable(LaidFrame):
         for number, row in enumerate(self._rows):
             height = self._heights[number]
             visible = y < clip.bottom() and y + height > clip.top()
-            x = at.x()
             for column, cell in enumerate(row):
                 length = units(cell.flow.text)
                 if visible:
-                    corner = QPointF(x + SPACE.medium, y + SPACE.tiny)
+                    corner = QPointF(at.x() + self._edges[column] + SPACE.medium, y + SPACE.tiny)
                     cell.flow.draw(painter, corner, clip, _part(selected, position, length))
                 position += length + 1
-                x += self._widths[column] + 2 * SPACE.medium
             y += height
             if visible and number < len(self._rows) - 1:
                 painter.setPen(self.style.frame)
@@ -156,18 +207,21 @@ class LaidTable(LaidFrame):
     def _cell_at(self, spot: QPointF) -> tuple[_Cell, int, QPointF]:
         """The cell nearest to a point of the content, its position, and the point seen from its corner."""
         position, y = 0, 0.0
+        nearest = min(range(len(self._edges)), key=lambda column: self._away(column, spot.x()))
         for number, row in enumerate(self._rows):
-            last_row = number == len(self._rows) - 1
-            x = 0.0
+            here = spot.y() < y + self._heights[number] or number == len(self._rows) - 1
             for column, cell in enumerate(row):
-                wide = self._widths[column] + 2 * SPACE.medium
-                here = spot.y() < y + self._heights[number] or last_row
-                if here and (spot.x() < x + wide or column == len(row) - 1):
-                    return cell, position, QPointF(spot.x() - x - SPACE.medium, spot.y() - y - SPACE.tiny)
+                if here and column == min(nearest, len(row) - 1):
+                    corner = QPointF(self._edges[column] + SPACE.medium, y + SPACE.tiny)
+                    return cell, position, spot - corner
                 position += units(cell.flow.text) + 1
-                x += wide
             y += self._heights[number]
         raise AssertionError("a table has a header")
+
+    def _away(self, column: int, x: float) -> float:
+        """How many pixels `x` lies beside a column; 0 inside it."""
+        left = self._edges[column]
+        return max(left - x, x - left - self._widths[column] - 2 * SPACE.medium, 0.0)
 
     def position_at(self, point: QPointF) -> int:
         cell, position, spot = self._cell_at(self.inside(point))
@@ -176,6 +230,15 @@ class LaidTable(LaidFrame):
     def href_at(self, point: QPointF) -> str:
         cell, _, spot = self._cell_at(self.inside(point))
         return cell.flow.href_at(spot)
+
+
+def _beginning(rows: tuple[tuple[Inline, ...], ...]) -> str:
+    """The words of the first row that has a letter, which tell how the table is read."""
+    for row in rows:
+        words = " ".join(plain(cell) for cell in row)
+        if any(letter.isalpha() for letter in words):
+            return words
+    return ""
 
 
 def fitted(naturals: list[float], room: float) -> list[float]:
