@@ -352,7 +352,7 @@ class Application:
     def trash(self) -> Trash:
         from slmdesk.library.trash import Trash
 
-        return Trash(self.library)
+        return Trash(self.library, self.created_models)
 
     @property
     def upstream(self) -> Upstream:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import argparse
 
     from slmdesk.cli.output import Output
-    from slmdesk.library.library import Library, LibraryFile, LibraryModel
+    from slmdesk.library.created import CreatedModel
+    from slmdesk.library.library import LibraryFile, LibraryModel
     from slmdesk.library.usage import DiskUsage
 
 
@@ -22,13 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    library = Application.look().library
-    models = asyncio.run(_models(library))
+    application = Application.look()
+    library = application.library
+    models, created = asyncio.run(_models(application))
     rows = [_row(file) for model in models for file in model.files]
     if rows:
         out.table(("MODEL", "SIZE", "PARAMETERS", "CONTEXT", "STATE"), rows, right=(1, 2, 3))
     else:
         out.text("There is no model here yet.")
+    _print_created(created, out)
     for file in (file for model in models for file in model.files):
         if file.problem is not None and file.serves is None:
             out.text()
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     result: dict[str, Any] = {
         "models": [model_json(model) for model in models],
         "folders": [str(folder) for folder in library.folders],
+        "created": [{"name": model.name, "base": model.base} for model in created],
         "problems": [problem.to_json() for problem in library.problems],
     }
     if args.sizes:
@@ -49,9 +53,19 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-async def _models(library: Library) -> list[LibraryModel]:
-    await library.check_starter()
-    return await library.models(every_format=True)
+async def _models(application: Application) -> tuple[list[LibraryModel], list[CreatedModel]]:
+    await application.library.check_starter()
+    try:
+        created = await application.created_models.models()
+        return await application.library.models(every_format=True), created
+    finally:
+        await application.close()
+
+
+def _print_created(created: list[CreatedModel], out: Output) -> None:
+    if created:
+        out.text()
+        out.table(("CREATED MODEL", "MADE OF"), [(model.name, model.base) for model in created])
 
 
 def _print_sizes(used: DiskUsage, out: Output) -> None:

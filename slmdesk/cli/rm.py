@@ -40,13 +40,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     if sum((bool(args.model), args.undo is not None, args.empty)) != 1:
         raise UsageError("Name one model, or --undo, or --empty.", "slmdesk list shows the models.")
-    application = Application.look()
-    library, trash = application.library, application.trash
-    if args.undo is not None:
-        return asyncio.run(_undo(trash, args.undo, out))
-    if args.empty:
-        return asyncio.run(_empty(trash, args.forever, out))
-    return asyncio.run(_remove(library, trash, args.model, args.yes, out))
+    return asyncio.run(_run(args, Application.look(), out))
+
+
+async def _run(args: argparse.Namespace, application: Application, out: Output) -> int:
+    trash = application.trash
+    try:
+        if args.undo is not None:
+            return await _undo(trash, args.undo, out)
+        if args.empty:
+            return await _empty(trash, args.forever, out)
+        if await application.created_models.named(args.model) is not None:
+            return await _remove_created(trash, args.model, out)
+        return await _remove(application.library, trash, args.model, args.yes, out)
+    finally:
+        await application.close()
+
+
+async def _remove_created(trash: Trash, name: str, out: Output) -> int:
+    removed = await trash.remove_created(name)
+    out.text(f"Removed {removed.title}. The model that it was made of stays.")
+    out.note(f"slmdesk rm --undo {removed.key} brings it back.")
+    out.done(removed.to_json())
+    return 0
 
 
 async def _remove(library: Library, trash: Trash, ref: str, sure: bool, out: Output) -> int:

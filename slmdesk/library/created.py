@@ -7,6 +7,7 @@ A removed one stays in its row until it is brought back, or another one takes it
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from dataclasses import dataclass, replace
@@ -20,11 +21,13 @@ from slmdesk.inference.wire import converted, plain
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slmdesk.inference.asks import Role
     from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
+
+_log = logging.getLogger(__name__)
 
 LATEST = ":latest"
 """The tag of a name that is said without one, as Ollama has it."""
@@ -78,7 +81,7 @@ class CreatedModel:
 
 
 class CreatedModels:
-    """All of one user. Methods raise what `Database.run` raises."""
+    """All of one user. Methods that change something raise what `Database.run` raises."""
 
     def __init__(self, database: Database, library: Library) -> None:
         self._database = database
@@ -151,8 +154,29 @@ class CreatedModels:
             raise _unknown(name)
         return found
 
+    async def forget(self, names: Sequence[str], older_s: float) -> list[tuple[float, CreatedModel]]:
+        """Give up removed ones: these, or without names all that were removed so long ago; what was given up."""
+        keys = {_key(name) for name in names}
+        gone = [
+            (at, model)
+            for at, model in await self.removed()
+            if (_key(model.name) in keys if names else time.time() - at >= older_s)
+        ]
+
+        def write(connection: sqlite3.Connection) -> None:
+            for _, model in gone:
+                connection.execute(
+                    "DELETE FROM created_models WHERE key = ? AND removed_at IS NOT NULL", (_key(model.name),)
+                )
+
+        if gone:
+            await self._database.run(write)
+        return gone
+
     async def removed(self) -> list[tuple[float, CreatedModel]]:
         """What can be brought back, the latest first, with the time of its removal."""
+        if not self._seen():
+            return []  # there is no database yet
 
         def read(connection: sqlite3.Connection) -> list[tuple[float, CreatedModel]]:
             rows = connection.execute(
@@ -160,7 +184,11 @@ class CreatedModels:
             )
             return [(row["removed_at"], _from_row(row)) for row in rows]
 
-        return await self._database.read(read)
+        try:
+            return await self._database.read(read)
+        except SlmDeskError as error:
+            _log.warning("removed models are not looked up: %s", error)
+            return []
 
     async def _mark(self, name: str, removed_at: float | None) -> bool:
         """Whether there was such a row in the other state."""
@@ -199,7 +227,10 @@ class CreatedModels:
             rows = connection.execute("SELECT * FROM created_models WHERE removed_at IS NULL")
             return {row["key"]: _from_row(row) for row in rows}
 
-        self._models = await self._database.read(read)
+        try:
+            self._models = await self._database.read(read)
+        except SlmDeskError as error:  # models of the library answer without it
+            _log.warning("created models are not looked up: %s", error)
         self._stamp = stamp
 
     def _seen(self) -> tuple[tuple[int, int], ...]:

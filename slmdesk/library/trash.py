@@ -31,6 +31,7 @@ from slmdesk.library.verify import entry_place
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from slmdesk.library.created import CreatedModel, CreatedModels
     from slmdesk.library.library import Library
     from slmdesk.library.records import LibraryFile
 
@@ -43,6 +44,8 @@ _SUPPORT = re.compile(
     r"|^(config|generation_config|genai_config|tokenizer.*|special_tokens_map|added_tokens|vocab|merges|params|tekken"
     r"|preprocessor_config|processor_config|chat_template|.*\.index)\.(json|txt|jinja|model)$"
 )
+_CREATED = "created:"  # how the keys of created models begin; no folder is called so
+_MONTH_S = 30 * 24 * 3600.0
 _BUSY = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.ETXTBSY}
 _log = logging.getLogger(__name__)
 
@@ -73,8 +76,16 @@ class Removed:
 class Trash:
     """Removes files of the library, brings them back, and hands them to the system's trash."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, created: CreatedModels | None = None) -> None:
+        """`created`: models made of others, whose removals are brought back here too."""
         self._library = library
+        self._created = created
+
+    async def remove_created(self, name: str) -> Removed:
+        """Remove a created model; the file that it stands for stays. Raises `model_not_found`."""
+        assert self._created is not None
+        gone = await self._created.remove(name)
+        return _of_created(gone, time.time())
 
     async def remove(self, files: Sequence[LibraryFile], title: str = "") -> Removed:
         """Remove these files; all of them or none. What else lies in a model's folder goes when no model is left, and
@@ -92,6 +103,8 @@ class Trash:
 
     async def undo(self, key: str) -> Removed:
         """Bring a removal back. Raises `undo_gone` when it was handed over already, `file_exists`, …"""
+        if self._created is not None and key.startswith(_CREATED):
+            return _of_created(await self._created.bring_back(key.removeprefix(_CREATED)), time.time())
         try:
             return await asyncio.to_thread(self._undo, key)
         finally:
@@ -99,15 +112,25 @@ class Trash:
 
     async def removed(self) -> list[Removed]:
         """What can still be brought back, the latest first."""
-        return await asyncio.to_thread(self._listed)
+        found = await asyncio.to_thread(self._listed)
+        if self._created is not None:
+            found += [_of_created(model, at) for at, model in await self._created.removed()]
+        return sorted(found, key=lambda removed: removed.removed_at, reverse=True)
 
     async def hand_over(self, *keys: str, older_s: float = GRACE_S, forever: bool = False) -> list[Removed]:
         """Give removals to the system's trash: these, or without keys all that are older than `older_s` seconds.
 
         `forever` deletes them instead. Returns what went. Raises `trash_unavailable` where the system has no
-        trash for that disk; it then stays where it is and can still be undone.
+        trash for that disk; it then stays where it is and can still be undone. No system's trash takes created models:
+        they are forgotten when they are named or everything is handed over, else after a month.
         """
-        return await asyncio.to_thread(self._hand_over, keys, older_s, forever)
+        gone = await asyncio.to_thread(self._hand_over, keys, older_s, forever)
+        if self._created is not None:
+            names = [key.removeprefix(_CREATED) for key in keys if key.startswith(_CREATED)]
+            if names or not keys:
+                forgotten = await self._created.forget(names, max(older_s, _MONTH_S) if older_s else 0)
+                gone += [_of_created(model, at) for at, model in forgotten]
+        return gone
 
     def _remove(self, files: list[LibraryFile], title: str) -> Removed:
         by_root: dict[Path, list[LibraryFile]] = {}
@@ -161,6 +184,10 @@ class Trash:
                     _discard(place)
                 gone.append(removed)
         return gone
+
+
+def _of_created(model: CreatedModel, at: float) -> Removed:
+    return Removed(_CREATED + model.name, (), model.name, (model.name,), 0, at)
 
 
 def _take_away(files: list[LibraryFile], root: Path, place: Path, title: str, now: float) -> None:

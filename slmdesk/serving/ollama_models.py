@@ -101,7 +101,7 @@ class OllamaModels:
         name = read_model(body.model or body.name)
         if await self._models.names.created(name) is not None:
             await self._unload(name)
-            await self._created.remove(name)
+            await self._trash.remove_created(name)
             return web.Response()
         try:
             file = await self._models.names.exactly(name)

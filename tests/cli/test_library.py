@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
+
+from slmdesk.application import Application
+from slmdesk.library.created import CreatedModel
 
 from .conftest import Program
 
@@ -71,3 +75,22 @@ def test_wrong_words(program: Program, tmp_path: Path) -> None:
     assert program.run("import", str(tmp_path / "none"), "--json").error["code"] == "import_nothing"
     assert program.run("rm", "slmdesk/desk-guide", "--json").error["code"] == "built_in_stays"
     assert program.run("rm", "--undo", "--json").error["code"] == "undo_gone"
+
+
+def test_a_created_model_is_listed_removed_and_brought_back(program: Program) -> None:
+    application = Application.build({"SLMDESK_HOME": str(program.home)})
+
+    async def create() -> None:
+        try:
+            await application.created_models.create(CreatedModel("brief", "slmdesk/desk-guide"))
+        finally:
+            await application.close()
+
+    asyncio.run(create())
+    made = [{"name": "brief:latest", "base": "slmdesk/desk-guide:F16"}]
+    assert program.run("list", "--json").result["created"] == made
+    assert "brief:latest" in program.run("list").out
+    removed = program.run("rm", "brief", "--json").result
+    assert program.run("list", "--json").result["created"] == []
+    assert program.run("rm", "--undo", "--json").result["key"] == removed["key"]
+    assert program.run("list", "--json").result["created"] == made

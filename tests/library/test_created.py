@@ -14,6 +14,7 @@ from slmdesk.core.settings import Settings
 from slmdesk.inference.model_settings import ModelSettings
 from slmdesk.library.created import CreatedModel, CreatedModels
 from slmdesk.library.library import BUILT_IN, Library
+from slmdesk.library.trash import Trash
 from slmdesk.schema import MIGRATIONS
 
 
@@ -89,3 +90,33 @@ async def test_no_name_hides_a_model_and_no_file_outside_gets_one(
     with pytest.raises(SlmDeskError) as refused:
         await opened[0].copy(str(outside), "mine")
     assert refused.value.code == "outside_library"
+
+
+async def test_the_trash_has_created_models_too(opened: list[CreatedModels], paths: Paths) -> None:
+    one, other = opened
+    trash = Trash(Library(paths, Settings(paths.settings_file, {})), one)
+    await one.create(PIRATE)
+    removed = await trash.remove_created("pirate")
+    assert [(entry.key, entry.title) for entry in await trash.removed()] == [(removed.key, "Pirate:latest")]
+    assert await trash.hand_over() == []  # no system's trash takes it
+    await trash.undo(removed.key)
+    assert await other.named("pirate") is not None
+    assert await trash.removed() == []
+    await trash.remove_created("pirate")
+    assert [entry.title for entry in await trash.hand_over(removed.key)] == ["Pirate:latest"]
+    with pytest.raises(SlmDeskError, match="Create it anew"):
+        await trash.undo(removed.key)
+
+
+async def test_a_database_that_cannot_be_read_hides_no_model(
+    opened: list[CreatedModels], paths: Paths, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.database.parent.mkdir(parents=True, exist_ok=True)
+    paths.database.write_bytes(b"no database " * 500)
+    with caplog.at_level("CRITICAL"):
+        assert await opened[0].named("pirate") is None
+        assert await opened[0].models() == []
+        assert await opened[0].removed() == []
+        with pytest.raises(SlmDeskError) as refused:
+            await opened[0].create(PIRATE)
+    assert refused.value.code == "database_damaged"

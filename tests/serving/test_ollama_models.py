@@ -116,10 +116,10 @@ def test_what_was_deleted_is_brought_back(client: Client, running: Running) -> N
 
     async def undo() -> None:
         try:
-            (removed, *_) = await application.trash.removed()
-            await application.trash.undo(removed.key)
-            (_, created), *_ = await application.created_models.removed()
-            await application.created_models.bring_back(created.name)
+            created, model, *_ = await application.trash.removed()
+            assert created.title == "again:latest"
+            for removed in (created, model):
+                await application.trash.undo(removed.key)
         finally:
             await application.close()
 
