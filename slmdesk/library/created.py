@@ -56,7 +56,7 @@ class CreatedModel:
 
     Attributes:
         name: with its tag, as in “pirate:latest”.
-        base: the library id of the file that answers.
+        base: the library id of the file that answers, or its path where it lies outside.
         settings: what it is loaded and asked with; goes before what is kept for the file.
         template: its chat template in Go's form, "" for the file's own.
         messages: what each conversation begins with: role (system, user, assistant) and text.
@@ -99,8 +99,10 @@ class CreatedModels:
         await self._look()
         return [self._models[key] for key in sorted(self._models)]
 
-    async def create(self, model: CreatedModel) -> CreatedModel:
+    async def create(self, model: CreatedModel, *, given: bool = False) -> CreatedModel:
         """Keep a model under its name, in place of one that was created under it before.
+
+        `given`: its base may lie outside the library, as a person gave it to the service that asks.
 
         Raises `name_invalid`; `duplicate` where a model of the library has that name; `model_not_found` and
         `outside_library` for its base.
@@ -108,7 +110,8 @@ class CreatedModels:
         name = checked_name(model.name)
         await self._refuse_taken(name)
         base = await self._library.resolve(model.base)
-        _refuse_outside(base)
+        if not given:
+            _refuse_outside(base)
         kept = replace(model, name=name, base=base.id, created_at=time.time())
         facts = json.dumps(_to_json(kept))
 
@@ -122,13 +125,13 @@ class CreatedModels:
         self._models = {**self._models, _key(name): kept}
         return kept
 
-    async def copy(self, source: str, name: str) -> CreatedModel:
+    async def copy(self, source: str, name: str, *, given: bool = False) -> CreatedModel:
         """The same under another name; of a model of the library one that stands for it. Raises as `create` does."""
         known = await self.named(source)
         if known is not None:
-            return await self.create(replace(known, name=name))
+            return await self.create(replace(known, name=name), given=given)
         file = await self._library.resolve(source)
-        return await self.create(CreatedModel(name, file.id))
+        return await self.create(CreatedModel(name, file.id), given=given)
 
     async def remove(self, name: str) -> CreatedModel:
         """Take one away; `bring_back` undoes that. Raises `model_not_found`."""

@@ -137,7 +137,7 @@ class Creating:
         for note in _notes(model, unused):
             yield note
         yield "writing manifest"
-        await self._created.create(replace(model, base=file.id, unused=unused))
+        await self._created.create(replace(model, base=file.id, unused=unused), given=True)
         yield "success"
 
     async def _quantized(self, file: LibraryFile, quant: str) -> AsyncIterator[str]:

@@ -83,14 +83,25 @@ class ModelNames:
         return file
 
     async def created(self, name: str) -> CreatedModel | None:
-        """The created model of this name."""
-        return await self._created.named(name) if self._created is not None and sendable(name) else None
+        """The created model of this name. One of a file outside the library is there while that is given."""
+        if self._created is None or not sendable(name):
+            return None
+        found = await self._created.named(name)
+        return found if found is not None and self._usable(found) else None
 
     async def all_created(self) -> list[CreatedModel]:
-        return await self._created.models() if self._created is not None else []
+        if self._created is None:
+            return []
+        return [model for model in await self._created.models() if self._usable(model)]
+
+    def _usable(self, created: CreatedModel) -> bool:
+        base = Path(created.base)
+        return not base.is_absolute() or base in self._files()
 
     async def exactly(self, name: str) -> LibraryFile:
         """The model of the library that another program names, sound or not. Raises as `find` does."""
+        if (given := self._by_given_name(name)) is not None:
+            return given
         if not sendable(name) or is_path(name):
             raise _unknown(name)
         file = await self._in_library(name)

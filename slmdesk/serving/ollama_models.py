@@ -92,7 +92,7 @@ class OllamaModels:
         name = required("destination", body.destination)
         if await self._models.names.created(source) is None:
             source = (await self._models.names.exactly(source)).id
-        await self._created.copy(source, name)
+        await self._created.copy(source, name, given=True)
         return web.Response()
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -85,7 +85,7 @@ class Turns:
         try:
             while True:
                 loaded = [other for other in self._slots() if other.engine is not None and other is not slot]
-                free = memory()[1] - await self._forecasts.unused()
+                free = await self._free(loaded)
                 if len(loaded) < self._most(slot) and need <= free:
                     return
                 movable = [other for other in loaded if not other.stays]
@@ -96,8 +96,11 @@ class Turns:
                 if not movable or need > free + held:
                     raise SlmDeskError(
                         "memory_insufficient",
-                        f"{slot.id} needs about {amounts.size(need)} of memory; {amounts.size(free)} are free.",
-                        "Close other programs, or choose a smaller model or quant.",
+                        f"{slot.id} needs about {amounts.size(need)} of memory; "
+                        f"{amounts.size(max(free, 0))} are free{' for models' if self._budget else ''}.",
+                        "Allow more with the setting service.memory_gb, or choose a smaller model or quant."
+                        if self._budget
+                        else "Close other programs, or choose a smaller model or quant.",
                     )
                 if not slot.users:
                     raise SlmDeskError(
@@ -117,6 +120,20 @@ class Turns:
             if way is not None:
                 way.makes_way = False
                 self.changed()
+
+    @property
+    def _budget(self) -> int:
+        """Bytes that all models may take together; 0: all that is free."""
+        return int(1e9 * float(self._settings.get("service.memory_gb")))
+
+    async def _free(self, loaded: list[ModelSlot]) -> int:
+        """Bytes that one more model may take; what is promised to the loaded ones counts as taken."""
+        unused = await self._forecasts.unused()
+        free = memory()[1] - unused
+        if not self._budget:
+            return free
+        held = sum(held_now(other.engine.pid) for other in loaded if other.engine is not None)
+        return min(free, self._budget - held - unused)
 
     async def with_gpu(self, slot: ModelSlot, loading: Loading) -> tuple[Loading, LoadForecast | None]:
         """The loading to start with, and what it will take with the layers that fit the GPU.

@@ -77,6 +77,22 @@ def models(server: Server) -> None:
     assert any(model.size > 0 for model in client.ps().models)
 
 
+def created(server: Server) -> None:
+    client = _client(server)
+    kept = {"temperature": 0, "num_predict": 12}
+    client.create("captain", from_=server.model, system="Answer in one sentence.", parameters=kept)
+    client.copy("captain", "captain:two")
+    assert {"captain:latest", "captain:two"} <= {model.model for model in client.list().models}
+    assert "Answer in one sentence." in (client.show("captain").modelfile or "")
+    asked = [{"role": "user", "content": FRANCE}]
+    answer = client.chat("captain:two", messages=asked)
+    assert "Paris" in answer.message.content
+    assert answer.eval_count <= 12
+    for name in ("captain", "captain:two"):
+        client.delete(name)
+    assert not any("captain" in model.model for model in client.list().models)
+
+
 def embeddings(server: Server) -> None:
     client = _client(server)
     answer = client.embed(EMBEDDER, TEXTS)
@@ -93,6 +109,7 @@ CHECKS: dict[str, Check] = {
     "tools": tools,
     "embeddings": embeddings,
     "models": models,
+    "created models": created,
 }
 
 if __name__ == "__main__":

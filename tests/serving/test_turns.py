@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slmdesk.core.errors import SlmDeskError
 from slmdesk.core.paths import Paths, resources_folder
 from slmdesk.core.settings import Settings
 from slmdesk.library.library import Library
+from slmdesk.memory.fit import calibration_in
 from slmdesk.serving.held import Held
 from slmdesk.serving.models import Models
 from tests.asking import asking
@@ -239,3 +241,25 @@ async def test_what_is_kept_for_a_model_decides_how_long_it_stays(models: Models
     library.kept.change(file, {"idle_minutes": 0})
     await models.sweep()
     assert [model.expires_at for model in models.describe() if model.id == file.id] == [0.0]
+
+
+async def test_models_keep_to_the_memory_they_may_take(paths: Paths) -> None:
+    """Two would be allowed by number; the budget holds one of them, and none of a larger one."""
+    copies(paths, "a", "b")
+    settings = Settings(paths.settings_file, {})
+    models = Models(Library(paths, settings), settings, calibration=calibration_in(paths.data))
+    try:
+        await ask(models, "p/a")
+        (one,) = models.describe()
+        settings.set("service.memory_gb", round(1.6 * one.memory_bytes / 1e9, 3))
+        await ask(models, "p/b")
+        assert [slot.id for slot in models.slots] == ["p/b:F16"]
+        settings.set("service.memory_gb", round(0.5 * one.memory_bytes / 1e9, 3))
+        with pytest.raises(SlmDeskError) as refused:
+            await ask(models, "p/a")
+        assert (refused.value.code, "memory_gb" in refused.value.hint) == ("memory_insufficient", True)
+        settings.set("service.memory_gb", 0)
+        await ask(models, "p/a")
+        assert len(models.slots) == 2
+    finally:
+        await models.stop()
