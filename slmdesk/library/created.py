@@ -275,7 +275,9 @@ def _refuse_outside(file: LibraryFile) -> None:
 
 
 def _unknown(name: str) -> SlmDeskError:
-    return SlmDeskError("model_not_found", f"No model {name!r} was created.", "“slmdesk list” shows them.")
+    return SlmDeskError(
+        "model_not_found", f"No model {name!r} was created.", "The list of models shows them."
+    )
 
 
 def _to_json(model: CreatedModel) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from slmdesk.memory.texts import SAMPLES, forecast_texts
 from slmdesk.memory.weights import weights_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from slmdesk.inference.devices import Device
     from slmdesk.inference.engines import Engine
     from slmdesk.inference.loading import Loading
@@ -193,13 +195,17 @@ class Forecasts:
             "%s holds %.0f MB after the load; %.0f MB were forecast", file.id, measured / 1e6, forecast_mb
         )
 
-    async def unused(self) -> int:
-        """Bytes promised to running engines that they do not hold yet: caches take memory as they fill."""
+    async def unused(self, without: Collection[int] = ()) -> int:
+        """Bytes promised to running engines that they do not hold yet: caches take memory as they fill.
+
+        `without`: processes that do not count.
+        """
 
         def count() -> int:
             promised = {
                 pid: expected.shown.total_bytes + expected.prefix_bytes
                 for pid, (expected, _) in self._running.items()
+                if pid not in without
             }
             return sum(
                 max(total - resident, 0) for pid, total in promised.items() if (resident := held_now(pid))

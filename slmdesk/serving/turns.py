@@ -22,7 +22,7 @@ from slmdesk.core.hardware import memory
 from slmdesk.core.held_memory import held_now
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from slmdesk.core.settings import Settings
@@ -92,8 +92,7 @@ class Turns:
                 resting = [other for other in movable if not self._has_to_stay(other, slot)]
                 if await self._let_go(slot, resting):
                     continue
-                held = sum(held_now(other.engine.pid) for other in movable if other.engine is not None)
-                if not movable or need > free + held:
+                if not movable or need > await self._free(loaded, gone=movable):
                     raise SlmDeskError(
                         "memory_insufficient",
                         f"{slot.id} needs about {amounts.size(need)} of memory; "
@@ -126,14 +125,18 @@ class Turns:
         """Bytes that all models may take together; 0: all that is free."""
         return int(1e9 * float(self._settings.get("service.memory_gb")))
 
-    async def _free(self, loaded: list[ModelSlot]) -> int:
-        """Bytes that one more model may take; what is promised to the loaded ones counts as taken."""
-        unused = await self._forecasts.unused()
-        free = memory()[1] - unused
+    async def _free(self, loaded: list[ModelSlot], gone: Sequence[ModelSlot] = ()) -> int:
+        """Bytes that one more model may take; what is promised to the loaded ones counts as taken.
+
+        `gone`: those of them that make room first, with what they hold and what they were promised.
+        """
+        leaving = [other.engine.pid for other in gone if other.engine is not None]
+        unused = await self._forecasts.unused(leaving)
+        free = memory()[1] + sum(map(held_now, leaving)) - unused
         if not self._budget:
             return free
-        held = sum(held_now(other.engine.pid) for other in loaded if other.engine is not None)
-        return min(free, self._budget - held - unused)
+        staying = [other.engine.pid for other in loaded if other.engine is not None and other not in gone]
+        return min(free, self._budget - sum(map(held_now, staying)) - unused)
 
     async def with_gpu(self, slot: ModelSlot, loading: Loading) -> tuple[Loading, LoadForecast | None]:
         """The loading to start with, and what it will take with the layers that fit the GPU.
