@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     # what it is called, its distribution, its licence, what it does here
     ("Qt and PySide", "PySide6-Essentials", "LGPL-3.0", "the window"),
@@ -33,7 +35,11 @@ COMPONENTS: tuple[tuple[str, str, str, str], ...] = (
     ("SocksiO", "socksio", "MIT", "speaks to a SOCKS proxy"),
     ("Tomli-W", "tomli-w", "MIT", "writes settings"),
     ("Shiboken", "shiboken6", "LGPL-3.0", "binds Qt to Python"),
-    ("tzdata", "tzdata", "Apache-2.0", "the time zones that Windows does not have"),
+    *(
+        [("tzdata", "tzdata", "Apache-2.0", "the time zones that Windows does not have")]
+        if sys.platform == "win32"
+        else []
+    ),
     ("uv", "uv", "Apache-2.0, MIT", "makes the environments of converters"),
 )
 
